@@ -1,0 +1,283 @@
+"""The environment, read once: names and values become a frozen `Settings`, or one list of mistakes.
+
+The same names work as environment variables and as keys of a host application's `app.config`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, cast
+from urllib.parse import quote, urlsplit
+from zoneinfo import ZoneInfo
+
+from marshmallow import EXCLUDE, Schema, ValidationError
+from marshmallow import fields as f
+from marshmallow import validate as v
+
+SECRET_KEY_MIN_BYTES = 32
+SAMPLE_SECRET_KEYS = frozenset(
+    {
+        "replace-me-with-32-or-more-random-bytes",
+        "changeme-changeme-changeme-changeme",
+        "your-secret-key-at-least-32-bytes-long",
+        "your-256-bit-secret-your-256-bit-secret",
+        "a-string-secret-at-least-256-bits-long",
+    }
+)
+_SAMPLE_PREFIXES = ("django-insecure", "your-secret-key", "changeme")
+_SECRET_NAMES = frozenset({"SECRET_KEY", "DB_PASSWORD"})
+_URLS_WITH_PASSWORD = frozenset({"DATABASE_URL", "REDIS_URL"})
+_PASSWORD_IN_URL = re.compile(r"(?<=://)([^:@/]*):([^@]*)@")
+
+
+class SettingsError(Exception):
+    """Every mistake found in the configuration, one line each in `problems`."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+def mask_url(url: str) -> str:
+    """Return `url` with the password replaced by `***`."""
+    return _PASSWORD_IN_URL.sub(r"\1:***@", url)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the service was started with. `repr` shows no secret. Seconds where a name ends in `_s`."""
+
+    secret_key: str
+    redis_url: str
+    database_url: str
+    customer_service_url: str
+    employee_service_url: str
+    vehicle_service_url: str
+    upstream_timeout_s: float
+    upstream_auth: Literal["caller", "service"]
+    cache_key_prefix: str
+    cache_timeout_s: float
+    cache_l1_timeout_s: float
+    cache_l1_maxsize: int
+    cache_negative_timeout_s: float
+    cache_stale_timeout_s: float
+    max_concurrent_appointments: int
+    default_appointment_duration_minutes: int
+    business_timezone: ZoneInfo
+    cors_allowed_origins: tuple[str, ...]
+    metrics_enabled: bool
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """Read `os.environ`. Raises SettingsError."""
+        return cls.from_mapping(os.environ)
+
+    @classmethod
+    def from_mapping(cls, source: Mapping[str, Any]) -> Settings:
+        """Read the known names out of `source`; empty values count as unset. Raises SettingsError."""
+        given = {
+            name: value
+            for name, value in source.items()
+            if name in _Environment.NAMES and value not in ("", None)
+        }
+        problems: list[str] = []
+        try:
+            loaded = cast("dict[str, Any]", _Environment().load(given))
+        except ValidationError as error:
+            problems = [_problem(name, given) for name in sorted(cast("dict[str, Any]", error.messages))]
+            loaded = {}
+        if "DATABASE_URL" not in given and "DB_HOST" not in given:
+            problems.append(
+                "DATABASE_URL is not set: give a postgresql:// URL, or DB_HOST with DB_PORT, DB_USER,"
+                " DB_PASSWORD and APPOINTMENT_DB_NAME"
+            )
+        if problems:
+            raise SettingsError(problems)
+        redis_url = loaded.pop("redis_url") or f"redis://{loaded['redis_host']}:{loaded['redis_port']}/1"
+        database_url = loaded.pop("database_url") or _database_url(loaded)
+        known = {field.name for field in fields(cls)}
+        return cls(
+            redis_url=redis_url,
+            database_url=_with_psycopg2(database_url),
+            **{name: value for name, value in loaded.items() if name in known},
+        )
+
+    def __repr__(self) -> str:
+        shown = {field.name: getattr(self, field.name) for field in fields(self)}
+        shown["secret_key"] = "***"  # noqa: S105 - the mask
+        shown["redis_url"] = mask_url(self.redis_url)
+        shown["database_url"] = mask_url(self.database_url)
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+
+def _problem(name: str, given: Mapping[str, Any]) -> str:
+    allowed = _Environment().fields[_Environment.NAMES[name]].metadata["allowed"]
+    if name not in given:
+        return f"{name} is not set: allowed is {allowed}"
+    shown = str(given[name])[:200]
+    if name in _SECRET_NAMES or (name in _URLS_WITH_PASSWORD and "://" not in shown):
+        shown = "***"
+    elif name in _URLS_WITH_PASSWORD:
+        shown = mask_url(shown)
+    return f"{name}={shown!r} can't be used: allowed is {allowed}"
+
+
+def _database_url(loaded: Mapping[str, Any]) -> str:
+    password = f":{quote(loaded['db_password'], safe='')}" if loaded["db_password"] else ""
+    user = quote(loaded["db_user"], safe="")
+    return f"postgresql://{user}{password}@{loaded['db_host']}:{loaded['db_port']}/{loaded['appointment_db_name']}"
+
+
+def _with_psycopg2(url: str) -> str:
+    """SQLAlchemy 2.1 takes a bare `postgresql://` to mean psycopg 3, which is not what is installed."""
+    return "postgresql+psycopg2://" + url.split("://", 1)[1]
+
+
+def _check_secret(value: str) -> None:
+    lowered = value.lower()
+    if (
+        len(value.encode()) < SECRET_KEY_MIN_BYTES
+        or lowered in SAMPLE_SECRET_KEYS
+        or lowered.startswith(_SAMPLE_PREFIXES)
+    ):
+        raise ValidationError("too short or a known sample")
+
+
+def _check_url(*schemes: str, plain: bool = False) -> v.Validator:
+    class UrlCheck(v.Validator):
+        def __call__(self, value: str) -> str:
+            try:
+                parts = urlsplit(value)
+                port = None if "," in parts.netloc else parts.port
+            except ValueError as error:
+                raise ValidationError(str(error)) from None
+            if parts.scheme not in schemes or port == 0:
+                raise ValidationError("scheme or port")
+            if not parts.netloc and parts.scheme in ("http", "https", "redis", "rediss"):
+                raise ValidationError("host")
+            if plain and (parts.query or parts.fragment or parts.username or parts.password):
+                raise ValidationError("more than scheme, host, port and path")
+            return value
+
+    return UrlCheck()
+
+
+class _Timezone(f.Field[ZoneInfo]):
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> ZoneInfo:  # noqa: ARG002
+        try:
+            return ZoneInfo(value)
+        except (KeyError, ValueError, OSError, TypeError) as error:
+            raise ValidationError(str(error)) from None
+
+
+class _CommaList(f.Field[tuple[str, ...]]):
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:  # noqa: ARG002
+        items = value.split(",") if isinstance(value, str) else value
+        origins = tuple(item.strip().rstrip("/") for item in items if item.strip())
+        check = _check_url("http", "https", plain=True)
+        return tuple(str(check(origin)) for origin in origins)
+
+
+def _text(default: str | None, allowed: str, *checks: v.Validator) -> f.String:
+    return f.String(load_default=default, validate=list(checks), metadata={"allowed": allowed})
+
+
+def _whole(default: int, low: int, high: int) -> f.Integer:
+    return f.Integer(
+        load_default=default,
+        validate=v.Range(low, high),
+        metadata={"allowed": f"a whole number from {low} to {high}"},
+    )
+
+
+def _seconds(default: float, low: float, high: float) -> f.Float:
+    return f.Float(
+        load_default=default,
+        validate=v.Range(low, high),
+        metadata={"allowed": f"seconds, a number from {low:g} to {high:g}"},
+    )
+
+
+_UPSTREAM = "an http:// or https:// URL without query, user or password"
+_NAME = v.Regexp(r"^[A-Za-z0-9_.:-]{1,64}\Z")
+
+
+class _Environment(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+    secret_key = f.String(
+        required=True,
+        validate=_check_secret,
+        metadata={"allowed": f"at least {SECRET_KEY_MIN_BYTES} bytes, and none of the published samples"},
+    )
+    redis_host = _text("redis", "a host name", v.Length(min=1, max=255))
+    redis_port = _whole(6379, 1, 65535)
+    redis_url = _text(
+        None,
+        "a redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// URL",
+        _check_url("redis", "rediss", "unix", "redis+sentinel", "redis+cluster"),
+    )
+    database_url = _text(
+        None,
+        "a postgresql:// or postgresql+psycopg2:// URL",
+        _check_url("postgresql", "postgresql+psycopg2", "postgres"),
+    )
+    db_host = _text("", "a host name", v.Length(min=1, max=255))
+    db_port = _whole(5432, 1, 65535)
+    db_user = _text("postgres", "a user name", v.Length(min=1, max=63))
+    db_password = _text("", "a password", v.Length(max=1024))
+    appointment_db_name = _text("servease_appointments", "a database name", v.Length(min=1, max=63))
+    customer_service_url = _text(
+        "http://customer-service:8002", _UPSTREAM, _check_url("http", "https", plain=True)
+    )
+    employee_service_url = _text(
+        "http://employee-service:8003", _UPSTREAM, _check_url("http", "https", plain=True)
+    )
+    vehicle_service_url = _text(
+        "http://vehicleandproject-service:8004", _UPSTREAM, _check_url("http", "https", plain=True)
+    )
+    upstream_timeout_s = _seconds(2.0, 0.05, 25)
+    upstream_auth = _text("caller", "caller or service", v.OneOf(["caller", "service"]))
+    cache_key_prefix = _text(
+        "appointment_service", "1 to 64 letters, digits or any of _ . : -, with no blank", _NAME
+    )
+    cache_timeout_s = _seconds(300, 1, 86400)
+    cache_l1_timeout_s = _seconds(10, 0, 3600)
+    cache_l1_maxsize = _whole(10_000, 1, 10_000_000)
+    cache_negative_timeout_s = _seconds(60, 0, 86400)
+    cache_stale_timeout_s = _seconds(3600, 0, 604800)
+    max_concurrent_appointments = _whole(3, 1, 10_000)
+    default_appointment_duration_minutes = _whole(60, 1, 1440)
+    business_timezone = _Timezone(
+        load_default=ZoneInfo("UTC"), metadata={"allowed": "an IANA time zone such as UTC or Asia/Colombo"}
+    )
+    cors_allowed_origins = _CommaList(
+        load_default=(), metadata={"allowed": "a comma list of origins such as https://app.example.com"}
+    )
+    metrics_enabled = f.Boolean(load_default=True, metadata={"allowed": "1 or 0"})
+
+    NAMES: dict[str, str] = {}  # noqa: RUF012 - filled once below, by variable name
+
+    def on_bind_field(self, field_name: str, field_obj: f.Field[Any]) -> None:
+        field_obj.data_key = _variable(field_name)
+
+
+_VARIABLES = {
+    "upstream_timeout_s": "UPSTREAM_TIMEOUT",
+    "cache_timeout_s": "CACHE_TIMEOUT",
+    "cache_l1_timeout_s": "CACHE_L1_TIMEOUT",
+    "cache_negative_timeout_s": "CACHE_NEGATIVE_TIMEOUT",
+    "cache_stale_timeout_s": "CACHE_STALE_TIMEOUT",
+    "default_appointment_duration_minutes": "DEFAULT_APPOINTMENT_DURATION",
+}
+
+
+def _variable(field_name: str) -> str:
+    return _VARIABLES.get(field_name, field_name.upper())
+
+
+_Environment.NAMES = {_variable(name): name for name in _Environment().fields}
