@@ -1,0 +1,77 @@
+"""Servers for every test: real ones, started from wheels on free ports, gone with the run however it ends."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+
+from servease_appt.demo.servers import EmbeddedPostgres, EmbeddedValkey
+
+# What a developer's shell holds must not decide what a test connects to.
+for name in [name for name in os.environ if name.startswith("PG") or name.lower().endswith("_proxy")]:
+    del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """The run's PostgreSQL server. Tests that stop it start one of their own instead."""
+    with EmbeddedPostgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def new_database(postgres: EmbeddedPostgres) -> Callable[[str], str]:
+    """Makes a database: `new_database(template)` gives its URL. `template1` is the empty one."""
+    numbers = itertools.count(1)
+    return lambda template: postgres.create_database(f"test_{next(numbers)}", template)
+
+
+@pytest.fixture
+def postgres_url(postgres: EmbeddedPostgres, new_database: Callable[[str], str]) -> Iterator[str]:
+    """An empty database of the test's own."""
+    url = new_database("template1")
+    yield url
+    postgres.drop_database(url.rpartition("/")[2])
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: EmbeddedPostgres) -> str:
+    """Name of a database that the packaged migrations have been run on, to be copied."""
+    from servease_appt.db.migrate import upgrade
+
+    upgrade(postgres.create_database("migrated"))
+    return "migrated"
+
+
+@pytest.fixture
+def migrated_postgres_url(
+    postgres: EmbeddedPostgres, new_database: Callable[[str], str], migrated_template: str
+) -> Iterator[str]:
+    """A database of the test's own with the service's tables, and nothing in them."""
+    url = new_database(migrated_template)
+    yield url
+    postgres.drop_database(url.rpartition("/")[2])
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[EmbeddedValkey]:
+    """The run's Valkey server. Tests that stop or freeze it, or change its settings, take `own_valkey`."""
+    with EmbeddedValkey() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(valkey: EmbeddedValkey) -> str:
+    """Database 1 of the run's Valkey server, empty."""
+    with redis.Redis.from_url(valkey.url(1)) as client:
+        client.flushall()
+    return valkey.url(1)
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[EmbeddedValkey]:
+    """A Valkey server of the test's own, to kill, freeze and restart."""
+    with EmbeddedValkey() as server:
+        yield server
