@@ -1,0 +1,211 @@
+"""L1: what one process remembers for a short time. Bounded, timed, thread-safe, fenced.
+
+The fence closes the race in which an invalidation is handled between the moment a value was read from L2 or
+from its source and the moment it is kept here (race R1): every handled invalidation gets a tick, a reader
+takes the tick before it sends its read, and a value is refused when its key was invalidated at a later tick.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Generic, NamedTuple, TypeVar
+
+from cachetools import TLRUCache
+
+V = TypeVar("V")
+
+# Marks are kept a key; past this many they are replaced by one floor that stands for all keys, which costs
+# some refused or verified puts and never a wrong one.
+MAX_MARKS = 8192
+
+
+class Entry(Generic[V]):
+    """One value as L1 holds it; `value` is None where the source said that there is none."""
+
+    __slots__ = ("expires_at_s", "loaded_at_s", "value")
+
+    def __init__(self, value: V | None, loaded_at_s: float, expires_at_s: float) -> None:
+        self.value = value
+        self.loaded_at_s = loaded_at_s
+        self.expires_at_s = expires_at_s
+
+
+class Read(NamedTuple, Generic[V]):
+    """What `Memory.get_many` found, and the tick to hand back with whatever is read for `missing`."""
+
+    values: dict[str, V | None]
+    missing: list[str]
+    tick: int
+
+
+class _Marks:
+    """The last tick at which something happened to a key; bounded by a floor for the keys forgotten."""
+
+    def __init__(self) -> None:
+        self._ticks: dict[str, int] = {}
+        self._floor = 0
+
+    def set(self, key: str, tick: int) -> None:
+        if len(self._ticks) >= MAX_MARKS:
+            self.set_all(tick)
+        self._ticks[key] = tick
+
+    def set_all(self, tick: int) -> None:
+        self._ticks.clear()
+        self._floor = tick
+
+    def later_than(self, key: str, tick: int) -> bool:
+        return self._floor > tick or self._ticks.get(key, 0) > tick
+
+
+class _EntryCache(TLRUCache[str, Entry[V]]):
+    """A TLRUCache that counts what it evicts for lack of room."""
+
+    def __init__(self, maxsize: int, clock: Callable[[], float]) -> None:
+        super().__init__(maxsize, ttu=lambda _key, entry, _now: entry.expires_at_s, timer=clock)
+        self.evictions = 0
+
+    def popitem(self) -> tuple[str, Entry[V]]:
+        self.evictions += 1
+        return super().popitem()
+
+
+class Memory(Generic[V]):
+    """The first tier of one process. All methods are thread-safe; none blocks on anything but one lock.
+
+    While `trusted_until_s` lies in the past, nobody can say whether an invalidation was missed: only entries
+    loaded within the last `untrusted_s` seconds are then served. The listener moves it forward.
+    """
+
+    def __init__(
+        self, *, maxsize: int, untrusted_s: float = 1.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._untrusted_s = untrusted_s
+        self._lock = threading.Lock()
+        self._cache: _EntryCache[V] = _EntryCache(maxsize, clock)
+        self._tick = 1
+        self._invalidated = _Marks()
+        self._suspected = _Marks()
+        self.trusted_until_s = float("-inf")
+
+    def get_many(self, keys: Sequence[str]) -> Read[V]:
+        """Look all keys up under one lock; expired, untrusted and absent ones are `missing`, in order."""
+        values: dict[str, V | None] = {}
+        missing: list[str] = []
+        cache = self._cache
+        with self._lock, cache.timer as now:
+            if now < self.trusted_until_s:
+                for key in keys:
+                    try:
+                        values[key] = cache[key].value
+                    except KeyError:
+                        missing.append(key)
+            else:
+                self._get_recent(keys, now - self._untrusted_s, values, missing)
+            return Read(values, missing, self._tick)
+
+    def _get_recent(
+        self, keys: Sequence[str], loaded_after_s: float, values: dict[str, V | None], missing: list[str]
+    ) -> None:
+        for key in keys:
+            entry = self._cache.get(key)
+            if entry is not None and entry.loaded_at_s > loaded_after_s:
+                values[key] = entry.value
+            else:
+                missing.append(key)
+
+    def tick(self) -> int:
+        """The tick to take before a read is sent."""
+        with self._lock:
+            return self._tick
+
+    def put_many(self, entries: Iterable[tuple[str, Entry[V]]], tick: int) -> tuple[list[str], list[str]]:
+        """Keep what was read after `tick` was taken.
+
+        Returns the keys that were refused, since an invalidation was handled meanwhile, and those that were
+        kept although the server said meanwhile that they had changed: these must be compared with L2.
+        """
+        refused: list[str] = []
+        to_verify: list[str] = []
+        with self._lock:
+            for key, entry in entries:
+                if self._invalidated.later_than(key, tick):
+                    refused.append(key)
+                    continue
+                self._cache[key] = entry
+                if self._suspected.later_than(key, tick):
+                    to_verify.append(key)
+        return refused, to_verify
+
+    def invalidated_since(self, key: str, tick: int) -> bool:
+        """Say whether an invalidation of `key`, or a flush, was handled after `tick` was taken."""
+        with self._lock:
+            return self._invalidated.later_than(key, tick)
+
+    def invalidate(self, keys: Iterable[str]) -> int:
+        """Drop keys and refuse whatever was read for them before now. Returns how many were held."""
+        with self._lock:
+            self._tick += 1
+            held = 0
+            for key in keys:
+                self._invalidated.set(key, self._tick)
+                held += self._cache.pop(key, None) is not None
+            return held
+
+    def invalidate_matching(self, pattern: str) -> int:
+        """Drop the keys that match a glob pattern, and refuse every value read before now."""
+        with self._lock:
+            self._tick += 1
+            self._invalidated.set_all(self._tick)
+            matching = [key for key in list(self._cache) if fnmatchcase(key, pattern)]
+            for key in matching:
+                self._cache.pop(key, None)
+            return len(matching)
+
+    def flush(self) -> int:
+        """Drop everything and refuse every value read before now. Returns how many entries were held."""
+        with self._lock:
+            self._tick += 1
+            self._invalidated.set_all(self._tick)
+            held = len(self._cache)
+            self._cache.clear()
+            return held
+
+    def suspect(self, keys: Iterable[str]) -> dict[str, Entry[V]]:
+        """Note that the server changed keys in a way no message of ours explains; return the ones held."""
+        with self._lock:
+            self._tick += 1
+            held = {}
+            for key in keys:
+                self._suspected.set(key, self._tick)
+                entry = self._cache.get(key)
+                if entry is not None:
+                    held[key] = entry
+            return held
+
+    def held(self, keys: Iterable[str]) -> dict[str, Entry[V]]:
+        """The entries held right now, trusted or not."""
+        with self._lock:
+            return {key: entry for key in keys if (entry := self._cache.get(key)) is not None}
+
+    def drop_if_same(self, key: str, entry: Entry[V]) -> bool:
+        """Drop `key` if it still holds this very entry."""
+        with self._lock:
+            if self._cache.get(key) is not entry:
+                return False
+            self._cache.pop(key, None)
+            return True
+
+    def size(self) -> int:
+        """How many entries are held."""
+        with self._lock:
+            return len(self._cache)
+
+    @property
+    def evictions(self) -> int:
+        """How many entries were dropped for lack of room since the start."""
+        return self._cache.evictions

@@ -1,0 +1,87 @@
+"""What an invalidation looks like on the wire: which keys, never a value.
+
+Three forms share one channel. The cache's own message says that L2 has been dealt with already and carries
+the sequence number by which a receiver notices a gap; the two others are requests from any Redis client.
+
+    {"v":1,"source":"host:41:9f2c","seq":1763816400000042,"keys":["customer_…"]}     own, also with "pattern"
+    customer_bcee5755-2c9f-4c0a-8720-1592b75edf96                                     a plain key
+    {"keys":["customer_…", …]}   or   {"pattern":"customer_*"}                        a JSON request
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+WIRE_VERSION = 1
+MAX_MESSAGE_BYTES = 1_048_576
+MAX_KEY_CHARS = 512
+MAX_KEYS = 10_000
+
+
+class UnreadableMessage(ValueError):
+    """A message that is none of the known forms; it is counted and passed over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invalidation:
+    """Keys without the prefix, or a glob pattern over them; `sequence` is None for an outside request."""
+
+    keys: tuple[str, ...] = ()
+    pattern: str | None = None
+    source: str | None = None
+    sequence: int | None = None
+
+
+def own_message_parts(invalidation: Invalidation) -> tuple[str, str]:
+    """Return what stands before and behind the sequence number, which only the server knows."""
+    head = f'{{"v":{WIRE_VERSION},"source":{json.dumps(invalidation.source)},"seq":'
+    if invalidation.pattern is not None:
+        return head, f',"pattern":{json.dumps(invalidation.pattern)}}}'
+    return head, f',"keys":{json.dumps(list(invalidation.keys))}}}'
+
+
+def decode(payload: bytes, prefix: str) -> Invalidation:
+    """Read one message; full keys (with `prefix:`) count as keys too. Raises UnreadableMessage."""
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise UnreadableMessage(f"longer than {MAX_MESSAGE_BYTES} bytes")
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError as error:
+        raise UnreadableMessage("not UTF-8") from error
+    if not text.lstrip().startswith("{"):
+        return Invalidation(keys=(_key(text.strip(), prefix),))
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableMessage("neither a key nor JSON") from error
+    return _from_object(message, prefix)
+
+
+def _from_object(message: dict[str, object], prefix: str) -> Invalidation:
+    keys, pattern, sequence = message.get("keys"), message.get("pattern"), message.get("seq")
+    if message.get("v", WIRE_VERSION) != WIRE_VERSION:
+        raise UnreadableMessage(f"wire version {message.get('v')!r}")
+    if sequence is not None and (isinstance(sequence, bool) or not isinstance(sequence, int)):
+        raise UnreadableMessage("seq is not a whole number")
+    source = message.get("source")
+    if source is not None and not isinstance(source, str):
+        raise UnreadableMessage("source is not a string")
+    if isinstance(pattern, str) and keys is None:
+        return Invalidation(pattern=_key(pattern, prefix), source=source, sequence=sequence)
+    if isinstance(keys, list) and keys and pattern is None and len(keys) <= MAX_KEYS:
+        return Invalidation(keys=tuple(_key(key, prefix) for key in keys), source=source, sequence=sequence)
+    raise UnreadableMessage(f'needs "keys", a list of 1 to {MAX_KEYS}, or "pattern"')
+
+
+def _key(text: object, prefix: str) -> str:
+    if not isinstance(text, str):
+        raise UnreadableMessage("a key is not a string")
+    key = text.removeprefix(f"{prefix}:")
+    if (
+        not 1 <= len(key) <= MAX_KEY_CHARS
+        or not key.isprintable()
+        or any(0xD800 <= ord(c) <= 0xDFFF for c in key)
+    ):
+        raise UnreadableMessage(f"a key needs 1 to {MAX_KEY_CHARS} printable characters")
+    return key

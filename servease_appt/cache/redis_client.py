@@ -1,0 +1,67 @@
+"""A redis-py client that gives up early: no retries, short deadlines, nothing sent on connect but what is needed.
+
+redis-py's own defaults wait 5 s and try up to 10 times, which makes a dead Redis an outage of whoever asks it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+DEFAULT_TIMEOUT_S = 0.2
+DEFAULT_DATABASE = 1
+
+
+def connect(url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: int = 256) -> Redis:
+    """Return a client for `url`; nothing is sent yet. Thread-safe and fork-safe, as its pool is.
+
+    `redis://host:port/db`, `rediss://…`, `unix:///path?db=1`, `redis+sentinel://h1:p1,h2:p2/SERVICE/db`; database
+    1 where the URL names none. Raises ValueError for anything else.
+    """
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 3,
+        "driver_info": None,
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        "max_connections": max_connections,
+    }
+    parts = urlsplit(url)
+    if parts.scheme == "redis+sentinel":
+        return _sentinel_master(url, options)
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError(f"no L2 can be reached by {parts.scheme}://")
+    in_path = parts.scheme != "unix" and parts.path.strip("/")
+    if not in_path and "db" not in parse_qs(parts.query):
+        options["db"] = DEFAULT_DATABASE
+    return Redis.from_url(url, **options)
+
+
+def _sentinel_master(url: str, options: dict[str, Any]) -> Redis:
+    parts = urlsplit(url)
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    service, _, database = parts.path.strip("/").partition("/")
+    if not service:
+        raise ValueError("a redis+sentinel:// URL names the service: redis+sentinel://h1:p1,h2:p2/SERVICE/1")
+    sentinels = []
+    for host in hosts.split(","):
+        name, _, port = host.rpartition(":")
+        sentinels.append((name, int(port)) if name else (host, 26379))
+    if credentials:
+        user, _, password = credentials.rpartition(":")
+        options |= {"username": user or None, "password": password}
+    sentinel_options = {
+        name: options[name] for name in ("socket_timeout", "socket_connect_timeout", "retry", "driver_info")
+    }
+    sentinel = Sentinel(sentinels, sentinel_kwargs=sentinel_options)  # type: ignore[no-untyped-call]
+    master: Redis = sentinel.master_for(  # type: ignore[no-untyped-call]
+        service, db=int(database or DEFAULT_DATABASE), **options
+    )
+    return master

@@ -1,0 +1,230 @@
+"""L2: the tier that all workers share, as a handful of operations, each one round trip.
+
+The scripts beside this file hold what must be atomic. Every redis-py error becomes `L2Unavailable` here; what to
+do without L2 is decided in `two_tier.py`, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import StrEnum
+from importlib import resources
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar, cast
+
+from redis import Redis
+from redis.commands.core import Script
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from servease_appt.cache.breaker import Breaker
+from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
+from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.messages import Invalidation, own_message_parts
+
+T = TypeVar("T")
+SCAN_BATCH = 1000
+
+
+class LeaseState(StrEnum):
+    """What `Remote.acquire` says of a key."""
+
+    VALUE = "value"
+    ABSENT = "absent"
+    GRANTED = "granted"
+    HELD = "held"
+
+
+class Lease(NamedTuple):
+    """The answer for one key: the value, or whose lease it is, with the last known copy if there is one."""
+
+    state: LeaseState
+    payload: bytes = b""
+    copy: bytes | None = None
+
+
+class Fill(NamedTuple):
+    """One value to store under the lease `token`; `payload` is empty where the source has none."""
+
+    key: str
+    token: str
+    payload: bytes
+    ttl_ms: int
+    copy_ms: int
+
+
+class Remote:
+    """The operations of L2. Thread-safe. Every method raises L2Unavailable; writes may raise L2RefusedWrite."""
+
+    def __init__(self, client: Redis, keys: KeySpace, breaker: Breaker) -> None:
+        self.client = client
+        self.keys = keys
+        self.breaker = breaker
+        self._acquire = _script(client, "acquire")
+        self._fill = _script(client, "fill")
+        self._release = _script(client, "release")
+        self._invalidate = _script(client, "invalidate")
+        self._discard = _script(client, "discard")
+
+    def read(self, keys: Sequence[str]) -> tuple[list[bytes | None], int | None]:
+        """One MGET: the stored bytes in the order of `keys`, and the sequence number if there is one."""
+        names = [self.keys.data(key) for key in keys]
+        *payloads, sequence = self._run(
+            lambda: cast("list[bytes | None]", self.client.mget(*names, self.keys.sequence))
+        )
+        return payloads, int(sequence) if sequence else None
+
+    def acquire(
+        self,
+        keys: Sequence[str],
+        token: str,
+        lease_ms: int,
+        *,
+        take_over: dict[str, str] | None = None,
+        refresh: bool = False,
+    ) -> list[Lease]:
+        """Ask for the lease of each key, or get what makes it needless.
+
+        `take_over` names for a key the holder that was waited for in vain. With `refresh` the value is there and
+        the lease is wanted all the same.
+        """
+        wanted = take_over or {}
+        answers = self._run(
+            lambda: self._acquire(
+                keys=[name for key in keys for name in self.keys.group(key)],
+                args=[
+                    token,
+                    lease_ms,
+                    "refresh" if refresh else "load",
+                    *(wanted.get(key, "") for key in keys),
+                ],
+            )
+        )
+        return [_lease(answer) for answer in answers]
+
+    def fill(self, fills: Sequence[Fill]) -> list[bool]:
+        """Store values whose lease still stands; False for each that was refused."""
+        stored = self._run(
+            lambda: self._fill(
+                keys=[name for fill in fills for name in self.keys.group(fill.key)],
+                args=[
+                    field for fill in fills for field in (fill.token, fill.payload, fill.ttl_ms, fill.copy_ms)
+                ],
+            )
+        )
+        return [flag == 1 for flag in stored]
+
+    def release(self, leases: Sequence[tuple[str, str]]) -> None:
+        """Give back leases, as pairs of key and token, that are still held."""
+        self._run(
+            lambda: self._release(
+                keys=[self.keys.lease(key) for key, _ in leases], args=[token for _, token in leases]
+            )
+        )
+
+    def discard(self, seen: Sequence[tuple[str, bytes]]) -> None:
+        """Delete stored bytes that can't be read, as pairs of key and the bytes seen."""
+        self._run(
+            lambda: self._discard(
+                keys=[self.keys.data(key) for key, _ in seen], args=[payload for _, payload in seen]
+            )
+        )
+
+    def ttl_ms(self, keys: Sequence[str]) -> list[int]:
+        """What is left of each key's life; negative where it is gone or has no end."""
+
+        def pipelined() -> list[int]:
+            with self.client.pipeline(transaction=False) as pipeline:
+                for key in keys:
+                    pipeline.pttl(self.keys.data(key))
+                return cast("list[int]", pipeline.execute())
+
+        return self._run(pipelined)
+
+    def invalidate(self, keys: Sequence[str], source: str) -> int:
+        """Delete keys with all that belongs to them and tell every worker, atomically. Returns the sequence.
+
+        Tried even while the breaker is open: an invalidation matters more than the time it may cost.
+        """
+        head, tail = own_message_parts(Invalidation(keys=tuple(keys), source=source))
+        names = [name for key in keys for name in self.keys.group(key)]
+        return self._announce(names, head, tail)
+
+    def invalidate_matching(self, pattern: str, source: str) -> int:
+        """Delete all keys that match a glob pattern, then tell every worker. Returns the sequence.
+
+        Not atomic, and right all the same: leases go first, in a scan of their own, so that every load that began
+        before it is either refused or has stored its value before the second scan begins, which then finds it
+        (a SCAN returns each key that is there from its start to its end).
+        """
+        self._run(lambda: self._delete_matching(self.keys.lease(pattern)), guarded=False)
+        for name in (self.keys.data, self.keys.copy, self.keys.absent):
+            self._run(lambda name=name: self._delete_matching(name(pattern)), guarded=False)  # type: ignore[misc]
+        head, tail = own_message_parts(Invalidation(pattern=pattern, source=source))
+        return self._announce([], head, tail)
+
+    def scan(self, pattern: str) -> Iterator[str]:
+        """The keys with a value in L2 that match a glob pattern, by SCAN, without the prefix."""
+        own = f"{self.keys.prefix}:__"
+        for name in self.client.scan_iter(match=self.keys.data(pattern), count=SCAN_BATCH):
+            text = name.decode(errors="replace")
+            if not text.startswith(own):
+                yield self.keys.plain(text)
+
+    def ping(self) -> None:
+        """See whether L2 answers."""
+        self._run(self.client.ping, guarded=False)
+
+    def _announce(self, names: Sequence[str], head: str, tail: str) -> int:
+        return int(
+            self._run(
+                lambda: self._invalidate(
+                    keys=[self.keys.sequence, *names], args=[self.keys.channel, head, tail]
+                ),
+                guarded=False,
+            )
+        )
+
+    def _delete_matching(self, pattern: str) -> None:
+        own = f"{self.keys.prefix}:__".encode()
+        side_keys = pattern.encode().startswith(own)
+        found: Iterator[bytes] = self.client.scan_iter(match=pattern, count=SCAN_BATCH)
+        wanted = (name for name in found if side_keys or not name.startswith(own))
+        while batch := list(islice(wanted, SCAN_BATCH)):
+            self.client.unlink(*batch)
+
+    def _run(self, operation: Callable[[], T], *, guarded: bool = True) -> T:
+        """Map redis-py's errors, and keep the breaker informed."""
+        if guarded and not self.breaker.allows():
+            raise L2Unavailable("the breaker is open")
+        try:
+            result = operation()
+        except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+            self.breaker.failed()
+            raise L2Unavailable(f"{type(error).__name__}: {error}") from error
+        except ResponseError as error:
+            self.breaker.succeeded()
+            raise L2RefusedWrite(str(error)) from error
+        except RedisError as error:
+            self.breaker.failed()
+            raise L2Unavailable(f"{type(error).__name__}: {error}") from error
+        self.breaker.succeeded()
+        return result
+
+
+def _script(client: Redis, name: str) -> Script:
+    source = resources.files(__package__).joinpath("scripts", f"{name}.lua").read_text()
+    return client.register_script(source)
+
+
+def _lease(answer: Sequence[Any]) -> Lease:
+    state, *rest = answer
+    payload = rest[0] if rest else b""
+    copy = rest[1] if len(rest) > 1 else None
+    return Lease(LeaseState(state.decode()), payload, copy)
+
+
+def distinct(keys: Iterable[str]) -> list[str]:
+    """The keys once each, in order."""
+    return list(dict.fromkeys(keys))

@@ -1,0 +1,78 @@
+"""Counters by tier, event and entity, for one process."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from enum import StrEnum
+from typing import Protocol
+
+
+class Tier(StrEnum):
+    """Where something happened."""
+
+    L1 = "l1"
+    L2 = "l2"
+    UPSTREAM = "upstream"
+    CHANNEL = "channel"
+
+
+class Event(StrEnum):
+    """What happened there."""
+
+    HIT = "hit"
+    MISS = "miss"
+    FILL = "fill"
+    REFUSED_FILL = "refused_fill"
+    EVICTION = "eviction"
+    EXPIRY = "expiry"
+    INVALIDATION = "invalidation"
+    FAILED_INVALIDATION = "failed_invalidation"
+    FLUSH = "flush"
+    GAP = "gap"
+    UNREADABLE = "unreadable"
+    CORRUPT = "corrupt"
+    ERROR = "error"
+    NOT_FOUND = "not_found"
+    DENIED = "denied"
+    STALE = "stale"
+    REFRESH = "refresh"
+    JOINED = "joined"
+    WAITED = "waited"
+    TAKEOVER = "takeover"
+    RECONNECT = "reconnect"
+
+
+class Recorder(Protocol):
+    """What the cache tells of itself; called from any thread, must not raise and must be quick."""
+
+    def count(self, tier: Tier, event: Event, entity: str, n: int = 1) -> None:
+        """Add `n` to a counter. `entity` is a kind's name, or `-` where none is meant."""
+
+
+class Stats:
+    """A Recorder that keeps its counts in memory. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[tuple[Tier, Event, str]] = Counter()
+
+    def count(self, tier: Tier, event: Event, entity: str, n: int = 1) -> None:
+        """Add `n` to one counter."""
+        with self._lock:
+            self._counts[tier, event, entity] += n
+
+    def get(self, tier: Tier, event: Event, entity: str | None = None) -> int:
+        """One counter, or its sum over all entities where `entity` is None."""
+        with self._lock:
+            if entity is not None:
+                return self._counts[tier, event, entity]
+            return sum(n for (t, e, _), n in self._counts.items() if (t, e) == (tier, event))
+
+    def snapshot(self) -> dict[str, dict[str, dict[str, int]]]:
+        """A copy as `{tier: {entity: {event: n}}}`."""
+        nested: dict[str, dict[str, dict[str, int]]] = {}
+        with self._lock:
+            for (tier, event, entity), n in self._counts.items():
+                nested.setdefault(tier.value, {}).setdefault(entity, {})[event.value] = n
+        return nested
