@@ -1,0 +1,1 @@
+"""The use cases of the appointment service. Each command is one transaction, whoever calls it."""

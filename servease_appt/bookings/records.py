@@ -1,0 +1,182 @@
+"""What goes into the use cases and what comes out: frozen, without SQL and without HTTP.
+
+Ids are canonical lower-case dashed UUID strings, dates and times naive in the business time zone, timestamps
+aware UTC datetimes. Statuses and types are plain strings, since rows from before this service may hold others
+than it knows.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Final, Generic, NamedTuple, TypeVar
+
+RowT = TypeVar("RowT")
+
+
+@dataclass(frozen=True, slots=True)
+class Appointment:
+    """Every column of an appointment; `duration_seconds` is the time that the work took in the end."""
+
+    id: str
+    customer_id: str
+    vehicle_id: str
+    assigned_employee_id: str | None
+    appointment_type: str
+    scheduled_date: date
+    scheduled_time: time
+    duration_minutes: int
+    status: str
+    service_description: str
+    customer_notes: str
+    internal_notes: str
+    estimated_cost: Decimal | None
+    duration_seconds: int
+    created_by_user_id: str
+    created_at: datetime
+    updated_at: datetime
+    cancelled_at: datetime | None
+    completed_at: datetime | None
+
+    @property
+    def etag(self) -> str:
+        """A strong entity tag with its quotes, another one after every change of any column."""
+        return f'"{hashlib.sha256(repr(astuple(self)).encode()).hexdigest()[:32]}"'
+
+
+class AppointmentRow(NamedTuple):
+    """One row of a list, ready for JSON: the date `YYYY-MM-DD`, the time `HH:MM:SS`."""
+
+    id: str
+    customer_id: str
+    vehicle_id: str
+    assigned_employee_id: str | None
+    appointment_type: str
+    scheduled_date: str
+    scheduled_time: str
+    status: str
+
+
+class HistoryRow(NamedTuple):
+    """One accepted change."""
+
+    id: str
+    appointment_id: str
+    changed_by_user_id: str
+    previous_status: str
+    new_status: str
+    change_reason: str
+    changed_at: datetime
+
+
+class Slot(NamedTuple):
+    """A time slot. An `end_time` of 00:00 is midnight at the end of the day.
+
+    `available_capacity` is how many more bookings as long as the slot it takes, 0 at least.
+    """
+
+    id: str
+    date: date
+    start_time: time
+    end_time: time
+    is_available: bool
+    max_concurrent_appointments: int
+    available_capacity: int
+
+
+class FreeStart(NamedTuple):
+    """A start at which a booking of the asked length fits `available_capacity` times."""
+
+    date: date
+    start_time: time
+    end_time: time
+    available_capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[RowT]):
+    """Some rows, and how many there are in all."""
+
+    count: int
+    rows: Sequence[RowT]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which of the rows: any non-negative numbers, however large."""
+
+    limit: int
+    offset: int = 0
+
+    @classmethod
+    def of_page(cls, page: int, page_size: int) -> "Window":
+        """The window of the page, counted from 1."""
+        return cls(limit=page_size, offset=(page - 1) * page_size)
+
+
+ARRAY: Final = Window(limit=500)
+"""What an endpoint that answers with a bare array shows at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppointmentFilters:
+    """What a list is narrowed down to; both dates are inclusive."""
+
+    status: str | None = None
+    appointment_type: str | None = None
+    start_date: date | None = None
+    end_date: date | None = None
+    customer_id: str | None = None
+    employee_id: str | None = None
+    vehicle_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewAppointment:
+    """A booking as asked for.
+
+    A customer's `assigned_employee_id`, `internal_notes` and `estimated_cost` are ignored.
+    """
+
+    customer_id: str
+    vehicle_id: str
+    appointment_type: str
+    scheduled_date: date
+    scheduled_time: time
+    duration_minutes: int | None = None
+    service_description: str = ""
+    customer_notes: str = ""
+    assigned_employee_id: str | None = None
+    internal_notes: str = ""
+    estimated_cost: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewSlot:
+    """A time slot as asked for; without a capacity it gets the default one."""
+
+    date: date
+    start_time: time
+    end_time: time
+    is_available: bool = True
+    max_concurrent_appointments: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Numbers over what the actor may see.
+
+    Attributes:
+        by_status: every known status, also those with 0.
+        today: scheduled for today. completed_today: finished today.
+        upcoming: pending or confirmed, with the start still ahead.
+        by_type: only the types that occur.
+    """
+
+    total_appointments: int
+    by_status: dict[str, int]
+    today: int
+    completed_today: int
+    upcoming: int
+    by_type: dict[str, int]

@@ -1,0 +1,1 @@
+"""The rules of the workshop's calendar: no SQL, no HTTP, nothing but the standard library."""
