@@ -1,0 +1,73 @@
+"""At which times a booking may be offered."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from typing import Final, NamedTuple
+
+from servease_appt.scheduling.capacity import Calendar, Opening
+from servease_appt.scheduling.intervals import Interval
+
+OPENING_HOUR: Final = 9
+CLOSING_HOUR: Final = 17
+
+_ONE_DAY: Final = timedelta(days=1)
+_FRIDAY: Final = 4
+
+
+class Offer(NamedTuple):
+    """A start, the end of the slot that it is the start of, and how many bookings fit."""
+
+    day: date
+    start_time: time
+    end_time: time
+    room: int
+
+
+def days_between(first: date, last: date) -> Iterator[date]:
+    """Every day from first to last, both inclusive."""
+    for number in range((last - first).days + 1):
+        yield first + _ONE_DAY * number
+
+
+def is_weekday(day: date) -> bool:
+    """Monday to Friday."""
+    return day.weekday() <= _FRIDAY
+
+
+def hourly(day: date, opening_hour: int = OPENING_HOUR, closing_hour: int = CLOSING_HOUR) -> list[Interval]:
+    """One interval an hour from opening to closing, which may be 24; none on a weekend."""
+    if not is_weekday(day):
+        return []
+    midnight = datetime.combine(day, time.min)
+    return [
+        Interval(midnight + timedelta(hours=hour), midnight + timedelta(hours=hour + 1))
+        for hour in range(opening_hour, closing_hour)
+    ]
+
+
+def offers(
+    days: Sequence[date],
+    openings: Mapping[date, Sequence[Opening]],
+    calendar: Calendar,
+    duration_minutes: int,
+    is_open: Callable[[datetime], bool],
+) -> list[Offer]:
+    """The starts, in order, at which a booking of that length fits.
+
+    Args:
+        openings: the slots of each day that has any; a day without has the hourly ones.
+        calendar: must hold all that runs from the first of the days to the end of the last booking.
+        is_open: whether a start may be offered at all (still ahead, not skipped by the clock).
+    """
+    found: list[Offer] = []
+    length = timedelta(minutes=duration_minutes)
+    for day in days:
+        defined = openings.get(day)
+        slots = sorted(opening.interval for opening in defined) if defined else hourly(day)
+        for start, end in slots:
+            if start >= end or not is_open(start):
+                continue
+            room = calendar.room(Interval(start, start + length))
+            if room > 0:
+                found.append(Offer(day, start.time(), end.time(), room))
+    return found
