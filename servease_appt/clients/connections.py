@@ -1,0 +1,122 @@
+"""HTTP connections on which a whole answer, not only each read of it, has to arrive in time.
+
+A timeout in requests holds for one read from the socket: a server that sends a byte now and then keeps its
+caller for as long as it likes. Here the reader of an answer carries a deadline, and every read gets what is
+left until then.
+"""
+
+import http.client
+import io
+import socket
+import time
+from typing import Any
+
+import urllib3
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+
+class _UntilDeadline(io.RawIOBase):
+    """Reads from a socket until a moment of `time.monotonic()`, then raises TimeoutError."""
+
+    def __init__(self, reader: io.RawIOBase, connection: socket.socket, deadline: float) -> None:
+        self._reader = reader
+        self._connection = connection
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer took too long")
+        self._connection.settimeout(left)
+        return self._reader.readinto(buffer)
+
+    def close(self) -> None:
+        self._reader.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer that has to be complete within the time that its socket was given when it began."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        limit_s = sock.gettimeout()
+        if limit_s is not None:
+            raw = self.fp.detach()
+            self.fp = io.BufferedReader(_UntilDeadline(raw, sock, time.monotonic() + limit_s))
+
+
+class Reused(http.client.RemoteDisconnected):
+    """A kept-alive connection turned out to have been closed by the server before it answered anything."""
+
+
+class _Deadline:
+    """Mixed into urllib3's connections."""
+
+    response_class: Any = _Answer
+    _answers = 0
+
+    def getresponse(self) -> Any:
+        try:
+            answer = super().getresponse()  # type: ignore[misc] # the class that this is mixed into has it
+        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError) as error:
+            if self._answers:
+                raise Reused(str(error)) from error
+            raise
+        self._answers += 1
+        return answer
+
+
+class _Connection(_Deadline, HTTPConnection):
+    pass
+
+
+class _TlsConnection(_Deadline, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class PooledAdapter(HTTPAdapter):
+    """requests' adapter to one base URL, without what is of no use for it.
+
+    Left out are cookies (none is kept between calls), proxies and `.netrc` (neither is ever read), and
+    looking up the connection pool anew for each call.
+
+    Args:
+        base_url: scheme and host of every request that will be sent.
+        pool_size: connections kept open. More calls than that at once work too, on connections of their own.
+    """
+
+    def __init__(self, base_url: str, pool_size: int) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=pool_size)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        probe = PreparedRequest()
+        probe.prepare(method="GET", url=base_url)
+        self._pool = super().get_connection_with_tls_context(probe, verify=True)
+
+    def get_connection_with_tls_context(self, *_: Any, **__: Any) -> HTTPConnectionPool:
+        return self._pool
+
+    def request_url(self, request: PreparedRequest, _proxies: Any) -> str:
+        return request.path_url
+
+    def build_response(self, req: PreparedRequest, resp: urllib3.BaseHTTPResponse) -> Response:
+        response = Response()
+        response.status_code = resp.status
+        response.raw = resp
+        response.url = req.url or ""
+        response.request = req
+        return response

@@ -1,0 +1,171 @@
+"""Asking one upstream service for one JSON object."""
+
+import json
+import os
+import re
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests import PreparedRequest, Response
+
+from ..identifiers import canonical_uuid
+from .connections import PooledAdapter, Reused
+from .errors import BadAnswer, Denied, InvalidId, NotFound, Unavailable, UpstreamError
+
+MAX_BODY_BYTES = 1_000_000
+_PIECE_BYTES = 65_536
+_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": "servease-appointment-service",
+}
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+", re.ASCII)
+
+# What a call can fail with below us; ValueError is for a URL or a header that urllib3 and http.client refuse.
+CALL_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
+
+
+class JsonService:
+    """A service under one base URL, over connections that are kept open.
+
+    Any number of threads may use one at once. After a fork the child opens connections of its own.
+
+    Args:
+        name: what errors call it, such as "customer".
+        base_url: `http://host:port`, with an optional path.
+        timeout_s: seconds that a call may take from connecting to the last byte, where the call names none.
+        pool_size: connections kept open; as many as threads use it.
+    """
+
+    def __init__(self, name: str, base_url: str, *, timeout_s: float, pool_size: int) -> None:
+        self.name = name
+        self.timeout_s = timeout_s
+        self._base_url = base_url.rstrip("/")
+        self._pool_size = pool_size
+        self._open()
+
+    def __repr__(self) -> str:
+        parts = urlsplit(self._base_url)
+        return f"<{type(self).__name__} {self.name} at {parts.scheme}://{parts.hostname}:{parts.port}>"
+
+    def _open(self) -> None:
+        self._process_id = os.getpid()
+        self._adapter = PooledAdapter(self._base_url, self._pool_size)
+
+    def close(self) -> None:
+        """Close the connections that are open. The service may still be used: it opens new ones."""
+        if self._process_id == os.getpid():
+            self._adapter.close()
+
+    def deadline(self, timeout_s: float | None) -> float:
+        """The moment of `time.monotonic()` at which a call that begins now has taken `timeout_s` seconds."""
+        return time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+
+    def get(self, path: str, auth_token: str | None, deadline: float) -> dict[str, Any]:
+        """GET `path` and return the JSON object that it answers with.
+
+        Args:
+            path: with a leading slash, below the base URL. Ids in it come from `path_id`.
+            auth_token: the bearer token to send; None sends no header.
+            deadline: moment of `time.monotonic()` by which the answer has to be complete.
+
+        Raises:
+            NotFound, Denied, Unavailable, BadAnswer: see `errors`.
+        """
+        request = self._request(path, auth_token)
+        try:
+            try:
+                response = self._send(request, deadline)
+            except requests.ConnectionError as error:
+                # The server closed an idle connection while we reached for it: it has not answered anything.
+                if not _was_reused(error):
+                    raise
+                response = self._send(request, deadline)
+            if response.status_code != 200:
+                raise self._refusal(response)
+            body = self._read(response)
+        except CALL_ERRORS as error:
+            # Neither chained nor quoted: requests' errors hold the request, and with it the token.
+            raise self._unavailable(error) from None
+        return self._parse(body)
+
+    def _request(self, path: str, auth_token: str | None) -> PreparedRequest:
+        request = PreparedRequest()
+        request.method = "GET"
+        request.url = self._base_url + path
+        headers = dict(_HEADERS)
+        if auth_token is not None:
+            if not _TOKEN.fullmatch(auth_token):
+                raise Denied(self.name, "the caller's token is malformed")
+            headers["Authorization"] = f"Bearer {auth_token}"
+        request.headers = headers  # type: ignore[assignment] # urllib3 takes any mapping that can be copied
+        return request
+
+    def _send(self, request: PreparedRequest, deadline: float) -> Response:
+        if self._process_id != os.getpid():
+            self._open()
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("no time left")
+        timeout: Any = urllib3.Timeout(total=left)  # requests takes one, only its annotations don't
+        return self._adapter.send(request, stream=True, timeout=timeout)
+
+    def _read(self, response: Response) -> bytearray:
+        """The decoded body; reading it to its end frees the connection for the next call."""
+        body = bytearray()
+        while piece := response.raw.read(_PIECE_BYTES, decode_content=True):
+            body += piece
+            if len(body) > MAX_BODY_BYTES:
+                response.raw.close()
+                raise BadAnswer(self.name, "answered more than 1 MB", response.status_code)
+        return body
+
+    def _refusal(self, response: Response) -> UpstreamError:
+        status = response.status_code
+        try:
+            # A short body is read to its end, so that the connection can be used again.
+            response.raw.read(_PIECE_BYTES)
+        except CALL_ERRORS:
+            response.raw.close()
+        if status == 404:
+            return NotFound(self.name, "has no such entry", status)
+        if status in {401, 403}:
+            return Denied(self.name, "does not allow this caller to see it", status)
+        return Unavailable(self.name, f"answered with status {status}", status)
+
+    def _unavailable(self, error: BaseException) -> Unavailable:
+        cause: BaseException = error
+        for inner in getattr(error, "args", None) or ():
+            if isinstance(inner, BaseException):
+                cause = getattr(inner, "reason", None) or inner
+        return Unavailable(self.name, f"could not be reached ({type(cause).__name__})")
+
+    def _parse(self, body: bytearray) -> dict[str, Any]:
+        try:
+            answer = json.loads(body)
+        except (ValueError, RecursionError):
+            raise BadAnswer(self.name, "answered something that is not JSON", 200) from None
+        if not isinstance(answer, dict):
+            raise BadAnswer(self.name, "answered no JSON object", 200)
+        return answer
+
+
+def path_id(value: str) -> str:
+    """`value`, if it may become part of a path.
+
+    Raises:
+        InvalidId: it is not a canonical UUID. Quoting anything else would not do: `..` survives it.
+    """
+    if canonical_uuid(value) != value:
+        raise InvalidId(f"not a canonical UUID: {value!r:.80}")
+    return value
+
+
+def _was_reused(error: requests.ConnectionError) -> bool:
+    protocol_error = error.args[0] if error.args else None
+    return isinstance(protocol_error, urllib3.exceptions.ProtocolError) and any(
+        isinstance(cause, Reused) for cause in protocol_error.args
+    )
