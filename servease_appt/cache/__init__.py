@@ -1,0 +1,37 @@
+"""A two-tier cache that keeps a value out of both tiers once it has been invalidated.
+
+Usable alone, with nothing but cachetools and redis:
+
+    from servease_appt.cache import TwoTierCache, connect, json_kind
+
+    cache = TwoTierCache(connect("redis://localhost:6379/1"), (json_kind("customer"),), prefix="my_service")
+    customer = cache.get(f"customer_{id}", load)
+    cache.invalidate([f"customer_{id}"])
+"""
+
+from servease_appt.cache.errors import CacheError, CacheUnavailable, LoadDenied, ValueNotFound
+from servease_appt.cache.kinds import Kind, json_kind
+from servease_appt.cache.loading import Lookup, Source
+from servease_appt.cache.policy import CachePolicy
+from servease_appt.cache.redis_client import connect
+from servease_appt.cache.stats import Event, Recorder, Stats, Tier
+from servease_appt.cache.two_tier import Mode, TwoTierCache
+
+__all__ = [
+    "CacheError",
+    "CachePolicy",
+    "CacheUnavailable",
+    "Event",
+    "Kind",
+    "LoadDenied",
+    "Lookup",
+    "Mode",
+    "Recorder",
+    "Source",
+    "Stats",
+    "Tier",
+    "TwoTierCache",
+    "ValueNotFound",
+    "connect",
+    "json_kind",
+]

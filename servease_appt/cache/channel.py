@@ -1,0 +1,104 @@
+"""One RESP3 connection on which commands are answered and the server pushes what happens, in one total order.
+
+redis-py's PubSub re-subscribes silently after a lost connection and can't see a half-open one, so this speaks to
+its Connection directly. The private names that it takes are all in this file, and a test names them.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+from redis._parsers import _RESP3Parser
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A message that somebody published on the channel."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """The server's word that messages from now on will arrive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Keys under a tracked prefix were set, deleted or have expired; None after a flush of the database."""
+
+    names: tuple[bytes, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to the oldest unanswered command; an error reply is a value like any other."""
+
+    value: Any
+
+
+Frame = Published | Subscribed | Changed | Reply | None
+
+
+class Channel:
+    """A connection in push mode. For one thread. Every method raises redis-py's errors or OSError."""
+
+    def __init__(self, client: Redis) -> None:
+        connection: Any = client.connection_pool.make_connection()
+        connection.set_parser(_RESP3Parser)
+        connection.connect()
+        self._connection = connection
+        parser = self._connection._parser  # noqa: SLF001 - see the module's docstring
+        parser.set_pubsub_push_handler(_from_pubsub)
+        parser.set_invalidation_push_handler(_from_tracking)
+
+    def send(self, *command: str | bytes) -> None:
+        """Send a command without waiting for its answer."""
+        self._connection.send_command(*command, check_health=False)
+
+    def wait(self, wake: socket.socket, timeout_s: float) -> None:
+        """Sleep until there is something to read, `wake` has a byte, or the time is over."""
+        if self._connection.can_read(0):
+            return
+        own = self._connection._sock  # noqa: SLF001
+        ready, _, _ = select.select([own, wake], [], [], max(0.0, timeout_s))
+        if wake in ready:
+            wake.recv(4096)
+
+    def receive(self) -> tuple[bool, Frame]:
+        """Return the next frame that is there already, as (True, frame); (False, None) when there is none."""
+        if not self._connection.can_read(0):
+            return False, None
+        try:
+            answer = self._connection.read_response(
+                disable_decoding=True, push_request=True, timeout=0.5, disconnect_on_error=False
+            )
+        except RedisTimeoutError:
+            return False, None
+        except ResponseError as error:
+            return True, Reply(error)
+        if answer is None or isinstance(answer, (Published, Subscribed, Changed)):
+            return True, answer if answer is not None else Reply(None)
+        return True, Reply(answer)
+
+    def close(self) -> None:
+        """Close the connection; in a forked child only the child's end of it."""
+        self._connection.disconnect()
+
+
+def _from_pubsub(push: list[Any]) -> Published | Subscribed | Reply:
+    kind = push[0]
+    if kind == b"message":
+        return Published(push[2])
+    return Subscribed()
+
+
+def _from_tracking(push: list[Any]) -> Changed:
+    names = push[1]
+    return Changed(None if names is None else tuple(names))

@@ -1,0 +1,75 @@
+"""What may be cached: kinds of values, each with its way to bytes and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
+
+V = TypeVar("V")
+
+MAX_PAYLOAD_BYTES = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[V]):
+    """One kind of value, held under keys `name_rest`.
+
+    `decode(payload, rest)` raises ValueError, TypeError or KeyError for bytes that are not such a value of that
+    id; the cache takes them for a miss. Values are shared between threads: make them immutable.
+    """
+
+    name: str
+    encode: Callable[[V], bytes]
+    decode: Callable[[bytes, str], V]
+
+
+def json_kind(name: str) -> Kind[Mapping[str, Any]]:
+    """A kind whose values are JSON objects, handed out as read-only mappings."""
+    return Kind(name, encode=lambda value: json.dumps(dict(value)).encode(), decode=_json_object)
+
+
+def _json_object(payload: bytes, _rest: str) -> Mapping[str, Any]:
+    value = json.loads(payload)
+    if not isinstance(value, dict):
+        raise TypeError("not a JSON object")
+    return MappingProxyType(value)
+
+
+class Kinds(Generic[V]):
+    """The kinds of one cache, found by the part of a key before its first underscore."""
+
+    def __init__(self, kinds: tuple[Kind[V], ...]) -> None:
+        self._by_name = {kind.name: kind for kind in kinds}
+        if len(self._by_name) != len(kinds) or any("_" in name or not name for name in self._by_name):
+            raise ValueError("kinds need distinct names without an underscore")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names, in the order given."""
+        return tuple(self._by_name)
+
+    def name_of(self, key: str) -> str:
+        """The kind's name of a key; `-` for a key of no kind."""
+        name = key.partition("_")[0]
+        return name if name in self._by_name else "-"
+
+    def of(self, key: str) -> Kind[V]:
+        """The kind of a key. Raises ValueError where there is none."""
+        kind = self._by_name.get(key.partition("_")[0])
+        if kind is None:
+            raise ValueError(
+                f"{key!r} is no key: it needs one of {', '.join(self._by_name)}, then _ and an id"
+            )
+        return kind
+
+    def decode(self, key: str, payload: bytes) -> V | None:
+        """The value, or None where the bytes are none."""
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            return None
+        try:
+            return self.of(key).decode(payload, key.partition("_")[2])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None

@@ -1,0 +1,316 @@
+"""The one thread a process has for invalidations: it subscribes, hears, notices what it missed, and says so.
+
+Everything runs over one RESP3 connection, whose frames come in one order. Twice a second the thread asks for the
+sequence number: the answer proves that the link is alive in both directions and that no message was lost before
+it (races R6, R7, R9). L1 is trusted for `trust_s` from the moment such a question was *sent*. The first answer
+after a new subscription is the moment to empty L1: not earlier, or a reader could fill it in between (R7).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from servease_appt.cache.channel import Changed, Channel, Published, Reply, Subscribed
+from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.memory import Entry
+from servease_appt.cache.messages import Invalidation, UnreadableMessage, decode
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 0.5
+TRUST_S = 1.5
+# How long a reader's news that L2 is ahead of this listener may stay unexplained before L1 is not trusted.
+AHEAD_S = 0.25
+BACKOFF_S = (0.05, 1.0)
+VERIFY_BATCH = 500
+
+
+class Hearer(Protocol):
+    """What the listener tells the cache. Called on the listener's thread: must be quick and must not raise."""
+
+    def on_confirmed(self, *, reconnected: bool) -> None:
+        """The subscription is confirmed; all that was kept before may be old."""
+
+    def on_gap(self) -> None:
+        """At least one message was lost; all that was kept before may be old."""
+
+    def on_trust(self, until_s: float) -> None:
+        """L1 may be trusted until then, on the listener's clock; minus infinity: not at all."""
+
+    def on_message(self, invalidation: Invalidation) -> None:
+        """An invalidation arrived."""
+
+    def on_unreadable(self) -> None:
+        """A message arrived that is none."""
+
+    def on_changed(self, keys: list[str] | None) -> None:
+        """Values changed on the server, by whatever hand; None: the database was flushed."""
+
+    def on_compared(self, key: str, entry: Entry[Any], payload: bytes | None) -> None:
+        """The answer to `Listener.verify`: what L2 holds for the key right now."""
+
+    def on_beat(self) -> None:
+        """The server answered."""
+
+
+@dataclass(slots=True)
+class _Beat:
+    sent_at_s: float
+
+
+@dataclass(slots=True)
+class _Verification:
+    sent_at_s: float
+    entries: dict[str, Entry[Any]]
+
+
+@dataclass(slots=True)
+class _Tracking:
+    sent_at_s: float
+
+
+class _Deaf(Exception):
+    """The server has not answered for too long."""
+
+
+class Listener:
+    """Hears invalidations for one process, from `start()` to `stop()`. Thread-safe."""
+
+    def __init__(
+        self,
+        client: Redis,
+        keys: KeySpace,
+        tracked: tuple[str, ...],
+        hearer: Hearer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._tracked = tracked
+        self._hearer = hearer
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._to_verify: dict[str, Entry[Any]] = {}
+        self._beat_now = False
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name="servease-cache-listener", daemon=True)
+        self._channel: Channel | None = None
+        self._pending: deque[_Beat | _Verification | _Tracking] = deque()
+        self._subscribed = False
+        self._confirmed_before = False
+        self._last_beat_s = 0.0
+        self._trusted_until_s = float("-inf")
+        self.confirmed = False
+        self.tracking = False
+        self.sequence: int | None = None
+        self.last_answer_at_s = float("-inf")
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """Stop the thread and wait for it. Idempotent."""
+        self._stopping.set()
+        self._wake()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+        self._wake_in.close()
+        self._wake_out.close()
+
+    def abandon(self) -> None:
+        """Drop what a fork copied into a child: the thread is not there, the sockets belong to the parent."""
+        self._stopping.set()
+        self._wake_in.close()
+        self._wake_out.close()
+        if self._channel is not None:
+            self._channel.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def verify(self, entries: dict[str, Entry[Any]]) -> None:
+        """Have entries of L1 compared with L2, in the connection's order; the hearer gets the answers."""
+        with self._lock:
+            self._to_verify.update(entries)
+        self._wake()
+
+    def noticed(self, sequence: int | None) -> None:
+        """A reader saw this sequence number in L2: if it is ahead, ask at once whether a message was lost."""
+        if (
+            sequence is None
+            or not self.confirmed
+            or (self.sequence is not None and sequence <= self.sequence)
+        ):
+            return
+        with self._lock:
+            if self._beat_now:
+                return
+            self._beat_now = True
+        self._wake()
+
+    def _wake(self) -> None:
+        try:
+            self._wake_in.send(b"\0")
+        except (BlockingIOError, OSError):
+            return  # full: it will wake anyway; closed: it has stopped
+
+    def _run(self) -> None:
+        backoff_s = BACKOFF_S[0]
+        while not self._stopping.is_set():
+            try:
+                self._listen()
+            except (_Deaf, RedisError, OSError) as error:
+                if self.confirmed:
+                    log.warning("Invalidation channel lost: %s", str(error) or type(error).__name__)
+                    backoff_s = BACKOFF_S[0]
+            except Exception:
+                log.exception("Invalidation listener failed; starting anew")
+            finally:
+                self._disconnect()
+            self._stopping.wait(backoff_s * random.uniform(0.5, 1.0))
+            backoff_s = min(backoff_s * 2, BACKOFF_S[1])
+
+    def _disconnect(self) -> None:
+        self.confirmed = self._subscribed = self.tracking = False
+        self._trust(float("-inf"))
+        self._pending.clear()
+        with self._lock:
+            self._to_verify.clear()
+            self._beat_now = False
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+    def _listen(self) -> None:
+        channel = self._channel = Channel(self._client)
+        channel.send("SUBSCRIBE", self._keys.channel)
+        prefixes = [word for prefix in self._tracked for word in ("PREFIX", self._keys.data(prefix))]
+        now = self._clock()
+        self._pending.append(_Tracking(now))
+        channel.send("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
+        self._send_beat(channel)
+        while not self._stopping.is_set():
+            channel.wait(self._wake_out, self._seconds_to_next_step())
+            while not self._stopping.is_set():
+                there, frame = channel.receive()
+                if not there:
+                    break
+                self._handle(frame)
+            self._send_what_is_due(channel)
+
+    def _seconds_to_next_step(self) -> float:
+        return self._last_beat_s + BEAT_S - self._clock()
+
+    def _send_beat(self, channel: Channel) -> None:
+        self._last_beat_s = self._clock()
+        self._pending.append(_Beat(self._last_beat_s))
+        channel.send("GET", self._keys.sequence)
+
+    def _send_what_is_due(self, channel: Channel) -> None:
+        now = self._clock()
+        if self._pending and now - self._pending[0].sent_at_s > TRUST_S:
+            raise _Deaf(f"no answer for {TRUST_S} s")
+        with self._lock:
+            ahead, self._beat_now = self._beat_now, False
+            entries = dict(list(self._to_verify.items())[:VERIFY_BATCH])
+            for key in entries:
+                del self._to_verify[key]
+        if ahead:
+            self._trust(min(self._trusted_until_s, now + AHEAD_S))
+        if ahead or now - self._last_beat_s >= BEAT_S:
+            self._send_beat(channel)
+        if entries:
+            self._pending.append(_Verification(now, entries))
+            channel.send("MGET", *(self._keys.data(key) for key in entries))
+
+    def _trust(self, until_s: float) -> None:
+        self._trusted_until_s = until_s
+        self._hearer.on_trust(until_s)
+
+    def _handle(self, frame: object) -> None:
+        match frame:
+            case Published(payload):
+                self._on_published(payload)
+            case Subscribed():
+                self._subscribed = True
+            case Changed(names):
+                self._on_changed(names)
+            case Reply(value):
+                self._on_reply(value)
+
+    def _on_published(self, payload: bytes) -> None:
+        try:
+            invalidation = decode(payload, self._keys.prefix)
+        except UnreadableMessage as error:
+            log.debug("Passed over a message that can't be read: %s", error)
+            self._hearer.on_unreadable()
+            return
+        if invalidation.sequence is not None:
+            self._follow(invalidation.sequence)
+        self._hearer.on_message(invalidation)
+
+    def _follow(self, sequence: int) -> None:
+        """A message whose number is not the next one tells of others that were lost."""
+        if self.confirmed and (self.sequence is None or sequence > self.sequence + 1):
+            self._hearer.on_gap()
+        if self.sequence is None or sequence > self.sequence:
+            self.sequence = sequence
+
+    def _on_changed(self, names: tuple[bytes, ...] | None) -> None:
+        if names is None:
+            self._hearer.on_changed(None)
+            return
+        own = f"{self._keys.prefix}:__"
+        full = [name.decode(errors="replace") for name in names]
+        keys = [self._keys.plain(name) for name in full if not name.startswith(own)]
+        if keys:
+            self._hearer.on_changed(keys)
+
+    def _on_reply(self, value: object) -> None:
+        asked = self._pending.popleft()
+        self.last_answer_at_s = self._clock()
+        match asked:
+            case _Tracking():
+                self.tracking = value == b"OK"
+                if not self.tracking:
+                    log.warning("The server tells of no changes by other hands: %s", value)
+            case _Verification(_, entries):
+                payloads = value if isinstance(value, list) else [None] * len(entries)
+                for (key, entry), payload in zip(entries.items(), payloads, strict=True):
+                    self._hearer.on_compared(key, entry, payload)
+            case _Beat(sent_at_s):
+                self._on_beat(value, sent_at_s)
+
+    def _on_beat(self, value: object, sent_at_s: float) -> None:
+        if isinstance(value, Exception):
+            raise value
+        sequence = int(value) if isinstance(value, bytes) else None
+        if not self.confirmed:
+            if not self._subscribed:
+                raise _Deaf("the subscription was not confirmed")
+            self.sequence = sequence
+            self._hearer.on_confirmed(reconnected=self._confirmed_before)
+            if self._confirmed_before:
+                log.warning("Invalidation channel is back")
+            self.confirmed = self._confirmed_before = True
+        elif sequence != self.sequence:
+            self._hearer.on_gap()
+            self.sequence = sequence
+        self._trust(sent_at_s + TRUST_S)
+        self._hearer.on_beat()

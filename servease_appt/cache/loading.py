@@ -1,0 +1,413 @@
+"""What happens to the keys that neither tier has: who loads, who waits, and where a loaded value may be kept.
+
+One `Loader` a process runs the loads; one `Round` for each call of `get_many` follows its own keys until they are
+there or its deadline is over.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from servease_appt.cache.commits import GroupCommit
+from servease_appt.cache.errors import L2Unavailable, LoadDenied, ValueNotFound
+from servease_appt.cache.kinds import Kinds
+from servease_appt.cache.memory import Entry, Memory
+from servease_appt.cache.policy import CachePolicy
+from servease_appt.cache.refresh import RefreshBook
+from servease_appt.cache.remote import Fill, Lease, LeaseState, Remote
+from servease_appt.cache.single_flight import Flight, Flights, Latch, Outcome
+from servease_appt.cache.stats import Event, Recorder, Tier
+
+log = logging.getLogger(__name__)
+V = TypeVar("V")
+
+Load = Callable[[str, float], V]
+"""`load(key, timeout_s)` returns a value, or raises ValueNotFound, LoadDenied, or anything else for a failure."""
+
+POLL_S = 0.05
+
+
+class Source(StrEnum):
+    """Where one value of an answer came from."""
+
+    L1 = "l1"
+    L2 = "l2"
+    UPSTREAM = "upstream"
+    STALE = "stale"
+    UNKNOWN = "unknown"
+
+
+@dataclass(slots=True)
+class Lookup(Generic[V]):
+    """The answer of `get_many`: every key asked for is in `values`, with None where there is no value to be had.
+
+    `sources` has the keys that did not come from L1 as values; `cache_s` and `upstream_s` are where time went.
+    """
+
+    values: dict[str, V | None]
+    sources: dict[str, Source] = field(default_factory=dict)
+    cache_s: float = 0.0
+    upstream_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Landed(Generic[V]):
+    """A load that is over and waits for its place in L2; without a token it has none."""
+
+    flight: Flight[V]
+    outcome: Outcome
+    value: V | None
+    token: str | None
+    tick: int
+
+
+class Loader(Generic[V]):
+    """Runs loads on threads of its own and keeps what they bring, fenced. Thread-safe.
+
+    The order is a sentence: L2 first, under the lease; L1 only if L2 took it (or could not be asked), and only if
+    no invalidation was handled since before the load began; then the callers are told.
+    """
+
+    def __init__(
+        self,
+        *,
+        memory: Memory[V],
+        remote: Remote,
+        kinds: Kinds[V],
+        policy: CachePolicy,
+        book: RefreshBook,
+        recorder: Recorder,
+        identity: str,
+        keep: Callable[[list[tuple[str, Entry[V]]], int], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.memory = memory
+        self.remote = remote
+        self.kinds = kinds
+        self.policy = policy
+        self.recorder = recorder
+        self.flights: Flights[V] = Flights()
+        self._book = book
+        self._keep = keep
+        self._clock = clock
+        self._identity = identity
+        self._numbers = itertools.count(1)
+        self._executor: ThreadPoolExecutor | None = None
+        self._executor_lock = threading.Lock()
+        self._commits: GroupCommit[_Landed[V]] = GroupCommit(self._commit)
+
+    def new_token(self) -> str:
+        """A lease token that no other call of any process has."""
+        return f"{self._identity}:{next(self._numbers)}"
+
+    def keep_from_l2(self, values: Sequence[tuple[str, V | None]], tick: int) -> None:
+        """Keep in L1 what was read from L2 after `tick` was taken."""
+        now = self._clock()
+        self._keep([(key, self._entry(key, value, now)) for key, value in values], tick)
+
+    def submit(self, work: Callable[..., None], *args: object) -> None:
+        """Run something on the loader's threads."""
+        with self._executor_lock:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(
+                    self.policy.max_loads, thread_name_prefix="servease-cache-load"
+                )
+        self._executor.submit(work, *args)
+
+    def close(self) -> None:
+        """Wait for the loads under way; those not begun are dropped."""
+        with self._executor_lock:
+            executor = self._executor
+        if executor is not None:
+            executor.shutdown(wait=True, cancel_futures=True)
+
+    def start(
+        self, flight: Flight[V], load: Load[V], token: str | None, tick: int, deadline_s: float
+    ) -> None:
+        """Begin a load. With a token its value may be kept in L2."""
+        self.submit(self._run, flight, load, token, tick, deadline_s)
+
+    def refresh(self, keys: Sequence[str], load: Load[V]) -> None:
+        """Load values anew that are still there, each by one worker, in the background (fenced as any: R8)."""
+        self.submit(self._refresh, list(keys), load)
+
+    def learn_lifetimes(self, keys: Sequence[str]) -> None:
+        """Ask L2 in the background what is left of the lives of keys."""
+        self.submit(self._learn, list(keys))
+
+    def _refresh(self, keys: list[str], load: Load[V]) -> None:
+        token, tick = self.new_token(), self.memory.tick()
+        try:
+            leases = self.remote.acquire(keys, token, self.policy.lease_ms, refresh=True)
+        except L2Unavailable:
+            return
+        deadline_s = time.monotonic() + self.policy.load_timeout_s
+        for key, lease in zip(keys, leases, strict=True):
+            if lease.state is LeaseState.GRANTED:
+                self.recorder.count(Tier.UPSTREAM, Event.REFRESH, self.kinds.name_of(key))
+                self.start(Flight(key, Latch(1)), load, token, tick, deadline_s)
+
+    def _learn(self, keys: list[str]) -> None:
+        try:
+            lifetimes_ms = self.remote.ttl_ms(keys)
+        except L2Unavailable:
+            return
+        now = self._clock()
+        for key, left_ms in zip(keys, lifetimes_ms, strict=True):
+            if left_ms > 0:
+                self._book.learned(key, now, left_ms / 1000)
+
+    def _run(self, flight: Flight[V], load: Load[V], token: str | None, tick: int, deadline_s: float) -> None:
+        name = self.kinds.name_of(flight.key)
+        value: V | None = None
+        try:
+            value = load(flight.key, max(0.001, deadline_s - time.monotonic()))
+            outcome = Outcome.LOADED
+        except ValueNotFound:
+            outcome = Outcome.NOT_FOUND
+        except LoadDenied:
+            outcome = Outcome.DENIED
+            self.recorder.count(Tier.UPSTREAM, Event.DENIED, name)
+        except Exception as error:  # noqa: BLE001 - here a failed load becomes a fallback, whatever it failed of
+            outcome = Outcome.FAILED
+            self.recorder.count(Tier.UPSTREAM, Event.ERROR, name)
+            log.debug("Loading a %s failed: %s", name, type(error).__name__)
+        self._commits.bring(_Landed(flight, outcome, value, token, tick))
+
+    def _commit(self, batch: list[_Landed[V]]) -> None:
+        """Store a batch in L2, keep in L1 what was not refused, give other leases back, land the flights."""
+        fills: list[tuple[_Landed[V], Fill]] = []
+        kept: list[_Landed[V]] = []
+        released: list[tuple[str, str]] = []
+        for landed in batch:
+            fillable = landed.outcome in (Outcome.LOADED, Outcome.NOT_FOUND)
+            if fillable and landed.token is None:
+                kept.append(landed)
+            elif fillable and landed.token is not None:
+                fills.append((landed, self._fill(landed, landed.token)))
+            elif landed.token is not None:
+                released.append((landed.flight.key, landed.token))
+        kept += self._fill_l2(fills)
+        if released:
+            self._release(released)
+        self._keep_in_l1(kept)
+        for landed in batch:
+            self.flights.finish(landed.flight)
+            landed.flight.land(landed.outcome, landed.value)
+
+    def _fill(self, landed: _Landed[V], token: str) -> Fill:
+        key, policy = landed.flight.key, self.policy
+        if landed.value is None:
+            return Fill(key, token, b"", int(policy.negative_ttl_s * 1000), 0)
+        payload = self.kinds.of(key).encode(landed.value)
+        ttl_ms = policy.draw_ttl_ms()
+        copy_ms = ttl_ms + int(policy.stale_ttl_s * 1000) if policy.stale_ttl_s else 0
+        return Fill(key, token, payload, ttl_ms, copy_ms)
+
+    def _fill_l2(self, fills: list[tuple[_Landed[V], Fill]]) -> list[_Landed[V]]:
+        """Return those that L1 may keep: stored in L2, or L2 could not be asked."""
+        if not fills:
+            return []
+        try:
+            stored = self.remote.fill([fill for _, fill in fills])
+        except L2Unavailable:
+            self.recorder.count(Tier.L2, Event.ERROR, "-")
+            return [landed for landed, _ in fills]
+        accepted = []
+        for (landed, _), taken in zip(fills, stored, strict=True):
+            name = self.kinds.name_of(landed.flight.key)
+            self.recorder.count(Tier.L2, Event.FILL if taken else Event.REFUSED_FILL, name)
+            if taken:
+                accepted.append(landed)
+        self._book.filled([landed.flight.key for landed in accepted], self._clock())
+        return accepted
+
+    def _keep_in_l1(self, kept: list[_Landed[V]]) -> None:
+        now = self._clock()
+        by_tick: dict[int, list[tuple[str, Entry[V]]]] = {}
+        for landed in kept:
+            key = landed.flight.key
+            by_tick.setdefault(landed.tick, []).append((key, self._entry(key, landed.value, now)))
+        for tick, entries in by_tick.items():
+            self._keep(entries, tick)
+
+    def _entry(self, key: str, value: V | None, now: float) -> Entry[V]:
+        until_s = self._book.l1_until_s(key, now)
+        return Entry(
+            value, now, until_s if value is not None else min(until_s, now + self.policy.negative_ttl_s)
+        )
+
+    def _release(self, leases: list[tuple[str, str]]) -> None:
+        try:
+            self.remote.release(leases)
+        except L2Unavailable:
+            self.recorder.count(Tier.L2, Event.ERROR, "-")
+
+
+class Round(Generic[V]):
+    """One call's way from L2's misses to answers. Used by one thread.
+
+    Each key is led by one call of the process, which loads it under a lease of L2, or waits for the worker that
+    holds the lease; every other call joins it. A failure is its key's alone.
+    """
+
+    def __init__(self, loader: Loader[V], load: Load[V], *, deadline_s: float, use_l2: bool) -> None:
+        self._loader = loader
+        self._load = load
+        self._deadline_s = deadline_s
+        self._use_l2 = use_l2
+        self._token = loader.new_token()
+        self._holders: dict[str, tuple[str, float]] = {}
+        self.cache_s = 0.0
+
+    def run(self, keys: Sequence[str], *, alone: bool = False) -> dict[str, tuple[V | None, Source]]:
+        """Answer every key, by the deadline at the latest."""
+        loader = self._loader
+        started_s = time.monotonic()
+        latch = Latch(len(keys))
+        led, joined = loader.flights.join_or_lead(keys, latch, alone=alone)
+        flights = {**led, **joined}
+        tick = loader.memory.tick()
+        try:
+            self._lead(self._not_landed_meanwhile(led), tick)
+            self._wait(latch, flights, tick, started_s)
+        except BaseException:
+            self._give_up(led.values())
+            raise
+        self._give_up([led[key] for key in self._holders])
+        answers = {key: self._answer(flight, tick) for key, flight in flights.items()}
+        # What another caller was refused says nothing about this one.
+        refused_to_others = [key for key, flight in joined.items() if flight.outcome is Outcome.DENIED]
+        if refused_to_others:
+            self._holders.clear()
+            answers |= self.run(refused_to_others, alone=True)
+        if joined:
+            loader.recorder.count(Tier.UPSTREAM, Event.JOINED, "-", len(joined))
+        return answers
+
+    def _not_landed_meanwhile(self, led: dict[str, Flight[V]]) -> dict[str, Flight[V]]:
+        """A load that landed between this call's look into L1 and its own flight need not be repeated."""
+        landed = self._loader.memory.get_many(list(led)).values
+        for key, value in landed.items():
+            self._loader.flights.finish(led[key])
+            led[key].land(Outcome.REMEMBERED_NOT_FOUND if value is None else Outcome.LOADED, value)
+        return {key: flight for key, flight in led.items() if key not in landed}
+
+    def _give_up(self, flights: Iterable[Flight[V]]) -> None:
+        """Nobody will land these but this call, whose time is over: let those who joined go."""
+        for flight in flights:
+            self._loader.flights.finish(flight)
+            flight.land(Outcome.FAILED)
+
+    def _lead(self, flights: dict[str, Flight[V]], tick: int) -> None:
+        if not flights:
+            return
+        leases = self._ask_for_leases(flights)
+        for key, flight in flights.items():
+            if leases is None:
+                self._loader.start(flight, self._load, None, tick, self._deadline_s)
+            else:
+                self._follow(flight, leases[key], tick)
+
+    def _ask_for_leases(
+        self, flights: dict[str, Flight[V]], take_over: dict[str, str] | None = None
+    ) -> dict[str, Lease] | None:
+        if not self._use_l2:
+            return None
+        started_s = time.monotonic()
+        keys = list(flights)
+        try:
+            leases = self._loader.remote.acquire(
+                keys, self._token, self._loader.policy.lease_ms, take_over=take_over
+            )
+        except L2Unavailable:
+            self._use_l2 = False
+            self._loader.recorder.count(Tier.L2, Event.ERROR, "-")
+            return None
+        finally:
+            self.cache_s += time.monotonic() - started_s
+        return dict(zip(keys, leases, strict=True))
+
+    def _follow(self, flight: Flight[V], lease: Lease, tick: int) -> None:
+        """Do what L2's answer for one key asks for."""
+        loader, key = self._loader, flight.key
+        if lease.copy is not None and flight.copy is None:
+            flight.copy = loader.kinds.decode(key, lease.copy)
+        if lease.state is LeaseState.HELD:
+            holder = lease.payload.decode()
+            if self._holders.get(key, ("", 0.0))[0] != holder:
+                self._holders[key] = (holder, time.monotonic())
+            return
+        self._holders.pop(key, None)
+        if lease.state is LeaseState.GRANTED:
+            loader.start(flight, self._load, self._token, tick, self._deadline_s)
+            return
+        value = loader.kinds.decode(key, lease.payload) if lease.state is LeaseState.VALUE else None
+        if lease.state is LeaseState.VALUE and value is None:
+            loader.start(flight, self._load, None, tick, self._deadline_s)
+            return
+        outcome = Outcome.REMEMBERED_NOT_FOUND if value is None else Outcome.FROM_L2
+        loader.keep_from_l2([(key, value)], tick)
+        loader.flights.finish(flight)
+        flight.land(outcome, value)
+
+    def _wait(
+        self,
+        latch: Latch,
+        flights: dict[str, Flight[V]],
+        tick: int,
+        started_s: float,
+    ) -> None:
+        soft_deadline_s = min(started_s + self._loader.policy.soft_timeout_s, self._deadline_s)
+        while True:
+            now = time.monotonic()
+            deadline_s = self._deadline_s if now >= soft_deadline_s else soft_deadline_s
+            next_look_s = min(deadline_s, now + POLL_S) if self._holders else deadline_s
+            if latch.wait(next_look_s - now):
+                return
+            now = time.monotonic()
+            if now >= self._deadline_s:
+                return
+            if now >= soft_deadline_s and all(f.outcome or f.copy is not None for f in flights.values()):
+                return
+            if self._holders:
+                self._poll(flights, tick)
+
+    def _poll(self, flights: dict[str, Flight[V]], tick: int) -> None:
+        """Look whether the workers that hold leases are done; take over from those that seem dead."""
+        now, patience_s = time.monotonic(), self._loader.policy.patience_s
+        take_over = {
+            key: holder for key, (holder, since_s) in self._holders.items() if now - since_s > patience_s
+        }
+        waiting = {key: flights[key] for key in self._holders}
+        leases = self._ask_for_leases(waiting, take_over)
+        if take_over:
+            self._loader.recorder.count(Tier.L2, Event.TAKEOVER, "-", len(take_over))
+        for key, flight in waiting.items():
+            if leases is None:
+                self._holders.pop(key)
+                self._loader.start(flight, self._load, None, tick, self._deadline_s)
+            else:
+                self._follow(flight, leases[key], tick)
+
+    def _answer(self, flight: Flight[V], tick: int) -> tuple[V | None, Source]:
+        match flight.outcome:
+            case Outcome.LOADED:
+                return flight.value, Source.UPSTREAM
+            case Outcome.FROM_L2:
+                return flight.value, Source.L2
+            case Outcome.NOT_FOUND | Outcome.REMEMBERED_NOT_FOUND | Outcome.DENIED:
+                return None, Source.UNKNOWN
+        # A hard invalidation is never undone by the last known copy (race R16).
+        if flight.copy is None or self._loader.memory.invalidated_since(flight.key, tick):
+            return None, Source.UNKNOWN
+        self._loader.recorder.count(Tier.UPSTREAM, Event.STALE, self._loader.kinds.name_of(flight.key))
+        return flight.copy, Source.STALE

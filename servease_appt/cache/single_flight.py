@@ -1,0 +1,142 @@
+"""One load a key and process: who comes second waits for the first one's answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from enum import Enum, auto
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+
+class Outcome(Enum):
+    """How a flight ended."""
+
+    LOADED = auto()
+    FROM_L2 = auto()
+    NOT_FOUND = auto()
+    REMEMBERED_NOT_FOUND = auto()
+    DENIED = auto()
+    FAILED = auto()
+
+
+class Latch:
+    """Counts down the flights that one caller waits for; `wait` also returns when it is woken. Thread-safe."""
+
+    def __init__(self, count: int) -> None:
+        self._condition = threading.Condition()
+        self._left = count
+        self._woken = False
+
+    def count_down(self) -> None:
+        """One flight has landed."""
+        with self._condition:
+            self._left -= 1
+            if self._left == 0:
+                self._condition.notify_all()
+
+    def wake(self) -> None:
+        """Something changed that the waiter wants to look at."""
+        with self._condition:
+            self._woken = True
+            self._condition.notify_all()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until all have landed, or `wake`, or the time is over. True when all have landed."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._left <= 0 or self._woken, max(0.0, timeout_s))
+            self._woken = False
+            return self._left <= 0
+
+
+class Flight(Generic[V]):
+    """One load under way. `land` is called once; the first call counts."""
+
+    __slots__ = ("_latches", "_lock", "copy", "key", "outcome", "value")
+
+    def __init__(self, key: str, latch: Latch) -> None:
+        self.key = key
+        self.copy: V | None = None
+        self.outcome: Outcome | None = None
+        self.value: V | None = None
+        self._lock = threading.Lock()
+        self._latches = [latch]
+
+    def join(self, latch: Latch) -> None:
+        """Have `latch` count down when this flight lands, at once if it has."""
+        with self._lock:
+            if self.outcome is None:
+                self._latches.append(latch)
+                return
+        latch.count_down()
+
+    def land(self, outcome: Outcome, value: V | None = None) -> None:
+        """Tell everybody who waits."""
+        with self._lock:
+            if self.outcome is not None:
+                return
+            self.value = value
+            self.outcome = outcome
+            latches = self._latches
+        for latch in latches:
+            latch.count_down()
+
+    def wake(self) -> None:
+        """Have those who wait look again."""
+        with self._lock:
+            latches = list(self._latches)
+        for latch in latches:
+            latch.wake()
+
+
+class Flights(Generic[V]):
+    """The flights of one process, at most one a key. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_key: dict[str, Flight[V]] = {}
+
+    def join_or_lead(
+        self, keys: Iterable[str], latch: Latch, *, alone: bool = False
+    ) -> tuple[dict[str, Flight[V]], dict[str, Flight[V]]]:
+        """Return (led, joined): the flights this caller must land, and those it only waits for.
+
+        With `alone` none is joined, and none is offered to others.
+        """
+        led: dict[str, Flight[V]] = {}
+        joined: dict[str, Flight[V]] = {}
+        with self._lock:
+            for key in keys:
+                flight = None if alone else self._by_key.get(key)
+                if flight is not None:
+                    joined[key] = flight
+                    continue
+                led[key] = flight = Flight(key, latch)
+                if not alone:
+                    self._by_key[key] = flight
+        for flight in joined.values():
+            flight.join(latch)
+        return led, joined
+
+    def finish(self, flight: Flight[V]) -> None:
+        """Let the next reader start a flight of its own."""
+        with self._lock:
+            if self._by_key.get(flight.key) is flight:
+                del self._by_key[flight.key]
+
+    def detach(self, keys: Iterable[str] | None = None) -> None:
+        """After an invalidation nobody may join a load that began before it; None means all."""
+        with self._lock:
+            if keys is None:
+                self._by_key.clear()
+                return
+            for key in keys:
+                self._by_key.pop(key, None)
+
+    def wake(self, keys: Iterable[str]) -> None:
+        """Wake those who wait for these keys: L2 has changed there."""
+        with self._lock:
+            flights = [flight for key in keys if (flight := self._by_key.get(key)) is not None]
+        for flight in flights:
+            flight.wake()

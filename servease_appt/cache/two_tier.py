@@ -1,0 +1,436 @@
+"""The two-tier cache: L1 in this process, L2 in Redis, then a loader. The protocol in one file.
+
+Read
+    L1 under one lock for all keys → one MGET for what is missing, the sequence number riding along → for what is
+    still missing, one round trip for the lease of each key, then the loads side by side (`loading.py`).
+Fill
+    L2 takes a value only under the lease that was taken before its load began; L1 only if L2 took it and no
+    invalidation of the key was handled since before the read was sent.
+Invalidate
+    One script deletes value, lease, absence and last known copy, counts the sequence up and publishes. This
+    process drops its own L1 last, so that it can't be refilled from an L2 that still had the old value (race R3).
+Listen
+    One thread follows the sequence, empties L1 when it has missed something, and says until when L1 may be
+    trusted (`listener.py`).
+Other hands
+    The server tells of every change under the tracked prefixes, this process's own fills included. What L1 holds
+    of them is compared with L2, and dropped when it differs; what is put after the news came is compared, too.
+
+Nothing here but `TwoTierCache` decides to go on without L2.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from redis import Redis
+
+from servease_appt.cache.breaker import Breaker, BreakerState
+from servease_appt.cache.errors import CacheUnavailable, L2Unavailable
+from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.kinds import Kind, Kinds
+from servease_appt.cache.listener import Listener
+from servease_appt.cache.loading import Load, Loader, Lookup, Round, Source
+from servease_appt.cache.memory import Entry, Memory
+from servease_appt.cache.messages import Invalidation
+from servease_appt.cache.policy import CachePolicy
+from servease_appt.cache.refresh import RefreshBook
+from servease_appt.cache.remote import Remote, distinct
+from servease_appt.cache.stats import Event, Recorder, Stats, Tier
+
+log = logging.getLogger(__name__)
+V = TypeVar("V")
+
+INVALIDATE_BATCH = 500
+L2_COOL_DOWN_S = 2.0
+
+
+class Mode(StrEnum):
+    """What the cache does right now; named in health, metrics and the doctor."""
+
+    BOTH = "both"
+    """Both tiers serve."""
+    L2_ONLY = "l2_only"
+    """The channel is unsure: L1 serves only what it loaded within the last second."""
+    L1_ONLY = "l1_only"
+    """Redis is away: what was loaded within the last second, else the source."""
+    DIRECT = "direct"
+    """Redis is away and L1 is off: every read goes to the source."""
+
+
+class TwoTierCache(Generic[V]):
+    """A cache in two tiers that keeps invalidated values out of both. Thread-safe and fork-safe.
+
+    Keys are `kind_id`. The listener starts with the first read of a process; `listen=False` (for commands that
+    run once) leaves it out, and L1 then holds a value for a second at most. Nothing here raises because Redis is
+    away but `invalidate` and `invalidate_matching`.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        kinds: tuple[Kind[V], ...],
+        *,
+        prefix: str,
+        policy: CachePolicy | None = None,
+        recorder: Recorder | None = None,
+        listen: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.policy = policy or CachePolicy()
+        self.kinds = Kinds(kinds)
+        self.keys = KeySpace(prefix)
+        self.recorder: Recorder = recorder or Stats()
+        self._client = client
+        self._listens = listen
+        self._clock = clock
+        self._closed = False
+        self._set_up()
+        _living.add(self)
+
+    def _set_up(self) -> None:
+        """Make everything that belongs to one process; again in the child after a fork."""
+        self.identity = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.breaker = Breaker(threshold=1, cool_down_s=L2_COOL_DOWN_S, clock=self._clock)
+        self.remote = Remote(self._client, self.keys, self.breaker)
+        self.memory: Memory[V] = Memory(maxsize=self.policy.l1_maxsize, clock=self._clock)
+        self._book = RefreshBook(self.policy)
+        self._loader: Loader[V] = Loader(
+            memory=self.memory,
+            remote=self.remote,
+            kinds=self.kinds,
+            policy=self.policy,
+            book=self._book,
+            recorder=self.recorder,
+            identity=self.identity,
+            keep=self._keep_in_l1,
+            clock=self._clock,
+        )
+        self._start_lock = threading.Lock()
+        self._listener: Listener | None = None
+
+    # Read
+
+    def get(self, key: str, load: Load[V], *, timeout_s: float | None = None) -> V | None:
+        """One value, or None where the source has none or can't be asked. As `get_many`."""
+        return self.get_many((key,), load, timeout_s=timeout_s).values[key]
+
+    def get_many(self, keys: Sequence[str], load: Load[V], *, timeout_s: float | None = None) -> Lookup[V]:
+        """Answer all keys, each given once, from the nearest tier that has it; never raises for what is away.
+
+        `load(key, timeout_s)` is called on the cache's threads, at most once a key in all processes together,
+        and raises ValueNotFound, LoadDenied, or anything else when it fails. `timeout_s` bounds all loads of this
+        call (`policy.load_timeout_s` by default). Raises ValueError for a key of no kind.
+        """
+        if self._listener is None:
+            self._start()
+        read = self.memory.get_many(keys)
+        if not read.missing:
+            lookup = Lookup(read.values)
+        else:
+            lookup = self._read_through(read.values, read.missing, read.tick, load, timeout_s)
+        self._note_absent(lookup)
+        self._count_reads(keys, lookup)
+        return lookup
+
+    def _read_through(
+        self,
+        values: dict[str, V | None],
+        missing: list[str],
+        tick: int,
+        load: Load[V],
+        timeout_s: float | None,
+    ) -> Lookup[V]:
+        started_s = time.monotonic()
+        for key in missing:
+            self.kinds.of(key)
+        lookup = Lookup(values)
+        missing, l2_answers = self._read_l2(lookup, missing, tick, load)
+        lookup.cache_s = time.monotonic() - started_s
+        if missing:
+            deadline_s = time.monotonic() + (timeout_s or self.policy.load_timeout_s)
+            round_ = Round(self._loader, load, deadline_s=deadline_s, use_l2=l2_answers)
+            for key, (value, source) in round_.run(missing).items():
+                values[key] = value
+                lookup.sources[key] = source
+            lookup.cache_s += round_.cache_s
+            lookup.upstream_s = max(0.0, time.monotonic() - started_s - lookup.cache_s)
+        return lookup
+
+    def _read_l2(
+        self, lookup: Lookup[V], missing: list[str], tick: int, load: Load[V]
+    ) -> tuple[list[str], bool]:
+        """One MGET. Returns what is missing still, and whether L2 answered at all."""
+        try:
+            payloads, sequence = self.remote.read(missing)
+        except L2Unavailable:
+            self.recorder.count(Tier.L2, Event.ERROR, "-")
+            return missing, False
+        if self._listener is not None:
+            self._listener.noticed(sequence)
+        found: list[tuple[str, V | None]] = []
+        corrupt: list[tuple[str, bytes]] = []
+        for key, payload in zip(missing, payloads, strict=True):
+            if payload is None:
+                continue
+            value = self.kinds.decode(key, payload)
+            if value is None:
+                corrupt.append((key, payload))
+                continue
+            found.append((key, value))
+            lookup.values[key] = value
+            lookup.sources[key] = Source.L2
+        self._loader.keep_from_l2(found, tick)
+        self._refresh_what_is_due([key for key, _ in found], load)
+        if corrupt:
+            self._discard(corrupt)
+        return [key for key in missing if key not in lookup.values], True
+
+    def _discard(self, corrupt: list[tuple[str, bytes]]) -> None:
+        """Bytes that are no value are a miss, counted and deleted, so that they hide nothing for long."""
+        for key, _ in corrupt:
+            self.recorder.count(Tier.L2, Event.CORRUPT, self.kinds.name_of(key))
+        try:
+            self.remote.discard(corrupt)
+        except L2Unavailable:
+            self.recorder.count(Tier.L2, Event.ERROR, "-")
+
+    def _refresh_what_is_due(self, keys: list[str], load: Load[V]) -> None:
+        due, unknown = self._book.hit(keys, self._clock())
+        if due:
+            self._loader.refresh(due, load)
+        if unknown:
+            self._loader.learn_lifetimes(unknown)
+
+    def _keep_in_l1(self, entries: list[tuple[str, Entry[V]]], tick: int) -> None:
+        if not self.policy.l1_ttl_s:
+            return
+        refused, to_verify = self.memory.put_many(entries, tick)
+        for key in refused:
+            self.recorder.count(Tier.L1, Event.REFUSED_FILL, self.kinds.name_of(key))
+        if to_verify and self._listener is not None:
+            wanted = set(to_verify)
+            self._listener.verify({key: entry for key, entry in entries if key in wanted})
+
+    def _note_absent(self, lookup: Lookup[V]) -> None:
+        """A remembered absence in L1 is no hit of a value: say so."""
+        values = lookup.values
+        if None in values.values():
+            for key, value in values.items():
+                if value is None:
+                    lookup.sources.setdefault(key, Source.UNKNOWN)
+
+    def _count_reads(self, keys: Sequence[str], lookup: Lookup[V]) -> None:
+        name_of, sources = self.kinds.name_of, lookup.sources
+        hits = Counter(name_of(key) for key in keys if key not in sources)
+        for name, n in hits.items():
+            self.recorder.count(Tier.L1, Event.HIT, name, n)
+        if not sources:
+            return
+        for (name, source), n in Counter((name_of(key), source) for key, source in sources.items()).items():
+            self.recorder.count(Tier.L1, Event.MISS, name, n)
+            if source is Source.L2:
+                self.recorder.count(Tier.L2, Event.HIT, name, n)
+            else:
+                self.recorder.count(Tier.L2, Event.MISS, name, n)
+            if source is Source.UNKNOWN:
+                self.recorder.count(Tier.UPSTREAM, Event.NOT_FOUND, name, n)
+
+    # Invalidate
+
+    def invalidate(self, keys: Iterable[str]) -> int:
+        """Drop keys from both tiers of every worker, with their last known copies. Returns how many keys.
+
+        Once this has returned, no fetch that began before it can write an older value. Raises CacheUnavailable
+        when L2 did not take it (this process has dropped its own all the same), ValueError for a key of no kind.
+        """
+        wanted = distinct(keys)
+        for key in wanted:
+            self.kinds.of(key)
+        try:
+            for start in range(0, len(wanted), INVALIDATE_BATCH):
+                self.remote.invalidate(wanted[start : start + INVALIDATE_BATCH], self.identity)
+        except L2Unavailable as error:
+            self.recorder.count(Tier.L2, Event.FAILED_INVALIDATION, "-", len(wanted))
+            raise CacheUnavailable(f"Redis did not take the invalidation: {error}") from error
+        finally:
+            self._forget(wanted)
+        for name, n in Counter(self.kinds.name_of(key) for key in wanted).items():
+            self.recorder.count(Tier.L2, Event.INVALIDATION, name, n)
+        return len(wanted)
+
+    def invalidate_matching(self, pattern: str) -> None:
+        """Drop all keys that match a glob pattern such as `customer_*`. Raises as `invalidate` does."""
+        try:
+            self.remote.invalidate_matching(pattern, self.identity)
+        except L2Unavailable as error:
+            self.recorder.count(Tier.L2, Event.FAILED_INVALIDATION, "-")
+            raise CacheUnavailable(f"Redis did not take the invalidation: {error}") from error
+        finally:
+            self._forget_matching(pattern)
+        self.recorder.count(Tier.L2, Event.INVALIDATION, "-")
+
+    def _forget(self, keys: Sequence[str]) -> None:
+        """Drop keys from this process: L1, and the loads under way that nobody may join any more."""
+        self.memory.invalidate(keys)
+        self._loader.flights.detach(keys)
+
+    def _forget_matching(self, pattern: str) -> None:
+        if any(sign in pattern for sign in "[\\"):
+            self.memory.flush()  # Redis and Python read these signs differently; nothing is lost but warmth
+        else:
+            self.memory.invalidate_matching(pattern)
+        self._loader.flights.detach()
+
+    def _forget_all(self, event: Event) -> None:
+        self.memory.flush()
+        self._loader.flights.detach()
+        self.recorder.count(Tier.CHANNEL, event, "-")
+
+    # Listen (called on the listener's thread)
+
+    def on_confirmed(self, *, reconnected: bool) -> None:
+        """A new subscription: what was kept before it may be old (R6, R7)."""
+        self._forget_all(Event.RECONNECT if reconnected else Event.FLUSH)
+
+    def on_gap(self) -> None:
+        """A message was lost."""
+        self._forget_all(Event.GAP)
+
+    def on_trust(self, until_s: float) -> None:
+        """How long L1 may be trusted."""
+        self.memory.trusted_until_s = until_s
+
+    def on_message(self, invalidation: Invalidation) -> None:
+        """An invalidation, or a request for one from outside, which this process then carries out in L2."""
+        if invalidation.pattern is not None:
+            self._forget_matching(invalidation.pattern)
+        else:
+            self._forget(invalidation.keys)
+        n = len(invalidation.keys) or 1
+        self.recorder.count(Tier.CHANNEL, Event.INVALIDATION, "-", n)
+        if invalidation.sequence is None:
+            self._loader.submit(self._carry_out, invalidation)
+
+    def on_unreadable(self) -> None:
+        """A message of no known form."""
+        self.recorder.count(Tier.CHANNEL, Event.UNREADABLE, "-")
+
+    def on_changed(self, keys: list[str] | None) -> None:
+        """The server's news of changes by any hand."""
+        if keys is None:
+            self._forget_all(Event.FLUSH)
+            return
+        self._book.changed(keys, self._clock())
+        self._loader.flights.wake(keys)
+        held = self.memory.suspect(keys)
+        if held and self._listener is not None:
+            self._listener.verify(held)
+
+    def on_compared(self, key: str, entry: Entry[Any], payload: bytes | None) -> None:
+        """L1 keeps an entry that the server has changed only if it is the same as what L2 holds now."""
+        value = None if payload is None else self.kinds.decode(key, payload)
+        if value != entry.value and self.memory.drop_if_same(key, entry):
+            event = Event.EXPIRY if payload is None else Event.EVICTION
+            self.recorder.count(Tier.L1, event, self.kinds.name_of(key))
+
+    def on_beat(self) -> None:
+        """The server answers on the channel: see whether it does on the data path, so that no request has to."""
+        if self.breaker.state is not BreakerState.CLOSED:
+            self._loader.submit(self._probe)
+
+    def _probe(self) -> None:
+        try:
+            self.remote.ping()
+        except L2Unavailable:
+            log.debug("Redis answers on the channel, but not on the data path")
+
+    def _carry_out(self, request: Invalidation) -> None:
+        try:
+            if request.pattern is not None:
+                self.remote.invalidate_matching(request.pattern, self.identity)
+            else:
+                self.remote.invalidate(request.keys, self.identity)
+        except L2Unavailable as error:
+            self.recorder.count(Tier.L2, Event.FAILED_INVALIDATION, "-")
+            log.warning("An invalidation that was published by hand could not be carried out: %s", error)
+
+    # Life
+
+    @property
+    def mode(self) -> Mode:
+        """What the cache does right now."""
+        if self.breaker.state is BreakerState.CLOSED:
+            trusted = self._clock() < self.memory.trusted_until_s
+            return Mode.BOTH if trusted and self.policy.l1_ttl_s else Mode.L2_ONLY
+        return Mode.L1_ONLY if self.policy.l1_ttl_s else Mode.DIRECT
+
+    @property
+    def listener(self) -> Listener | None:
+        """This process's listener; None before the first read, and where none is wanted."""
+        return self._listener
+
+    def start(self) -> None:
+        """Start listening now rather than with the first read. Idempotent."""
+        self._start()
+
+    def _start(self) -> None:
+        if not self._listens or self._listener is not None:
+            return
+        with self._start_lock:
+            if self._closed:
+                raise RuntimeError("the cache is closed")
+            if self._listener is None:
+                listener = Listener(
+                    self._client, self.keys, tuple(f"{n}_" for n in self.kinds.names), self, self._clock
+                )
+                listener.start()
+                self._listener = listener
+
+    def close(self) -> None:
+        """Stop the listener, wait for the loads under way, close the connections. Idempotent."""
+        with self._start_lock:
+            if self._closed:
+                return
+            self._closed = True
+            listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.stop()
+        self._loader.close()
+        self._client.close()
+        _living.discard(self)
+
+    def _after_fork(self) -> None:
+        """In the child: no thread, lock, socket, identity or value of the parent is used (race R13)."""
+        listener = self._listener
+        self._set_up()
+        if listener is not None:
+            listener.abandon()
+
+
+_living: weakref.WeakSet[TwoTierCache[Any]] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for cache in list(_living):
+        cache._after_fork()  # noqa: SLF001 - the same module
+
+
+def _close_all() -> None:
+    for cache in list(_living):
+        cache.close()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_close_all)
