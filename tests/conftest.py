@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from servease_appt.demo.servers import EmbeddedPostgres, EmbeddedValkey
+from servease_appt.demo.stand_ins import StandIns
 
 # What a developer's shell holds must not decide what a test connects to.
 for name in [name for name in os.environ if name.startswith("PG") or name.lower().endswith("_proxy")]:
@@ -75,3 +76,25 @@ def own_valkey() -> Iterator[EmbeddedValkey]:
     """A Valkey server of the test's own, to kill, freeze and restart."""
     with EmbeddedValkey() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def running_stand_ins() -> Iterator[StandIns]:
+    """The run's stand-ins for the customer, employee and vehicle services; answers come at once."""
+    with StandIns() as stand_ins:
+        yield stand_ins
+
+
+@pytest.fixture
+def stand_ins(running_stand_ins: StandIns) -> StandIns:
+    """The three upstream services, which know nothing yet: `put` entries, steer them with `rule` and `delay`. A test
+    that stops or freezes one takes `own_stand_ins`."""
+    running_stand_ins.reset()
+    return running_stand_ins
+
+
+@pytest.fixture
+def own_stand_ins() -> Iterator[StandIns]:
+    """Stand-ins of the test's own, to stop, freeze and restart."""
+    with StandIns() as stand_ins:
+        yield stand_ins

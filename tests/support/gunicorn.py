@@ -1,0 +1,149 @@
+"""The service as it is served: gunicorn with the repository's own configuration, as a process of the test's own."""
+
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from servease_appt.demo.processes import GuardedProcess, wait_until
+from servease_appt.demo.servers import free_port
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+_PORT_ATTEMPTS = 5
+_START_TIMEOUT_S = 30.0
+
+
+class Gunicorn:
+    """`gunicorn -c gunicorn.conf.py wsgi:app` on a free port of 127.0.0.1. A context manager.
+
+    Args:
+        settings: the service's environment variables; of this process's own only PATH is passed on.
+        directory: for its log.
+        workers: how many worker processes.
+        threads: how many threads each.
+        arguments: further arguments of gunicorn's.
+        application: what to serve.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, str],
+        directory: Path,
+        *,
+        workers: int = 2,
+        threads: int = 8,
+        arguments: tuple[str, ...] = (),
+        application: str = "wsgi:app",
+    ) -> None:
+        self.settings = dict(settings)
+        self.log = directory / "gunicorn.log"
+        self.port = 0
+        self._arguments = [
+            *(
+                "-c",
+                str(REPOSITORY / "gunicorn.conf.py"),
+                "--workers",
+                str(workers),
+                "--threads",
+                str(threads),
+            ),
+            *arguments,
+            application,
+        ]
+        self._process: GuardedProcess | None = None
+
+    @property
+    def url(self) -> str:
+        """Scheme, host and port, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Process id of gunicorn's master."""
+        return self._running().pid
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> Self:
+        """Start it and wait until a worker answers.
+
+        Raises:
+            AssertionError: it did not; the text has its log.
+        """
+        for _ in range(_PORT_ATTEMPTS):
+            self.port = free_port()
+            self.log.write_bytes(b"")
+            process = self._process = GuardedProcess(
+                [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{self.port}", *self._arguments],
+                log=self.log,
+                directory=REPOSITORY,
+                environment={"PATH": os.environ.get("PATH", os.defpath), **self.settings},
+            )
+            wait_until(self._answers_or_ended, timeout_s=_START_TIMEOUT_S, interval_s=0.02)
+            if process.poll() is None and self._answers():
+                return self
+            process.stop()
+            if "already in use" not in self.read_log():
+                break
+        raise AssertionError(f"gunicorn did not start:\n{self.read_log()}")
+
+    def stop(self) -> int | None:
+        """End it as an operator would (SIGTERM); its exit code."""
+        if self._process is None:
+            return None
+        self._process.stop()
+        return self._process.poll()
+
+    def send(self, number: int) -> None:
+        """Send a signal to the master."""
+        self._running().send(number)
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Wait for the master to end by itself: its exit code, or None when it still runs."""
+        return self._running().wait(timeout_s)
+
+    def read_log(self) -> str:
+        """All that it has written so far."""
+        return self.log.read_text(errors="replace")
+
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers that are alive now."""
+        listing = subprocess.run(
+            ["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True
+        ).stdout
+        rows = (line.split() for line in listing.splitlines())
+        return [int(pid) for pid, parent, state in rows if int(parent) == self.pid and state[0] != "Z"]
+
+    def wait_for_log(self, pattern: str, timeout_s: float = 10.0) -> None:
+        """Wait until its log matches a regular expression.
+
+        Raises:
+            AssertionError: it doesn't within `timeout_s` seconds.
+        """
+        matched = wait_until(lambda: re.search(pattern, self.read_log()) is not None, timeout_s=timeout_s)
+        assert matched, f"{pattern!r} is not in the log:\n{self.read_log()}"
+
+    def _answers_or_ended(self) -> bool:
+        return self._running().poll() is not None or self._answers()
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/api/v1/health/", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def _running(self) -> GuardedProcess:
+        assert self._process is not None, "not started"
+        return self._process
