@@ -87,8 +87,10 @@ def running_stand_ins() -> Iterator[StandIns]:
 
 @pytest.fixture
 def stand_ins(running_stand_ins: StandIns) -> StandIns:
-    """The three upstream services, which know nothing yet: `put` entries, steer them with `rule` and `delay`. A test
-    that stops or freezes one takes `own_stand_ins`."""
+    """The three upstream services, which know nothing yet: `put` entries, steer them with `rule` and `delay`.
+
+    A test that stops or freezes one takes `own_stand_ins`.
+    """
     running_stand_ins.reset()
     return running_stand_ins
 

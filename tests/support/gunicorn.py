@@ -1,10 +1,10 @@
-"""The service as it is served: gunicorn with the repository's own configuration, as a process of the test's own."""
+"""The service as it is served: gunicorn with the repository's own configuration."""
 
+import http.client
 import os
 import re
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -138,11 +138,14 @@ class Gunicorn:
         return self._running().poll() is not None or self._answers()
 
     def _answers(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
         try:
-            with urllib.request.urlopen(f"{self.url}/api/v1/health/", timeout=1) as answer:
-                return bool(answer.status == 200)
-        except OSError:
+            connection.request("GET", "/api/v1/health/")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
             return False
+        finally:
+            connection.close()
 
     def _running(self) -> GuardedProcess:
         assert self._process is not None, "not started"
