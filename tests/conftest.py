@@ -26,7 +26,11 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 def new_database(postgres: EmbeddedPostgres) -> Callable[[str], str]:
     """Makes a database: `new_database(template)` gives its URL. `template1` is the empty one."""
     numbers = itertools.count(1)
-    return lambda template: postgres.create_database(f"test_{next(numbers)}", template)
+    return lambda template: _sqlalchemy(postgres.create_database(f"test_{next(numbers)}", template))
+
+
+def _sqlalchemy(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg2://", 1)
 
 
 @pytest.fixture
@@ -42,7 +46,7 @@ def migrated_template(postgres: EmbeddedPostgres) -> str:
     """Name of a database that the packaged migrations have been run on, to be copied."""
     from servease_appt.db.migrate import upgrade
 
-    upgrade(postgres.create_database("migrated"))
+    upgrade(_sqlalchemy(postgres.create_database("migrated")))
     return "migrated"
 
 

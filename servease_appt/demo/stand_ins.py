@@ -65,16 +65,8 @@ class StandIn:
             ProcessError: it doesn't; the text has its log.
         """
         self._log.write_bytes(b"")
-        command = [
-            sys.executable,
-            "-I",
-            "-S",
-            _SCRIPT,
-            self.kind,
-            str(self.port),
-            str(self._delay_s),
-            self._entries,
-        ]
+        arguments = [self.kind, str(self.port), str(self._delay_s), str(self._entries)]
+        command = [sys.executable, "-I", "-S", str(_SCRIPT), *arguments]
         process = self._process = GuardedProcess(command, log=self._log, stop_signal=signal.SIGKILL)
         wait_until(lambda: self._listens() or process.poll() is not None, timeout_s=_START_TIMEOUT_S)
         if not self._listens():
