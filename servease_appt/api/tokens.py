@@ -1,0 +1,80 @@
+"""Who is asking: the bearer token of a request, checked and turned into a `Caller`.
+
+Only what the platform's authentication service issues is let in: HS256 under the shared key, with an expiry
+that is a number. PyJWT turns numeric strings and booleans into times, so their types are checked here as well.
+"""
+
+import math
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from servease_appt.bookings.actors import Actor, Role
+from servease_appt.identifiers import canonical_uuid
+
+_ALGORITHMS = ["HS256"]
+_LONGEST_HEADER = 8192
+_BEARER = re.compile(r"Bearer +([\w-]+\.[\w-]+\.[\w-]+) *", re.ASCII | re.IGNORECASE)
+# `sub` and `jti` are not ours to judge: identity is `user_id`, and tokens are stateless.
+_OPTIONS: Any = {"require": ["exp"], "verify_sub": False, "verify_jti": False}
+_ROLES = {role.value: role for role in Role}
+
+
+class NotAuthenticatedError(Exception):
+    """The request carries no token that is good now. The text may be shown to the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A checked token: who it speaks for, and the token itself for the upstream services.
+
+    For the role `service` a user is not required: `actor.user_id` may be empty.
+    """
+
+    actor: Actor
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Caller(actor={self.actor!r}, token=***)"
+
+
+def read_caller(authorization: str | None, secret_key: str) -> Caller:
+    """Return who the header `Authorization` speaks for. Raises NotAuthenticatedError and nothing else."""
+    if not authorization:
+        raise NotAuthenticatedError("Authentication credentials were not provided.")
+    match = _BEARER.fullmatch(authorization) if len(authorization) <= _LONGEST_HEADER else None
+    if match is None:
+        raise NotAuthenticatedError("The Authorization header must be: Bearer <token>.")
+    token = match[1]
+    return Caller(_actor(_checked_claims(token, secret_key)), token)
+
+
+def _checked_claims(token: str, secret_key: str) -> dict[str, Any]:
+    try:
+        claims: dict[str, Any] = jwt.decode(token, secret_key, algorithms=_ALGORITHMS, options=_OPTIONS)
+    except jwt.ExpiredSignatureError:
+        raise NotAuthenticatedError("The token has expired.") from None
+    except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
+        raise NotAuthenticatedError("The token is not valid.") from None
+    not_before = claims.get("nbf", 0)
+    if not _is_time(claims["exp"]) or not _is_time(not_before) or not_before > time.time():
+        raise NotAuthenticatedError("The token is not valid.")
+    if claims.get("token_type", "access") != "access":
+        raise NotAuthenticatedError("This is not an access token.")
+    return claims
+
+
+def _is_time(value: object) -> bool:
+    return type(value) is int or (type(value) is float and math.isfinite(value))
+
+
+def _actor(claims: dict[str, Any]) -> Actor:
+    role_name = claims.get("user_role")
+    role = _ROLES.get(role_name, Role.CUSTOMER) if isinstance(role_name, str) else Role.CUSTOMER
+    user_id = canonical_uuid(claims.get("user_id"))
+    if user_id is None and role is not Role.SERVICE:
+        raise NotAuthenticatedError("The token names no user.")
+    return Actor(user_id or "", role)
