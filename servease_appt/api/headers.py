@@ -1,0 +1,47 @@
+"""The headers that every answer has, and CORS for the origins that the operator lists."""
+
+from collections.abc import Callable
+
+from flask import Response, request
+from flask.sansio.scaffold import Scaffold
+
+from servease_appt.api import request_ids
+
+_REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, X-Request-Id"
+_ANSWER_HEADERS = "ETag, Location, Retry-After, Server-Timing, X-Cache, X-Request-Id, X-Total-Count"
+_PREFLIGHT_MAX_AGE_S = "600"
+
+
+def install(scope: Scaffold, cors_allowed_origins: tuple[str, ...]) -> None:
+    """Finish every answer within `scope`, an application or a blueprint."""
+    scope.after_request(_finisher(frozenset(cors_allowed_origins)))
+
+
+def _finisher(origins: frozenset[str]) -> Callable[[Response], Response]:
+    vary = "Authorization, Origin" if origins else "Authorization"
+
+    def finish(response: Response) -> Response:
+        headers = response.headers
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["X-Request-Id"] = request_ids.request_id()
+        headers["Vary"] = vary
+        headers.setdefault("Cache-Control", "no-store")
+        if origins:
+            _allow_origin(response, origins)
+        return response
+
+    return finish
+
+
+def _allow_origin(response: Response, origins: frozenset[str]) -> None:
+    """Let scripts of a listed origin read the answer. Tokens travel in a header, so cookies need no leave."""
+    origin = request.headers.get("Origin")
+    if origin not in origins:
+        return
+    headers = response.headers
+    headers["Access-Control-Allow-Origin"] = origin
+    headers["Access-Control-Expose-Headers"] = _ANSWER_HEADERS
+    if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+        headers["Access-Control-Allow-Methods"] = headers.get("Allow", "")
+        headers["Access-Control-Allow-Headers"] = _REQUEST_HEADERS
+        headers["Access-Control-Max-Age"] = _PREFLIGHT_MAX_AGE_S
