@@ -1,0 +1,67 @@
+"""From the bytes of a request to checked values. Whatever is wrong becomes a Problem that names it."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+from urllib.parse import parse_qsl
+
+import orjson
+from flask import Request
+from marshmallow import Schema, ValidationError
+
+from servease_appt.api.problems import Problem, detail_problem, field_problem, rule_problem
+
+LARGEST_BODY = 1024 * 1024
+_MOST_QUERY_FIELDS = 100
+
+
+def refuse_large_body(request: Request) -> None:
+    """Raise 413 for a body that announces more than 1 MB, whether or not anybody is going to read it."""
+    if (request.content_length or 0) > LARGEST_BODY:
+        raise detail_problem(413)
+
+
+def read_body(request: Request, schema: Schema) -> dict[str, Any]:
+    """Return the JSON object in the request's body, checked by `schema`. No body counts as `{}`."""
+    request.max_content_length = LARGEST_BODY  # holds for chunked bodies too, which announce no length
+    raw = request.get_data()
+    if not raw:
+        return load(schema, {})
+    if not request.is_json or request.headers.get("Content-Encoding", "identity") != "identity":
+        raise detail_problem(415)
+    try:
+        data = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise rule_problem(f"The body is not valid JSON: {error.msg} (line {error.lineno}).") from None
+    if not isinstance(data, dict):
+        raise rule_problem("The body must be a JSON object.")
+    return load(schema, data)
+
+
+def read_query(request: Request, schema: Schema) -> dict[str, Any]:
+    """Return the query string, checked by `schema`. Empty values count as not given; the last one given counts."""
+    if not request.query_string:
+        return load(schema, {})
+    return load(schema, {name: value for name, value in query_pairs(request) if value != ""})
+
+
+def query_pairs(request: Request) -> list[tuple[str, str]]:
+    """Return the query string as names and values, in order, empty values included."""
+    text = request.query_string.decode("latin-1")
+    try:
+        return parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=_MOST_QUERY_FIELDS)
+    except ValueError:
+        raise rule_problem(f"The query has more than {_MOST_QUERY_FIELDS} parameters.") from None
+
+
+def load(schema: Schema, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `data` as `schema` understands it. Raises Problem 400 naming each field that is wrong."""
+    try:
+        loaded: dict[str, Any] = schema.load(data)
+    except ValidationError as error:
+        raise _as_problem(error) from None
+    return loaded
+
+
+def _as_problem(error: ValidationError) -> Problem:
+    messages = cast("dict[str, list[str]]", error.messages)  # our schemas are flat: a list for each field
+    return field_problem(messages)
