@@ -1,0 +1,58 @@
+"""The HTTP API: one blueprint for each resource, put into an application of its own or into a host's."""
+
+from functools import cache, partial
+
+from flask import Blueprint, Flask
+from flask.sansio.scaffold import Scaffold
+
+from servease_appt.api import headers, problems
+from servease_appt.api.context import API_NAME, DOCUMENT, EXTENSION
+from servease_appt.api.fallbacks import fallback_blueprint
+from servease_appt.api.openapi import build_document
+from servease_appt.api.resources import (
+    actions,
+    appointments,
+    booking,
+    cache_control,
+    docs,
+    health,
+    history,
+    reports,
+    time_slots,
+)
+from servease_appt.services import Services
+
+RESOURCES = (
+    appointments.resource,
+    booking.resource,
+    actions.resource,
+    reports.resource,
+    history.of_appointment,
+    history.resource,
+    time_slots.resource,
+    cache_control.resource,
+    health.resource,
+    docs.resource,
+)
+
+
+def register(app: Flask, services: Services, url_prefix: str = "/api/v1", *, standalone: bool) -> None:
+    """Put the API under `url_prefix` of `app`.
+
+    Args:
+        standalone: the application is ours: unknown addresses anywhere get our JSON errors, and the document
+            and its page are at the root too. Otherwise nothing outside `url_prefix` changes, and inside it only
+            our own trees of paths.
+    """
+    app.extensions[EXTENSION] = services
+    app.extensions[DOCUMENT] = cache(partial(build_document, RESOURCES))
+    api = Blueprint(API_NAME, __name__)
+    for resource in RESOURCES:
+        api.register_blueprint(resource)
+    api.register_blueprint(fallback_blueprint(RESOURCES))
+    scope: Scaffold = app if standalone else api
+    problems.install(scope)
+    headers.install(scope, services.settings.cors_allowed_origins)
+    app.register_blueprint(api, url_prefix=url_prefix)
+    if standalone:
+        app.register_blueprint(docs.resource, name=f"{API_NAME}_root", url_prefix="/")

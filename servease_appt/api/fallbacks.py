@@ -1,0 +1,58 @@
+"""What our paths do not offer: other methods (405 with Allow, OPTIONS), and unknown members of our trees (404).
+
+Flask answers both before any blueprint is chosen, with the application's error pages, which in an embedding
+belong to the host. So both are routes here, added last and for any method.
+"""
+
+from collections.abc import Callable, Iterable
+
+from flask import Blueprint, Response, request
+from flask.sansio.blueprints import BlueprintSetupState
+
+from servease_appt.api.problems import detail_problem
+from servease_appt.api.responses import empty_response
+from servease_appt.api.routing import AS_WRITTEN, Resource
+
+
+def fallback_blueprint(resources: Iterable[Resource]) -> Blueprint:
+    """Return a blueprint that answers whatever `resources` leave open. Register it after them."""
+    blueprint = Blueprint("fallback", __name__)
+    blueprint.record(lambda state: _add_rules(state, resources))
+    return blueprint
+
+
+def _add_rules(state: BlueprintSetupState, resources: Iterable[Resource]) -> None:
+    allowed: dict[str, set[str]] = {}
+    roots: dict[str, None] = {}
+    for resource in resources:
+        roots[resource.root] = None
+        for route in resource.routes:
+            methods = {route.method, "HEAD"} if route.method == "GET" else {route.method}
+            allowed.setdefault(route.path, {"OPTIONS"}).update(methods)
+    for number, (path, methods) in enumerate(allowed.items()):
+        _add_rule(state, path, f"other_methods_{number}", _other_methods(", ".join(sorted(methods))))
+    for number, root in enumerate(roots):
+        _add_rule(state, f"{root}<path:unknown>", f"unknown_{number}", _unknown)
+
+
+def _add_rule(state: BlueprintSetupState, path: str, name: str, view: Callable[..., Response]) -> None:
+    """Add a rule for every method, which `add_url_rule` can't say: it makes GET of none given."""
+    endpoint = f"{state.name_prefix}.{state.name}.{name}".lstrip(".")
+    prefix = (state.url_prefix or "").rstrip("/")
+    rule = state.app.url_rule_class(prefix + path, endpoint=endpoint, subdomain=state.subdomain, **AS_WRITTEN)
+    rule.provide_automatic_options = False  # type: ignore[attr-defined] # Flask sets it on each of its rules
+    state.app.url_map.add(rule)
+    state.app.view_functions[endpoint] = view
+
+
+def _other_methods(allow: str) -> Callable[..., Response]:
+    def other_method(**_: str) -> Response:
+        if request.method == "OPTIONS":
+            return empty_response({"Allow": allow})
+        raise detail_problem(405, Allow=allow)
+
+    return other_method
+
+
+def _unknown(unknown: str) -> Response:  # noqa: ARG001 - a route's parameter
+    raise detail_problem(404)
