@@ -1,0 +1,112 @@
+"""What changes an appointment's status, schedule or employee."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Response
+from marshmallow import Schema
+
+from servease_appt.api.context import now, services
+from servease_appt.api.details import action_response
+from servease_appt.api.names import Stopwatch
+from servease_appt.api.routing import Resource, View, Who
+from servease_appt.api.schemas import Assign, Reason, Reschedule
+from servease_appt.api.shapes import ref
+from servease_appt.api.tokens import Caller
+from servease_appt.bookings import commands
+from servease_appt.scheduling.statuses import Action
+
+resource = Resource("actions", "/appointments/", "Appointment actions")
+
+_MESSAGES = {
+    Action.CONFIRM: "The appointment is confirmed.",
+    Action.START: "The work has begun.",
+    Action.COMPLETE: "The work is completed.",
+    Action.CANCEL: "The appointment is cancelled.",
+    Action.NO_SHOW: "The customer did not come.",
+}
+
+
+def _declare(path: str, who: Who, summary: str, body: Schema) -> Callable[[View], View]:
+    return resource.declare(
+        "POST",
+        f"/appointments/<appointment_id>/{path}/",
+        who=who,
+        summary=summary,
+        body=body,
+        answer=ref("ActionDone"),
+        named=True,
+    )
+
+
+@_declare("confirm", Who.STAFF, "Confirm a pending appointment.", Reason())
+def confirm(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
+    """Confirm."""
+    return _act(Action.CONFIRM, caller, appointment_id, body)
+
+
+@_declare("start", Who.STAFF, "Begin the work on a confirmed appointment.", Reason())
+def start(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
+    """Start."""
+    return _act(Action.START, caller, appointment_id, body)
+
+
+@_declare("complete", Who.STAFF, "Complete the work.", Reason())
+def complete(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
+    """Complete."""
+    return _act(Action.COMPLETE, caller, appointment_id, body)
+
+
+@_declare("no_show", Who.STAFF, "Note that the customer did not come.", Reason())
+def no_show(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
+    """Mark as no-show."""
+    return _act(Action.NO_SHOW, caller, appointment_id, body)
+
+
+@_declare("cancel", Who.USERS, "Cancel an appointment that has not ended.", Reason())
+def cancel(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
+    """Cancel."""
+    return _act(Action.CANCEL, caller, appointment_id, body)
+
+
+def _act(action: Action, caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
+    database = Stopwatch()
+    with database.running():
+        appointment = commands.act(
+            services().database,
+            caller.actor,
+            appointment_id,
+            action=action,
+            reason=body["reason"],
+            now=now(),
+        )
+    return action_response(
+        appointment, caller, database, done=action.leads_to.value, message=_MESSAGES[action]
+    )
+
+
+@_declare("reschedule", Who.USERS, "Move a pending or confirmed appointment to another time.", Reschedule())
+def reschedule(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
+    """Reschedule."""
+    parts = services()
+    database = Stopwatch()
+    with database.running():
+        appointment = commands.reschedule(
+            parts.database, parts.policy, caller.actor, appointment_id, now=now(), **body
+        )
+    return action_response(
+        appointment, caller, database, done="rescheduled", message="The appointment has a new time."
+    )
+
+
+@_declare("assign", Who.STAFF, "Assign an employee.", Assign())
+def assign(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
+    """Assign."""
+    database = Stopwatch()
+    with database.running():
+        appointment = commands.assign(
+            services().database, caller.actor, appointment_id, body["employee_id"], now()
+        )
+    return action_response(
+        appointment, caller, database, done="assigned", message="The employee is assigned."
+    )

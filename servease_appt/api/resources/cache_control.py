@@ -1,0 +1,40 @@
+"""The cache from outside: drop what changed upstream, and look at the counters."""
+
+from typing import Any
+
+from flask import Response
+
+from servease_appt.api.context import services
+from servease_appt.api.responses import json_response
+from servease_appt.api.routing import Resource, Who
+from servease_appt.api.schemas import CacheInvalidation
+from servease_appt.api.shapes import ref
+from servease_appt.api.tokens import Caller
+
+resource = Resource("cache", "/cache/", "Cache")
+
+
+@resource.declare(
+    "POST",
+    "/cache/invalidate/",
+    who=Who.CACHE,
+    summary="Forget cached customers, vehicles or employees, in every worker.",
+    body=CacheInvalidation(),
+    answer=ref("Invalidated"),
+)
+def invalidate(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG001 - the role was checked
+    """Drop the distinct ids given, everywhere."""
+    services().lookups.invalidate(body["entity"], body["ids"])
+    return json_response({"invalidated": len(body["ids"])})
+
+
+@resource.declare(
+    "GET",
+    "/cache/stats/",
+    who=Who.CACHE,
+    summary="Hits, misses, fills and errors by tier and entity.",
+    answer=ref("Anything"),
+)
+def cache_stats(caller: Caller) -> Response:  # noqa: ARG001 - the role was checked
+    """Return the counters of this worker and of all."""
+    return json_response(services().lookups.stats())

@@ -1,0 +1,34 @@
+"""What load balancers look at: health and readiness."""
+
+from flask import Response
+
+from servease_appt.api.context import services
+from servease_appt.api.responses import json_response
+from servease_appt.api.routing import Resource, Who
+from servease_appt.api.shapes import ref
+from servease_appt.db.errors import RETRY_AFTER_S
+from servease_appt.ops.health import alive, readiness
+
+resource = Resource("health", "/health/", "Health")
+
+
+@resource.declare("GET", "/health/", who=Who.OPEN, summary="Is this process alive?", answer=ref("Health"))
+def healthy() -> Response:
+    """Answer without asking any server."""
+    return json_response(alive())
+
+
+@resource.declare(
+    "GET",
+    "/health/ready/",
+    who=Who.OPEN,
+    summary="Can requests be served? 503 when PostgreSQL does not answer.",
+    answer=ref("Readiness"),
+    problems=[503],
+)
+def ready() -> Response:
+    """Ask each part for its state."""
+    found = readiness(services())
+    status = 200 if found.can_serve else 503
+    headers = {} if found.can_serve else {"Retry-After": str(RETRY_AFTER_S)}
+    return json_response({"status": found.status, "checks": found.checks}, status, headers)

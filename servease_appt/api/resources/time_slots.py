@@ -1,0 +1,133 @@
+"""Time slots: what the workshop opens for booking."""
+
+from typing import Any
+
+from flask import Response, request
+
+from servease_appt.api.context import services
+from servease_appt.api.paging import page_body
+from servease_appt.api.responses import empty_response, json_response
+from servease_appt.api.routing import Resource, Who
+from servease_appt.api.schemas import SlotCreate, SlotPatch, SlotQuery, SlotRange, SlotUpdate
+from servease_appt.api.shapes import page_of, ref
+from servease_appt.api.tokens import Caller
+from servease_appt.bookings import slots
+from servease_appt.bookings.records import NewSlot, Window
+
+resource = Resource("time_slots", "/time-slots/", "Time slots")
+
+
+@resource.declare(
+    "GET",
+    "/time-slots/",
+    who=Who.USERS,
+    summary="List time slots by date and start.",
+    query=SlotQuery(),
+    answer=page_of(ref("TimeSlot")),
+    problems=[404],
+)
+def list_slots(caller: Caller, query: dict[str, Any]) -> Response:
+    """Return one page of slots."""
+    parts = services()
+    number, size = query["page"], query["page_size"]
+    with parts.database.reading() as connection:
+        page = slots.list_slots(
+            connection,
+            parts.policy,
+            caller.actor,
+            start_date=query.get("start_date"),
+            end_date=query.get("end_date"),
+            window=Window.of_page(number, size),
+        )
+    results = [slot._asdict() for slot in page.rows]
+    return json_response(page_body(request, results, count=page.count, page=number, page_size=size))
+
+
+@resource.declare(
+    "POST",
+    "/time-slots/",
+    who=Who.STAFF,
+    summary="Add a time slot.",
+    body=SlotCreate(),
+    answer=ref("TimeSlot"),
+    status=201,
+)
+def create_slot(caller: Caller, body: dict[str, Any]) -> Response:
+    """Add one slot."""
+    parts = services()
+    slot = slots.create_slot(parts.database, parts.policy, caller.actor, NewSlot(**body))
+    return json_response(slot._asdict(), 201)
+
+
+@resource.declare(
+    "POST",
+    "/time-slots/bulk_create/",
+    who=Who.STAFF,
+    summary="Add hourly slots, 9 to 17, on the weekdays of a range. Twice adds nothing.",
+    body=SlotRange(),
+    answer=ref("SlotsCreated"),
+    status=201,
+)
+def bulk_create_slots(caller: Caller, body: dict[str, Any]) -> Response:
+    """Add the slots that are missing."""
+    parts = services()
+    count = slots.bulk_create(
+        parts.database, parts.policy, caller.actor, body["start_date"], body["end_date"]
+    )
+    return json_response({"message": f"Created {count} time slots", "count": count}, 201)
+
+
+@resource.declare(
+    "GET", "/time-slots/<slot_id>/", who=Who.USERS, summary="Read one time slot.", answer=ref("TimeSlot")
+)
+def get_slot(caller: Caller, slot_id: str) -> Response:
+    """Return one slot."""
+    parts = services()
+    with parts.database.reading() as connection:
+        slot = slots.get_slot(connection, parts.policy, caller.actor, slot_id)
+    return json_response(slot._asdict())
+
+
+@resource.declare(
+    "PUT",
+    "/time-slots/<slot_id>/",
+    who=Who.STAFF,
+    summary="Change a time slot.",
+    body=SlotUpdate(),
+    answer=ref("TimeSlot"),
+)
+def replace_slot(caller: Caller, slot_id: str, body: dict[str, Any]) -> Response:
+    """Change one slot; what may be left out stays as it is."""
+    return _update(caller, slot_id, body)
+
+
+@resource.declare(
+    "PATCH",
+    "/time-slots/<slot_id>/",
+    who=Who.STAFF,
+    summary="Change some fields of a time slot.",
+    body=SlotPatch(),
+    answer=ref("TimeSlot"),
+)
+def change_slot(caller: Caller, slot_id: str, body: dict[str, Any]) -> Response:
+    """Change one slot."""
+    return _update(caller, slot_id, body)
+
+
+def _update(caller: Caller, slot_id: str, changes: dict[str, Any]) -> Response:
+    parts = services()
+    slot = slots.update_slot(parts.database, parts.policy, caller.actor, slot_id, changes)
+    return json_response(slot._asdict())
+
+
+@resource.declare(
+    "DELETE",
+    "/time-slots/<slot_id>/",
+    who=Who.STAFF,
+    summary="Remove a time slot. Its time falls back to the default capacity.",
+    status=204,
+)
+def delete_slot(caller: Caller, slot_id: str) -> Response:
+    """Remove one slot."""
+    slots.delete_slot(services().database, caller.actor, slot_id)
+    return empty_response()
