@@ -6,7 +6,7 @@ from flask import Blueprint, Flask
 from flask.sansio.scaffold import Scaffold
 
 from servease_appt.api import headers, problems
-from servease_appt.api.context import API_NAME, DOCUMENT, EXTENSION
+from servease_appt.api.context import API_NAME, DOCUMENT
 from servease_appt.api.fallbacks import fallback_blueprint
 from servease_appt.api.openapi import build_document
 from servease_appt.api.resources import (
@@ -20,7 +20,7 @@ from servease_appt.api.resources import (
     reports,
     time_slots,
 )
-from servease_appt.services import Services
+from servease_appt.services import EXTENSION, Services
 
 RESOURCES = (
     appointments.resource,

@@ -4,24 +4,23 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from servease_appt.bookings.records import Appointment, AppointmentRow
-from servease_appt.lookups import UNASSIGNED, PageNames
+from servease_appt.lookups import PageNames
 
 
 def row_json(row: AppointmentRow | Appointment, names: PageNames) -> dict[str, object]:
     """Return one row of a list."""
-    employee_id = row.assigned_employee_id
     return {
         "id": row.id,
         "customer_id": row.customer_id,
         "vehicle_id": row.vehicle_id,
-        "assigned_employee_id": employee_id,
+        "assigned_employee_id": row.assigned_employee_id,
         "appointment_type": row.appointment_type,
         "scheduled_date": row.scheduled_date,
         "scheduled_time": row.scheduled_time,
         "status": row.status,
         "customer_name": names.customers[row.customer_id],
         "vehicle_details": names.vehicles[row.vehicle_id],
-        "employee_name": UNASSIGNED if employee_id is None else names.employees[employee_id],
+        "employee_name": names.employees[row.assigned_employee_id],
     }
 
 

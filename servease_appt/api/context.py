@@ -6,11 +6,10 @@ from typing import Any, cast
 
 from flask import current_app
 
-from servease_appt.services import Services
+from servease_appt.services import EXTENSION, Services
 
 API_NAME = "servease"
 """The blueprint that holds all others: endpoints are `servease.<resource>.<view>`."""
-EXTENSION = "servease"
 DOCUMENT = "servease_openapi"
 
 

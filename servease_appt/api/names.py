@@ -1,7 +1,7 @@
 """The names that stand beside ids in an answer, and the two headers that say where they came from."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -29,17 +29,15 @@ class Stopwatch:
             self.ms += (time.perf_counter() - started) * 1000
 
 
-def names_for(rows: Iterable[Appointment | AppointmentRow], caller: Caller) -> PageNames:
+def names_for(rows: Sequence[Appointment | AppointmentRow], caller: Caller) -> PageNames:
     """Return the names of everybody and everything that `rows` refer to. Never raises: there are placeholders."""
-    customers: set[str] = set()
-    vehicles: set[str] = set()
-    employees: set[str | None] = set()
-    for row in rows:
-        customers.add(row.customer_id)
-        vehicles.add(row.vehicle_id)
-        employees.add(row.assigned_employee_id)
-    endpoint = (request.endpoint or "").rpartition(".")[2]
-    return services().lookups.page_names(customers, vehicles, employees, caller.token, endpoint)
+    return services().lookups.page_names(
+        [row.customer_id for row in rows],
+        [row.vehicle_id for row in rows],
+        [row.assigned_employee_id for row in rows],
+        caller.token,
+        endpoint=(request.endpoint or "").rpartition(".")[2],
+    )
 
 
 def name_headers(names: PageNames, database_ms: float) -> dict[str, str]:

@@ -7,6 +7,8 @@ from servease_appt.cache import Mode
 from servease_appt.db.errors import DatabaseUnavailable
 from servease_appt.services import Services
 
+_REDIS_ANSWERS = (Mode.BOTH, Mode.L2_ONLY)
+
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
@@ -33,7 +35,8 @@ def alive() -> dict[str, str]:
 def readiness(services: Services) -> Readiness:
     """Ask each part for its state. Takes as long as PostgreSQL's connect and statement timeouts at most."""
     mode = services.lookups.mode()
-    checks = {"database": "ok", "cache_mode": mode}
+    redis = "ok" if mode in _REDIS_ANSWERS else "unavailable"
+    checks = {"database": "ok", "redis": redis, "cache_mode": mode}
     try:
         services.database.ping()
     except DatabaseUnavailable:

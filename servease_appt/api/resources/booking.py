@@ -121,6 +121,7 @@ def _created(appointment: Appointment, caller: Caller, database: Stopwatch) -> R
 
 def _unchecked(entity: str, error: Exception) -> None:
     _log.warning("Booked without asking: the %s service could not answer (%s)", entity, type(error).__name__)
+    services().metrics.unchecked_booking(entity)
 
 
 def _fingerprint() -> str:

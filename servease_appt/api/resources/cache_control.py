@@ -10,6 +10,7 @@ from servease_appt.api.routing import Resource, Who
 from servease_appt.api.schemas import CacheInvalidation
 from servease_appt.api.shapes import ref
 from servease_appt.api.tokens import Caller
+from servease_appt.ops.cache_report import cache_report
 
 resource = Resource("cache", "/cache/", "Cache")
 
@@ -37,4 +38,5 @@ def invalidate(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG00
 )
 def cache_stats(caller: Caller) -> Response:  # noqa: ARG001 - the role was checked
     """Return the counters of this worker and of all."""
-    return json_response(services().lookups.stats())
+    parts = services()
+    return json_response(cache_report(parts.lookups, parts.metrics))
