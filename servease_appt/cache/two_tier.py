@@ -38,6 +38,7 @@ from redis import Redis
 
 from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.errors import CacheUnavailable, L2Unavailable
+from servease_appt.cache.forks import after_fork
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.kinds import Kind, Kinds
 from servease_appt.cache.listener import Listener
@@ -97,6 +98,7 @@ class TwoTierCache(Generic[V]):
         self._clock = clock
         self._closed = False
         self._set_up()
+        after_fork(self, TwoTierCache._after_fork)
         _living.add(self)
 
     def _set_up(self) -> None:
@@ -422,15 +424,9 @@ class TwoTierCache(Generic[V]):
 _living: weakref.WeakSet[TwoTierCache[Any]] = weakref.WeakSet()
 
 
-def _after_fork_in_child() -> None:
-    for cache in list(_living):
-        cache._after_fork()  # noqa: SLF001 - the same module
-
-
 def _close_all() -> None:
     for cache in list(_living):
         cache.close()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
 atexit.register(_close_all)

@@ -1,0 +1,60 @@
+"""How gunicorn serves the API: `gunicorn -c gunicorn.conf.py wsgi:app`."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+bind = os.environ.get("BIND", "0.0.0.0:8005")
+workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+worker_class = "gthread"
+threads = int(os.environ.get("WEB_THREADS", "8"))
+timeout = 30
+graceful_timeout = 20
+keepalive = 5
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - heartbeats must not wait for a disk
+# Two services of one user would take each other's control socket.
+control_socket_disable = True
+
+# Set before any worker imports the application: the metrics library looks once, when it is imported.
+_OWN_PREFIX = "servease-metrics-"
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=_OWN_PREFIX)
+
+
+def on_starting(_server: Any) -> None:
+    """Begin with no counts of an earlier run."""
+    directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    directory.mkdir(parents=True, exist_ok=True)
+    for file in directory.glob("*.db"):
+        file.unlink()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Listen for invalidations from the start, not from the first request."""
+    application = worker.wsgi
+    services = getattr(application, "extensions", {}).get("servease")
+    if services is not None:
+        services.lookups.cache.start()
+
+
+def worker_exit(_server: Any, worker: Any) -> None:
+    """Leave in order: threads joined, connections closed."""
+    services = getattr(getattr(worker, "wsgi", None), "extensions", {}).get("servease")
+    if services is not None:
+        services.close()
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """A worker that is gone has no live gauges."""
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(_server: Any) -> None:
+    """Leave nothing behind."""
+    directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    if directory.name.startswith(_OWN_PREFIX):
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,82 @@
+"""The one place where the parts are put together, into an application of its own or into a host's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from flask import Flask
+
+from servease_appt import api
+from servease_appt.bookings.policy import BookingPolicy
+from servease_appt.cache import TwoTierCache, connect
+from servease_appt.clients import Upstreams
+from servease_appt.db import cli as db_cli
+from servease_appt.db.engine import Database
+from servease_appt.entities import KINDS
+from servease_appt.lookups import Lookups, cache_policy
+from servease_appt.ops import cache_cli, slots_cli
+from servease_appt.ops.metrics import Metrics
+from servease_appt.service_token import ServiceToken
+from servease_appt.services import Services
+from servease_appt.settings import Settings
+
+API_PREFIX = "/api/v1"
+COMMANDS = (db_cli.commands, cache_cli.commands, slots_cli.commands)
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The whole service as an application; without `settings` the environment is read.
+
+    Nothing is connected to before it is needed. Raises SettingsError.
+    """
+    app = Flask("servease_appt", static_folder=None)
+    services = _put_together(settings or Settings.from_environment())
+    api.register(app, services, API_PREFIX, standalone=True)
+    for group in COMMANDS:
+        app.cli.add_command(group)
+    return app
+
+
+def install(app: Flask, url_prefix: str = API_PREFIX, settings: Mapping[str, Any] | None = None) -> Services:
+    """Put the service into a host's application, under `url_prefix`; `app.config` holds its settings.
+
+    The host's other routes, error handlers and logging are left alone; our commands are under `flask servease`.
+    Raises SettingsError.
+    """
+    services = _put_together(Settings.from_mapping(settings if settings is not None else app.config))
+    api.register(app, services, url_prefix, standalone=False)
+    app.cli.add_command(click.Group("servease", list(COMMANDS), help="The appointment service."))
+    return services
+
+
+def _put_together(settings: Settings) -> Services:
+    metrics = Metrics()
+    cache = TwoTierCache(
+        connect(settings.redis_url),
+        KINDS,
+        prefix=settings.cache_key_prefix,
+        policy=cache_policy(settings),
+        recorder=metrics,
+    )
+    upstreams = Upstreams.from_urls(
+        customer_service_url=settings.customer_service_url,
+        employee_service_url=settings.employee_service_url,
+        vehicle_service_url=settings.vehicle_service_url,
+        timeout_s=settings.upstream_timeout_s,
+        pool_size=cache.policy.max_loads,
+    )
+    own_token = ServiceToken(settings.secret_key) if settings.upstream_auth == "service" else None
+    return Services(
+        settings=settings,
+        database=Database(settings.database_url),
+        upstreams=upstreams,
+        lookups=Lookups(cache, upstreams, service_token=own_token, observer=metrics),
+        policy=BookingPolicy(
+            default_capacity=settings.max_concurrent_appointments,
+            default_duration_minutes=settings.default_appointment_duration_minutes,
+            timezone=settings.business_timezone,
+        ),
+        metrics=metrics,
+    )

@@ -1,0 +1,87 @@
+"""What the cache keeps of a customer, a vehicle and an employee: the fields of the contract, and nothing else.
+
+In L2 they are plain JSON; bytes that are not exactly such an object of the key's id are refused, whoever wrote
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from servease_appt.cache import Kind
+
+UNKNOWN: Final = "Unknown"
+UNASSIGNED: Final = "Unassigned"
+NO_VEHICLE: Final = ""
+MAX_TEXT_CHARS: Final = 1000
+
+CUSTOMER: Final = "customer"
+VEHICLE: Final = "vehicle"
+EMPLOYEE: Final = "employee"
+ENTITIES: Final = (CUSTOMER, VEHICLE, EMPLOYEE)
+
+PLACEHOLDERS: Final[Mapping[str, str]] = {CUSTOMER: UNKNOWN, VEHICLE: NO_VEHICLE, EMPLOYEE: UNASSIGNED}
+"""What a page shows where a reference can't be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One customer, vehicle or employee; shared between threads.
+
+    Attributes:
+        fields: the JSON object as it lies in L2. Not to be changed; hand out copies.
+        display: the text that a page shows.
+    """
+
+    fields: Mapping[str, Any]
+    display: str
+
+
+def customer(*, id: str, full_name: str, email: str) -> Reference:  # noqa: A002 - the JSON field's name
+    """A customer; a blank name is shown as the placeholder."""
+    return Reference({"id": id, "full_name": full_name, "email": email}, full_name.strip() or UNKNOWN)
+
+
+def vehicle(*, id: str, year: int | str, make: str, model: str) -> Reference:  # noqa: A002
+    """A vehicle, shown as year, make and model without the blank ones."""
+    display = " ".join(part for part in (str(year).strip(), make.strip(), model.strip()) if part)
+    return Reference({"id": id, "year": year, "make": make, "model": model}, display)
+
+
+def employee(*, id: str, full_name: str) -> Reference:  # noqa: A002
+    """An employee; a blank name is shown as the placeholder."""
+    return Reference({"id": id, "full_name": full_name}, full_name.strip() or UNASSIGNED)
+
+
+def _encode(reference: Reference) -> bytes:
+    return orjson.dumps(reference.fields)
+
+
+def _decoder(
+    make: Callable[..., Reference], *texts: str, year: bool = False
+) -> Callable[[bytes, str], Reference]:
+    expected = {"id", *texts, *(("year",) if year else ())}
+
+    def decode(payload: bytes, id_: str) -> Reference:
+        fields = orjson.loads(payload)
+        if type(fields) is not dict or fields.keys() != expected or fields["id"] != id_:
+            raise ValueError("not such an object of this id")
+        for name in texts:
+            if type(fields[name]) is not str or len(fields[name]) > MAX_TEXT_CHARS:
+                raise ValueError(f"{name} is no short text")
+        if year and (type(fields["year"]) not in (int, str) or len(str(fields["year"])) > MAX_TEXT_CHARS):
+            raise ValueError("year is neither a number nor a short text")
+        return make(**fields)
+
+    return decode
+
+
+KINDS: Final[tuple[Kind[Reference], ...]] = (
+    Kind(CUSTOMER, _encode, _decoder(customer, "full_name", "email")),
+    Kind(VEHICLE, _encode, _decoder(vehicle, "make", "model", year=True)),
+    Kind(EMPLOYEE, _encode, _decoder(employee, "full_name")),
+)

@@ -1,0 +1,33 @@
+"""The parts of one application, as the request handlers and commands find them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from servease_appt.bookings.policy import BookingPolicy
+from servease_appt.clients import Upstreams
+from servease_appt.db.engine import Database
+from servease_appt.lookups import Lookups
+from servease_appt.ops.metrics import Metrics
+from servease_appt.settings import Settings
+
+EXTENSION = "servease"
+"""The name under which an application's `extensions` hold its `Services`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What `app.create_app` has put together. Each part is thread-safe and survives a fork."""
+
+    settings: Settings
+    database: Database
+    upstreams: Upstreams
+    lookups: Lookups
+    policy: BookingPolicy
+    metrics: Metrics
+
+    def close(self) -> None:
+        """Close every connection and join every thread. Idempotent."""
+        self.lookups.cache.close()
+        self.upstreams.close()
+        self.database.close()
