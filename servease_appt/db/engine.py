@@ -1,9 +1,26 @@
 """Connections to PostgreSQL, and the one place where its failures become `DatabaseUnavailable`."""
 
+import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
-from sqlalchemy import Connection
+from sqlalchemy import URL, Connection, create_engine, make_url, text
+from sqlalchemy.engine import Engine
+
+from servease_appt.db.errors import unavailable
+
+CONNECT_TIMEOUT_S: Final = 2
+POOL_TIMEOUT_S: Final = 5
+SESSION_SETTINGS: Final = {
+    "statement_timeout": "3000",
+    "lock_timeout": "2000",
+    "idle_in_transaction_session_timeout": "5000",
+    "timezone": "UTC",
+    "datestyle": "ISO",
+}
+"""In milliseconds where a number. No request waits longer for PostgreSQL than its client would."""
 
 
 class Database:
@@ -13,31 +30,68 @@ class Database:
         """No connection is made before it is needed.
 
         Args:
-            url: `postgresql+psycopg2://…`
-            pool_size: connections at most; further threads wait for one.
+            url: `postgresql://…`, whatever driver it names
+            pool_size: connections at most; further threads wait for one, `POOL_TIMEOUT_S` at most.
         """
-        raise NotImplementedError
+        parsed = psycopg2_url(url)
+        self._engine = create_engine(
+            parsed,
+            isolation_level="READ COMMITTED",
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=POOL_TIMEOUT_S,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": _options(parsed)},
+        )
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        _leave_to_parent_after_fork(self._engine)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One READ COMMITTED transaction: committed at the end, rolled back on any exception.
 
         Raises:
-            DatabaseUnavailable: also out of the commit.
+            DatabaseUnavailable: also out of the commit, and then it is unknown whether it took place.
         """
-        raise NotImplementedError
-        yield
+        with unavailable(), self._engine.begin() as connection:
+            yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection on which each statement stands alone. Raises `DatabaseUnavailable`."""
-        raise NotImplementedError
-        yield
+        with unavailable(), self._reader.connect() as connection:
+            yield connection
 
     def ping(self) -> None:
-        """Return when PostgreSQL answers and the tables are there, else raise `DatabaseUnavailable`."""
-        raise NotImplementedError
+        """Return when PostgreSQL answers and has the tables, else raise `DatabaseUnavailable`."""
+        with self.reading() as connection:
+            connection.execute(text("SELECT 1 FROM appointments, idempotency_keys LIMIT 1"))
 
     def close(self) -> None:
         """Close all idle connections; may be called twice."""
-        raise NotImplementedError
+        self._engine.dispose()
+
+
+def psycopg2_url(url: str) -> URL:
+    """The URL with the driver that this service uses; SQLAlchemy would take plain `postgresql` for another."""
+    return make_url(url).set(drivername="postgresql+psycopg2")
+
+
+def _options(url: URL) -> str:
+    """The command-line options of the session: ours first, so that those in the URL win."""
+    ours = " ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.items())
+    given = url.query.get("options", "")
+    return f"{ours} {given if isinstance(given, str) else ' '.join(given)}".strip()
+
+
+def _leave_to_parent_after_fork(engine: Engine) -> None:
+    """A child must not talk over its parent's sockets, nor close them: it starts with an empty pool."""
+    reference = weakref.ref(engine)
+
+    def forget() -> None:
+        inherited = reference()
+        if inherited is not None:
+            inherited.dispose(close=False)
+
+    os.register_at_fork(after_in_child=forget)

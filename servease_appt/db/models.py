@@ -1,0 +1,89 @@
+"""The tables, as SQLAlchemy sees them.
+
+The first three are the platform's: Django made them, without defaults in the database, so every column is given
+a value on insert. Constraints and indexes live in the migrations alone, where they can depend on what an adopted
+database holds.
+"""
+
+from datetime import date, datetime, time
+from decimal import Decimal
+
+from sqlalchemy import JSON, DateTime, Numeric, String, Text, Uuid
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+_UUID = Uuid(as_uuid=False)
+_MOMENT = DateTime(timezone=True)
+
+
+class Base(DeclarativeBase):
+    """The metadata of this service's tables."""
+
+
+class Appointment(Base):
+    """One appointment; when it takes place is wall-clock time in the business time zone."""
+
+    __tablename__ = "appointments"
+
+    id: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    customer_id: Mapped[str] = mapped_column(_UUID)
+    vehicle_id: Mapped[str] = mapped_column(_UUID)
+    assigned_employee_id: Mapped[str | None] = mapped_column(_UUID)
+    appointment_type: Mapped[str] = mapped_column(String(50))
+    scheduled_date: Mapped[date]
+    scheduled_time: Mapped[time]
+    duration_minutes: Mapped[int]
+    status: Mapped[str] = mapped_column(String(20))
+    service_description: Mapped[str] = mapped_column(Text)
+    customer_notes: Mapped[str] = mapped_column(Text)
+    internal_notes: Mapped[str] = mapped_column(Text)
+    estimated_cost: Mapped[Decimal | None] = mapped_column(Numeric(10, 2))
+    duration_seconds: Mapped[int]
+    created_by_user_id: Mapped[str] = mapped_column(_UUID)
+    created_at: Mapped[datetime] = mapped_column(_MOMENT)
+    updated_at: Mapped[datetime] = mapped_column(_MOMENT)
+    cancelled_at: Mapped[datetime | None] = mapped_column(_MOMENT)
+    completed_at: Mapped[datetime | None] = mapped_column(_MOMENT)
+
+
+class TimeSlot(Base):
+    """A stretch of a day with a capacity of its own; an end of 00:00 is midnight."""
+
+    __tablename__ = "time_slots"
+
+    id: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    date: Mapped[date]
+    start_time: Mapped[time]
+    end_time: Mapped[time]
+    is_available: Mapped[bool]
+    max_concurrent_appointments: Mapped[int]
+
+
+class AppointmentHistory(Base):
+    """An accepted change; it outlives its appointment, so nothing refers to that."""
+
+    __tablename__ = "appointment_history"
+
+    id: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    appointment_id: Mapped[str] = mapped_column(_UUID)
+    changed_by_user_id: Mapped[str] = mapped_column(_UUID)
+    previous_status: Mapped[str] = mapped_column(String(20))
+    new_status: Mapped[str] = mapped_column(String(20))
+    change_reason: Mapped[str] = mapped_column(Text)
+    changed_at: Mapped[datetime] = mapped_column(_MOMENT)
+
+
+class IdempotencyKey(Base):
+    """A key that a user sent with a request, who holds it, and what came of it."""
+
+    __tablename__ = "idempotency_keys"
+
+    user_id: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    holder: Mapped[str] = mapped_column(_UUID)
+    leased_until: Mapped[datetime] = mapped_column(_MOMENT)
+    expires_at: Mapped[datetime] = mapped_column(_MOMENT)
+    appointment_id: Mapped[str | None] = mapped_column(_UUID)
+    answer_status: Mapped[int | None]
+    answer_body: Mapped[str | None] = mapped_column(Text)
+    answer_headers: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
