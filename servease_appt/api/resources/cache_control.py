@@ -11,7 +11,6 @@ from servease_appt.api.schemas import CacheInvalidation
 from servease_appt.api.shapes import ref
 from servease_appt.api.tokens import Caller
 from servease_appt.ops.cache_report import cache_report
-from servease_appt.ops.cache_report import cache_report
 
 resource = Resource("cache", "/cache/", "Cache")
 
