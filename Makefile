@@ -4,6 +4,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/installed
 ARGS ?=
+LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	--custom-compile-command "make lock"
 
 .PHONY: help demo test check format lock clean
 
@@ -41,8 +43,8 @@ format: $(STAMP)
 
 lock: $(STAMP)
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
-		--no-emit-index-url --custom-compile-command "make lock" --upgrade pyproject.toml -o requirements.lock
+	@$(VENV)/bin/uv pip compile $(LOCK_FLAGS) --upgrade --all-extras pyproject.toml -o requirements.lock
+	@$(VENV)/bin/uv pip compile $(LOCK_FLAGS) --constraint requirements.lock pyproject.toml -o requirements-runtime.lock
 
 clean:
 	@rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,189 @@
+"""The environment becomes one frozen object, or a list that names every mistake."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from servease_appt.settings import SAMPLE_SECRET_KEYS, Settings, SettingsError, mask_url
+
+ROOT = Path(__file__).parents[1]
+SECRET = "k3" * 16
+NEEDED = {"SECRET_KEY": SECRET, "DATABASE_URL": "postgresql://u:pw@db/appointments"}
+
+
+def problems(**given: object) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_mapping({**NEEDED, **given})
+    return caught.value.problems
+
+
+def test_defaults_are_those_of_the_table() -> None:
+    """With nothing but what has no default, every other setting has the documented one."""
+    settings = Settings.from_mapping(NEEDED)
+
+    assert settings == Settings(
+        secret_key=SECRET,
+        redis_url="redis://redis:6379/1",
+        database_url="postgresql+psycopg2://u:pw@db/appointments",
+        customer_service_url="http://customer-service:8002",
+        employee_service_url="http://employee-service:8003",
+        vehicle_service_url="http://vehicleandproject-service:8004",
+        upstream_timeout_s=2.0,
+        upstream_auth="caller",
+        cache_key_prefix="appointment_service",
+        cache_timeout_s=300,
+        cache_l1_timeout_s=10,
+        cache_l1_maxsize=10_000,
+        cache_negative_timeout_s=60,
+        cache_stale_timeout_s=3600,
+        max_concurrent_appointments=3,
+        default_appointment_duration_minutes=60,
+        business_timezone=ZoneInfo("UTC"),
+        cors_allowed_origins=(),
+        metrics_enabled=True,
+    )
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg2", "postgres"])
+def test_every_postgresql_url_means_psycopg2(scheme: str) -> None:
+    """SQLAlchemy would take a bare postgresql:// to mean another driver."""
+    settings = Settings.from_mapping({**NEEDED, "DATABASE_URL": f"{scheme}://u:p@h:5433/d?sslmode=require"})
+
+    assert settings.database_url == "postgresql+psycopg2://u:p@h:5433/d?sslmode=require"
+
+
+def test_the_database_may_be_named_in_parts() -> None:
+    """Without a URL the platform's five variables are used; a password may hold any character."""
+    parts = {"DB_HOST": "db", "DB_PASSWORD": "p@ss/word", "APPOINTMENT_DB_NAME": "appts"}
+
+    settings = Settings.from_mapping({"SECRET_KEY": SECRET, **parts})
+
+    assert settings.database_url == "postgresql+psycopg2://postgres:p%40ss%2Fword@db:5432/appts"
+
+
+def test_redis_url_overrides_host_and_port() -> None:
+    """Host and port make a URL for database 1; a URL wins over both."""
+    assert (
+        Settings.from_mapping({**NEEDED, "REDIS_HOST": "r", "REDIS_PORT": "1234"}).redis_url
+        == "redis://r:1234/1"
+    )
+    url = "redis+sentinel://a:1,b:2/main/1"
+    assert Settings.from_mapping({**NEEDED, "REDIS_HOST": "r", "REDIS_URL": url}).redis_url == url
+
+
+def test_empty_values_count_as_unset() -> None:
+    """Compose files hand over empty strings for what nobody has set."""
+    assert (
+        Settings.from_mapping({**NEEDED, "CACHE_TIMEOUT": "", "CORS_ALLOWED_ORIGINS": ""}).cache_timeout_s
+        == 300
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("REDIS_PORT", "0", "a whole number from 1 to 65535"),
+        ("REDIS_URL", "http://h", "redis+cluster://"),
+        ("DATABASE_URL", "mysql://h/d", "postgresql://"),
+        ("CUSTOMER_SERVICE_URL", "customer-service", "http:// or https://"),
+        ("EMPLOYEE_SERVICE_URL", "http://u:p@h", "without query, user or password"),
+        ("VEHICLE_SERVICE_URL", "http://h:99999", "http:// or https://"),
+        ("UPSTREAM_TIMEOUT", "nan", "a number from 0.05 to 25"),
+        ("UPSTREAM_AUTH", "none", "caller or service"),
+        ("CACHE_KEY_PREFIX", "a b*", "letters, digits"),
+        ("CACHE_TIMEOUT", "soon", "seconds"),
+        ("CACHE_L1_TIMEOUT", "-1", "seconds"),
+        ("CACHE_L1_MAXSIZE", "0", "a whole number from 1"),
+        ("CACHE_NEGATIVE_TIMEOUT", "inf", "seconds"),
+        ("CACHE_STALE_TIMEOUT", "-5", "seconds"),
+        ("MAX_CONCURRENT_APPOINTMENTS", "0", "a whole number from 1"),
+        ("DEFAULT_APPOINTMENT_DURATION", "1.5", "a whole number from 1"),
+        ("BUSINESS_TIMEZONE", "Mars/Olympus", "IANA"),
+        ("CORS_ALLOWED_ORIGINS", "*", "a comma list of origins"),
+        ("METRICS_ENABLED", "maybe", "1 or 0"),
+    ],
+)
+def test_a_bad_value_is_one_line_with_name_value_and_what_is_allowed(
+    name: str, value: str, allowed: str
+) -> None:
+    """Each mistake names the variable, the value and what would do."""
+    (line,) = problems(**{name: value})
+
+    assert line.startswith(f"{name}={value!r} ")
+    assert allowed in line
+    assert "\n" not in line
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    """Nobody has to start the service five times to find five mistakes."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_mapping({"SECRET_KEY": "short", "CACHE_TIMEOUT": "x", "REDIS_PORT": "y"})
+
+    assert [line.partition("=")[0].partition(" ")[0] for line in caught.value.problems] == [
+        "CACHE_TIMEOUT",
+        "REDIS_PORT",
+        "SECRET_KEY",
+        "DATABASE_URL",
+    ]
+
+
+@pytest.mark.parametrize(
+    "secret", ["short", "x" * 31, *sorted(SAMPLE_SECRET_KEYS), "django-insecure-" + "a" * 40]
+)
+def test_weak_and_published_secrets_are_refused_and_not_shown(secret: str) -> None:
+    """A key below 32 bytes, or one from a sample, starts nothing; the message does not repeat it."""
+    (line,) = problems(SECRET_KEY=secret)
+
+    assert "32 bytes" in line
+    assert secret not in line
+
+
+def test_the_sample_of_the_env_file_is_refused() -> None:
+    """Copying .env.example without changing the key must not start a service."""
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    sample = next(line.partition("=")[2] for line in lines if line.startswith("SECRET_KEY="))
+
+    assert problems(SECRET_KEY=sample)
+
+
+def test_repr_shows_no_secret() -> None:
+    """Settings end up in logs and tracebacks."""
+    urls = {"DATABASE_URL": "postgresql://u:db-pw@h/d", "REDIS_URL": "redis://:redis-pw@h/1"}
+
+    shown = repr(Settings.from_mapping({"SECRET_KEY": SECRET, **urls}))
+
+    assert SECRET not in shown
+    assert "-pw" not in shown
+    assert "redis://:***@h/1" in shown
+
+
+def test_passwords_of_urls_that_are_refused_are_masked() -> None:
+    """The line about a bad URL shows it, but not its password."""
+    (line,) = problems(DATABASE_URL="mysql://u:pw-of-mine@h/d")
+
+    assert "mysql://u:***@h/d" in line
+    assert mask_url("redis://:a:b@h") == "redis://:***@h"
+
+
+def test_settings_can_not_be_changed() -> None:
+    """One frozen object for the life of the process."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings.from_mapping(NEEDED).cache_timeout_s = 1  # type: ignore[misc]
+
+
+def test_the_service_refuses_to_start_with_one_line_a_mistake() -> None:
+    """Loading wsgi.py with a bad environment ends with 1, lines and no traceback."""
+    env = {**os.environ, **NEEDED, "SECRET_KEY": "short", "CACHE_TIMEOUT": "soon"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", "import wsgi"], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert [line.partition("=")[0] for line in lines[1:]] == ["CACHE_TIMEOUT", "SECRET_KEY"]
