@@ -1,0 +1,49 @@
+"""The whole application against real servers; each test finds its tables empty."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from flask import Flask
+
+from servease_appt.app import create_app
+from servease_appt.demo.servers import EmbeddedValkey
+from servease_appt.demo.stand_ins import StandIns
+from servease_appt.services import EXTENSION
+from servease_appt.settings import Settings
+
+from .world import SECRET, World
+
+ORIGIN = "https://desk.example"
+
+
+@pytest.fixture(scope="session")
+def environment(
+    new_database: Callable[[str], str],
+    migrated_template: str,
+    valkey: EmbeddedValkey,
+    running_stand_ins: StandIns,
+) -> dict[str, str]:
+    """What the service is started with."""
+    return {
+        "SECRET_KEY": SECRET,
+        "DATABASE_URL": new_database(migrated_template),
+        "REDIS_URL": valkey.url(1),
+        "CORS_ALLOWED_ORIGINS": ORIGIN,
+        **running_stand_ins.settings,
+    }
+
+
+@pytest.fixture(scope="session")
+def app(environment: dict[str, str]) -> Iterator[Flask]:
+    """The application, one for the run."""
+    app = create_app(Settings.from_mapping(environment))
+    yield app
+    app.extensions[EXTENSION].close()
+
+
+@pytest.fixture
+def world(app: Flask, stand_ins: StandIns) -> World:
+    """People, cars and empty tables."""
+    world = World(app, stand_ins)
+    world.clear()
+    return world

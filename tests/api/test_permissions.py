@@ -1,0 +1,203 @@
+"""Every route, asked by everyone. A route of the URL map without a row here fails the test."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+from flask import Flask
+
+from .world import BASE, World, new_id, weekday
+
+Request = tuple[str, dict[str, Any] | None]
+NOBODY, OWNER, OTHER, EMPLOYEE, ADMIN, SERVICE = "nobody", "owner", "other", "employee", "admin", "service"
+
+
+class Row(NamedTuple):
+    """What each asker gets, in the order nobody, owner, other customer, employee, admin, service."""
+
+    statuses: str
+    request: Callable[[World], Request]
+
+
+def _to(path: str, body: dict[str, Any] | None = None) -> Callable[[World], Request]:
+    return lambda _: (path, body)
+
+
+def _appointment(suffix: str = "", status: str = "pending", **body: Any) -> Callable[[World], Request]:
+    return lambda world: (f"/appointments/{world.appointment(status=status)}/{suffix}", body)
+
+
+def _reschedule(world: World) -> Request:
+    path, _ = _appointment("reschedule/")(world)
+    day, start = world.start_ahead()
+    return path, {"new_date": day.isoformat(), "new_time": start.isoformat()}
+
+
+def _assign(world: World) -> Request:
+    path, _ = _appointment("assign/")(world)
+    return path, {"employee_id": world.erin_id}
+
+
+def _slot(**body: Any) -> Callable[[World], Request]:
+    return lambda world: (f"/time-slots/{world.slot()}/", body)
+
+
+def _new_slot(world: World) -> dict[str, Any]:
+    day, start = world.start_ahead()
+    end = start.replace(minute=30)
+    return {"date": day.isoformat(), "start_time": start.isoformat(), "end_time": end.isoformat()}
+
+
+def _put_slot(world: World) -> Request:
+    path, _ = _slot()(world)
+    return path, _new_slot(world)
+
+
+OPEN = "200 200 200 200 200 200"
+USERS = "401 200 200 200 200 403"
+OWN = "401 200 404 200 200 403"
+STAFF = "401 403 403 200 200 403"
+CACHE = "401 403 403 403 200 200"
+DAY = weekday(2).isoformat()
+
+ROWS: dict[tuple[str, str], Row] = {
+    ("GET", "/appointments/"): Row(USERS, _to("/appointments/")),
+    ("POST", "/appointments/"): Row(
+        "401 201 403 201 201 403", lambda world: ("/appointments/", world.booking())
+    ),
+    ("GET", "/appointments/<appointment_id>/"): Row(OWN, _appointment()),
+    ("PUT", "/appointments/<appointment_id>/"): Row(OWN, _appointment(customer_notes="Please call")),
+    ("PATCH", "/appointments/<appointment_id>/"): Row(OWN, _appointment(customer_notes="Please call")),
+    ("DELETE", "/appointments/<appointment_id>/"): Row("401 403 403 403 204 403", _appointment()),
+    ("POST", "/appointments/<appointment_id>/confirm/"): Row(STAFF, _appointment("confirm/")),
+    ("POST", "/appointments/<appointment_id>/start/"): Row(STAFF, _appointment("start/", "confirmed")),
+    ("POST", "/appointments/<appointment_id>/complete/"): Row(
+        STAFF, _appointment("complete/", "in_progress")
+    ),
+    ("POST", "/appointments/<appointment_id>/no_show/"): Row(STAFF, _appointment("no_show/", "confirmed")),
+    ("POST", "/appointments/<appointment_id>/cancel/"): Row(OWN, _appointment("cancel/")),
+    ("POST", "/appointments/<appointment_id>/reschedule/"): Row(OWN, _reschedule),
+    ("POST", "/appointments/<appointment_id>/assign/"): Row(STAFF, _assign),
+    ("GET", "/appointments/<appointment_id>/history/"): Row(OWN, _appointment("history/")),
+    ("GET", "/appointments/customer_appointments/"): Row(
+        "401 200 403 200 200 403",
+        lambda world: (f"/appointments/customer_appointments/?customer_id={world.alice_id}", None),
+    ),
+    ("GET", "/appointments/employee_schedule/"): Row(
+        STAFF, lambda world: (f"/appointments/employee_schedule/?employee_id={world.erin_id}", None)
+    ),
+    ("GET", "/appointments/employee/<employee_id>/"): Row(
+        STAFF, lambda world: (f"/appointments/employee/{world.erin_id}/", None)
+    ),
+    ("GET", "/appointments/vehicle_history/"): Row(
+        USERS, lambda world: (f"/appointments/vehicle_history/?vehicle_id={world.alices_car}", None)
+    ),
+    ("GET", "/appointments/available_slots/"): Row(
+        USERS, _to(f"/appointments/available_slots/?start_date={DAY}&end_date={DAY}")
+    ),
+    ("GET", "/appointments/stats/"): Row(USERS, _to("/appointments/stats/")),
+    ("GET", "/history/"): Row(USERS, _to("/history/")),
+    ("GET", "/history/<history_id>/"): Row(
+        OWN, lambda world: (f"/history/{world.history_row(world.appointment())}/", None)
+    ),
+    ("GET", "/time-slots/"): Row(USERS, _to("/time-slots/")),
+    ("POST", "/time-slots/"): Row(
+        "401 403 403 201 201 403", lambda world: ("/time-slots/", _new_slot(world))
+    ),
+    ("POST", "/time-slots/bulk_create/"): Row(
+        "401 403 403 201 201 403", _to("/time-slots/bulk_create/", {"start_date": DAY, "end_date": DAY})
+    ),
+    ("GET", "/time-slots/<slot_id>/"): Row(USERS, _slot()),
+    ("PUT", "/time-slots/<slot_id>/"): Row(STAFF, _put_slot),
+    ("PATCH", "/time-slots/<slot_id>/"): Row(STAFF, _slot(max_concurrent_appointments=5)),
+    ("DELETE", "/time-slots/<slot_id>/"): Row("401 403 403 204 204 403", _slot()),
+    ("POST", "/cache/invalidate/"): Row(
+        CACHE, lambda world: ("/cache/invalidate/", {"entity": "customer", "ids": [world.alice_id]})
+    ),
+    ("GET", "/cache/stats/"): Row(CACHE, _to("/cache/stats/")),
+    ("GET", "/health/"): Row(OPEN, _to("/health/")),
+    ("GET", "/health/ready/"): Row(OPEN, _to("/health/ready/")),
+    ("GET", "/openapi.json"): Row(OPEN, _to("/openapi.json")),
+    ("GET", "/docs"): Row(OPEN, _to("/docs")),
+    ("GET", "/docs/page.css"): Row(OPEN, _to("/docs/page.css")),
+    ("GET", "/docs/page.js"): Row(OPEN, _to("/docs/page.js")),
+}
+
+
+def test_every_route_has_a_row(app: Flask) -> None:
+    """The table is complete: it names exactly the methods and paths that the application serves."""
+    served = {
+        (method, rule.rule.removeprefix(BASE))
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods or ()
+        if method not in {"HEAD", "OPTIONS"}
+    }
+    assert served == set(ROWS)
+
+
+@pytest.mark.parametrize("route", ROWS, ids=[f"{method} {path}" for method, path in ROWS])
+def test_each_asker_gets_what_the_table_says(world: World, route: tuple[str, str]) -> None:
+    """Nobody, owner, other customer, employee, admin and service, each on an object of its own."""
+    method, _ = route
+    row = ROWS[route]
+    got = {}
+    for name, asker in world.askers.items():
+        path, body = row.request(world)
+        got[name] = asker.ask(method, path, json=body).status_code
+    assert got == dict(zip(got, map(int, row.statuses.split()), strict=True))
+
+
+@pytest.mark.parametrize("route", [route for route in ROWS if "<" in route[1]], ids=" ".join)
+def test_a_foreign_object_looks_like_a_missing_one(world: World, route: tuple[str, str]) -> None:
+    """What a customer gets for somebody else's id is, byte for byte, what they get for one that nobody has."""
+    method, path = route
+    foreign, body = ROWS[route].request(world)
+    missing = path.replace(path[path.index("<") : path.index(">") + 1], new_id())
+    got, expected = world.bob.ask(method, foreign, json=body), world.bob.ask(method, missing, json=body)
+    if got.status_code not in {200, 403}:
+        assert (got.status_code, got.data) == (expected.status_code, expected.data)
+
+
+def test_a_refused_request_changes_nothing(world: World) -> None:
+    """Another customer's attempts leave the appointment and its history as they were."""
+    appointment_id = world.appointment()
+    before = world.stored(appointment_id)
+    path = f"/appointments/{appointment_id}/"
+    day, start = world.start_ahead()
+    world.bob.patch(path, {"customer_notes": "mine now"})
+    world.bob.put(path, {"customer_notes": "mine now"})
+    world.bob.delete(path)
+    world.bob.post(f"{path}cancel/")
+    world.bob.post(f"{path}reschedule/", {"new_date": day.isoformat(), "new_time": start.isoformat()})
+    for action in ("confirm", "start", "complete", "no_show"):
+        world.alice.post(f"{path}{action}/")
+    assert world.stored(appointment_id) == before
+    assert world.count("appointment_history") == 0
+
+
+def test_lists_and_numbers_hold_only_ones_own(world: World) -> None:
+    """No filter shows a customer another's rows, nor how many there are."""
+    world.appointment(assigned_employee_id=world.erin_id)
+    foreign = world.appointment()
+    world.history_row(foreign)
+    for query in (
+        "",
+        f"?customer_id={world.alice_id}",
+        f"?vehicle_id={world.alices_car}",
+        f"?employee_id={world.erin_id}",
+    ):
+        page = world.bob.get(f"/appointments/{query}").get_json()
+        assert (page["count"], page["results"]) == (0, [])
+    vehicle = world.bob.get(f"/appointments/vehicle_history/?vehicle_id={world.alices_car}")
+    assert (vehicle.get_json(), vehicle.headers["X-Total-Count"]) == ([], "0")
+    assert world.bob.get("/appointments/stats/").get_json()["total_appointments"] == 0
+    assert world.bob.get("/history/").get_json()["count"] == 0
+    assert world.bob.get(f"/history/?appointment_id={foreign}").get_json()["count"] == 0
+
+
+def test_a_method_can_not_be_overridden(world: World) -> None:
+    """X-HTTP-Method-Override is not looked at."""
+    path = f"/appointments/{world.appointment()}/"
+    answer = world.ada.get(path, headers={"X-HTTP-Method-Override": "DELETE"})
+    assert answer.status_code == 200
+    assert world.count("appointments") == 1
