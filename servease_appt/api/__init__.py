@@ -17,6 +17,7 @@ from servease_appt.api.resources import (
     docs,
     health,
     history,
+    metrics,
     reports,
     time_slots,
 )
@@ -32,17 +33,21 @@ RESOURCES = (
     time_slots.resource,
     cache_control.resource,
     health.resource,
+    metrics.resource,
     docs.resource,
 )
+
+AT_THE_ROOT_TOO = (docs.resource, health.resource, metrics.resource)
+"""Where load balancers, Prometheus and people look first."""
 
 
 def register(app: Flask, services: Services, url_prefix: str = "/api/v1", *, standalone: bool) -> None:
     """Put the API under `url_prefix` of `app`.
 
     Args:
-        standalone: the application is ours: unknown addresses anywhere get our JSON errors, and the document
-            and its page are at the root too. Otherwise nothing outside `url_prefix` changes, and inside it only
-            our own trees of paths.
+        standalone: the application is ours: unknown addresses anywhere get our JSON errors, and document,
+            page, health and metrics are at the root too. Otherwise nothing outside `url_prefix` changes, and
+            inside it only our own trees of paths.
     """
     app.extensions[EXTENSION] = services
     app.extensions[DOCUMENT] = cache(partial(build_document, RESOURCES))
@@ -55,4 +60,5 @@ def register(app: Flask, services: Services, url_prefix: str = "/api/v1", *, sta
     headers.install(scope, services.settings.cors_allowed_origins)
     app.register_blueprint(api, url_prefix=url_prefix)
     if standalone:
-        app.register_blueprint(docs.resource, name=f"{API_NAME}_root", url_prefix="/")
+        for resource in AT_THE_ROOT_TOO:
+            app.register_blueprint(resource, name=f"{API_NAME}_root_{resource.name}", url_prefix="/")
