@@ -115,6 +115,9 @@ class Window:
         return cls(limit=page_size, offset=(page - 1) * page_size)
 
 
+MAX_OFFSET: Final = 2**63 - 1
+"""What PostgreSQL takes; a window beyond it is empty."""
+
 ARRAY: Final = Window(limit=500)
 """What an endpoint that answers with a bare array shows at most."""
 
