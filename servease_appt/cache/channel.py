@@ -19,8 +19,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A message that somebody published on the channel."""
+    """A message that somebody published."""
 
+    channel: bytes
     payload: bytes
 
 
@@ -95,7 +96,7 @@ class Channel:
 def _from_pubsub(push: list[Any]) -> Published | Subscribed | Reply:
     kind = push[0]
     if kind == b"message":
-        return Published(push[2])
+        return Published(push[1], push[2])
     return Subscribed()
 
 

@@ -14,6 +14,9 @@ class KeySpace:
         self.prefix = prefix
         self.sequence = f"{prefix}:__seq"
         self.channel = f"{prefix}:invalidate"
+        self.questions = f"{prefix}:__ask"
+        self.events = f"{prefix}:__events"
+        self.workers = f"{prefix}:__workers"
 
     def data(self, key: str) -> str:
         """Where a value lies: plain JSON under `prefix:key`."""

@@ -34,6 +34,7 @@ TRUST_S = 1.5
 AHEAD_S = 0.25
 BACKOFF_S = (0.05, 1.0)
 VERIFY_BATCH = 500
+MAX_ERRANDS = 1000
 
 
 class Hearer(Protocol):
@@ -50,6 +51,9 @@ class Hearer(Protocol):
 
     def on_message(self, invalidation: Invalidation) -> None:
         """An invalidation arrived."""
+
+    def on_question(self, payload: bytes) -> None:
+        """A command or dashboard asks all workers something; every message before it has been handled."""
 
     def on_unreadable(self) -> None:
         """A message arrived that is none."""
@@ -80,6 +84,11 @@ class _Tracking:
     sent_at_s: float
 
 
+@dataclass(slots=True)
+class _Errand:
+    sent_at_s: float
+
+
 class _Deaf(Exception):
     """The server has not answered for too long."""
 
@@ -104,11 +113,12 @@ class Listener:
         self._lock = threading.Lock()
         self._to_verify: dict[str, Entry[Any]] = {}
         self._beat_now = False
+        self._errands: deque[tuple[str | bytes, ...]] = deque(maxlen=MAX_ERRANDS)
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="servease-cache-listener", daemon=True)
         self._channel: Channel | None = None
-        self._pending: deque[_Beat | _Verification | _Tracking] = deque()
+        self._pending: deque[_Beat | _Verification | _Tracking | _Errand] = deque()
         self._subscribed = False
         self._confirmed_before = False
         self._last_beat_s = 0.0
@@ -150,6 +160,12 @@ class Listener:
             self._to_verify.update(entries)
         self._wake()
 
+    def send_soon(self, *command: str | bytes) -> None:
+        """Have a command sent whose answer does not matter; dropped while the server is away."""
+        if self.confirmed:
+            self._errands.append(command)
+            self._wake()
+
     def noticed(self, sequence: int | None) -> None:
         """A reader saw this sequence number in L2: if it is ahead, ask at once whether a message was lost."""
         if (
@@ -190,6 +206,7 @@ class Listener:
         self.confirmed = self._subscribed = self.tracking = False
         self._trust(float("-inf"))
         self._pending.clear()
+        self._errands.clear()
         with self._lock:
             self._to_verify.clear()
             self._beat_now = False
@@ -199,7 +216,7 @@ class Listener:
 
     def _listen(self) -> None:
         channel = self._channel = Channel(self._client)
-        channel.send("SUBSCRIBE", self._keys.channel)
+        channel.send("SUBSCRIBE", self._keys.channel, self._keys.questions)
         prefixes = [word for prefix in self._tracked for word in ("PREFIX", self._keys.data(prefix))]
         now = self._clock()
         self._pending.append(_Tracking(now))
@@ -235,6 +252,9 @@ class Listener:
             self._trust(min(self._trusted_until_s, now + AHEAD_S))
         if ahead or now - self._last_beat_s >= BEAT_S:
             self._send_beat(channel)
+        while self._errands:
+            self._pending.append(_Errand(now))
+            channel.send(*self._errands.popleft())
         if entries:
             self._pending.append(_Verification(now, entries))
             channel.send("MGET", *(self._keys.data(key) for key in entries))
@@ -245,7 +265,9 @@ class Listener:
 
     def _handle(self, frame: object) -> None:
         match frame:
-            case Published(payload):
+            case Published(channel, payload) if channel.decode() == self._keys.questions:
+                self._hearer.on_question(payload)
+            case Published(_, payload):
                 self._on_published(payload)
             case Subscribed():
                 self._subscribed = True
@@ -305,10 +327,10 @@ class Listener:
             if not self._subscribed:
                 raise _Deaf("the subscription was not confirmed")
             self.sequence = sequence
-            self._hearer.on_confirmed(reconnected=self._confirmed_before)
-            if self._confirmed_before:
+            reconnected, self.confirmed, self._confirmed_before = self._confirmed_before, True, True
+            self._hearer.on_confirmed(reconnected=reconnected)
+            if reconnected:
                 log.warning("Invalidation channel is back")
-            self.confirmed = self._confirmed_before = True
         elif sequence != self.sequence:
             self._hearer.on_gap()
             self.sequence = sequence

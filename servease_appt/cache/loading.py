@@ -7,7 +7,6 @@ there or its deadline is over.
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +17,7 @@ from typing import Generic, TypeVar
 
 from servease_appt.cache.commits import GroupCommit
 from servease_appt.cache.errors import L2Unavailable, LoadDenied, ValueNotFound
+from servease_appt.cache.journal import Journal
 from servease_appt.cache.kinds import Kinds
 from servease_appt.cache.memory import Entry, Memory
 from servease_appt.cache.policy import CachePolicy
@@ -26,7 +26,6 @@ from servease_appt.cache.remote import Fill, Lease, LeaseState, Remote
 from servease_appt.cache.single_flight import Flight, Flights, Latch, Outcome
 from servease_appt.cache.stats import Event, Recorder, Tier
 
-log = logging.getLogger(__name__)
 V = TypeVar("V")
 
 Load = Callable[[str, float], V]
@@ -85,6 +84,7 @@ class Loader(Generic[V]):
         policy: CachePolicy,
         book: RefreshBook,
         recorder: Recorder,
+        journal: Journal,
         identity: str,
         keep: Callable[[list[tuple[str, Entry[V]]], int], None],
         clock: Callable[[], float],
@@ -94,6 +94,7 @@ class Loader(Generic[V]):
         self.kinds = kinds
         self.policy = policy
         self.recorder = recorder
+        self.journal = journal
         self.flights: Flights[V] = Flights()
         self._book = book
         self._keep = keep
@@ -152,7 +153,7 @@ class Loader(Generic[V]):
         deadline_s = time.monotonic() + self.policy.load_timeout_s
         for key, lease in zip(keys, leases, strict=True):
             if lease.state is LeaseState.GRANTED:
-                self.recorder.count(Tier.UPSTREAM, Event.REFRESH, self.kinds.name_of(key))
+                self.journal.note(Tier.UPSTREAM, Event.REFRESH, (key,))
                 self.start(Flight(key, Latch(1)), load, token, tick, deadline_s)
 
     def _learn(self, keys: list[str]) -> None:
@@ -166,7 +167,6 @@ class Loader(Generic[V]):
                 self._book.learned(key, now, left_ms / 1000)
 
     def _run(self, flight: Flight[V], load: Load[V], token: str | None, tick: int, deadline_s: float) -> None:
-        name = self.kinds.name_of(flight.key)
         value: V | None = None
         try:
             value = load(flight.key, max(0.001, deadline_s - time.monotonic()))
@@ -175,11 +175,10 @@ class Loader(Generic[V]):
             outcome = Outcome.NOT_FOUND
         except LoadDenied:
             outcome = Outcome.DENIED
-            self.recorder.count(Tier.UPSTREAM, Event.DENIED, name)
+            self.journal.note(Tier.UPSTREAM, Event.DENIED, (flight.key,))
         except Exception as error:  # noqa: BLE001 - here a failed load becomes a fallback, whatever it failed of
             outcome = Outcome.FAILED
-            self.recorder.count(Tier.UPSTREAM, Event.ERROR, name)
-            log.debug("Loading a %s failed: %s", name, type(error).__name__)
+            self.journal.note(Tier.UPSTREAM, Event.ERROR, (flight.key,), type(error).__name__)
         self._commits.bring(_Landed(flight, outcome, value, token, tick))
 
     def _commit(self, batch: list[_Landed[V]]) -> None:
@@ -221,13 +220,13 @@ class Loader(Generic[V]):
         except L2Unavailable:
             self.recorder.count(Tier.L2, Event.ERROR, "-")
             return [landed for landed, _ in fills]
-        accepted = []
-        for (landed, _), taken in zip(fills, stored, strict=True):
-            name = self.kinds.name_of(landed.flight.key)
-            self.recorder.count(Tier.L2, Event.FILL if taken else Event.REFUSED_FILL, name)
-            if taken:
-                accepted.append(landed)
-        self._book.filled([landed.flight.key for landed in accepted], self._clock())
+        accepted = [landed for (landed, _), taken in zip(fills, stored, strict=True) if taken]
+        keys = [landed.flight.key for landed in accepted]
+        self.journal.note(Tier.L2, Event.FILL, keys)
+        refused = [landed.flight.key for (landed, _), taken in zip(fills, stored, strict=True) if not taken]
+        if refused:
+            self.journal.note(Tier.L2, Event.REFUSED_FILL, refused, "its lease is gone")
+        self._book.filled(keys, self._clock())
         return accepted
 
     def _keep_in_l1(self, kept: list[_Landed[V]]) -> None:
@@ -409,5 +408,5 @@ class Round(Generic[V]):
         # A hard invalidation is never undone by the last known copy (race R16).
         if flight.copy is None or self._loader.memory.invalidated_since(flight.key, tick):
             return None, Source.UNKNOWN
-        self._loader.recorder.count(Tier.UPSTREAM, Event.STALE, self._loader.kinds.name_of(flight.key))
+        self._loader.journal.note(Tier.UPSTREAM, Event.STALE, (flight.key,))
         return flight.copy, Source.STALE

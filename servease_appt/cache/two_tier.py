@@ -22,6 +22,7 @@ Nothing here but `TwoTierCache` decides to go on without L2.
 from __future__ import annotations
 
 import atexit
+import json
 import logging
 import os
 import secrets
@@ -35,10 +36,12 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from redis import Redis
+from redis.exceptions import RedisError
 
 from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.errors import CacheUnavailable, L2Unavailable
 from servease_appt.cache.forks import after_fork
+from servease_appt.cache.journal import Journal
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.kinds import Kind, Kinds
 from servease_appt.cache.listener import Listener
@@ -49,6 +52,7 @@ from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.refresh import RefreshBook
 from servease_appt.cache.remote import Remote, distinct
 from servease_appt.cache.stats import Event, Recorder, Stats, Tier
+from servease_appt.cache.telemetry import Questions, Telemetry
 
 log = logging.getLogger(__name__)
 V = TypeVar("V")
@@ -97,6 +101,7 @@ class TwoTierCache(Generic[V]):
         self._listens = listen
         self._clock = clock
         self._closed = False
+        self.describe_more: Callable[[], dict[str, Any]] = dict
         self._set_up()
         after_fork(self, TwoTierCache._after_fork)
         _living.add(self)
@@ -108,6 +113,8 @@ class TwoTierCache(Generic[V]):
         self.remote = Remote(self._client, self.keys, self.breaker)
         self.memory: Memory[V] = Memory(maxsize=self.policy.l1_maxsize, clock=self._clock)
         self._book = RefreshBook(self.policy)
+        self._journal = Journal(self.recorder, self.kinds.name_of)
+        self._telemetry: Telemetry[V] = Telemetry(self, self.identity, self.memory, self._journal, self.keys)
         self._loader: Loader[V] = Loader(
             memory=self.memory,
             remote=self.remote,
@@ -115,11 +122,13 @@ class TwoTierCache(Generic[V]):
             policy=self.policy,
             book=self._book,
             recorder=self.recorder,
+            journal=self._journal,
             identity=self.identity,
             keep=self._keep_in_l1,
             clock=self._clock,
         )
         self._start_lock = threading.Lock()
+        self._started_at_s = time.time()
         self._listener: Listener | None = None
 
     # Read
@@ -201,8 +210,7 @@ class TwoTierCache(Generic[V]):
 
     def _discard(self, corrupt: list[tuple[str, bytes]]) -> None:
         """Bytes that are no value are a miss, counted and deleted, so that they hide nothing for long."""
-        for key, _ in corrupt:
-            self.recorder.count(Tier.L2, Event.CORRUPT, self.kinds.name_of(key))
+        self._journal.note(Tier.L2, Event.CORRUPT, [key for key, _ in corrupt])
         try:
             self.remote.discard(corrupt)
         except L2Unavailable:
@@ -219,8 +227,8 @@ class TwoTierCache(Generic[V]):
         if not self.policy.l1_ttl_s:
             return
         refused, to_verify = self.memory.put_many(entries, tick)
-        for key in refused:
-            self.recorder.count(Tier.L1, Event.REFUSED_FILL, self.kinds.name_of(key))
+        if refused:
+            self._journal.note(Tier.L1, Event.REFUSED_FILL, refused, "invalidated while it was read")
         if to_verify and self._listener is not None:
             wanted = set(to_verify)
             self._listener.verify({key: entry for key, entry in entries if key in wanted})
@@ -264,12 +272,11 @@ class TwoTierCache(Generic[V]):
             for start in range(0, len(wanted), INVALIDATE_BATCH):
                 self.remote.invalidate(wanted[start : start + INVALIDATE_BATCH], self.identity)
         except L2Unavailable as error:
-            self.recorder.count(Tier.L2, Event.FAILED_INVALIDATION, "-", len(wanted))
+            self._journal.note(Tier.L2, Event.FAILED_INVALIDATION, wanted, str(error))
             raise CacheUnavailable(f"Redis did not take the invalidation: {error}") from error
         finally:
             self._forget(wanted)
-        for name, n in Counter(self.kinds.name_of(key) for key in wanted).items():
-            self.recorder.count(Tier.L2, Event.INVALIDATION, name, n)
+        self._journal.note(Tier.L2, Event.INVALIDATION, wanted)
         return len(wanted)
 
     def invalidate_matching(self, pattern: str) -> None:
@@ -277,11 +284,11 @@ class TwoTierCache(Generic[V]):
         try:
             self.remote.invalidate_matching(pattern, self.identity)
         except L2Unavailable as error:
-            self.recorder.count(Tier.L2, Event.FAILED_INVALIDATION, "-")
+            self._journal.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))
             raise CacheUnavailable(f"Redis did not take the invalidation: {error}") from error
         finally:
             self._forget_matching(pattern)
-        self.recorder.count(Tier.L2, Event.INVALIDATION, "-")
+        self._journal.note_all(Tier.L2, Event.INVALIDATION, pattern)
 
     def _forget(self, keys: Sequence[str]) -> None:
         """Drop keys from this process: L1, and the loads under way that nobody may join any more."""
@@ -295,20 +302,21 @@ class TwoTierCache(Generic[V]):
             self.memory.invalidate_matching(pattern)
         self._loader.flights.detach()
 
-    def _forget_all(self, event: Event) -> None:
+    def _forget_all(self, event: Event, why: str) -> None:
         self.memory.flush()
         self._loader.flights.detach()
-        self.recorder.count(Tier.CHANNEL, event, "-")
+        self._journal.note_all(Tier.CHANNEL, event, why)
 
     # Listen (called on the listener's thread)
 
     def on_confirmed(self, *, reconnected: bool) -> None:
         """A new subscription: what was kept before it may be old (R6, R7)."""
-        self._forget_all(Event.RECONNECT if reconnected else Event.FLUSH)
+        self._forget_all(Event.RECONNECT if reconnected else Event.FLUSH, "subscribed")
+        self._register()
 
     def on_gap(self) -> None:
         """A message was lost."""
-        self._forget_all(Event.GAP)
+        self._forget_all(Event.GAP, "a message was lost")
 
     def on_trust(self, until_s: float) -> None:
         """How long L1 may be trusted."""
@@ -320,19 +328,24 @@ class TwoTierCache(Generic[V]):
             self._forget_matching(invalidation.pattern)
         else:
             self._forget(invalidation.keys)
-        n = len(invalidation.keys) or 1
-        self.recorder.count(Tier.CHANNEL, Event.INVALIDATION, "-", n)
+        why = f"from {invalidation.source}" if invalidation.source else "from outside"
+        self._journal.note(Tier.CHANNEL, Event.INVALIDATION, invalidation.keys or ("*",), why)
         if invalidation.sequence is None:
             self._loader.submit(self._carry_out, invalidation)
 
     def on_unreadable(self) -> None:
         """A message of no known form."""
-        self.recorder.count(Tier.CHANNEL, Event.UNREADABLE, "-")
+        self._journal.note_all(Tier.CHANNEL, Event.UNREADABLE)
+
+    def on_question(self, payload: bytes) -> None:
+        """A command or a dashboard asks."""
+        self._telemetry.answer(payload)
 
     def on_changed(self, keys: list[str] | None) -> None:
         """The server's news of changes by any hand."""
         if keys is None:
-            self._forget_all(Event.FLUSH)
+            self._forget_all(Event.FLUSH, "the database was flushed")
+            self._register()
             return
         self._book.changed(keys, self._clock())
         self._loader.flights.wake(keys)
@@ -345,7 +358,7 @@ class TwoTierCache(Generic[V]):
         value = None if payload is None else self.kinds.decode(key, payload)
         if value != entry.value and self.memory.drop_if_same(key, entry):
             event = Event.EXPIRY if payload is None else Event.EVICTION
-            self.recorder.count(Tier.L1, event, self.kinds.name_of(key))
+            self._journal.note(Tier.L1, event, (key,), "L2 has none" if payload is None else "L2 has another")
 
     def on_beat(self) -> None:
         """The server answers on the channel: see whether it does on the data path, so that no request has to."""
@@ -365,7 +378,7 @@ class TwoTierCache(Generic[V]):
             else:
                 self.remote.invalidate(request.keys, self.identity)
         except L2Unavailable as error:
-            self.recorder.count(Tier.L2, Event.FAILED_INVALIDATION, "-")
+            self._journal.note(Tier.L2, Event.FAILED_INVALIDATION, request.keys or ("*",), str(error))
             log.warning("An invalidation that was published by hand could not be carried out: %s", error)
 
     # Life
@@ -382,6 +395,33 @@ class TwoTierCache(Generic[V]):
     def listener(self) -> Listener | None:
         """This process's listener; None before the first read, and where none is wanted."""
         return self._listener
+
+    def describe(self) -> dict[str, Any]:
+        """The state of this process's cache, as JSON."""
+        listener = self._listener
+        return {
+            "id": self.identity,
+            "mode": self.mode.value,
+            "l1_entries": self.memory.size(),
+            "l1_evictions": self.memory.evictions,
+            "listening": listener is not None and listener.alive,
+            "channel_confirmed": listener is not None and listener.confirmed,
+            "tracking": listener is not None and listener.tracking,
+            "sequence": listener.sequence if listener is not None else None,
+            "redis_breaker": self.breaker.state.value,
+            **self.describe_more(),
+        }
+
+    @property
+    def questions(self) -> Questions:
+        """The way to ask all workers."""
+        return Questions(self._client, self.keys)
+
+    def _register(self) -> None:
+        """Tell commands that this worker is there. Called on the listener's thread."""
+        about = {"pid": os.getpid(), "host": socket.gethostname(), "started_at_s": self._started_at_s}
+        if self._listener is not None:
+            self._listener.send_soon("HSET", self.keys.workers, self.identity, json.dumps(about))
 
     def start(self) -> None:
         """Start listening now rather than with the first read. Idempotent."""
@@ -409,9 +449,16 @@ class TwoTierCache(Generic[V]):
             listener, self._listener = self._listener, None
         if listener is not None:
             listener.stop()
+            self._sign_off()
         self._loader.close()
         self._client.close()
         _living.discard(self)
+
+    def _sign_off(self) -> None:
+        try:
+            self._client.hdel(self.keys.workers, self.identity)
+        except (RedisError, OSError):
+            log.debug("Redis is away: this worker stays registered until a command finds it gone")
 
     def _after_fork(self) -> None:
         """In the child: no thread, lock, socket, identity or value of the parent is used (race R13)."""

@@ -1,0 +1,74 @@
+"""What happens in the cache, told once: counted by kind, remembered by key, and handed to whoever watches."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from servease_appt.cache.stats import Event, Recorder, Tier
+
+REMEMBERED = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """One event of one key (or of the whole cache, then `key` is `*`); `at_s` is the wall clock's."""
+
+    at_s: float
+    tier: str
+    event: str
+    key: str
+    why: str
+
+    def as_json(self) -> dict[str, float | str]:
+        """The fields, for a message."""
+        return asdict(self)
+
+
+class Journal:
+    """Remembers the last events of one process, reads left out. Thread-safe."""
+
+    def __init__(self, recorder: Recorder, name_of: Callable[[str], str]) -> None:
+        self._recorder = recorder
+        self._name_of = name_of
+        self._lock = threading.Lock()
+        self._last: deque[Occurrence] = deque(maxlen=REMEMBERED)
+        self._watcher: Callable[[list[Occurrence]], None] | None = None
+        self._watched_until_s = 0.0
+
+    def note(self, tier: Tier, event: Event, keys: Sequence[str], why: str = "") -> None:
+        """Something happened to these keys."""
+        for name, n in Counter(map(self._name_of, keys)).items():
+            self._recorder.count(tier, event, name, n)
+        self._remember(tier, event, keys, why)
+
+    def note_all(self, tier: Tier, event: Event, why: str = "", n: int = 1) -> None:
+        """Something happened to the cache as a whole, or to keys that are not known."""
+        self._recorder.count(tier, event, "-", n)
+        self._remember(tier, event, ("*",), why)
+
+    def last_of(self, key: str, limit: int = 20) -> list[Occurrence]:
+        """The last events that concern a key, newest first."""
+        with self._lock:
+            found = [occurrence for occurrence in self._last if occurrence.key in (key, "*")]
+        return found[: -limit - 1 : -1]
+
+    def watch(self, watcher: Callable[[list[Occurrence]], None], for_s: float) -> None:
+        """Hand every event to `watcher`, on the thread where it happens, for the next `for_s` seconds."""
+        self._watched_until_s = time.monotonic() + for_s
+        self._watcher = watcher
+
+    def _remember(self, tier: Tier, event: Event, keys: Sequence[str], why: str) -> None:
+        now_s = time.time()
+        occurrences = [Occurrence(now_s, tier, event, key, why) for key in keys]
+        with self._lock:
+            self._last.extend(occurrences)
+        watcher = self._watcher
+        if watcher is not None:
+            if time.monotonic() < self._watched_until_s:
+                watcher(occurrences)
+            else:
+                self._watcher = None
