@@ -117,6 +117,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/cache/stats/"): Row(CACHE, _to("/cache/stats/")),
     ("GET", "/health/"): Row(OPEN, _to("/health/")),
     ("GET", "/health/ready/"): Row(OPEN, _to("/health/ready/")),
+    ("GET", "/metrics"): Row(OPEN, _to("/metrics")),
     ("GET", "/openapi.json"): Row(OPEN, _to("/openapi.json")),
     ("GET", "/docs"): Row(OPEN, _to("/docs")),
     ("GET", "/docs/page.css"): Row(OPEN, _to("/docs/page.css")),
