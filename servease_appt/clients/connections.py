@@ -120,3 +120,7 @@ class PooledAdapter(HTTPAdapter):
         response.url = req.url or ""
         response.request = req
         return response
+
+    def close(self) -> None:
+        """Close the idle connections now, and those in use when their call ends."""
+        self._pool.close()

@@ -1,11 +1,14 @@
 """Reading what we need out of an upstream's JSON object."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from ..identifiers import canonical_uuid
 from .errors import BadAnswer
 
+# Half a character: JSON can spell it, UTF-8 can't.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # What the customer service writes where it could not learn the name itself.
 _NO_NAME = "N/A"
 
@@ -25,12 +28,8 @@ def text(service: str, answer: dict[str, Any], *names: str) -> str | None:
         if value is None:
             found = ""
             continue
-        if not isinstance(value, str):
+        if not isinstance(value, str) or _SURROGATE.search(value):
             raise BadAnswer(service, f"answered with a {name} that is no text", 200)
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise BadAnswer(service, f"answered with a {name} that is not valid Unicode", 200) from None
         found = value.strip()
         if found:
             return found

@@ -1,5 +1,6 @@
 """Asking one upstream service for one JSON object."""
 
+import contextlib
 import json
 import os
 import re
@@ -22,6 +23,7 @@ _HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": "servease-appointment-service",
 }
+_NOT_JSON: Any = object()
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+", re.ASCII)
 
 # What a call can fail with below us; ValueError is for a URL or a header that urllib3 and http.client refuse.
@@ -56,7 +58,7 @@ class JsonService:
         self._adapter = PooledAdapter(self._base_url, self._pool_size)
 
     def close(self) -> None:
-        """Close the connections that are open. The service may still be used: it opens new ones."""
+        """Close the connections. Calls from then on are `Unavailable`."""
         if self._process_id == os.getpid():
             self._adapter.close()
 
@@ -77,20 +79,18 @@ class JsonService:
         """
         request = self._request(path, auth_token)
         try:
-            try:
-                response = self._send(request, deadline)
-            except requests.ConnectionError as error:
-                # The server closed an idle connection while we reached for it: it has not answered anything.
-                if not _was_reused(error):
-                    raise
-                response = self._send(request, deadline)
-            if response.status_code != 200:
-                raise self._refusal(response)
-            body = self._read(response)
+            response = self._send_again_if_reused(request, deadline)
+            # An answer read to its end has freed its connection for the next call; any other takes it along.
+            with contextlib.closing(response.raw):
+                if response.status_code == 200:
+                    return self._parse(self._read(response))
+                failure: UpstreamError = self._refusal(response)
+        except urllib3.exceptions.DecodeError:
+            failure = BadAnswer(self.name, "answered something that can't be decoded", 200)
         except CALL_ERRORS as error:
-            # Neither chained nor quoted: requests' errors hold the request, and with it the token.
-            raise self._unavailable(error) from None
-        return self._parse(body)
+            failure = self._unavailable(error)
+        # Raised out here, so that it has no context: requests' errors hold the request, and with it the token.
+        raise failure
 
     def _request(self, path: str, auth_token: str | None) -> PreparedRequest:
         request = PreparedRequest()
@@ -104,6 +104,15 @@ class JsonService:
         request.headers = headers  # type: ignore[assignment] # urllib3 takes any mapping that can be copied
         return request
 
+    def _send_again_if_reused(self, request: PreparedRequest, deadline: float) -> Response:
+        try:
+            return self._send(request, deadline)
+        except requests.ConnectionError as error:
+            # The server closed an idle connection while we reached for it: it has not answered anything.
+            if not _was_reused(error):
+                raise
+        return self._send(request, deadline)
+
     def _send(self, request: PreparedRequest, deadline: float) -> Response:
         if self._process_id != os.getpid():
             self._open()
@@ -114,22 +123,18 @@ class JsonService:
         return self._adapter.send(request, stream=True, timeout=timeout)
 
     def _read(self, response: Response) -> bytearray:
-        """The decoded body; reading it to its end frees the connection for the next call."""
+        """The decoded body."""
         body = bytearray()
         while piece := response.raw.read(_PIECE_BYTES, decode_content=True):
             body += piece
             if len(body) > MAX_BODY_BYTES:
-                response.raw.close()
                 raise BadAnswer(self.name, "answered more than 1 MB", response.status_code)
         return body
 
     def _refusal(self, response: Response) -> UpstreamError:
         status = response.status_code
-        try:
-            # A short body is read to its end, so that the connection can be used again.
-            response.raw.read(_PIECE_BYTES)
-        except CALL_ERRORS:
-            response.raw.close()
+        with contextlib.suppress(*CALL_ERRORS):
+            response.raw.read(_PIECE_BYTES)  # most are shorter, and the connection can be used again
         if status == 404:
             return NotFound(self.name, "has no such entry", status)
         if status in {401, 403}:
@@ -141,13 +146,14 @@ class JsonService:
         for inner in getattr(error, "args", None) or ():
             if isinstance(inner, BaseException):
                 cause = getattr(inner, "reason", None) or inner
-        return Unavailable(self.name, f"could not be reached ({type(cause).__name__})")
+        return Unavailable(self.name, f"gave no answer ({type(cause).__name__})")
 
     def _parse(self, body: bytearray) -> dict[str, Any]:
-        try:
+        answer = _NOT_JSON
+        with contextlib.suppress(ValueError, RecursionError):
             answer = json.loads(body)
-        except (ValueError, RecursionError):
-            raise BadAnswer(self.name, "answered something that is not JSON", 200) from None
+        if answer is _NOT_JSON:
+            raise BadAnswer(self.name, "answered something that is not JSON", 200)
         if not isinstance(answer, dict):
             raise BadAnswer(self.name, "answered no JSON object", 200)
         return answer
