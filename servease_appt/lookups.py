@@ -144,7 +144,10 @@ class Lookups:
     def endpoint_counts(self) -> dict[str, dict[str, int]]:
         """References by endpoint and by where they came from, of this process."""
         with self._lock:
-            return {endpoint: dict(counts) for endpoint, counts in self._endpoints.items()}
+            return {
+                endpoint: {str(source): n for source, n in counts.items()}
+                for endpoint, counts in self._endpoints.items()
+            }
 
     def _load_as(self, auth_token: str | None) -> Callable[[str, float], Reference]:
         token = self._service_token.get() if self._service_token is not None else auth_token
