@@ -61,10 +61,31 @@ class _Deadline:
 
     response_class: Any = _Answer
     _answers = 0
+    _dns_host: Any
+    port: Any
+    timeout: Any
+
+    def _new_conn(self) -> socket.socket:
+        # urllib3 gives each address of a host all of the time; here they share it.
+        host, limit_s = self._dns_host, self.timeout
+        deadline = time.monotonic() + limit_s
+        failure: Exception = OSError("the host has no address")
+        try:
+            for *_, address in socket.getaddrinfo(host, self.port, type=socket.SOCK_STREAM):
+                self._dns_host, self.timeout = str(address[0]), max(deadline - time.monotonic(), 0.001)
+                try:
+                    connection: socket.socket = super()._new_conn()  # type: ignore[misc] # urllib3's class has it
+                except urllib3.exceptions.ConnectTimeoutError as error:
+                    failure = error
+                else:
+                    return connection
+        finally:
+            self._dns_host, self.timeout = host, limit_s
+        raise failure
 
     def getresponse(self) -> Any:
         try:
-            answer = super().getresponse()  # type: ignore[misc] # the class that this is mixed into has it
+            answer = super().getresponse()  # type: ignore[misc] # urllib3's class has it
         except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError) as error:
             if self._answers:
                 raise Reused(str(error)) from error

@@ -1,6 +1,7 @@
 """Asking one upstream service for one JSON object."""
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -27,7 +28,13 @@ _NOT_JSON: Any = object()
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+", re.ASCII)
 
 # What a call can fail with below us; ValueError is for a URL or a header that urllib3 and http.client refuse.
-CALL_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
+CALL_ERRORS = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+    ValueError,
+)
 
 
 class JsonService:
