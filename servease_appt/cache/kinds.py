@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 V = TypeVar("V")
 
 MAX_PAYLOAD_BYTES = 1_048_576
+_INITIAL = itemgetter(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Kinds(Generic[V]):
         self._by_name = {kind.name: kind for kind in kinds}
         if len(self._by_name) != len(kinds) or any("_" in name or not name for name in self._by_name):
             raise ValueError("kinds need distinct names without an underscore")
+        by_initial = {name[0]: name for name in self._by_name}
+        self._by_initial = by_initial if len(by_initial) == len(kinds) else None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,6 +60,13 @@ class Kinds(Generic[V]):
         """The kind's name of a key; `-` for a key of no kind."""
         name = key.partition("_")[0]
         return name if name in self._by_name else "-"
+
+    def tally(self, keys: Iterable[str]) -> Iterable[tuple[str, int]]:
+        """How many of the keys are of each kind; told by the first letter alone where that is enough."""
+        if self._by_initial is None:
+            return Counter(map(self.name_of, keys)).items()
+        counts = Counter(map(_INITIAL, keys))
+        return [(self._by_initial[initial], n) for initial, n in counts.items()]
 
     def of(self, key: str) -> Kind[V]:
         """The kind of a key. Raises ValueError where there is none."""

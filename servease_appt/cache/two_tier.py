@@ -151,7 +151,8 @@ class TwoTierCache(Generic[V]):
             lookup = Lookup(read.values)
         else:
             lookup = self._read_through(read.values, read.missing, read.tick, load, timeout_s)
-        self._note_absent(lookup)
+        if not all(lookup.values.values()):
+            self._note_absent(lookup)
         self._count_reads(keys, lookup)
         return lookup
 
@@ -235,16 +236,14 @@ class TwoTierCache(Generic[V]):
 
     def _note_absent(self, lookup: Lookup[V]) -> None:
         """A remembered absence in L1 is no hit of a value: say so."""
-        values = lookup.values
-        if None in values.values():
-            for key, value in values.items():
-                if value is None:
-                    lookup.sources.setdefault(key, Source.UNKNOWN)
+        for key, value in lookup.values.items():
+            if value is None:
+                lookup.sources.setdefault(key, Source.UNKNOWN)
 
     def _count_reads(self, keys: Sequence[str], lookup: Lookup[V]) -> None:
         name_of, sources = self.kinds.name_of, lookup.sources
-        hits = Counter(name_of(key) for key in keys if key not in sources)
-        for name, n in hits.items():
+        hits = keys if not sources else [key for key in keys if key not in sources]
+        for name, n in self.kinds.tally(hits):
             self.recorder.count(Tier.L1, Event.HIT, name, n)
         if not sources:
             return
