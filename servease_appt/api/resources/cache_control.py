@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import orjson
 from flask import Response
 
 from servease_appt.api.context import services
-from servease_appt.api.responses import json_response
+from servease_appt.api.responses import json_response, raw_response
 from servease_appt.api.routing import Resource, Who
 from servease_appt.api.schemas import CacheInvalidation
 from servease_appt.api.shapes import ref
@@ -39,4 +40,5 @@ def invalidate(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG00
 def cache_stats(caller: Caller) -> Response:  # noqa: ARG001 - the role was checked
     """Return the counters of this worker and of all."""
     parts = services()
-    return json_response(cache_report(parts.lookups, parts.metrics))
+    report = cache_report(parts.lookups, parts.metrics)
+    return raw_response(orjson.dumps(report, option=orjson.OPT_NON_STR_KEYS))  # its keys are enumerations

@@ -1,0 +1,209 @@
+"""The document and the page: complete, well formed, true of real answers, and from local files only."""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from .test_permissions import ROWS
+from .world import BASE, World
+
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool,
+}  # fmt: skip
+FORMATS: dict[str, Callable[[str], object]] = {
+    "uuid": lambda text: re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text),
+    "date": date.fromisoformat,
+    "date-time": lambda text: text.endswith("Z") and datetime.fromisoformat(text),
+    "uri": lambda text: text.startswith("http://"),
+}
+
+
+@pytest.fixture
+def document(app: Flask) -> dict[str, Any]:
+    """The document as a client gets it."""
+    body: dict[str, Any] = app.test_client().get(f"{BASE}/openapi.json").get_json()
+    return body
+
+
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield method.upper(), path, operation
+
+
+def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+        for child in node.values():
+            yield from _nodes(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from _nodes(child)
+
+
+def test_every_route_is_in_the_document(document: dict[str, Any]) -> None:
+    """It names exactly the methods and paths that the application serves."""
+    documented = {(method, path) for method, path, _ in _operations(document)}
+    assert documented == {(method, re.sub(r"<(\w+)>", r"{\1}", path)) for method, path in ROWS}
+
+
+def test_the_document_is_well_formed(document: dict[str, Any]) -> None:
+    """What OpenAPI 3.0 asks of each part, as far as this document has it."""
+    assert re.fullmatch(r"3\.0\.\d", document["openapi"])
+    assert set(document["info"]) >= {"title", "version"}
+    assert document["servers"] == [{"url": BASE}]
+    tags = {tag["name"] for tag in document["tags"]}
+    names = [operation["operationId"] for *_, operation in _operations(document)]
+    assert len(names) == len(set(names))
+    for method, path, operation in _operations(document):
+        assert set(operation["tags"]) <= tags
+        assert operation["summary"]
+        assert ("requestBody" in operation) <= (method in {"POST", "PUT", "PATCH"})
+        in_path = {part["name"] for part in operation["parameters"] if part["in"] == "path"}
+        assert in_path == set(re.findall(r"{(\w+)}", path))
+        keys = [(part["in"], part["name"]) for part in operation["parameters"]]
+        assert len(keys) == len(set(keys))
+        for part in operation["parameters"]:
+            assert part["in"] in {"path", "query", "header"}
+            assert "schema" in part
+            assert part["in"] != "path" or part["required"] is True
+        for status, response in operation["responses"].items():
+            assert re.fullmatch(r"[2345]\d\d", status)
+            assert response["description"]
+    for node in _nodes(document):
+        if "$ref" in node:
+            assert _resolved(document, node) is not None
+        if isinstance(node.get("type"), str) and node["type"] == "array":
+            assert "items" in node
+
+
+def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema:
+        target: Any = document
+        for step in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[step]
+        schema = target
+    return schema
+
+
+def _wrong(document: dict[str, Any], schema: dict[str, Any], value: Any, where: str = "answer") -> list[str]:
+    """What about `value` is not as `schema` has it: the parts of JSON schema that the document uses."""
+    schema = _resolved(document, schema)
+    if "oneOf" in schema:
+        results = [_wrong(document, option, value, where) for option in schema["oneOf"]]
+        return [] if [] in results else results[0]
+    if value is None and schema.get("nullable"):
+        return []
+    if not isinstance(value, TYPES[schema["type"]]) or (schema["type"] != "boolean" and value is True):
+        return [f"{where} is no {schema['type']}: {value!r}"]
+    if isinstance(value, dict):
+        return _wrong_object(document, schema, value, where)
+    if isinstance(value, list):
+        return [wrong for entry in value for wrong in _wrong(document, schema["items"], entry, f"{where}[]")]
+    return [] if not isinstance(value, str) or _fits(schema, value) else [f"{where} does not fit: {value!r}"]
+
+
+def _fits(schema: dict[str, Any], text: str) -> bool:
+    has_format = FORMATS.get(schema.get("format", ""), bool)
+    return (
+        ("format" not in schema or bool(has_format(text)))
+        and re.search(schema.get("pattern", ""), text) is not None
+        and text in schema.get("enum", [text])
+    )
+
+
+def _wrong_object(
+    document: dict[str, Any], schema: dict[str, Any], value: dict[str, Any], where: str
+) -> list[str]:
+    properties = schema.get("properties", {})
+    more = schema.get("additionalProperties", False)
+    wrong = [f"{where} has no {name}" for name in set(schema.get("required", ())) - set(value)]
+    for name, part in value.items():
+        if name in properties:
+            wrong += _wrong(document, properties[name], part, f"{where}.{name}")
+        elif isinstance(more, dict):
+            wrong += _wrong(document, more, part, f"{where}.{name}")
+        elif not more:
+            wrong.append(f"{where} has an undocumented {name}")
+    return wrong
+
+
+@pytest.mark.parametrize("route", ROWS, ids=[f"{method} {path}" for method, path in ROWS])
+@pytest.mark.parametrize("name", ["nobody", "owner", "other", "admin"])
+def test_real_answers_are_as_documented(
+    world: World, document: dict[str, Any], route: tuple[str, str], name: str
+) -> None:
+    """For each asker the status is among the documented ones, and the body has the documented shape."""
+    method, pattern = route
+    world.history_row(world.appointment(assigned_employee_id=world.erin_id))
+    world.slot()
+    path, body = ROWS[route].request(world)
+    answer = world.askers[name].ask(method, path, json=body)
+    operation = document["paths"][re.sub(r"<(\w+)>", r"{\1}", pattern)][method.lower()]
+    documented = operation["responses"][str(answer.status_code)]
+    if "content" in documented:
+        schema = documented["content"]["application/json"]["schema"]
+        assert _wrong(document, schema, answer.get_json()) == []
+    for header in documented.get("headers", {}):
+        assert header in answer.headers
+    assert ("X-Cache" in answer.headers) == ("X-Cache" in documented.get("headers", {}))
+
+
+def test_errors_are_as_documented(world: World, document: dict[str, Any]) -> None:
+    """A 400 for a field and one for a rule both have the documented shape."""
+    schema = document["components"]["schemas"]["FieldOrRuleErrors"]
+    for body in ({}, world.booking(scheduled_date="1999-01-01")):
+        answer = world.alice.post("/appointments/", body)
+        assert answer.status_code == 400
+        assert _wrong(document, schema, answer.get_json()) == []
+
+
+def test_bodies_show_their_limits(document: dict[str, Any]) -> None:
+    """The schemas that check requests appear with their bounds, words and formats."""
+    schemas = document["components"]["schemas"]
+    create = schemas["AppointmentCreate"]
+    assert set(create["required"]) == {
+        "customer_id", "vehicle_id", "appointment_type", "scheduled_date", "scheduled_time",
+    }  # fmt: skip
+    assert create["properties"]["duration_minutes"]["maximum"] == 1440
+    assert create["properties"]["customer_id"]["format"] == "uuid"
+    assert "emergency" in create["properties"]["appointment_type"]["enum"]
+    assert schemas["CacheInvalidation"]["properties"]["ids"]["maxItems"] == 1000
+    parameters = {part["name"]: part for part in document["paths"]["/appointments/"]["get"]["parameters"]}
+    assert parameters["page_size"]["schema"]["maximum"] == 100
+
+
+@pytest.mark.parametrize("prefix", ["", BASE])
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_the_page_comes_from_here_alone(app: Flask, prefix: str, slash: str) -> None:
+    """Page, style and script name no other host, and the policy would not let them."""
+    client = app.test_client()
+    page = client.get(f"{prefix}/docs{slash}")
+    assert (page.status_code, page.mimetype) == (200, "text/html")
+    policy = dict(part.strip().split(" ", 1) for part in page.headers["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    named = re.findall(r'(?:src|href|data-document)="([^"]*)"', page.text)
+    assert len([address for address in named if address.startswith(f"{BASE}/")]) == len(named) - 1
+    assert "data:," in named
+    for address in {address for address in named if address.startswith("/")}:
+        answer = client.get(address)
+        assert answer.status_code == 200
+        assert not re.search(r"""https?://|["'(]//|@import|url\(|eval|innerHTML""", answer.text) or (
+            answer.mimetype == "application/json"
+        )
+    assert "http" not in page.text
+    assert not re.search(r"<script(?![^>]*src=)|style=|\son\w+=", page.text)
+
+
+def test_the_page_fits_phones_and_the_dark(app: Flask) -> None:
+    """It has a viewport, and colours for both schemes."""
+    client = app.test_client()
+    assert 'name="viewport"' in client.get("/docs").text
+    style = client.get(f"{BASE}/docs/page.css").text
+    assert "color-scheme: light dark" in style
+    assert "light-dark(" in style
