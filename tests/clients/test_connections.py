@@ -107,6 +107,23 @@ def test_a_call_that_meets_a_closing_connection_is_made_once_more() -> None:
     assert requests == [1, 1, 2]
 
 
+def test_a_new_connection_that_is_cut_is_a_failure() -> None:
+    """A server that cuts a connection on its first request has failed: the call is not made again."""
+    requests: list[int] = []
+
+    def script(_server: RawServer, connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        requests.append(number)
+
+    with RawServer(script) as failing:
+        service = JsonService("vehicle", failing.url, timeout_s=2, pool_size=1)
+        with pytest.raises(Unavailable):
+            get(service)
+        service.close()
+
+    assert requests == [1]
+
+
 def test_what_is_sent(server: RawServer, service: JsonService) -> None:
     """A request carries the token as a bearer token, asks for plain JSON, and nothing else of the caller's."""
     get(service)
