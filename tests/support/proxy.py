@@ -1,0 +1,284 @@
+"""A TCP proxy between the cache and Redis that breaks links as networks do, on request and without luck.
+
+It tells invalidation links (a SUBSCRIBE was sent over them) from data links, so that each class can be broken
+alone, and it knows which commands went over the wire.
+"""
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from types import TracebackType
+from typing import Self
+
+HOST = "127.0.0.1"
+_CHUNK = 65536
+_LIMIT_S = 15.0
+
+
+class Kind(Enum):
+    """What a link is used for."""
+
+    DATA = "data"
+    PUBSUB = "pubsub"
+
+
+@dataclass
+class Rules:
+    """What happens to the links of one kind. Change them at any time; bytes that come later obey."""
+
+    delay_s: float = 0.0
+    """How long each chunk is kept back, in each direction."""
+    swallow_to_server: bool = False
+    """Take bytes for the server and forward none: the client sees an open link."""
+    swallow_to_client: bool = False
+    """Take the server's bytes and forward none."""
+    refuse: bool = False
+    """Cut a link as soon as it turns out to be of this kind."""
+    cut_after: int | None = None
+    """Forward so many of the server's bytes, then reset the link; counted over all links of the kind."""
+    hold_to_client: threading.Event = field(default_factory=threading.Event)
+    """While it is clear, the server's bytes wait and lose nothing; see `Proxy.holding`."""
+
+    def __post_init__(self) -> None:
+        self.hold_to_client.set()
+
+    def black_hole(self) -> None:
+        """Forward nothing any more, in both directions."""
+        self.swallow_to_server = self.swallow_to_client = True
+
+    def heal(self) -> None:
+        """New links work again; bytes that were swallowed are lost, as are the links that lost them."""
+        self.delay_s, self.cut_after = 0.0, None
+        self.swallow_to_server = self.swallow_to_client = self.refuse = False
+
+
+class _Commands:
+    """Picks the commands' names out of a client's bytes (RESP arrays of bulk strings)."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self.names: list[str] = []
+
+    def feed(self, chunk: bytes) -> None:
+        self._rest += chunk
+        while (words := self._next()) is not None:
+            self.names.append(words[0].decode(errors="replace").upper())
+
+    def _next(self) -> list[bytes] | None:
+        line, found, rest = self._rest.partition(b"\r\n")
+        if not found or not line.startswith(b"*"):
+            return None
+        words = []
+        for _ in range(int(line[1:])):
+            size, found, rest = rest.partition(b"\r\n")
+            if not found or len(rest) < int(size[1:]) + 2:
+                return None
+            words.append(rest[: int(size[1:])])
+            rest = rest[int(size[1:]) + 2 :]
+        self._rest = rest
+        return words
+
+
+class _Link:
+    """One client's connection and the server's, with a thread for each direction."""
+
+    def __init__(self, proxy: "Proxy", client: socket.socket, server: socket.socket) -> None:
+        self._proxy = proxy
+        self._client = client
+        self._server = server
+        self._lossy = False
+        self.kind = Kind.DATA
+        self.commands = _Commands()
+        for sock in (client, server):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.threads = [
+            threading.Thread(target=self._pump, args=way, daemon=True, name="proxy-link")
+            for way in ((client, server, True), (server, client, False))
+        ]
+
+    def _pump(self, source: socket.socket, sink: socket.socket, to_server: bool) -> None:
+        try:
+            while chunk := source.recv(_CHUNK):
+                if to_server:
+                    self._look_at(chunk)
+                if not self._forward(chunk, sink, to_server):
+                    return
+        except OSError:
+            pass
+        finally:
+            # What is swallowed must not end: the far side would notice that.
+            if not self._lossy:
+                self.close()
+
+    def _look_at(self, chunk: bytes) -> None:
+        if self.kind is Kind.DATA and b"SUBSCRIBE" in chunk:
+            self.kind = Kind.PUBSUB
+        self.commands.feed(chunk)
+        self._proxy.noticed()
+
+    def _forward(self, chunk: bytes, sink: socket.socket, to_server: bool) -> bool:
+        """Do what the rules say; False when the link is over."""
+        rules = self._proxy.rules[self.kind]
+        if rules.refuse:
+            self.reset()
+            return False
+        if rules.delay_s:
+            self._proxy.ended.wait(rules.delay_s)
+        if not to_server:
+            rules.hold_to_client.wait(_LIMIT_S)
+        if rules.swallow_to_server if to_server else rules.swallow_to_client:
+            self._lossy = True
+        if self._lossy:
+            return True
+        if to_server or rules.cut_after is None:
+            sink.sendall(chunk)
+            return True
+        sink.sendall(chunk[: rules.cut_after])
+        rules.cut_after = max(0, rules.cut_after - len(chunk))
+        if rules.cut_after == 0:
+            self.reset()
+        return rules.cut_after > 0
+
+    def inject(self, chunk: bytes) -> None:
+        """Send bytes to the client as if the server had sent them."""
+        self._client.sendall(chunk)
+
+    def reset(self) -> None:
+        """End both connections with an RST."""
+        for sock in (self._client, self._server):
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
+    def close(self) -> None:
+        """End both connections."""
+        for sock in (self._client, self._server):
+            with contextlib.suppress(OSError):
+                # Without it a recv in another thread would keep the socket open, and a reset would not be one.
+                sock.shutdown(socket.SHUT_RD)
+            sock.close()
+        self._proxy.forget(self)
+
+
+class Proxy:
+    """Listens on a free port of 127.0.0.1 and forwards to `port`. A context manager. Thread-safe."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listening = socket.create_server((HOST, 0))
+        self._changed = threading.Condition()
+        self._links: list[_Link] = []
+        self._gone: list[_Link] = []
+        self.port: int = self._listening.getsockname()[1]
+        self.rules = {kind: Rules() for kind in Kind}
+        self.refusing = False
+        self.ended = threading.Event()
+        self._thread = threading.Thread(target=self._accept, daemon=True, name="proxy")
+
+    @property
+    def data(self) -> Rules:
+        """What happens to the links that carry commands."""
+        return self.rules[Kind.DATA]
+
+    @property
+    def pubsub(self) -> Rules:
+        """What happens to the links that carry invalidations."""
+        return self.rules[Kind.PUBSUB]
+
+    def url(self, database: int = 1) -> str:
+        """`redis://…` of one of the server's databases, through here."""
+        return f"redis://{HOST}:{self.port}/{database}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.ended.set()
+        # A blocked accept() does not notice that its socket was closed.
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        for rules in self.rules.values():
+            rules.hold_to_client.set()
+        threads = [thread for link in self.links() for thread in link.threads]
+        for link in self.links():
+            link.reset()
+        for thread in [self._thread, *threads]:
+            thread.join(_LIMIT_S)
+
+    def _accept(self) -> None:
+        while not self.ended.is_set():
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            if self.refusing:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+                continue
+            try:
+                server = socket.create_connection((HOST, self._target), timeout=_LIMIT_S)
+            except OSError:
+                client.close()
+                continue
+            server.settimeout(None)
+            link = _Link(self, client, server)
+            with self._changed:
+                self._links.append(link)
+            for thread in link.threads:
+                thread.start()
+
+    def links(self, kind: Kind | None = None) -> list[_Link]:
+        """The links that are open, of one kind or all."""
+        with self._changed:
+            return [link for link in self._links if kind is None or link.kind is kind]
+
+    def reset(self, kind: Kind | None = None) -> int:
+        """End the open links with an RST; how many there were."""
+        links = self.links(kind)
+        for link in links:
+            link.reset()
+        return len(links)
+
+    @contextlib.contextmanager
+    def holding(self, kind: Kind) -> Iterator[None]:
+        """Keep the server's bytes back on the links of one kind, and hand them on afterwards."""
+        self.rules[kind].hold_to_client.clear()
+        try:
+            yield
+        finally:
+            self.rules[kind].hold_to_client.set()
+
+    def commands(self, kind: Kind | None = None) -> list[str]:
+        """The names of all commands that came through so far; in order within a link."""
+        with self._changed:
+            return [name for link in self._of(kind) for name in link.commands.names]
+
+    def wait_for_command(self, name: str, kind: Kind, count: int = 1) -> None:
+        """Wait until `name` has come through `count` times. Raises AssertionError when it doesn't."""
+        with self._changed:
+            assert self._changed.wait_for(
+                lambda: sum(link.commands.names.count(name) for link in self._of(kind)) >= count, _LIMIT_S
+            ), f"{name} was not sent {count} times"
+
+    def noticed(self) -> None:
+        """Wake those who wait for a command."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def forget(self, link: _Link) -> None:
+        """A link is closed; its commands are kept."""
+        with self._changed:
+            if link in self._links:
+                self._links.remove(link)
+                self._gone.append(link)
+
+    def _of(self, kind: Kind | None) -> list[_Link]:
+        return [link for link in [*self._gone, *self._links] if kind is None or link.kind is kind]
