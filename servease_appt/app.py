@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 from flask import Flask
+from redis import Redis
 
 from servease_appt import api
 from servease_appt.bookings.policy import BookingPolicy
@@ -20,7 +21,7 @@ from servease_appt.ops import cache_cli, slots_cli
 from servease_appt.ops.metrics import Metrics
 from servease_appt.service_token import ServiceToken
 from servease_appt.services import Services
-from servease_appt.settings import Settings
+from servease_appt.settings import Settings, SettingsError, mask_url
 
 API_PREFIX = "/api/v1"
 COMMANDS = (db_cli.commands, cache_cli.commands, slots_cli.commands)
@@ -51,10 +52,17 @@ def install(app: Flask, url_prefix: str = API_PREFIX, settings: Mapping[str, Any
     return services
 
 
+def _redis_client(url: str) -> Redis:
+    try:
+        return connect(url)
+    except ValueError as error:
+        raise SettingsError([f"REDIS_URL={mask_url(url)!r} can't be used: {error}"]) from error
+
+
 def _put_together(settings: Settings) -> Services:
     metrics = Metrics()
     cache = TwoTierCache(
-        connect(settings.redis_url),
+        _redis_client(settings.redis_url),
         KINDS,
         prefix=settings.cache_key_prefix,
         policy=cache_policy(settings),
