@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import URL, Connection, create_engine, make_url, text
 from sqlalchemy.engine import Engine
 
+from servease_appt.db.deadlines import WatchedConnection, WatchedCursor
 from servease_appt.db.errors import unavailable
 
 CONNECT_TIMEOUT_S: Final = 2
@@ -42,7 +43,12 @@ class Database:
             pool_timeout=POOL_TIMEOUT_S,
             pool_pre_ping=True,
             hide_parameters=True,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": _options(parsed)},
+            connect_args={
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "options": _options(parsed),
+                "connection_factory": WatchedConnection,
+                "cursor_factory": WatchedCursor,
+            },
         )
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         _leave_to_parent_after_fork(self._engine)
