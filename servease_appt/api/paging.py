@@ -1,7 +1,7 @@
 """Pages `{count, next, previous, results}`, as clients of Django REST framework know them."""
 
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from flask import Request
 from marshmallow import EXCLUDE, Schema
@@ -52,6 +52,10 @@ def page_body(
 
 
 def _link(request: Request, page: int) -> str:
-    """Return the address of this very query on another page."""
+    """Return the address of this very query on another page.
+
+    Our paths are plain ASCII, so `request.base_url` would spend its time on quoting what needs none.
+    """
     pairs = [(name, value) for name, value in query_pairs(request) if name != "page"]
-    return f"{request.base_url}?{urlencode([*pairs, ('page', str(page))])}"
+    place = f"{request.scheme}://{request.host}{quote(request.root_path)}{request.path}"
+    return f"{place}?{urlencode([*pairs, ('page', str(page))])}"
