@@ -6,6 +6,7 @@ one order: whoever has answered has handled every invalidation that was publishe
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -17,6 +18,7 @@ from redis import Redis
 
 from servease_appt.cache.journal import Journal, Occurrence
 from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.kinds import Kinds
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.memory import Memory
 
@@ -24,7 +26,9 @@ V = TypeVar("V")
 
 WATCH_S = 5.0
 REPLY_LIFE_S = 30
-MAX_ANSWER_ENTRIES = 200
+EVENTS_A_MESSAGE = 200
+# Answers are polled for, more and more slowly: a blocking pop would run into the client's own short timeout.
+POLL_S = (0.0005, 0.02)
 
 
 class Worker(Protocol):
@@ -42,13 +46,21 @@ class Telemetry(Generic[V]):
     """Answers questions for one process; called on the listener's thread, so it only queues what it sends."""
 
     def __init__(
-        self, worker: Worker, identity: str, memory: Memory[V], journal: Journal, keys: KeySpace
+        self,
+        worker: Worker,
+        identity: str,
+        *,
+        memory: Memory[V],
+        journal: Journal,
+        keys: KeySpace,
+        kinds: Kinds[V],
     ) -> None:
         self._worker = worker
         self._identity = identity
         self._memory = memory
         self._journal = journal
         self._keys = keys
+        self._kinds = kinds
 
     def answer(self, payload: bytes) -> None:
         """Answer one question; what can't be read is passed over."""
@@ -83,17 +95,24 @@ class Telemetry(Generic[V]):
                 "left_s": round(entry.expires_at_s - now, 3),
                 "absent": entry.value is None,
                 "trusted": now < self._memory.trusted_until_s,
+                "digest": "" if entry.value is None else digest(self._kinds, key, entry.value),
             }
         return {"l1": held, "events": [occurrence.as_json() for occurrence in self._journal.last_of(key)]}
 
     def _publish(self, occurrences: list[Occurrence]) -> None:
-        events = [occurrence.as_json() for occurrence in occurrences[:MAX_ANSWER_ENTRIES]]
-        self._send("PUBLISH", self._keys.events, json.dumps({"worker": self._identity, "events": events}))
+        for start in range(0, len(occurrences), EVENTS_A_MESSAGE):
+            events = [occurrence.as_json() for occurrence in occurrences[start : start + EVENTS_A_MESSAGE]]
+            self._send("PUBLISH", self._keys.events, json.dumps({"worker": self._identity, "events": events}))
 
     def _send(self, *command: str) -> None:
         listener = self._worker.listener
         if listener is not None:
             listener.send_soon(*command)
+
+
+def digest(kinds: Kinds[V], key: str, value: V) -> str:
+    """What tells two values of a key apart without showing either."""
+    return hashlib.sha256(kinds.of(key).encode(value)).hexdigest()[:12]
 
 
 class Questions:
@@ -119,18 +138,20 @@ class Questions:
         asked_at_s = self._clock()
         question = json.dumps({"what": what, "reply_to": reply_to, **details})
         expected = int(self._client.publish(self._keys.questions, question))
-        for _ in range(expected):
-            left_s = asked_at_s + timeout_s - self._clock()
-            if left_s <= 0:
-                return
-            popped = cast(
-                "tuple[bytes, bytes] | None", self._client.blpop([reply_to], timeout=max(0.01, left_s))
-            )
-            if popped is None:
-                return
-            answer: dict[str, Any] = json.loads(popped[1])
-            answer["after_ms"] = round((self._clock() - asked_at_s) * 1000, 3)
-            yield answer
+        pause_s, longest_s = POLL_S
+        while expected:
+            popped = cast("list[bytes] | None", self._client.lpop(reply_to, expected))
+            after_ms = (self._clock() - asked_at_s) * 1000
+            for payload in popped or ():
+                expected -= 1
+                answer: dict[str, Any] = json.loads(payload)
+                answer["after_ms"] = round(after_ms, 3)
+                yield answer
+            if not popped:
+                if after_ms >= timeout_s * 1000:
+                    return
+                time.sleep(pause_s)
+                pause_s = min(pause_s * 1.5, longest_s)
 
     def watch(self) -> None:
         """Have all workers publish their events for the next few seconds; ask again to go on."""

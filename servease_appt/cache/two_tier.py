@@ -33,7 +33,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -50,7 +50,7 @@ from servease_appt.cache.memory import Entry, Memory
 from servease_appt.cache.messages import Invalidation
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.refresh import RefreshBook
-from servease_appt.cache.remote import Remote, distinct
+from servease_appt.cache.remote import Fill, LeaseState, Remote, distinct
 from servease_appt.cache.stats import Event, Recorder, Stats, Tier
 from servease_appt.cache.telemetry import Questions, Telemetry
 
@@ -59,6 +59,7 @@ V = TypeVar("V")
 
 INVALIDATE_BATCH = 500
 L2_COOL_DOWN_S = 2.0
+MANUAL_LEASE_MS = 30_000
 
 
 class Mode(StrEnum):
@@ -72,6 +73,13 @@ class Mode(StrEnum):
     """Redis is away: what was loaded within the last second, else the source."""
     DIRECT = "direct"
     """Redis is away and L1 is off: every read goes to the source."""
+
+
+class Fence(NamedTuple):
+    """What proves to `TwoTierCache.fill` that no invalidation came since a miss."""
+
+    token: str
+    tick: int
 
 
 class TwoTierCache(Generic[V]):
@@ -114,7 +122,14 @@ class TwoTierCache(Generic[V]):
         self.memory: Memory[V] = Memory(maxsize=self.policy.l1_maxsize, clock=self._clock)
         self._book = RefreshBook(self.policy)
         self._journal = Journal(self.recorder, self.kinds.name_of)
-        self._telemetry: Telemetry[V] = Telemetry(self, self.identity, self.memory, self._journal, self.keys)
+        self._telemetry: Telemetry[V] = Telemetry(
+            self,
+            self.identity,
+            memory=self.memory,
+            journal=self._journal,
+            keys=self.keys,
+            kinds=self.kinds,
+        )
         self._loader: Loader[V] = Loader(
             memory=self.memory,
             remote=self.remote,
@@ -168,7 +183,10 @@ class TwoTierCache(Generic[V]):
         for key in missing:
             self.kinds.of(key)
         lookup = Lookup(values)
-        missing, l2_answers = self._read_l2(lookup, missing, tick, load)
+        missing, l2_answers = self._read_l2(lookup, missing, tick)
+        self._refresh_what_is_due(
+            [key for key, source in lookup.sources.items() if source is Source.L2], load
+        )
         lookup.cache_s = time.monotonic() - started_s
         if missing:
             deadline_s = time.monotonic() + (timeout_s or self.policy.load_timeout_s)
@@ -180,9 +198,7 @@ class TwoTierCache(Generic[V]):
             lookup.upstream_s = max(0.0, time.monotonic() - started_s - lookup.cache_s)
         return lookup
 
-    def _read_l2(
-        self, lookup: Lookup[V], missing: list[str], tick: int, load: Load[V]
-    ) -> tuple[list[str], bool]:
+    def _read_l2(self, lookup: Lookup[V], missing: list[str], tick: int) -> tuple[list[str], bool]:
         """One MGET. Returns what is missing still, and whether L2 answered at all."""
         try:
             payloads, sequence = self.remote.read(missing)
@@ -204,7 +220,6 @@ class TwoTierCache(Generic[V]):
             lookup.values[key] = value
             lookup.sources[key] = Source.L2
         self._loader.keep_from_l2(found, tick)
-        self._refresh_what_is_due([key for key, _ in found], load)
         if corrupt:
             self._discard(corrupt)
         return [key for key in missing if key not in lookup.values], True
@@ -255,6 +270,69 @@ class TwoTierCache(Generic[V]):
                 self.recorder.count(Tier.L2, Event.MISS, name, n)
             if source is Source.UNKNOWN:
                 self.recorder.count(Tier.UPSTREAM, Event.NOT_FOUND, name, n)
+
+    # Read and store by hand, where no loader can be given
+
+    def peek_many(self, keys: Sequence[str]) -> tuple[dict[str, V], dict[str, Fence]]:
+        """Return what the tiers hold, and for each missing key the fence to hand to `fill`.
+
+        A fence is the lease that stands, whoever took it: that it stands proves that no invalidation came
+        between. None is given while Redis is away. Raises ValueError for a key of no kind.
+        """
+        if self._listener is None:
+            self._start()
+        read = self.memory.get_many(keys)
+        lookup = Lookup(read.values)
+        missing, l2_answers = self._read_l2(lookup, read.missing, read.tick) if read.missing else ([], True)
+        fences: dict[str, Fence] = {}
+        if missing and l2_answers:
+            fences = self._take_fences(lookup, missing)
+        self._count_reads(
+            keys, Lookup(lookup.values, lookup.sources | dict.fromkeys(missing, Source.UNKNOWN))
+        )
+        return {key: value for key, value in lookup.values.items() if value is not None}, fences
+
+    def _take_fences(self, lookup: Lookup[V], missing: list[str]) -> dict[str, Fence]:
+        tick, token = self.memory.tick(), self._loader.new_token()
+        try:
+            leases = self.remote.acquire(missing, token, MANUAL_LEASE_MS)
+        except L2Unavailable:
+            self.recorder.count(Tier.L2, Event.ERROR, "-")
+            return {}
+        fences = {}
+        for key, lease in zip(missing, leases, strict=True):
+            value = self.kinds.decode(key, lease.payload) if lease.state is LeaseState.VALUE else None
+            if value is not None:
+                lookup.values[key] = value
+            elif lease.state in (LeaseState.GRANTED, LeaseState.HELD):
+                fences[key] = Fence(lease.payload.decode(), tick)
+        return fences
+
+    def fill(self, key: str, value: V, fence: Fence, ttl_s: float) -> bool:
+        """Keep what was made after a miss; False when it was refused or Redis is away. Never raises for that."""
+        fill = Fill(key, fence.token, self.kinds.of(key).encode(value), int(ttl_s * 1000), 0)
+        try:
+            (stored,) = self.remote.fill([fill])
+        except L2Unavailable:
+            self.recorder.count(Tier.L2, Event.ERROR, "-")
+            return False
+        self._journal.note(Tier.L2, Event.FILL if stored else Event.REFUSED_FILL, (key,))
+        if stored:
+            now = self._clock()
+            self._keep_in_l1([(key, Entry(value, now, now + min(self.policy.l1_ttl_s, ttl_s)))], fence.tick)
+        return stored
+
+    def write(self, key: str, value: V, ttl_s: float) -> bool:
+        """Replace a value in L2, and drop it from every worker's L1; False when Redis is away."""
+        try:
+            self.remote.write(key, self.kinds.of(key).encode(value), int(ttl_s * 1000), self.identity)
+        except L2Unavailable:
+            self.recorder.count(Tier.L2, Event.ERROR, "-")
+            return False
+        finally:
+            self._forget((key,))
+        self._journal.note(Tier.L2, Event.FILL, (key,), "written")
+        return True
 
     # Invalidate
 
