@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import click
 from flask import Flask
 from redis import Redis
 
+import servease_appt
 from servease_appt import api
 from servease_appt.bookings.policy import BookingPolicy
 from servease_appt.cache import TwoTierCache, connect
@@ -76,11 +78,13 @@ def _put_together(settings: Settings) -> Services:
         pool_size=cache.policy.max_loads,
     )
     own_token = ServiceToken(settings.secret_key) if settings.upstream_auth == "service" else None
+    lookups = Lookups(cache, upstreams, service_token=own_token, observer=metrics)
+    cache.describe_more = partial(_what_a_worker_tells, lookups, metrics)
     return Services(
         settings=settings,
         database=Database(settings.database_url),
         upstreams=upstreams,
-        lookups=Lookups(cache, upstreams, service_token=own_token, observer=metrics),
+        lookups=lookups,
         policy=BookingPolicy(
             default_capacity=settings.max_concurrent_appointments,
             default_duration_minutes=settings.default_appointment_duration_minutes,
@@ -88,3 +92,13 @@ def _put_together(settings: Settings) -> Services:
         ),
         metrics=metrics,
     )
+
+
+def _what_a_worker_tells(lookups: Lookups, metrics: Metrics) -> dict[str, Any]:
+    """What commands learn of a worker besides the state of its cache: no more than counters and states."""
+    return {
+        "version": servease_appt.__version__,
+        "breakers": {entity: state.value for entity, state in lookups.breaker_states().items()},
+        "tiers": metrics.worker.snapshot(),
+        "endpoints": lookups.endpoint_counts(),
+    }
