@@ -65,6 +65,7 @@ class Remote:
         self._fill = _script(client, "fill")
         self._release = _script(client, "release")
         self._invalidate = _script(client, "invalidate")
+        self._write = _script(client, "write")
         self._discard = _script(client, "discard")
 
     def read(self, keys: Sequence[str]) -> tuple[list[bytes | None], int | None]:
@@ -150,6 +151,18 @@ class Remote:
         head, tail = own_message_parts(Invalidation(keys=tuple(keys), source=source))
         names = [name for key in keys for name in self.keys.group(key)]
         return self._announce(names, head, tail)
+
+    def write(self, key: str, payload: bytes, ttl_ms: int, source: str) -> int:
+        """Replace one value and tell every worker. Returns the sequence."""
+        head, tail = own_message_parts(Invalidation(keys=(key,), source=source))
+        return int(
+            self._run(
+                lambda: self._write(
+                    keys=[self.keys.sequence, *self.keys.group(key)],
+                    args=[payload, ttl_ms, self.keys.channel, head, tail],
+                )
+            )
+        )
 
     def invalidate_matching(self, pattern: str, source: str) -> int:
         """Delete all keys that match a glob pattern, then tell every worker. Returns the sequence.
