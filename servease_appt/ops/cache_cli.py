@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import click
-from flask import current_app
-from flask.cli import with_appcontext
 
-from servease_appt.cache import CacheUnavailable
-from servease_appt.entities import ENTITIES
-from servease_appt.lookups import Lookups
+from servease_appt.ops.cache_commands import reading, removing
 
 
 @click.group("cache")
 def commands() -> None:
-    """Look at the cache and steer it."""
+    """Look at the cache and steer it.
 
+    \b
+    A customer, vehicle or employee is named in any of these ways:
+      customer bcee5755-2c9f-4c0a-8720-1592b75edf96
+      customer_bcee5755-2c9f-4c0a-8720-1592b75edf96
+      appointment_service:customer_bcee5755-2c9f-4c0a-8720-1592b75edf96
 
-@commands.command("invalidate")
-@click.argument("entity", type=click.Choice(ENTITIES))
-@click.argument("ids", metavar="UUID...", nargs=-1, required=True)
-@with_appcontext
-def invalidate_command(entity: str, ids: tuple[str, ...]) -> None:
-    """Drop customers, vehicles or employees from both tiers of every worker.
-
-    Example: flask --app wsgi cache invalidate customer bcee5755-2c9f-4c0a-8720-1592b75edf96
+    Exit codes: 0 done, 1 could not, 2 wrong usage.
     """
-    lookups = cast("Lookups", current_app.extensions["servease"].lookups)
-    try:
-        dropped = lookups.invalidate(entity, ids)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    except CacheUnavailable as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(f"{dropped} invalidated.")
+
+
+for command in (
+    reading.keys_command,
+    reading.get_command,
+    reading.ttl_command,
+    reading.exists_command,
+    removing.invalidate_command,
+    removing.clear_command,
+):
+    commands.add_command(command)
