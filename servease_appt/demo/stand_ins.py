@@ -8,7 +8,6 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,7 +27,6 @@ class StandIn:
         directory: for its log and its entries; has to exist.
         port: 0 picks a free one, and keeps it over a restart.
         delay_s: seconds that each answer takes.
-        entries: what it knows from its start on, see `put`.
     """
 
     def __init__(
@@ -38,14 +36,11 @@ class StandIn:
         *,
         port: int = 0,
         delay_s: float = 0.0,
-        entries: Iterable[dict[str, Any]] = (),
     ) -> None:
         self.kind = kind
         self.port = port
         self._delay_s = delay_s
         self._log = directory / f"{kind}-service.log"
-        self._entries = directory / f"{kind}s.json"
-        self._entries.write_text(json.dumps(list(entries)))
         self._process: GuardedProcess | None = None
 
     @property
@@ -65,7 +60,7 @@ class StandIn:
             ProcessError: it doesn't; the text has its log.
         """
         self._log.write_bytes(b"")
-        arguments = [self.kind, str(self.port), str(self._delay_s), str(self._entries)]
+        arguments = [self.kind, str(self.port), str(self._delay_s)]
         command = [sys.executable, "-I", "-S", str(_SCRIPT), *arguments]
         process = self._process = GuardedProcess(command, log=self._log, stop_signal=signal.SIGKILL)
         wait_until(lambda: self._listens() or process.poll() is not None, timeout_s=_START_TIMEOUT_S)
@@ -86,7 +81,7 @@ class StandIn:
             self._process.stop()
 
     def restart(self) -> None:
-        """Start it again on the same port, knowing what it knew at its first start."""
+        """Start it again on the same port, knowing nothing."""
         self.stop()
         self.start()
 
@@ -170,13 +165,21 @@ class StandIn:
 
 
 class StandIns:
-    """All three. A context manager; `directory` as for `StandIn`, a temporary one where it is None."""
+    """All three. A context manager.
 
-    def __init__(self, directory: Path | None = None, *, delay_s: float = 0.0) -> None:
+    Args:
+        directory: for their logs; has to exist. A temporary one, which is removed, where it is None.
+        delay_s: seconds that each answer takes.
+        ports: of the customer, employee and vehicle services; 0 picks a free one.
+    """
+
+    def __init__(
+        self, directory: Path | None = None, *, delay_s: float = 0.0, ports: tuple[int, int, int] = (0, 0, 0)
+    ) -> None:
         self._temporary = tempfile.mkdtemp(prefix="servease-") if directory is None else None
         where = Path(self._temporary) if self._temporary else directory or Path()
         self.customers, self.employees, self.vehicles = (
-            StandIn(kind, where, delay_s=delay_s) for kind in KINDS
+            StandIn(kind, where, delay_s=delay_s, port=port) for kind, port in zip(KINDS, ports, strict=True)
         )
         self.all = (self.customers, self.employees, self.vehicles)
 

@@ -2,7 +2,7 @@
 
 A script of its own, which needs nothing but the standard library:
 
-    upstreams.py KIND PORT DELAY_SECONDS [ENTRIES.json]
+    upstreams.py KIND PORT DELAY_SECONDS
 
 KIND is `customer`, `employee` or `vehicle`, PORT 0 picks a free one. Each answer takes DELAY_SECONDS; any
 number of calls may be under way, on one thread: a call that waits costs a timer. A call without a bearer
@@ -266,11 +266,8 @@ class Connection(asyncio.Protocol):
 
 async def main(arguments: list[str]) -> None:
     """See the module's text."""
-    kind, port, delay_s, *files = arguments
+    kind, port, delay_s = arguments
     service = Service(kind, float(delay_s))
-    for name in files:
-        with open(name, encoding="utf-8") as file:  # noqa: PTH123 - before anybody is served
-            service.put(json.load(file))
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(service), "127.0.0.1", int(port), backlog=1024)
     print(f"Listening on port {server.sockets[0].getsockname()[1]}", file=sys.stderr, flush=True)

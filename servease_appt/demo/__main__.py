@@ -1,0 +1,196 @@
+"""`python -m servease_appt.demo`: the whole service with everything it needs, until Ctrl-C."""
+
+import argparse
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..db.migrate import upgrade
+from ..settings import Settings, SettingsError
+from .data import DemoData
+from .measuring import Meter
+from .processes import GuardedProcess, ProcessError
+from .report import checks, comparison, invitation, make_token
+from .servers import HOST, EmbeddedPostgres, EmbeddedValkey, free_port
+from .stand_ins import StandIns
+from .web import start_service
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKERS = 2
+_OPTIONS = {
+    "port": (8005, "the appointment service"),
+    "customer_port": (8002, "the stand-in customer service"),
+    "employee_port": (8003, "the stand-in employee service"),
+    "vehicle_port": (8004, "the stand-in vehicle service"),
+}
+
+
+def main() -> int:
+    """Run the demo; the exit code is 0, or 1 where something could not be done or a check failed."""
+    arguments = _parse(sys.argv[1:])
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    say = _Progress()
+    try:
+        with contextlib.ExitStack() as running:
+            return _run(arguments, say, running)
+    except KeyboardInterrupt:
+        say("Stopped; nothing is left running")
+        return 0
+    except (ProcessError, SettingsError) as error:
+        print(f"\nThe demo can't start: {error}", file=sys.stderr)
+        return 1
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument(
+        "--check", action="store_true", help="check what is printed, stop, and exit with 0 or 1"
+    )
+    parser.add_argument(
+        "--delay", type=float, default=50, metavar="MS", help="what an upstream call takes (50)"
+    )
+    for name, (port, what) in _OPTIONS.items():
+        parser.add_argument(
+            _flag(name), type=int, default=port, metavar="N", help=f"port of {what} ({port}); 0: any"
+        )
+    return parser.parse_args(words)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+class _Progress:
+    """Prints a line for each step with the seconds since the start."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        print(f"[{time.monotonic() - self._began:5.1f} s] {text}", flush=True)
+
+
+def _run(arguments: argparse.Namespace, say: _Progress, running: contextlib.ExitStack) -> int:
+    ports = {name: _usable_port(name, getattr(arguments, name)) for name in _OPTIONS}
+    directory = running.enter_context(_own_directory())
+
+    postgres = running.enter_context(EmbeddedPostgres(directory / "postgres"))
+    say(f"PostgreSQL on {HOST}:{postgres.port}")
+    valkey = running.enter_context(EmbeddedValkey(directory / "valkey"))
+    say(f"Valkey, which speaks Redis' protocol, on {HOST}:{valkey.port}")
+    three = (ports["customer_port"], ports["employee_port"], ports["vehicle_port"])
+    stand_ins = running.enter_context(StandIns(directory, delay_s=arguments.delay / 1000, ports=three))
+    say(
+        "Stand-ins for the customer, employee and vehicle services on"
+        f" {', '.join(str(service.port) for service in stand_ins.all)}, {arguments.delay:g} ms each"
+    )
+
+    environment = {
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "DATABASE_URL": postgres.create_database("servease_appointments"),
+        "REDIS_URL": valkey.url(1),
+        **stand_ins.settings,
+    }
+    settings = Settings.from_mapping({**os.environ, **environment})
+    upgrade(settings.database_url)
+    say("Tables made (flask --app wsgi db upgrade)")
+    data = DemoData.make(datetime.now(UTC), settings.business_timezone)
+    data.insert(settings.database_url)
+    stand_ins.customers.put(*data.people.customers)
+    stand_ins.employees.put(*data.people.employees)
+    stand_ins.vehicles.put(*data.people.vehicles)
+    say(
+        f"Filled in: {len(data.schedule.appointments)} appointments, {len(data.people.customers)} customers,"
+        f" {len(data.people.employees)} employees, {len(data.people.vehicles)} vehicles"
+    )
+
+    service = start_service(ROOT, directory, ports["port"], environment, workers=WORKERS)
+    running.callback(service.stop)
+    say(f"gunicorn with {WORKERS} workers on {HOST}:{ports['port']}")
+    admin = make_token(settings.secret_key, "ad000000-0000-4000-8000-000000000001", "admin", "Ad Min")
+    measurement = Meter(ports["port"], admin, settings.redis_url, stand_ins).measure()
+    print("", *comparison(measurement), "", sep="\n", flush=True)
+
+    if arguments.check:
+        results = list(checks(measurement))
+        for good, text in results:
+            print("ok  " if good else "FAIL", text)
+        return 0 if all(good for good, _ in results) else 1
+
+    base_url = f"http://{HOST}:{ports['port']}"
+    print(*invitation(base_url, settings.secret_key, data, stand_ins.customers.url), sep="\n")
+    print(f"\nThe API to try out:  {base_url}/docs\n", flush=True)
+    say("Serving until Ctrl-C")
+    return _serve(service)
+
+
+def _serve(service: GuardedProcess) -> int:
+    while service.wait(3600) is None:
+        pass
+    raise ProcessError(f"gunicorn has ended:\n{service.log_tail()}")
+
+
+def _usable_port(name: str, port: int) -> int:
+    """The port, or a free one for 0.
+
+    Raises:
+        ProcessError: somebody else listens there; the text names the option that picks another.
+    """
+    if port == 0:
+        return free_port()
+    try:
+        socket.create_server((HOST, port)).close()
+    except (OSError, OverflowError) as error:
+        flag = _flag(name)
+        raise ProcessError(
+            f"port {port}, for {_OPTIONS[name][1]}, can't be used ({getattr(error, 'strerror', None) or error})."
+            f" Choose another with {flag}: make demo ARGS='{flag} {port + 1000}'"
+        ) from None
+    return port
+
+
+@contextlib.contextmanager
+def _own_directory() -> Iterator[Path]:
+    """A directory of this run's own in `.demo`, and neither of them afterwards.
+
+    Raises:
+        ProcessError: the demo is not run out of the project's folder.
+    """
+    if not (ROOT / "wsgi.py").exists():
+        raise ProcessError(f"there is no wsgi.py in {ROOT}: the demo runs in the project's own folder")
+    parent = ROOT / ".demo"
+    parent.mkdir(exist_ok=True)
+    for left_over in parent.iterdir():
+        if not _is_running(left_over.name):
+            shutil.rmtree(left_over, ignore_errors=True)
+    directory = parent / str(os.getpid())
+    directory.mkdir()
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            parent.rmdir()
+
+
+def _is_running(process_id: str) -> bool:
+    try:
+        os.kill(int(process_id), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

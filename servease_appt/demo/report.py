@@ -1,0 +1,134 @@
+"""What the demo prints once it is up, and the checks of it."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import jwt
+
+from .data import DemoData
+from .measuring import COLD_RUNS, WARM_RUNS, Fetch, Measurement, typical
+from .web import API
+
+MAX_COLD_RATIO = 3.0
+_TOKEN_LIFETIME = timedelta(hours=12)
+_WIDTH = 16
+
+
+def make_token(secret_key: str, user_id: str, role: str, full_name: str) -> str:
+    """A bearer token as the platform's authentication service would issue it."""
+    first, _, last = full_name.partition(" ")
+    claims = {
+        "user_id": user_id,
+        "user_role": role,
+        "email": f"{first}.{last}@example.com".lower(),
+        "first_name": first,
+        "last_name": last,
+        "token_type": "access",
+        "exp": datetime.now(UTC) + _TOKEN_LIFETIME,
+    }
+    return jwt.encode(claims, secret_key, algorithm="HS256")
+
+
+def comparison(measurement: Measurement) -> Iterator[str]:
+    """The table, line by line."""
+    one_ms = measurement.upstream_call_ms
+    columns = {"cold": measurement.cold, "2nd worker": measurement.other_worker, "warm": measurement.warm}
+    fetches = {title: typical(several) for title, several in columns.items() if several}
+    yield (
+        f"The appointment list: {len(measurement.cold[0].rows)} appointments with {measurement.references}"
+        " distinct customers, vehicles and employees"
+    )
+    yield ""
+    yield _row("", list(fetches))
+    yield _row("time", [f"{fetch.took_ms:.1f} ms" for fetch in fetches.values()])
+    yield _row("against one upstream call", [f"{fetch.took_ms / one_ms:.2f} ×" for fetch in fetches.values()])
+    yield _row("upstream calls", [str(fetch.upstream_calls) for fetch in fetches.values()])
+    yield _row("Redis commands", [str(len(fetch.redis_commands)) for fetch in fetches.values()])
+    yield _row("names came from", [_where_from(fetch) for fetch in fetches.values()])
+    yield ""
+    yield f"One upstream call takes {one_ms:.1f} ms. Each column is the fetch with the median time of several."
+    yield f"cold ({COLD_RUNS}): both tiers were empty. 2nd worker ({COLD_RUNS - 1}): Redis had the names, it had not."
+    yield f"warm ({WARM_RUNS}): the worker had the names in its own memory."
+    yield "Redis commands: all that the workers sent during the request, without the connections on which they"
+    yield "listen for invalidations."
+
+
+def _row(title: str, values: list[str]) -> str:
+    return f"  {title:<27}" + "".join(f"{value:>{_WIDTH}}" for value in values)
+
+
+def _where_from(fetch: Fetch) -> str:
+    return " ".join(f"{name}={count}" for name, count in fetch.sources.items() if count)
+
+
+def checks(measurement: Measurement) -> Iterator[tuple[bool, str]]:
+    """Whether what was printed is what the service promises, one sentence each."""
+    cold, warm = typical(measurement.cold), typical(measurement.warm)
+    everything = [*measurement.cold, *measurement.other_worker, *measurement.warm]
+    ratio = cold.took_ms / measurement.upstream_call_ms
+    names = ("customer_name", "vehicle_details", "employee_name")
+    yield all(fetch.status == 200 for fetch in everything), "every fetch was answered with 200"
+    yield len(cold.rows) == 20, f"the page has 20 appointments ({len(cold.rows)})"
+    yield measurement.references == 60, f"it refers to 60 different things ({measurement.references})"
+    yield (
+        all(row[name] and row[name] not in {"Unknown", "Unassigned"} for row in cold.rows for name in names),
+        "each appointment shows all its names",
+    )
+    yield all(fetch.rows == cold.rows for fetch in everything), "every fetch showed the same"
+    yield ratio <= MAX_COLD_RATIO, f"cold took at most {MAX_COLD_RATIO:g} upstream calls' time ({ratio:.2f})"
+    yield cold.upstream_calls == 60, f"cold asked for each thing once ({cold.upstream_calls} calls)"
+    yield cold.sources["upstream"] == 60, f"cold says so ({cold.x_cache})"
+    yield warm.took_ms < cold.took_ms, "warm was faster than cold"
+    yield not any(fetch.upstream_calls for fetch in measurement.warm), "warm made no upstream call"
+    yield not any(fetch.redis_commands for fetch in measurement.warm), "warm sent no Redis command"
+    yield all(fetch.sources["l1"] == 60 for fetch in measurement.warm), f"warm says so ({warm.x_cache})"
+    if measurement.other_worker:
+        other = typical(measurement.other_worker)
+        yield other.upstream_calls == 0, "the second worker made no upstream call"
+        yield len(other.redis_commands) == 1, f"it sent one Redis command ({' '.join(other.redis_commands)})"
+
+
+def invitation(base_url: str, secret_key: str, data: DemoData, customers_url: str) -> Iterator[str]:
+    """Lines to paste into a shell."""
+    customer, employee = data.people.customers[0], data.people.employees[0]
+    admin_id = "ad000000-0000-4000-8000-000000000001"
+    vehicle = data.people.vehicles_of(customer["id"])[0]
+    api = base_url + API
+    booking = {
+        "customer_id": customer["id"],
+        "vehicle_id": vehicle["id"],
+        "appointment_type": "inspection",
+        "scheduled_date": str(max(slot["date"] for slot in data.schedule.slots)),
+        "scheduled_time": "09:45",
+    }
+    renamed = {"do": "put", "entries": [{**customer, "full_name": "Somebody Else"}]}
+    yield f"export CUSTOMER={make_token(secret_key, customer['id'], 'customer', customer['full_name'])}"
+    yield f"export EMPLOYEE={make_token(secret_key, employee['id'], 'employee', employee['full_name'])}"
+    yield f"export ADMIN={make_token(secret_key, admin_id, 'admin', 'Ad Min')}"
+    yield ""
+    yield "# The list, with where its names came from (X-Cache) and what it took (Server-Timing)"
+    yield f'curl -si -H "Authorization: Bearer $ADMIN" "{api}/appointments/?page_size=2"'
+    yield f"# What {customer['full_name']} sees, and when there is room for another hour"
+    yield f'curl -s -H "Authorization: Bearer $CUSTOMER" {api}/appointments/'
+    days = f"start_date={booking['scheduled_date']}&end_date={booking['scheduled_date']}"
+    yield f'curl -s -H "Authorization: Bearer $CUSTOMER" "{api}/appointments/available_slots/?{days}"'
+    yield "# Book it"
+    yield (
+        f'curl -s -H "Authorization: Bearer $CUSTOMER" -H "Content-Type: application/json"'
+        f" -d '{json.dumps(booking)}' {api}/appointments/"
+    )
+    yield f"# The schedule of {employee['full_name']}"
+    yield (
+        f'curl -s -H "Authorization: Bearer $EMPLOYEE"'
+        f' "{api}/appointments/employee_schedule/?employee_id={employee["id"]}"'
+    )
+    yield "# Rename the customer where customers live, and tell the caches"
+    yield f"curl -s -d '{json.dumps(renamed)}' {customers_url}/__control > /dev/null"
+    invalidation = {"entity": "customer", "ids": [customer["id"]]}
+    yield (
+        f'curl -s -H "Authorization: Bearer $ADMIN" -H "Content-Type: application/json"'
+        f" -d '{json.dumps(invalidation)}' {api}/cache/invalidate/"
+    )
+    yield "# Counts of the cache"
+    yield f'curl -s -H "Authorization: Bearer $ADMIN" {api}/cache/stats/'
