@@ -31,13 +31,6 @@ def plant(workshop: Workshop, **values: str) -> str:
     return str(row["id"])
 
 
-@pytest.fixture
-def lawless(workshop: Workshop) -> Workshop:
-    """A workshop whose tables take anything."""
-    workshop.sql("ALTER TABLE appointments DROP CONSTRAINT appointments_employee_not_double_booked")
-    return workshop
-
-
 def check(workshop: Workshop, capacity: int = 3) -> list[str]:
     """The names of the checkers that find something."""
     with workshop.database.reading() as connection:
