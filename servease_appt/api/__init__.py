@@ -5,7 +5,7 @@ from functools import cache, partial
 from flask import Blueprint, Flask
 from flask.sansio.scaffold import Scaffold
 
-from servease_appt.api import headers, problems
+from servease_appt.api import headers, measuring, problems
 from servease_appt.api.context import API_NAME, DOCUMENT
 from servease_appt.api.fallbacks import fallback_blueprint
 from servease_appt.api.openapi import build_document
@@ -58,6 +58,7 @@ def register(app: Flask, services: Services, url_prefix: str = "/api/v1", *, sta
     scope: Scaffold = app if standalone else api
     problems.install(scope)
     headers.install(scope, services.settings.cors_allowed_origins)
+    measuring.install(scope, services.metrics)
     app.register_blueprint(api, url_prefix=url_prefix)
     if standalone:
         for resource in AT_THE_ROOT_TOO:

@@ -13,10 +13,12 @@ from servease_appt.api.problems import detail_problem
 from servease_appt.api.responses import empty_response
 from servease_appt.api.routing import AS_WRITTEN, Resource
 
+BLUEPRINT = "fallback"
+
 
 def fallback_blueprint(resources: Iterable[Resource]) -> Blueprint:
     """Return a blueprint that answers whatever `resources` leave open. Register it after them."""
-    blueprint = Blueprint("fallback", __name__)
+    blueprint = Blueprint(BLUEPRINT, __name__)
     blueprint.record(lambda state: _add_rules(state, resources))
     return blueprint
 

@@ -1,6 +1,7 @@
-"""Input fields that take one spelling each, and nothing that PostgreSQL or Python would stumble over.
+"""Input fields that take one spelling each.
 
-marshmallow's own accept more: numerals of any script, week dates, times with fractions, NUL in text.
+marshmallow's own accept more: numerals of any script, week dates, times with fractions, truth in many words. What
+a value may be once it is read is for the use cases to judge, whoever calls them.
 """
 
 import datetime as dt
@@ -16,9 +17,6 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _CLOCK = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d)?", re.ASCII)
 _DIGITS = re.compile(r"\d{1,10}", re.ASCII)
 _MONEY = re.compile(r"\d{1,8}(?:\.\d{1,2})?", re.ASCII)
-# Room for arithmetic on either side of what Python's and PostgreSQL's dates can hold.
-EARLIEST_DAY = dt.date(1900, 1, 1)
-LATEST_DAY = dt.date(2999, 12, 31)
 LONGEST_TEXT = 5000
 
 
@@ -58,8 +56,6 @@ class Day(_Strict[dt.date]):
             day = None
         if day is None:
             raise ValidationError("Not a valid date. Use YYYY-MM-DD.")
-        if not EARLIEST_DAY <= day <= LATEST_DAY:
-            raise ValidationError(f"Must be between {EARLIEST_DAY} and {LATEST_DAY}.")
         return day
 
 
@@ -131,15 +127,10 @@ class Ids(_Strict[list[str]]):
 
 
 class Text(fields.String):
-    """Text of at most `longest` characters, without NUL, which PostgreSQL can't store."""
+    """Text of at most `longest` characters."""
 
     def __init__(self, longest: int = LONGEST_TEXT, **kwargs: Any) -> None:
-        super().__init__(validate=[validate.Length(max=longest), _without_nul], **kwargs)
-
-
-def _without_nul(value: str) -> None:
-    if "\x00" in value:
-        raise ValidationError("Null characters are not allowed.")
+        super().__init__(validate=validate.Length(max=longest), **kwargs)
 
 
 class Choice(fields.String):

@@ -50,7 +50,7 @@ def read_query(request: Request, schema: Schema) -> dict[str, Any]:
 
 def query_pairs(request: Request) -> list[tuple[str, str]]:
     """Return the query string as names and values, in order, empty values included."""
-    text = request.query_string.decode("latin-1")
+    text = request.query_string.decode(errors="replace")
     try:
         return parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=_MOST_QUERY_FIELDS)
     except ValueError:

@@ -11,20 +11,19 @@ from marshmallow import EXCLUDE, INCLUDE, Schema, ValidationError, validates_sch
 
 from servease_appt.api.fields import Choice, Clock, Day, Flag, Id, Ids, Money, Text, Whole
 from servease_appt.api.paging import PageQuery, page_number
+from servease_appt.bookings.values import MAX_INTEGER
+from servease_appt.scheduling.intervals import MAX_DURATION_MINUTES, MIN_DURATION_MINUTES
 from servease_appt.scheduling.statuses import AppointmentType, Status
 
 STATUSES = [status.value for status in Status]
 APPOINTMENT_TYPES = [kind.value for kind in AppointmentType]
-LONGEST_DURATION_MINUTES = 24 * 60
-LARGEST_INTEGER = 2**31 - 1
-LARGEST_SLOT_CAPACITY = 1000
 MOST_INVALIDATIONS = 1000
 STAFF_ONLY_ON_CREATE = ("assigned_employee_id", "internal_notes", "estimated_cost")
 CUSTOMER_EDITABLE = ("service_description", "customer_notes")
 
 
 def _duration(**kwargs: Any) -> Whole:
-    return Whole(1, LONGEST_DURATION_MINUTES, **kwargs)
+    return Whole(MIN_DURATION_MINUTES, MAX_DURATION_MINUTES, **kwargs)
 
 
 class _Input(Schema):
@@ -131,7 +130,7 @@ class AppointmentPatch(AppointmentUpdate):
     """Changes, and the two that the platform's own services make by PATCH."""
 
     status = Choice(STATUSES, metadata={"description": "The same as the action that leads to this status."})
-    duration_seconds = Whole(0, LARGEST_INTEGER, metadata={"description": "How long the work took."})
+    duration_seconds = Whole(0, MAX_INTEGER, metadata={"description": "How long the work took."})
 
 
 class Reason(_Input):
@@ -160,7 +159,7 @@ class SlotCreate(_Input):
     start_time = Clock(required=True)
     end_time = Clock(required=True)
     is_available = Flag(load_default=True)
-    max_concurrent_appointments = Whole(0, LARGEST_SLOT_CAPACITY)
+    max_concurrent_appointments = Whole(0, MAX_INTEGER)
 
 
 class SlotPatch(Schema):
@@ -173,7 +172,7 @@ class SlotPatch(Schema):
     start_time = Clock()
     end_time = Clock()
     is_available = Flag()
-    max_concurrent_appointments = Whole(0, LARGEST_SLOT_CAPACITY)
+    max_concurrent_appointments = Whole(0, MAX_INTEGER)
 
 
 class SlotUpdate(SlotPatch):

@@ -1,5 +1,6 @@
 """Inside somebody else's application: under any prefix, and everything else as it was."""
 
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -53,6 +54,10 @@ def host(environment: dict[str, str]) -> Iterator[Flask]:
     @host.errorhandler(404)
     def lost(_: Exception) -> Any:
         return "<h1>the host's 404</h1>", 404
+
+    @host.errorhandler(400)
+    def bad(_: Exception) -> Any:
+        return "<h1>the host's 400</h1>", 400
 
     @host.errorhandler(Exception)
     def failed(_: Exception) -> Any:
@@ -129,6 +134,14 @@ def test_our_errors_are_json_all_the_same(host: Flask, world: World) -> None:
         assert (answer.status_code, answer.mimetype) == (status, "application/json"), path
         assert "host" not in answer.get_json()
     assert "GET" in client.put(f"{PREFIX}/appointments/").headers["Allow"]
+    cut_off = client.post(
+        f"{PREFIX}/appointments/",
+        input_stream=io.BytesIO(b"{}"),
+        content_type="application/json",
+        headers=_as("admin"),
+        environ_overrides={"CONTENT_LENGTH": "99"},
+    )
+    assert (cut_off.status_code, cut_off.mimetype) == (400, "application/json")
 
 
 def test_unexpected_errors_of_ours_stay_ours(host: Flask) -> None:

@@ -133,7 +133,7 @@ def test_bodies_that_are_no_json_object(world: World, route: Route) -> None:
     path = _path(world, route)
     for what, body in HOSTILE_BODIES.items():
         answer = world.ada.ask(route.method, path, data=body, content_type="application/json")
-        assert answer.status_code == 400, (what, answer.data)
+        assert (answer.status_code, set(answer.get_json())) == (400, {"detail"}), (what, answer.data)
         _assert_an_error_in_json(answer, what)
 
 
@@ -185,6 +185,33 @@ def test_queries_that_no_field_can_hold(world: World, route: Route) -> None:
             for answered in (answer, raw):
                 if answered.status_code >= 400:
                     _assert_an_error_in_json(answered, (name, value))
+
+
+@pytest.mark.parametrize(
+    "days", [("0001-01-01", "0001-01-02"), ("9998-12-30", "9998-12-31"), ("9999-12-30", "9999-12-31")]
+)
+def test_the_ends_of_the_calendar(world: World, days: tuple[str, str]) -> None:
+    """The first and last days that dates can hold are answered like any others, or refused by name."""
+    first, last = days
+    world.appointment()
+    by_query = {"start_date": first, "end_date": last}
+    asked = [
+        world.ada.get("/appointments/", query_string=by_query),
+        world.ada.get("/appointments/available_slots/", query_string=by_query),
+        world.ada.get("/time-slots/", query_string=by_query),
+        world.ada.post("/time-slots/bulk_create/", by_query),
+        world.ada.post("/time-slots/", {"date": last, "start_time": "23:00", "end_time": "00:00"}),
+        world.ada.get("/time-slots/"),
+        world.ada.get("/appointments/available_slots/", query_string=by_query),
+        world.ada.post("/appointments/", world.booking(scheduled_date=last, scheduled_time="23:59")),
+        world.ada.post(
+            f"/appointments/{world.appointment()}/reschedule/", {"new_date": last, "new_time": "23:59:59"}
+        ),
+    ]
+    for answer in asked:
+        assert answer.status_code < 500
+        if answer.status_code >= 400:
+            _assert_an_error_in_json(answer, days)
 
 
 def test_queries_that_are_no_queries(world: World) -> None:

@@ -153,6 +153,15 @@ def test_real_answers_are_as_documented(
     assert ("X-Cache" in answer.headers) == ("X-Cache" in documented.get("headers", {}))
 
 
+def test_refusals_are_documented_for_each_kind_of_route(document: dict[str, Any]) -> None:
+    """Routes with a body, with an id, or behind a token say what these can lead to."""
+    for method, path, operation in _operations(document):
+        expected = {"400", "413", "415"} if "requestBody" in operation else set()
+        expected |= {"401", "403", "503"} if "security" in operation else set()
+        expected |= {"404"} if "{" in path else set()
+        assert expected <= set(operation["responses"]), (method, path)
+
+
 def test_errors_are_as_documented(world: World, document: dict[str, Any]) -> None:
     """A 400 for a field and one for a rule both have the documented shape."""
     schema = document["components"]["schemas"]["FieldOrRuleErrors"]
@@ -169,7 +178,7 @@ def test_bodies_show_their_limits(document: dict[str, Any]) -> None:
     assert set(create["required"]) == {
         "customer_id", "vehicle_id", "appointment_type", "scheduled_date", "scheduled_time",
     }  # fmt: skip
-    assert create["properties"]["duration_minutes"]["maximum"] == 1440
+    assert create["properties"]["duration_minutes"]["maximum"] == 7 * 24 * 60
     assert create["properties"]["customer_id"]["format"] == "uuid"
     assert "emergency" in create["properties"]["appointment_type"]["enum"]
     assert schemas["CacheInvalidation"]["properties"]["ids"]["maxItems"] == 1000
