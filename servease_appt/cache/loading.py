@@ -272,9 +272,10 @@ class Round(Generic[V]):
         loader = self._loader
         started_s = time.monotonic()
         latch = Latch(len(keys))
+        # Before joining: a load joined behind an invalidation's back would be taken for one that began after it.
+        tick = loader.memory.tick()
         led, joined = loader.flights.join_or_lead(keys, latch, alone=alone)
         flights = {**led, **joined}
-        tick = loader.memory.tick()
         try:
             self._lead(self._not_landed_meanwhile(led), tick)
             self._wait(latch, flights, tick, started_s)
