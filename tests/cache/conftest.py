@@ -1,13 +1,14 @@
 """Caches on a real Valkey, closed at the end; a source of versions; threads that a test can wait for."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import pytest
 import redis
 
 from servease_appt.cache import CachePolicy, connect
+from servease_appt.cache.keys import KeySpace
 from servease_appt.demo.servers import EmbeddedValkey
 from tests.cache.world import KINDS, POLICY, PREFIX, Cache, Gate, Source, listening
 from tests.support.proxy import Proxy
@@ -24,7 +25,13 @@ class MakeCache(Protocol):
 
 @pytest.fixture
 def make_cache(redis_url: str) -> Iterator[MakeCache]:
-    """Makes caches, each the worker's own as in a process of its own."""
+    """Makes caches, each the worker's own as in a process of its own, on a server that knows invalidations.
+
+    The first invalidation that an empty server takes empties every L1 (its sequence starts anew), which would
+    hide what a test is after.
+    """
+    with redis.Redis.from_url(redis_url) as operator:
+        operator.set(KeySpace(PREFIX).sequence, 1000)
     caches: list[Cache] = []
 
     def make(
@@ -59,22 +66,32 @@ def proxy(valkey: EmbeddedValkey, redis_url: str) -> Iterator[Proxy]:
         yield between
 
 
+class Background:
+    """Threads of the test's own, and gates to stop them at."""
+
+    def __init__(self, executor: ThreadPoolExecutor) -> None:
+        self._executor = executor
+        self._gates: list[Gate] = []
+
+    def submit(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> "Future[Any]":
+        """Begin now, on another thread; `.result(LIMIT_S)` waits for the end."""
+        return self._executor.submit(call, *args, **kwargs)
+
+    def gate(self) -> Gate:
+        """A new gate."""
+        self._gates.append(Gate())
+        return self._gates[-1]
+
+    def open_all(self) -> None:
+        """Leave nobody waiting, also after a failed test."""
+        for gate in self._gates:
+            gate.open()
+
+
 @pytest.fixture
-def background() -> Iterator[ThreadPoolExecutor]:
+def background() -> Iterator[Background]:
     """Threads of the test's own, waited for at its end."""
     with ThreadPoolExecutor(32, thread_name_prefix="test-background") as executor:
-        yield executor
-
-
-@pytest.fixture
-def gates() -> Iterator[Callable[[], Gate]]:
-    """Makes gates that are opened at the end, so that a failed test leaves nobody waiting."""
-    made: list[Gate] = []
-
-    def make() -> Gate:
-        made.append(Gate())
-        return made[-1]
-
-    yield make
-    for gate in made:
-        gate.open()
+        own = Background(executor)
+        yield own
+        own.open_all()

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from servease_appt.cache import CachePolicy, Kind, LoadDenied, TwoTierCache, ValueNotFound
 from servease_appt.cache.listener import TRUST_S
@@ -19,9 +19,6 @@ PREFIX = "test"
 POLICY = CachePolicy(
     ttl_s=60, l1_ttl_s=30, negative_ttl_s=20, stale_ttl_s=600, load_timeout_s=2.0, soft_timeout_s=0.3
 )
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +65,33 @@ class Gate:
         self._open.set()
 
 
-def gated_before(call: Callable[P, T], gate: Gate) -> Callable[P, T]:
-    """`call`, stopped at the gate before it begins."""
+def monkeypatch(owner: object, name: str, replacement: Callable[..., Any]) -> None:
+    """Replace a method of one object, for the object's life."""
+    assert callable(getattr(owner, name)), f"there is no {name} any more"
+    setattr(owner, name, replacement)
 
-    def stopped(*args: P.args, **kwargs: P.kwargs) -> T:
+
+def stop_before(owner: object, name: str, gate: Gate) -> None:
+    """Stop whoever calls a method of one object at the gate, before the method begins."""
+    call = getattr(owner, name)
+
+    def stopped(*args: Any, **kwargs: Any) -> Any:
         gate.pass_through()
         return call(*args, **kwargs)
 
-    return stopped
+    setattr(owner, name, stopped)
 
 
-def gated_after(call: Callable[P, T], gate: Gate) -> Callable[P, T]:
-    """`call`, stopped at the gate once it is done, before its result is handed on."""
+def stop_after(owner: object, name: str, gate: Gate) -> None:
+    """Stop whoever calls a method of one object at the gate, before the method's result is handed on."""
+    call = getattr(owner, name)
 
-    def stopped(*args: P.args, **kwargs: P.kwargs) -> T:
+    def stopped(*args: Any, **kwargs: Any) -> Any:
         result = call(*args, **kwargs)
         gate.pass_through()
         return result
 
-    return stopped
+    setattr(owner, name, stopped)
 
 
 class Source:

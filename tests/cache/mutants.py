@@ -1,0 +1,118 @@
+"""The cache with one protection taken out, to see that the tests of that protection can fail."""
+
+from collections.abc import Callable
+from importlib import resources
+
+from servease_appt.cache.messages import Invalidation
+from tests.cache.world import Cache, monkeypatch
+
+
+def no_mutation(_cache: Cache) -> None:
+    """The cache as it is."""
+
+
+def without_l1_fence(cache: Cache) -> None:
+    """L1 keeps whatever was read, also from before an invalidation; the server's own news are not heard."""
+    monkeypatch(cache.memory._invalidated, "later_than", lambda *_: False)
+    deaf_to_changes(cache)
+
+
+def without_lease_check(cache: Cache) -> None:
+    """`fill.lua` stores under no lease at all."""
+    script = resources.files("servease_appt.cache").joinpath("scripts", "fill.lua").read_text()
+    check = "redis.call('GET', lease) ~= token"
+    assert check in script
+    cache.remote._fill = cache.remote.client.register_script(script.replace(check, "false"))
+
+
+def with_any_lease(cache: Cache) -> None:
+    """`fill.lua` stores as long as somebody has a lease."""
+    script = resources.files("servease_appt.cache").joinpath("scripts", "fill.lua").read_text()
+    check = "redis.call('GET', lease) ~= token"
+    assert check in script
+    changed = script.replace(check, "not redis.call('GET', lease)")
+    cache.remote._fill = cache.remote.client.register_script(changed)
+
+
+def keeping_copies(cache: Cache) -> None:
+    """`invalidate.lua` leaves the last known copy."""
+    invalidate = cache.remote._invalidate
+
+    def call(keys: list[str], args: list[str]) -> object:
+        return invalidate(keys=[key for key in keys if ":__copy:" not in key], args=args)
+
+    monkeypatch(cache.remote, "_invalidate", call)
+
+
+def own_l1_first(cache: Cache) -> None:
+    """`invalidate` drops its own L1, then what is in L2, and takes no notice of its own message."""
+    forget, in_l2 = cache._forget, cache.remote.invalidate
+
+    def first_here(keys: list[str], source: str) -> int:
+        forget(keys)
+        return in_l2(keys, source)
+
+    monkeypatch(cache.remote, "invalidate", first_here)
+    monkeypatch(cache, "_forget", lambda *_: None)
+    deaf_to_changes(cache)
+
+
+def deaf_to_changes(cache: Cache) -> None:
+    """Takes no notice of what the server says of changes by other hands."""
+    monkeypatch(cache, "on_changed", lambda *_: None)
+
+
+def without_verified_puts(cache: Cache) -> None:
+    """What is put after the news of a change is not compared with L2."""
+    monkeypatch(cache.memory._suspected, "later_than", lambda *_: False)
+
+
+def without_flush_at_confirmation(cache: Cache) -> None:
+    """A new subscription leaves L1 as it is."""
+    monkeypatch(cache, "on_confirmed", lambda **_: None)
+
+
+def without_gaps(cache: Cache) -> None:
+    """A lost message is nothing to worry about."""
+    monkeypatch(cache, "on_gap", lambda: None)
+    deaf_to_changes(cache)
+
+
+def without_stale_fence(cache: Cache) -> None:
+    """The last known copy stands in although its key was invalidated since."""
+    monkeypatch(cache.memory, "invalidated_since", lambda *_: False)
+
+
+def values_before_leases(cache: Cache) -> None:
+    """`invalidate_matching` scans in the wrong order."""
+    scan = cache.remote._delete_matching
+    put_off: list[str] = []
+
+    def other_order(pattern: str) -> None:
+        if ":__lease:" in pattern:
+            put_off.append(pattern)
+            return
+        scan(pattern)
+        while put_off:
+            scan(put_off.pop())
+
+    monkeypatch(cache.remote, "_delete_matching", other_order)
+
+
+def messages_delete_in_l2(cache: Cache) -> None:
+    """Whoever hears a message deletes in L2, too."""
+    heard = cache.on_message
+
+    def too_eager(invalidation: Invalidation) -> None:
+        heard(invalidation)
+        cache._carry_out(invalidation)
+
+    monkeypatch(cache, "on_message", too_eager)
+
+
+def without_detaching(cache: Cache) -> None:
+    """After an invalidation others may still join a load that began before it."""
+    monkeypatch(cache._loader.flights, "detach", lambda *_: None)
+
+
+Mutation = Callable[[Cache], None]
