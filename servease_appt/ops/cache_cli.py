@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from servease_appt.ops.cache_commands import reading, removing
+from servease_appt.ops.cache_commands import monitor, reading, removing, stats, warm
 
 
 @click.group("cache")
@@ -28,5 +28,8 @@ for command in (
     reading.exists_command,
     removing.invalidate_command,
     removing.clear_command,
+    stats.stats_command,
+    monitor.monitor_command,
+    warm.warm_command,
 ):
     commands.add_command(command)

@@ -13,7 +13,7 @@ from flask import current_app
 from redis import Redis
 from redis.exceptions import RedisError
 
-from servease_appt.cache import CacheError, TwoTierCache, connect
+from servease_appt.cache import CacheError, Stats, TwoTierCache, connect
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.telemetry import Questions
 from servease_appt.entities import KINDS, Reference
@@ -31,11 +31,13 @@ class Access:
     Attributes:
         client: answers within `REDIS_TIMEOUT_S`, or raises redis-py's errors.
         cache: invalidates and fills as any worker does, but listens to nothing.
+        counts: what `cache` did.
     """
 
     services: Services
     client: Redis
     cache: TwoTierCache[Reference]
+    counts: Stats
 
     @property
     def settings(self) -> Settings:
@@ -64,12 +66,18 @@ def opened() -> Iterator[Access]:
     services = current_services()
     settings = services.settings
     client = connect(settings.redis_url, timeout_s=REDIS_TIMEOUT_S)
+    counts = Stats()
     cache = TwoTierCache(
-        client, KINDS, prefix=settings.cache_key_prefix, policy=cache_policy(settings), listen=False
+        client,
+        KINDS,
+        prefix=settings.cache_key_prefix,
+        policy=cache_policy(settings),
+        recorder=counts,
+        listen=False,
     )
     try:
         with _quiet_cache():
-            yield Access(services, client, cache)
+            yield Access(services, client, cache, counts)
     except (RedisError, CacheError) as error:
         raise click.ClickException(redis_trouble(settings, error)) from error
     finally:
