@@ -64,6 +64,7 @@ class _Landed(Generic[V]):
     flight: Flight[V]
     outcome: Outcome
     value: V | None
+    payload: bytes
     token: str | None
     tick: int
 
@@ -168,9 +169,11 @@ class Loader(Generic[V]):
 
     def _run(self, flight: Flight[V], load: Load[V], token: str | None, tick: int, deadline_s: float) -> None:
         value: V | None = None
+        payload = b""
         try:
-            value = load(flight.key, max(0.001, deadline_s - time.monotonic()))
-            outcome = Outcome.LOADED
+            loaded = load(flight.key, max(0.001, deadline_s - time.monotonic()))
+            payload = self.kinds.of(flight.key).encode(loaded)
+            value, outcome = loaded, Outcome.LOADED
         except ValueNotFound:
             outcome = Outcome.NOT_FOUND
         except LoadDenied:
@@ -179,7 +182,7 @@ class Loader(Generic[V]):
         except Exception as error:  # noqa: BLE001 - here a failed load becomes a fallback, whatever it failed of
             outcome = Outcome.FAILED
             self.journal.note(Tier.UPSTREAM, Event.ERROR, (flight.key,), type(error).__name__)
-        self._commits.bring(_Landed(flight, outcome, value, token, tick))
+        self._commits.bring(_Landed(flight, outcome, value, payload, token, tick))
 
     def _commit(self, batch: list[_Landed[V]]) -> None:
         """Store a batch in L2, keep in L1 what was not refused, give other leases back, land the flights."""
@@ -206,10 +209,9 @@ class Loader(Generic[V]):
         key, policy = landed.flight.key, self.policy
         if landed.value is None:
             return Fill(key, token, b"", int(policy.negative_ttl_s * 1000), 0)
-        payload = self.kinds.of(key).encode(landed.value)
         ttl_ms = policy.draw_ttl_ms()
         copy_ms = ttl_ms + int(policy.stale_ttl_s * 1000) if policy.stale_ttl_s else 0
-        return Fill(key, token, payload, ttl_ms, copy_ms)
+        return Fill(key, token, landed.payload, ttl_ms, copy_ms)
 
     def _fill_l2(self, fills: list[tuple[_Landed[V], Fill]]) -> list[_Landed[V]]:
         """Return those that L1 may keep: stored in L2, or L2 could not be asked."""
