@@ -163,6 +163,7 @@ def test_r8_a_refresh_over_an_invalidation(
     mutate(a)
     source.put(K)
     assert a.get(K, source.load) == V1
+    settle(a)
     held = source.hold(K)
     a.memory.flush()
     a._book._due_at_s[K] = a._clock()

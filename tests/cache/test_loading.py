@@ -1,0 +1,108 @@
+"""What becomes of loads: whose answers are kept, who waits for whom, and what a failure costs."""
+
+import pytest
+
+from servease_appt.cache import LoadDenied, Source
+from servease_appt.cache.stats import Event, Tier
+from tests.cache.conftest import Background, MakeCache
+from tests.cache.world import LIMIT_S, Versioned, policy
+from tests.cache.world import Source as Truth
+
+K, OTHER = "customer_1", "customer_2"
+V1 = Versioned("1", 1)
+
+
+def test_a_value_that_can_not_be_stored_is_a_failed_load(make_cache: MakeCache, source: Truth) -> None:
+    """A loader that returns something its kind can't encode costs its own key, and no other load after it.
+
+    Seen to fail with the encoding done while many threads' values were being stored: nothing was stored any more.
+    """
+    cache = make_cache(policy=policy(load_timeout_s=0.5))
+    source.put(OTHER)
+    unfit = object()
+    assert cache.get(K, lambda _key, _timeout_s: unfit) is None  # type: ignore[arg-type,return-value]
+    assert cache.get(OTHER, source.load) == Versioned("2", 1)
+    assert cache.recorder.get(Tier.UPSTREAM, Event.ERROR) == 1  # type: ignore[attr-defined]
+
+
+def test_one_load_for_all_threads(make_cache: MakeCache, source: Truth, background: Background) -> None:
+    """Thirty readers of a cold key share one load."""
+    cache = make_cache()
+    source.put(K)
+    held = source.hold(K)
+    reading = [background.submit(cache.get, K, source.load) for _ in range(30)]
+    held.wait_for_arrival()
+    held.open()
+    assert {future.result(LIMIT_S) for future in reading} == {V1}
+    assert source.loads[K] == 1
+
+
+def test_a_refusal_is_its_callers_alone(make_cache: MakeCache, source: Truth, background: Background) -> None:
+    """Who joined a load that was denied asks for himself, and his answer is kept; the refusal is not."""
+    cache = make_cache()
+    source.put(K)
+    denied = background.gate()
+
+    def deny(key: str, _timeout_s: float) -> Versioned:
+        denied.pass_through()
+        raise LoadDenied(key)
+
+    refused = background.submit(cache.get_many, [K], deny)
+    denied.wait_for_arrival()
+    joining = background.submit(cache.get_many, [K], source.load)
+    while len(cache._loader.flights._by_key[K]._latches) < 2:
+        pass
+    denied.open()
+    assert refused.result(LIMIT_S).values == {K: None}
+    assert refused.result(LIMIT_S).sources == {K: Source.UNKNOWN}
+    assert joining.result(LIMIT_S).values == {K: V1}
+    assert source.loads[K] == 1
+    assert cache.get_many([K], deny).values == {K: V1}, "kept for everybody, as any value"
+
+
+def test_a_refusal_is_not_remembered(make_cache: MakeCache, source: Truth) -> None:
+    """Each refused caller asks again, and no last known copy stands in."""
+    cache = make_cache()
+    source.put(K)
+    assert cache.get(K, source.load) == V1
+    cache.remote.client.delete(cache.keys.data(K))
+    cache.memory.flush()
+    source.deny(K)
+    assert cache.get(K, source.load) is None
+    assert cache.get(K, source.load) is None
+    assert source.loads[K] == 3
+
+
+def test_a_key_given_twice_is_one_key(make_cache: MakeCache, source: Truth) -> None:
+    """Twice the same key costs one load and no wait for a second one that never comes."""
+    cache = make_cache(policy=policy(load_timeout_s=5.0, soft_timeout_s=4.0))
+    source.put(K)
+    lookup = cache.get_many([K, K], source.load, timeout_s=4.0)
+    assert lookup.values == {K: V1}
+    assert lookup.upstream_s < 2.0
+
+
+@pytest.mark.parametrize("error", [OSError("down"), RuntimeError("odd"), TimeoutError()])
+def test_a_failure_is_kept_nowhere(make_cache: MakeCache, source: Truth, error: Exception) -> None:
+    """Whatever a load fails of, the next reader asks again, at once."""
+    cache = make_cache()
+    source.put(K)
+    source.fail(K, error)
+    assert cache.get(K, source.load) is None
+    source.fail(K, None)
+    assert cache.get(K, source.load) == V1
+
+
+def test_the_leaders_deadline_frees_those_who_joined(
+    make_cache: MakeCache, source: Truth, background: Background
+) -> None:
+    """A leader that only waits for another worker's lease, and gives up, lets its joiners go with it."""
+    other, cache = make_cache(), make_cache(policy=policy(load_timeout_s=20.0))
+    source.put(K)
+    other.remote.acquire([K], "held", 60_000)
+    leading = background.submit(cache.get, K, source.load, timeout_s=0.3)
+    while K not in cache._loader.flights._by_key:
+        pass
+    joining = background.submit(cache.get, K, source.load, timeout_s=LIMIT_S)
+    assert leading.result(LIMIT_S) is None
+    assert joining.result(LIMIT_S / 2) is None
