@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -22,6 +23,8 @@ from servease_appt.identifiers import canonical_uuid
 from servease_appt.service_token import ServiceToken
 from servease_appt.settings import Settings
 
+log = logging.getLogger(__name__)
+
 UPSTREAM_FAILURES_TO_OPEN: Final = 5
 UPSTREAM_COOL_DOWN_S: Final = 2.0
 SOFT_SHARE_OF_TIMEOUT: Final = 0.25
@@ -35,6 +38,9 @@ class PageObserver(Protocol):
 
     def upstream_call(self, entity: str, seconds: float, outcome: str) -> None:
         """A call ended: `ok`, `not_found`, `denied` or `error`."""
+
+    def breaker_changed(self, breaker: str, state: BreakerState) -> None:
+        """The breaker of an entity's service opened or closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,11 @@ class Lookups:
         self._lock = threading.Lock()
         self._endpoints: dict[str, Counter[str]] = {}
         self.breakers = {
-            entity: Breaker(threshold=UPSTREAM_FAILURES_TO_OPEN, cool_down_s=UPSTREAM_COOL_DOWN_S)
+            entity: Breaker(
+                threshold=UPSTREAM_FAILURES_TO_OPEN,
+                cool_down_s=UPSTREAM_COOL_DOWN_S,
+                on_change=partial(self._on_breaker, entity),
+            )
             for entity in ENTITIES
         }
 
@@ -136,6 +146,20 @@ class Lookups:
         Raises CacheUnavailable when Redis can't take it, ValueError for an unknown entity or what is no UUID.
         """
         return self.cache.invalidate([_key(entity, id_) for id_ in ids])
+
+    @property
+    def has_own_token(self) -> bool:
+        """Whether the services may be asked without a caller."""
+        return self._service_token is not None
+
+    def ask_source(self, key: str) -> Reference:
+        """What the service that owns a key says now, past the cache, in the service's own name.
+
+        Raises ValueNotFound, LoadDenied or UpstreamError; also where this service has no token of its own.
+        """
+        if self._service_token is None:
+            raise LoadDenied(key)
+        return self._load(self._service_token.get(), key, self.cache.policy.load_timeout_s)
 
     def mode(self) -> str:
         """The cache's mode by name."""
@@ -198,6 +222,14 @@ class Lookups:
             counts.update(lookup.sources.values())
         if self._observer is not None:
             self._observer.page(endpoint, len(keys), lookup)
+
+    def _on_breaker(self, entity: str, state: BreakerState) -> None:
+        if state is BreakerState.OPEN:
+            log.warning("The %s service fails: it is asked only now and then", entity)
+        else:
+            log.warning("The %s service answers again", entity)
+        if self._observer is not None:
+            self._observer.breaker_changed(entity, state)
 
     def breaker_states(self) -> dict[str, BreakerState]:
         """Each service's breaker, by entity."""

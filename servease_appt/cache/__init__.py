@@ -14,7 +14,7 @@ from servease_appt.cache.kinds import Kind, json_kind
 from servease_appt.cache.loading import Lookup, Source
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.redis_client import connect
-from servease_appt.cache.stats import Event, Recorder, Stats, Tier
+from servease_appt.cache.stats import Event, Observer, Recorder, Stats, Tier
 from servease_appt.cache.two_tier import Mode, TwoTierCache
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "LoadDenied",
     "Lookup",
     "Mode",
+    "Observer",
     "Recorder",
     "Source",
     "Stats",

@@ -20,14 +20,21 @@ class Breaker:
     """Counts consecutive failures; open for `cool_down_s`, then lets one caller try. Thread-safe.
 
     Every call that `allows()` let in reports `succeeded()` or `failed()`; one that never does costs the
-    half-open place until another `cool_down_s` has passed.
+    half-open place until another `cool_down_s` has passed. `on_change` hears when it opens and when it closes, on
+    the thread whose call did it.
     """
 
     def __init__(
-        self, *, threshold: int, cool_down_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        threshold: int,
+        cool_down_s: float,
+        on_change: Callable[[BreakerState], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._threshold = threshold
         self._cool_down_s = cool_down_s
+        self._on_change = on_change
         self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
@@ -51,15 +58,25 @@ class Breaker:
             return
         with self._lock:
             self._failures = 0
-            self._closed = True
+            was_closed, self._closed = self._closed, True
+        if not was_closed:
+            self._tell(BreakerState.CLOSED)
 
     def failed(self) -> None:
         """Report a call that failed: opens the breaker at the threshold; a failed trial keeps it open."""
         with self._lock:
             self._failures += 1
-            if not self._closed or self._failures >= self._threshold:
+            was_closed = self._closed
+            if not was_closed or self._failures >= self._threshold:
                 self._closed = False
                 self._try_again_at_s = self._clock() + self._cool_down_s
+            opened = was_closed and not self._closed
+        if opened:
+            self._tell(BreakerState.OPEN)
+
+    def _tell(self, state: BreakerState) -> None:
+        if self._on_change is not None:
+            self._on_change(state)
 
     @property
     def state(self) -> BreakerState:

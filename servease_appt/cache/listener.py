@@ -126,7 +126,7 @@ class Listener:
         self.confirmed = False
         self.tracking = False
         self.sequence: int | None = None
-        self.last_answer_at_s = float("-inf")
+        self.last_answer_at_s = clock()
 
     def start(self) -> None:
         """Start the thread."""
@@ -153,6 +153,11 @@ class Listener:
     def alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the server last answered, or since the start where it never has."""
+        return self._clock() - self.last_answer_at_s
 
     def verify(self, entries: dict[str, Entry[Any]]) -> None:
         """Have entries of L1 compared with L2, in the connection's order; the hearer gets the answers."""

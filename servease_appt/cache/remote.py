@@ -6,8 +6,10 @@ do without L2 is decided in `two_tier.py`, and nowhere else.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
+from functools import partial
 from importlib import resources
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar, cast
@@ -22,6 +24,7 @@ from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.messages import Invalidation, own_message_parts
+from servease_appt.cache.stats import Observer
 
 T = TypeVar("T")
 SCAN_BATCH = 1000
@@ -57,10 +60,13 @@ class Fill(NamedTuple):
 class Remote:
     """The operations of L2. Thread-safe. Every method raises L2Unavailable; writes may raise L2RefusedWrite."""
 
-    def __init__(self, client: Redis, keys: KeySpace, breaker: Breaker) -> None:
+    def __init__(
+        self, client: Redis, keys: KeySpace, breaker: Breaker, observer: Observer | None = None
+    ) -> None:
         self.client = client
         self.keys = keys
         self.breaker = breaker
+        self._observer = observer
         self._acquire = _script(client, "acquire")
         self._fill = _script(client, "fill")
         self._release = _script(client, "release")
@@ -72,7 +78,7 @@ class Remote:
         """One MGET: the stored bytes in the order of `keys`, and the sequence number if there is one."""
         names = [self.keys.data(key) for key in keys]
         *payloads, sequence = self._run(
-            lambda: cast("list[bytes | None]", self.client.mget(*names, self.keys.sequence))
+            "read", lambda: cast("list[bytes | None]", self.client.mget(*names, self.keys.sequence))
         )
         return payloads, int(sequence) if sequence else None
 
@@ -92,6 +98,7 @@ class Remote:
         """
         wanted = take_over or {}
         answers = self._run(
+            "acquire",
             lambda: self._acquire(
                 keys=[name for key in keys for name in self.keys.group(key)],
                 args=[
@@ -100,36 +107,39 @@ class Remote:
                     "refresh" if refresh else "load",
                     *(wanted.get(key, "") for key in keys),
                 ],
-            )
+            ),
         )
         return [_lease(answer) for answer in answers]
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
         """Store values whose lease still stands; False for each that was refused."""
         stored = self._run(
+            "fill",
             lambda: self._fill(
                 keys=[name for fill in fills for name in self.keys.group(fill.key)],
                 args=[
                     field for fill in fills for field in (fill.token, fill.payload, fill.ttl_ms, fill.copy_ms)
                 ],
-            )
+            ),
         )
         return [flag == 1 for flag in stored]
 
     def release(self, leases: Sequence[tuple[str, str]]) -> None:
         """Give back leases, as pairs of key and token, that are still held."""
         self._run(
+            "release",
             lambda: self._release(
                 keys=[self.keys.lease(key) for key, _ in leases], args=[token for _, token in leases]
-            )
+            ),
         )
 
     def discard(self, seen: Sequence[tuple[str, bytes]]) -> None:
         """Delete stored bytes that can't be read, as pairs of key and the bytes seen."""
         self._run(
+            "discard",
             lambda: self._discard(
                 keys=[self.keys.data(key) for key, _ in seen], args=[payload for _, payload in seen]
-            )
+            ),
         )
 
     def ttl_ms(self, keys: Sequence[str]) -> list[int]:
@@ -141,7 +151,7 @@ class Remote:
                     pipeline.pttl(self.keys.data(key))
                 return cast("list[int]", pipeline.execute())
 
-        return self._run(pipelined)
+        return self._run("ttl_ms", pipelined)
 
     def invalidate(self, keys: Sequence[str], source: str) -> int:
         """Delete keys with all that belongs to them and tell every worker, atomically. Returns the sequence.
@@ -157,10 +167,11 @@ class Remote:
         head, tail = own_message_parts(Invalidation(keys=(key,), source=source))
         return int(
             self._run(
+                "write",
                 lambda: self._write(
                     keys=[self.keys.sequence, *self.keys.group(key)],
                     args=[payload, ttl_ms, self.keys.channel, head, tail],
-                )
+                ),
             )
         )
 
@@ -171,9 +182,9 @@ class Remote:
         before it is either refused or has stored its value before the second scan begins, which then finds it
         (a SCAN returns each key that is there from its start to its end).
         """
-        self._run(lambda: self._delete_matching(self.keys.lease(pattern)), guarded=False)
-        for name in (self.keys.data, self.keys.copy, self.keys.absent):
-            self._run(lambda name=name: self._delete_matching(name(pattern)), guarded=False)  # type: ignore[misc]
+        for name in (self.keys.lease, self.keys.data, self.keys.copy, self.keys.absent):
+            scan = partial(self._delete_matching, name(pattern))
+            self._run("invalidate_matching", scan, guarded=False)
         head, tail = own_message_parts(Invalidation(pattern=pattern, source=source))
         return self._announce([], head, tail)
 
@@ -187,11 +198,12 @@ class Remote:
 
     def ping(self) -> None:
         """See whether L2 answers."""
-        self._run(self.client.ping, guarded=False)
+        self._run("ping", self.client.ping, guarded=False)
 
     def _announce(self, names: Sequence[str], head: str, tail: str) -> int:
         return int(
             self._run(
+                "invalidate",
                 lambda: self._invalidate(
                     keys=[self.keys.sequence, *names], args=[self.keys.channel, head, tail]
                 ),
@@ -207,21 +219,27 @@ class Remote:
         while batch := list(islice(wanted, SCAN_BATCH)):
             self.client.unlink(*batch)
 
-    def _run(self, operation: Callable[[], T], *, guarded: bool = True) -> T:
-        """Map redis-py's errors, and keep the breaker informed."""
+    def _run(self, name: str, operation: Callable[[], T], *, guarded: bool = True) -> T:
+        """Map redis-py's errors, keep the breaker informed, and tell how long the operation `name` took."""
         if guarded and not self.breaker.allows():
             raise L2Unavailable("the breaker is open")
+        outcome, started_s = "error", time.monotonic()
         try:
             result = operation()
+            outcome = "ok"
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
             self.breaker.failed()
             raise L2Unavailable(f"{type(error).__name__}: {error}") from error
         except ResponseError as error:
+            outcome = "refused"
             self.breaker.succeeded()
             raise L2RefusedWrite(str(error)) from error
         except RedisError as error:
             self.breaker.failed()
             raise L2Unavailable(f"{type(error).__name__}: {error}") from error
+        finally:
+            if self._observer is not None:
+                self._observer.redis_operation(name, time.monotonic() - started_s, outcome)
         self.breaker.succeeded()
         return result
 

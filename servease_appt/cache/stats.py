@@ -7,6 +7,8 @@ from collections import Counter
 from enum import StrEnum
 from typing import Protocol
 
+from servease_appt.cache.breaker import BreakerState
+
 
 class Tier(StrEnum):
     """Where something happened."""
@@ -41,6 +43,7 @@ class Event(StrEnum):
     WAITED = "waited"
     TAKEOVER = "takeover"
     RECONNECT = "reconnect"
+    OVERWRITTEN = "overwritten"
 
 
 class Recorder(Protocol):
@@ -48,6 +51,16 @@ class Recorder(Protocol):
 
     def count(self, tier: Tier, event: Event, entity: str, n: int = 1) -> None:
         """Add `n` to a counter. `entity` is a kind's name, or `-` where none is meant."""
+
+
+class Observer(Protocol):
+    """What the cache tells of its way to L2; called from any thread, must not raise and must be quick."""
+
+    def redis_operation(self, operation: str, seconds: float, outcome: str) -> None:
+        """A round trip ended: `ok`, `refused` or `error`."""
+
+    def breaker_changed(self, breaker: str, state: BreakerState) -> None:
+        """A breaker opened or closed; the cache's own is called `redis`."""
 
 
 class Stats:

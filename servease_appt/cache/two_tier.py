@@ -51,7 +51,7 @@ from servease_appt.cache.messages import Invalidation
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.refresh import RefreshBook
 from servease_appt.cache.remote import Fill, LeaseState, Remote, distinct
-from servease_appt.cache.stats import Event, Recorder, Stats, Tier
+from servease_appt.cache.stats import Event, Observer, Recorder, Stats, Tier
 from servease_appt.cache.telemetry import Questions, Telemetry
 
 log = logging.getLogger(__name__)
@@ -98,6 +98,7 @@ class TwoTierCache(Generic[V]):
         prefix: str,
         policy: CachePolicy | None = None,
         recorder: Recorder | None = None,
+        observer: Observer | None = None,
         listen: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -105,11 +106,13 @@ class TwoTierCache(Generic[V]):
         self.kinds = Kinds(kinds)
         self.keys = KeySpace(prefix)
         self.recorder: Recorder = recorder or Stats()
+        self._observer = observer
         self._client = client
         self._listens = listen
         self._clock = clock
         self._closed = False
         self.describe_more: Callable[[], dict[str, Any]] = dict
+        self.on_pulse: Callable[[], None] | None = None
         self._set_up()
         after_fork(self, TwoTierCache._after_fork)
         _living.add(self)
@@ -117,8 +120,10 @@ class TwoTierCache(Generic[V]):
     def _set_up(self) -> None:
         """Make everything that belongs to one process; again in the child after a fork."""
         self.identity = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self.breaker = Breaker(threshold=1, cool_down_s=L2_COOL_DOWN_S, clock=self._clock)
-        self.remote = Remote(self._client, self.keys, self.breaker)
+        self.breaker = Breaker(
+            threshold=1, cool_down_s=L2_COOL_DOWN_S, on_change=self._on_breaker, clock=self._clock
+        )
+        self.remote = Remote(self._client, self.keys, self.breaker, self._observer)
         self.memory: Memory[V] = Memory(maxsize=self.policy.l1_maxsize, clock=self._clock)
         self._book = RefreshBook(self.policy)
         self._journal = Journal(self.recorder, self.kinds.name_of)
@@ -396,8 +401,10 @@ class TwoTierCache(Generic[V]):
         self._forget_all(Event.GAP, "a message was lost")
 
     def on_trust(self, until_s: float) -> None:
-        """How long L1 may be trusted."""
+        """How long L1 may be trusted. The listener says so at each beat, and at each failure to connect."""
         self.memory.trusted_until_s = until_s
+        if self.on_pulse is not None:
+            self.on_pulse()
 
     def on_message(self, invalidation: Invalidation) -> None:
         """An invalidation, or a request for one from outside, which this process then carries out in L2."""
@@ -434,13 +441,21 @@ class TwoTierCache(Generic[V]):
         """L1 keeps an entry that the server has changed only if it is the same as what L2 holds now."""
         value = None if payload is None else self.kinds.decode(key, payload)
         if value != entry.value and self.memory.drop_if_same(key, entry):
-            event = Event.EXPIRY if payload is None else Event.EVICTION
+            event = Event.EXPIRY if payload is None else Event.OVERWRITTEN
             self._journal.note(Tier.L1, event, (key,), "L2 has none" if payload is None else "L2 has another")
 
     def on_beat(self) -> None:
         """The server answers on the channel: see whether it does on the data path, so that no request has to."""
         if self.breaker.state is not BreakerState.CLOSED:
             self._loader.submit(self._probe)
+
+    def _on_breaker(self, state: BreakerState) -> None:
+        if state is BreakerState.OPEN:
+            log.warning("Redis does not answer: going on without it")
+        else:
+            log.warning("Redis answers again")
+        if self._observer is not None:
+            self._observer.breaker_changed("redis", state)
 
     def _probe(self) -> None:
         try:
@@ -459,6 +474,10 @@ class TwoTierCache(Generic[V]):
             log.warning("An invalidation that was published by hand could not be carried out: %s", error)
 
     # Life
+
+    def in_background(self, work: Callable[[], None]) -> None:
+        """Run something on the threads that load. Raises RuntimeError once the cache is closed."""
+        self._loader.submit(work)
 
     @property
     def mode(self) -> Mode:
@@ -482,6 +501,8 @@ class TwoTierCache(Generic[V]):
             "l1_entries": self.memory.size(),
             "l1_evictions": self.memory.evictions,
             "listening": listener is not None and listener.alive,
+            "l1_entries_by_kind": self.memory.sizes(),
+            "heard_s_ago": round(listener.silent_s, 3) if listener is not None else None,
             "channel_confirmed": listener is not None and listener.confirmed,
             "tracking": listener is not None and listener.tracking,
             "sequence": listener.sequence if listener is not None else None,
