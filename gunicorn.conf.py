@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from servease_appt.ops.logs import GunicornLogger, logging_config
+
 bind = os.environ.get("BIND", "0.0.0.0:8005")
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 worker_class = "gthread"
@@ -16,6 +18,8 @@ keepalive = 5
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - heartbeats must not wait for a disk
 # Two services of one user would take each other's control socket.
 control_socket_disable = True
+logger_class = GunicornLogger
+logconfig_dict = logging_config()
 
 # Set before any worker imports the application: the metrics library looks once, when it is imported.
 _OWN_PREFIX = "servease-metrics-"
@@ -32,11 +36,13 @@ def on_starting(_server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Listen for invalidations from the start, not from the first request."""
+    """Listen for invalidations from the start, not from the first request; be unready once told to stop."""
     application = worker.wsgi
     services = getattr(application, "extensions", {}).get("servease")
     if services is not None:
         services.lookups.cache.start()
+        # gunicorn calls no hook at SIGTERM: the worker itself knows.
+        services.lifecycle.draining = lambda: not worker.alive
 
 
 def worker_exit(_server: Any, worker: Any) -> None:

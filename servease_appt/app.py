@@ -20,6 +20,8 @@ from servease_appt.db.engine import Database
 from servease_appt.entities import KINDS
 from servease_appt.lookups import Lookups, cache_policy
 from servease_appt.ops import cache_cli, slots_cli
+from servease_appt.ops.heartbeat import Heartbeat
+from servease_appt.ops.history import History
 from servease_appt.ops.metrics import Metrics
 from servease_appt.service_token import ServiceToken
 from servease_appt.services import Services
@@ -69,6 +71,7 @@ def _put_together(settings: Settings) -> Services:
         prefix=settings.cache_key_prefix,
         policy=cache_policy(settings),
         recorder=metrics,
+        observer=metrics,
     )
     upstreams = Upstreams.from_urls(
         customer_service_url=settings.customer_service_url,
@@ -80,6 +83,8 @@ def _put_together(settings: Settings) -> Services:
     own_token = ServiceToken(settings.secret_key) if settings.upstream_auth == "service" else None
     lookups = Lookups(cache, upstreams, service_token=own_token, observer=metrics)
     cache.describe_more = partial(_what_a_worker_tells, lookups, metrics)
+    history = History(metrics)
+    cache.on_pulse = Heartbeat(lookups, metrics, history)
     return Services(
         settings=settings,
         database=Database(settings.database_url),
@@ -91,6 +96,7 @@ def _put_together(settings: Settings) -> Services:
             timezone=settings.business_timezone,
         ),
         metrics=metrics,
+        history=history,
     )
 
 

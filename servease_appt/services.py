@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from servease_appt.bookings.policy import BookingPolicy
 from servease_appt.clients import Upstreams
 from servease_appt.db.engine import Database
 from servease_appt.lookups import Lookups
+from servease_appt.ops.history import History
 from servease_appt.ops.metrics import Metrics
 from servease_appt.settings import Settings
 
 EXTENSION = "servease"
 """The name under which an application's `extensions` hold its `Services`."""
+
+
+@dataclass(slots=True)
+class Lifecycle:
+    """Whether this process is on its way out: whoever serves the application says so."""
+
+    draining: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,8 @@ class Services:
     lookups: Lookups
     policy: BookingPolicy
     metrics: Metrics
+    history: History
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
     def close(self) -> None:
         """Close every connection and join every thread. Idempotent."""

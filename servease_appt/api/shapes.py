@@ -117,7 +117,7 @@ COMPONENTS: dict[str, Shape] = {
     "Anything": {"type": "object", "additionalProperties": True},
     "Health": record(status=TEXT, service=TEXT, version=TEXT),
     "Readiness": record(
-        status={"type": "string", "enum": ["ready", "degraded", "unavailable"]},
+        status={"type": "string", "enum": ["ready", "degraded", "unavailable", "draining"]},
         checks={"type": "object", "additionalProperties": TEXT},
     ),
     "Error": record(detail=TEXT),

@@ -20,7 +20,7 @@ class Readiness:
     @property
     def can_serve(self) -> bool:
         """Without the cache the service still answers; without PostgreSQL it does not."""
-        return self.status != "unavailable"
+        return self.status not in ("unavailable", "draining")
 
 
 def alive() -> dict[str, str]:
@@ -37,6 +37,8 @@ def readiness(services: Services) -> Readiness:
     mode = services.lookups.mode()
     redis = "ok" if mode in _REDIS_ANSWERS else "unavailable"
     checks = {"database": "ok", "redis": redis, "cache_mode": mode}
+    if services.lifecycle.draining():
+        return Readiness("draining", {**checks, "database": "not asked"})
     try:
         services.database.ping()
     except DatabaseUnavailable:

@@ -1,77 +1,119 @@
 """What is measured, in Prometheus' terms; right across all workers where `PROMETHEUS_MULTIPROC_DIR` is set.
 
-No id, token or path of a person is ever a label: labels are tiers, events, entities, endpoints and statuses.
+No id, token or path of a person is ever a label: labels are tiers, events, entities, routes, operations, states
+and statuses, each from a list that ends.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.metrics_core import Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from servease_appt.cache import Event, Lookup, Stats, Tier
+import servease_appt
+from servease_appt.cache import Event, Lookup, Mode, Stats, Tier
+from servease_appt.cache.breaker import BreakerState
+from servease_appt.ops.access import METHODS
+from servease_appt.ops.totals import DIRECTORY_VARIABLE, Totals, read_totals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
-_EVENTS = "servease_cache_events"
-_REFERENCES = "servease_cache_references"
+EVENTS = "servease_cache_events"
+REFERENCES = "servease_cache_references"
+HTTP = "servease_http_request_duration_seconds"
+UPSTREAM = "servease_upstream_call_duration_seconds"
+REDIS = "servease_redis_operation_duration_seconds"
+MODE = "servease_cache_mode"
+BREAKER = "servease_breaker_state"
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+REDIS_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+
+COMPARED = ("l1_l2", "l2_source")
 
 
 class Metrics:
-    """Counters and histograms of one application. Thread-safe; costs a few microseconds a call."""
+    """Counters, histograms and gauges of one application. Thread-safe; costs a few microseconds a call."""
 
     def __init__(self) -> None:
         self.worker = Stats()
         self._registry = CollectorRegistry()
-        self._events = _Children(
-            Counter(
-                _EVENTS,
-                "What happened in the cache",
-                ["tier", "event", "entity"],
-                registry=self._registry,
-            ).labels
+        self._events = self._counter(
+            EVENTS,
+            "What happened in the cache",
+            "tier",
+            "event",
+            "entity",
         )
-        self._references = _Children(
-            Counter(
-                _REFERENCES,
-                "References shown, by where they came from",
-                ["endpoint", "source"],
-                registry=self._registry,
-            ).labels
+        self._references = self._counter(
+            REFERENCES, "References shown, by where they came from", "endpoint", "source"
         )
-        self._upstream = _Children(
-            Histogram(
-                "servease_upstream_call_seconds",
-                "Calls to the services that own customers, vehicles and employees",
-                ["entity", "outcome"],
-                buckets=SECONDS,
-                registry=self._registry,
-            ).labels
+        self._unchecked = self._counter(
+            "servease_unchecked_bookings",
+            "Bookings by staff whose customer or vehicle could not be checked",
+            "reference",
         )
-        self._requests = _Children(
-            Histogram(
-                "servease_http_request_seconds",
-                "Requests by endpoint and status",
-                ["endpoint", "method", "status"],
-                buckets=SECONDS,
-                registry=self._registry,
-            ).labels
+        self._transitions = self._counter(
+            "servease_breaker_transitions", "Breakers that went into a state", "breaker", "state"
         )
-        self._unchecked = _Children(
-            Counter(
-                "servease_unchecked_bookings",
-                "Bookings by staff whose customer or vehicle could not be checked",
-                ["reference"],
-                registry=self._registry,
-            ).labels
+        self._compared = self._counter(
+            "servease_cache_coherence_checks",
+            "Cached values that were compared with the tier behind",
+            "tiers",
         )
+        self._mismatches = self._counter(
+            "servease_cache_coherence_mismatches",
+            "Compared values that differed from the tier behind at two looks",
+            "tiers",
+        )
+        self._requests = self._histogram(
+            HTTP, "Requests by route, method and status", SECONDS, "endpoint", "method", "status"
+        )
+        self._upstream = self._histogram(
+            UPSTREAM,
+            "Calls to the services that own customers, vehicles and employees",
+            SECONDS,
+            "entity",
+            "outcome",
+        )
+        self._operations = self._histogram(
+            REDIS, "Round trips of the cache to Redis", REDIS_SECONDS, "operation", "outcome"
+        )
+        self._modes = self._gauge(MODE, "Workers whose cache is in this mode", "livesum", "mode")
+        self._breakers = self._gauge(
+            BREAKER, "Workers whose breaker is in this state", "livesum", "breaker", "state"
+        )
+        self._entries = self._gauge("servease_cache_l1_entries", "Entries in L1 of all workers", "livesum")
+        self._heard_at = self._gauge(
+            "servease_cache_channel_last_answer_timestamp_seconds",
+            "When Redis last answered on the invalidation channel of the worker that has waited longest",
+            "livemin",
+        )
+        self._build = self._gauge(
+            "servease_build_info", "1, with what is running", "livemax", "version", "python_version"
+        )
+        for tiers in COMPARED:
+            self._compared(tiers).inc(0)
+            self._mismatches(tiers).inc(0)
+
+    def _counter(self, name: str, about: str, *labels: str) -> _Children:
+        return _Children(Counter(name, about, labels, registry=self._registry))
+
+    def _histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> _Children:
+        return _Children(Histogram(name, about, labels, buckets=buckets, registry=self._registry))
+
+    def _gauge(
+        self, name: str, about: str, over_workers: Literal["livesum", "livemin", "livemax"], *labels: str
+    ) -> _Children:
+        gauge = Gauge(name, about, labels, registry=self._registry, multiprocess_mode=over_workers)
+        return _Children(gauge)
+
+    # What happens
 
     def count(self, tier: Tier, event: Event, entity: str, n: int = 1) -> None:
         """An event of the cache (`servease_appt.cache.Recorder`)."""
@@ -89,58 +131,73 @@ class Metrics:
         """A call to another service ended."""
         self._upstream(entity, outcome).observe(seconds)
 
+    def redis_operation(self, operation: str, seconds: float, outcome: str) -> None:
+        """A round trip of the cache ended: `ok`, `refused` or `error`."""
+        self._operations(operation, outcome).observe(seconds)
+
     def request(self, endpoint: str, method: str, status: int, seconds: float) -> None:
-        """A request was answered."""
-        self._requests(endpoint, method, str(status)).observe(seconds)
+        """A request was answered. `endpoint` is a route's name, never a path."""
+        self._requests(endpoint, method if method in METHODS else "other", str(status)).observe(seconds)
 
     def unchecked_booking(self, reference: str) -> None:
         """Staff booked although `customer` or `vehicle` could not be checked."""
         self._unchecked(reference).inc()
 
-    def text(self) -> bytes:
-        """All metrics as Prometheus reads them."""
-        return generate_latest(self._collected())
+    def breaker_changed(self, breaker: str, state: BreakerState) -> None:
+        """A breaker went into `state`."""
+        self._transitions(breaker, state).inc()
 
-    def _collected(self) -> CollectorRegistry:
+    def compared(self, tiers: str, n: int, mismatches: int) -> None:
+        """`n` values were compared over `tiers`, of which `mismatches` differed at two looks."""
+        self._compared(tiers).inc(n)
+        if mismatches:
+            self._mismatches(tiers).inc(mismatches)
+
+    # How things stand
+
+    def worker_stands(
+        self,
+        *,
+        mode: Mode,
+        breakers: Mapping[str, BreakerState],
+        l1_entries: int,
+        heard_at_s: float,
+    ) -> None:
+        """The state of this worker now; `heard_at_s` is the wall clock's."""
+        for known_mode in Mode:
+            self._modes(known_mode).set(known_mode is mode)
+        for breaker, state in breakers.items():
+            for known_state in BreakerState:
+                self._breakers(breaker, known_state).set(known_state is state)
+        self._entries().set(l1_entries)
+        self._heard_at().set(heard_at_s)
+        self._build(servease_appt.__version__, platform.python_version()).set(1)
+
+    # Reading it back
+
+    def text(self) -> bytes:
+        """All metrics of all workers as Prometheus reads them."""
         if DIRECTORY_VARIABLE not in os.environ:
-            return self._registry
+            return generate_latest(self._registry)
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return registry
+        return generate_latest(registry)
 
-    def event_totals(self) -> dict[str, dict[str, dict[str, int]]]:
-        """The cache's events of all workers together, as `{tier: {entity: {event: n}}}`."""
-        totals: dict[str, dict[str, dict[str, int]]] = {}
-        for labels, n in self._samples(_EVENTS):
-            by_entity = totals.setdefault(labels["tier"], {})
-            by_entity.setdefault(labels["entity"], {})[labels["event"]] = n
-        return totals
-
-    def reference_totals(self) -> dict[str, dict[str, int]]:
-        """References shown by all workers together, as `{endpoint: {source: n}}`."""
-        totals: dict[str, dict[str, int]] = {}
-        for labels, n in self._samples(_REFERENCES):
-            totals.setdefault(labels["endpoint"], {})[labels["source"]] = n
-        return totals
-
-    def _samples(self, name: str) -> Iterable[tuple[dict[str, str], int]]:
-        metrics: Iterable[Metric] = self._collected().collect()
-        for metric in metrics:
-            if metric.name == name:
-                for sample in metric.samples:
-                    if sample.name == f"{name}_total":
-                        yield sample.labels, int(sample.value)
+    def totals(self) -> Totals:
+        """What all workers have counted together, those that are gone included."""
+        return read_totals(self._registry)
 
 
 class _Children:
     """The labelled children of one metric: looking one up here costs a tenth of `labels()`."""
 
-    def __init__(self, labels: Callable[..., Any]) -> None:
-        self._labels = labels
+    def __init__(self, metric: Any) -> None:
+        self._metric = metric
         self._by_values: dict[tuple[str, ...], Any] = {}
 
     def __call__(self, *values: str) -> Any:
         child = self._by_values.get(values)
         if child is None:
-            child = self._by_values[values] = self._labels(*values)
+            make: Callable[..., Any] = self._metric.labels
+            child = self._by_values[values] = make(*values) if values else self._metric
         return child

@@ -22,7 +22,7 @@ def healthy() -> Response:
     "GET",
     "/health/ready/",
     who=Who.OPEN,
-    summary="Can requests be served? 503 when PostgreSQL does not answer.",
+    summary="Can requests be served? 503 when PostgreSQL does not answer, and on the way out.",
     answer=ref("Readiness"),
     problems=[503],
 )
