@@ -1,0 +1,83 @@
+"""What breaks the links over which a worker hears of invalidations."""
+
+from __future__ import annotations
+
+import os
+
+from faults.experiment import Context, Fault
+from faults.links import PUBSUB
+
+_GROUP = "invalidation channel"
+_HEARD_LATE = "no old value later than 2 s after its invalidation, and none after the new subscription"
+
+
+def _kill_subscribers(context: Context) -> None:
+    killed = context.rig.redis.client_kill_filter(_type="pubsub", skipme=True)
+    context.remarks.append(f"{killed} subscriptions killed")
+
+
+def _overflow_subscribers(context: Context) -> None:
+    """Three messages of 900 KB that mean nothing, against a limit of 64 KB."""
+    client = context.rig.redis
+    client.config_set("client-output-buffer-limit", "pubsub 65536 0 0")
+    context.keep["closed"] = _closed_by_server(context)
+    for _ in range(3):
+        client.publish("appointment_service:invalidate", b"{" + os.urandom(450_000).hex().encode())
+
+
+def _usual_buffers(context: Context) -> None:
+    context.rig.redis.config_set("client-output-buffer-limit", "pubsub 33554432 8388608 60")
+    closed = _closed_by_server(context) - context.keep["closed"]
+    context.remarks.append(f"{closed} subscriptions closed by the server")
+
+
+def _closed_by_server(context: Context) -> int:
+    return int(context.rig.redis.info("stats")["client_output_buffer_limit_disconnections"])
+
+
+FAULTS = (
+    Fault(
+        name="none",
+        group="control",
+        promise="an old value is gone from all workers within 250 ms (aim: 10 ms for 99 of 100)",
+        bound_ms=250,
+    ),
+    Fault(
+        name="pubsub-kill",
+        group=_GROUP,
+        promise=_HEARD_LATE,
+        inject=_kill_subscribers,
+        hold_s=2.0,
+    ),
+    Fault(
+        name="pubsub-black-hole",
+        group=_GROUP,
+        promise=_HEARD_LATE,
+        inject=lambda context: context.rig.links.black_hole(PUBSUB),
+        heal=lambda context: context.rig.links.heal(),
+        hold_s=5.0,
+    ),
+    Fault(
+        name="pubsub-one-way-loss",
+        group=_GROUP,
+        promise=_HEARD_LATE,
+        inject=lambda context: context.rig.links.lose_answers(PUBSUB),
+        heal=lambda context: context.rig.links.heal(),
+        hold_s=5.0,
+    ),
+    Fault(
+        name="pubsub-reset",
+        group=_GROUP,
+        promise=_HEARD_LATE,
+        inject=lambda context: context.rig.links.reset(PUBSUB),
+        hold_s=2.0,
+    ),
+    Fault(
+        name="pubsub-buffer-overflow",
+        group=_GROUP,
+        promise=_HEARD_LATE,
+        inject=_overflow_subscribers,
+        heal=_usual_buffers,
+        hold_s=2.0,
+    ),
+)

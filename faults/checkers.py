@@ -1,0 +1,222 @@
+"""Pure functions over a history: each looks for the violations of one promise.
+
+Texts carry their key and version (`c012 v17`), so that every page shows what it is made of. Versions of a key only
+grow, and a version is live upstream before the invalidation that announces it is called.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from faults.history import INVALIDATE, L2, NO_ANSWER, READS, STATS, Operation
+
+MS = 1_000_000
+_TEXT = re.compile(r"\b([cev]\d{3}) v(\d+)$", re.ASCII)
+PLACEHOLDERS = frozenset({"Unknown", "Unassigned", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """A read that showed an older version than an acknowledged invalidation had announced before it began."""
+
+    key: str
+    lag_ns: int
+    read: Operation
+    invalidation: Operation
+
+
+def version_in(text: str) -> tuple[str, int] | None:
+    """The key and version in a text that was shown; None for a placeholder or anything else."""
+    match = _TEXT.search(text)
+    return (match[1], int(match[2])) if match else None
+
+
+def acknowledged(operations: Iterable[Operation]) -> list[Operation]:
+    """The invalidations that were answered with success, in order of their answers."""
+    done = (op for op in operations if op.op == INVALIDATE and 200 <= op.status < 300)
+    return sorted(done, key=lambda op: op.t_return)
+
+
+def reads(operations: Iterable[Operation]) -> list[Operation]:
+    """The pages that were answered."""
+    return [op for op in operations if op.op in READS and op.status == 200]
+
+
+def stale_reads(operations: Sequence[Operation], looked: Iterable[Operation]) -> list[Stale]:
+    """K1: every look that was called after an acknowledged invalidation and shows an older version.
+
+    One entry for each look, key and invalidation; the lag runs from the invalidation's return to the look's call.
+    """
+    by_key = _by_key(acknowledged(operations))
+    found = []
+    for look in looked:
+        for key, version in _versions(look):
+            announced = by_key.get(key)
+            if announced is not None:
+                newer = announced.newer_than(version, look.t_call)
+                found += [Stale(key, look.t_call - one.t_return, look, one) for one in newer]
+    return found
+
+
+def beyond(stale: Iterable[Stale], bound_ms: float) -> list[Stale]:
+    """Those that came later after the invalidation than the bound allows."""
+    return [one for one in stale if one.lag_ns > bound_ms * MS]
+
+
+def last_stale_ms(operations: Sequence[Operation], stale: Iterable[Stale]) -> list[float]:
+    """K1's distribution: for each acknowledged invalidation when the last stale read after it began; else 0."""
+    last: dict[int, int] = {}
+    for one in stale:
+        which = id(one.invalidation)
+        last[which] = max(last.get(which, 0), one.lag_ns)
+    return [last.get(id(invalidation), 0) / MS for invalidation in acknowledged(operations)]
+
+
+def stale_in_own_worker(stale: Iterable[Stale]) -> list[Stale]:
+    """K2: stale reads in the worker that carried the invalidation out; there is no time for that at all."""
+    return [one for one in stale if one.read.worker and one.read.worker == one.invalidation.worker]
+
+
+def stale_after_resubscribing(operations: Sequence[Operation], stale: Iterable[Stale]) -> list[Stale]:
+    """K3: stale reads of a worker that was seen to have subscribed anew after the invalidation."""
+    confirmed = _confirmations(operations)
+    return [
+        one
+        for one in stale
+        if any(
+            one.invalidation.t_return < not_before and one.read.t_call > seen_at
+            for not_before, seen_at in confirmed.get(one.read.worker, [])
+        )
+    ]
+
+
+def _confirmations(operations: Iterable[Operation]) -> dict[int, list[tuple[int, int]]]:
+    """For each worker when it subscribed anew: last seen before, first seen after it."""
+    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    last: dict[int, Operation] = {}
+    for look in sorted(operations, key=lambda op: op.t_call):
+        if look.op != STATS or look.status != 200:
+            continue
+        before = last.get(look.worker)
+        if before is not None and look.facts["subscriptions"] > before.facts["subscriptions"]:
+            found[look.worker].append((before.t_call, look.t_return))
+        last[look.worker] = look
+    return found
+
+
+def versions_going_back(operations: Sequence[Operation]) -> list[tuple[Operation, Operation, str]]:
+    """K4: pairs of reads of one worker, the second begun after the first, with an older version of a key."""
+    highest: dict[tuple[int, str], tuple[int, Operation]] = {}
+    returned: list[tuple[int, int, Operation]] = []
+    found = []
+    for number, read in enumerate(sorted(reads(operations), key=lambda op: op.t_call)):
+        while returned and returned[0][0] < read.t_call:
+            _remember(heapq.heappop(returned)[2], highest)
+        for key, version in _versions(read):
+            known, earlier = highest.get((read.worker, key), (-1, read))
+            if read.worker and version < known:
+                found.append((earlier, read, key))
+        heapq.heappush(returned, (read.t_return, number, read))
+    return found
+
+
+def _remember(read: Operation, highest: dict[tuple[int, str], tuple[int, Operation]]) -> None:
+    for key, version in _versions(read):
+        if version > highest.get((read.worker, key), (-1, read))[0]:
+            highest[read.worker, key] = (version, read)
+
+
+def resurrected(operations: Sequence[Operation]) -> list[Stale]:
+    """K5: looks into L2 after an acknowledged invalidation that found an older version there."""
+    return stale_reads(operations, [op for op in operations if op.op == L2 and op.status == 200])
+
+
+def placeholders_in_l2(operations: Iterable[Operation]) -> list[tuple[Operation, str]]:
+    """K6: keys under which L2 held a placeholder."""
+    return [
+        (op, key) for op in operations if op.op == L2 for key, text in op.seen.items() if text in PLACEHOLDERS
+    ]
+
+
+def wrong_identities(operations: Iterable[Operation]) -> list[tuple[Operation, str]]:
+    """K7: keys under which something was shown that is neither theirs nor a placeholder."""
+    found = []
+    for op in operations:
+        for key, text in op.seen.items() if op.op in READS else ():
+            inside = version_in(text)
+            if text not in PLACEHOLDERS and (inside is None or inside[0] != key):
+                found.append((op, key))
+    return found
+
+
+def failures(operations: Iterable[Operation], ops: Iterable[str] = READS) -> list[Operation]:
+    """Requests that got a 5xx or no answer at all."""
+    wanted = frozenset(ops)
+    return [op for op in operations if op.op in wanted and (op.status >= 500 or op.status == NO_ANSWER)]
+
+
+def showing_placeholders(operations: Iterable[Operation]) -> list[Operation]:
+    """Pages that lacked at least one name."""
+    return [op for op in reads(operations) if any(text in PLACEHOLDERS for text in op.seen.values())]
+
+
+def percentile(values: Iterable[float], percent: float) -> float:
+    """The nearest-rank percentile; 0 of nothing."""
+    ordered = sorted(values)
+    if not ordered:
+        return 0.0
+    return ordered[min(len(ordered) - 1, max(0, round(percent / 100 * len(ordered) + 0.5) - 1))]
+
+
+def during(operations: Iterable[Operation], since: int, until: int) -> list[Operation]:
+    """Operations called within a phase."""
+    return [op for op in operations if since <= op.t_call < until]
+
+
+def last_moment(operations: Iterable[Operation], bad: Callable[[Operation], bool]) -> int | None:
+    """When the last bad one was called; None where there was none."""
+    return max((op.t_call for op in operations if bad(op)), default=None)
+
+
+def _versions(look: Operation) -> Iterator[tuple[str, int]]:
+    for key, text in look.seen.items():
+        inside = version_in(text)
+        if inside is not None and inside[0] == key:
+            yield key, inside[1]
+
+
+class _Announced:
+    """The acknowledged invalidations of one key, in order of their returns."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._returns: list[int] = []
+        self._invalidations: list[Operation] = []
+        self._highest: list[int] = []
+
+    def add(self, invalidation: Operation) -> None:
+        version = invalidation.live[self._key]
+        self._returns.append(invalidation.t_return)
+        self._invalidations.append(invalidation)
+        self._highest.append(max(version, self._highest[-1] if self._highest else version))
+
+    def newer_than(self, version: int, moment: int) -> Iterator[Operation]:
+        """Those acknowledged before a moment that had announced a newer version."""
+        index = bisect_left(self._returns, moment) - 1
+        while index >= 0 and self._highest[index] > version:
+            if self._invalidations[index].live[self._key] > version:
+                yield self._invalidations[index]
+            index -= 1
+
+
+def _by_key(invalidations: Iterable[Operation]) -> dict[str, _Announced]:
+    found: dict[str, _Announced] = {}
+    for invalidation in invalidations:
+        for key in invalidation.live:
+            found.setdefault(key, _Announced(key)).add(invalidation)
+    return found

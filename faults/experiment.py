@@ -1,0 +1,269 @@
+"""One fault, from the control phase to the verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from faults import checkers, history
+from faults.history import BOOK, INVALIDATE, NO_ANSWER, PAGE, PROBE, READS, STATS, History, Operation
+from faults.load import Load
+from faults.rig import Rig
+
+WARM_UP_S = 1.5
+CONTROL_S = 2.5
+SETTLE_S = 1.5
+RECOVERY_LIMIT_S = 12.0
+HEALTHY_BOUND_MS = 250.0
+LOST_MESSAGE_BOUND_MS = 2000.0
+REDIS_BUDGET_MS = 500.0
+
+
+@dataclass(slots=True)
+class Context:
+    """What a fault's steps may use.
+
+    `remarks` end up in the report; `keep` holds what one step leaves for a later one.
+    """
+
+    rig: Rig
+    load: Load
+    remarks: list[str] = field(default_factory=list)
+    keep: dict[str, Any] = field(default_factory=dict)
+
+
+Step = Callable[[Context], None]
+
+
+def nothing(_: Context) -> None:
+    """A step that is not needed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One way to break something.
+
+    Attributes:
+        promise: what holds all the same, in words.
+        inject, heal: begin and end it.
+        hold_s: how long it lasts.
+        bound_ms: how long after an acknowledged invalidation an older value may still be shown.
+        freezes: kinds whose service can't be steered meanwhile.
+        failing: operations (`page`, `probe`, `invalidate`, `book`) that may be answered with 503 meanwhile.
+        lost: how many requests may get no answer.
+        recovers_ms: how long after the fault's end everything is as before, at most.
+        budget_ms: how long a page may wait for Redis, at most; None where Redis is not what is broken.
+    """
+
+    name: str
+    group: str
+    promise: str
+    inject: Step = nothing
+    heal: Step = nothing
+    hold_s: float = 3.0
+    bound_ms: float = LOST_MESSAGE_BOUND_MS
+    freezes: frozenset[str] = frozenset()
+    failing: frozenset[str] = frozenset()
+    lost: int = 0
+    recovers_ms: float = 5000.0
+    budget_ms: float | None = REDIS_BUDGET_MS
+    goes_back: bool = False
+
+
+@dataclass(slots=True)
+class Result:
+    """What was measured; counts are of the whole run of one fault, its recovery included."""
+
+    fault: str
+    group: str
+    promise: str
+    invalidations: int = 0
+    reads: int = 0
+    control_stale_max_ms: float = 0.0
+    stale_beyond: int = 0
+    stale_p50_ms: float = 0.0
+    stale_p99_ms: float = 0.0
+    stale_max_ms: float = 0.0
+    stale_in_own_worker: int = 0
+    stale_after_resubscribing: int = 0
+    versions_going_back: int = 0
+    resurrected: int = 0
+    placeholders_in_l2: int = 0
+    wrong_identities: int = 0
+    recovery_ms: float = 0.0
+    control_p99_ms: float = 0.0
+    added_p99_ms: float = 0.0
+    page_max_ms: float = 0.0
+    redis_wait_max_ms: float = 0.0
+    redis_waits_over_20ms: int = 0
+    placeholder_pages: int = 0
+    statuses: dict[str, dict[str, int]] = field(default_factory=dict)
+    unexpected_failures: int = 0
+    bookings_wrong: int = 0
+    resent: int = 0
+    broken: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def kept(self) -> bool:
+        """Whether every promise was."""
+        return not self.broken
+
+    def as_json(self) -> dict[str, Any]:
+        """Every field."""
+        return asdict(self)
+
+
+def run(rig: Rig, fault: Fault, keep_history: Path | None = None) -> Result:
+    """Run one fault under load and judge it."""
+    recorder = History()
+    with Load(rig, recorder) as load:
+        context = Context(rig, load)
+        load.stopping.wait(WARM_UP_S)
+        began = time.monotonic_ns()
+        load.stopping.wait(CONTROL_S)
+        load.frozen |= fault.freezes
+        injected = time.monotonic_ns()
+        try:
+            fault.inject(context)
+            load.stopping.wait(fault.hold_s)
+        finally:
+            ended = time.monotonic_ns()
+            fault.heal(context)
+        load.frozen.clear()
+        load.announce = None
+        if not rig.wait_for_mode(timeout_s=RECOVERY_LIMIT_S):
+            context.remarks.append(f"not all workers were back after {RECOVERY_LIMIT_S:g} s")
+        load.stopping.wait(SETTLE_S)
+    operations = _with_workers(rig, recorder.take())
+    if keep_history is not None:
+        history.write(operations, keep_history)
+    result = judge(fault, operations, began, injected, max(ended, injected))
+    result.resent = load.resent
+    result.remarks += context.remarks
+    _check_bookings(rig, load, result)
+    return result
+
+
+def _with_workers(rig: Rig, operations: list[Operation]) -> list[Operation]:
+    """Every request gets the process id that the access log names."""
+    for operation in operations:
+        if operation.request:
+            operation.worker = rig.access_log.worker_of(operation.request) or max(operation.worker, 0)
+    return operations
+
+
+def judge(fault: Fault, operations: list[Operation], began: int, injected: int, ended: int) -> Result:
+    """Measure a history and say which promises it breaks."""
+    result = Result(fault.name, fault.group, fault.promise)
+    control = checkers.during(operations, began, injected)
+    afterwards = [op for op in operations if op.t_call >= injected]
+    _measure_staleness(result, fault, operations, injected)
+    _measure_pages(result, control, afterwards)
+    _count_failures(result, fault, control, afterwards)
+    result.recovery_ms = _recovery_ms(operations, ended, injected)
+    _find_broken(result, fault)
+    return result
+
+
+def _measure_staleness(result: Result, fault: Fault, operations: list[Operation], injected: int) -> None:
+    looked = checkers.reads(operations)
+    stale = checkers.stale_reads(operations, looked)
+    healthy = [one for one in stale if one.read.t_call < injected]
+    last = checkers.last_stale_ms(operations, stale)
+    result.invalidations = len(last)
+    result.reads = len(looked)
+    result.control_stale_max_ms = max((one.lag_ns / checkers.MS for one in healthy), default=0.0)
+    result.stale_p50_ms, result.stale_p99_ms = (checkers.percentile(last, p) for p in (50, 99))
+    result.stale_max_ms = max(last, default=0.0)
+    late = [one for one in stale if one.read.t_call >= injected]
+    result.stale_beyond = len(checkers.beyond(healthy, HEALTHY_BOUND_MS)) + len(
+        checkers.beyond(late, fault.bound_ms)
+    )
+    result.stale_in_own_worker = len(checkers.stale_in_own_worker(stale))
+    result.stale_after_resubscribing = len(checkers.stale_after_resubscribing(operations, stale))
+    result.versions_going_back = len(checkers.versions_going_back(operations))
+    result.resurrected = len(checkers.resurrected(operations))
+    result.placeholders_in_l2 = len(checkers.placeholders_in_l2(operations))
+    result.wrong_identities = len(checkers.wrong_identities(operations))
+
+
+def _measure_pages(result: Result, control: list[Operation], afterwards: list[Operation]) -> None:
+    pages = {
+        name: [op for op in ops if op.op == PAGE]
+        for name, ops in (("before", control), ("after", afterwards))
+    }
+    before, after = (
+        checkers.percentile([op.took_ms for op in pages[name]], 99) for name in ("before", "after")
+    )
+    result.control_p99_ms = before
+    result.added_p99_ms = max(0.0, after - before)
+    result.page_max_ms = max((op.took_ms for op in afterwards if op.op in READS), default=0.0)
+    waits = [op.facts["cache_ms"] for op in checkers.reads(afterwards)]
+    result.redis_wait_max_ms = max(waits, default=0.0)
+    result.redis_waits_over_20ms = sum(wait > 20 for wait in waits)
+    result.placeholder_pages = len(checkers.showing_placeholders(afterwards))
+
+
+def _count_failures(
+    result: Result, fault: Fault, control: list[Operation], afterwards: list[Operation]
+) -> None:
+    for op in afterwards:
+        if op.op in (*READS, INVALIDATE, BOOK) and op.status not in (200, 201):
+            name = str(op.status) if op.status != NO_ANSWER else "no answer"
+            of_kind = result.statuses.setdefault(op.op, {})
+            of_kind[name] = of_kind.get(name, 0) + 1
+    everything = (*READS, INVALIDATE, BOOK)
+    unexpected = checkers.failures(control, everything)
+    lost = [op for op in checkers.failures(afterwards, everything) if op.status == NO_ANSWER]
+    refused = [op for op in checkers.failures(afterwards, everything) if op.status != NO_ANSWER]
+    unexpected += [op for op in refused if op.status != 503 or op.op not in fault.failing]
+    unexpected += lost[fault.lost :]
+    result.unexpected_failures = len(unexpected)
+
+
+def _recovery_ms(operations: list[Operation], ended: int, injected: int) -> float:
+    """From the end of the fault to the last sign of it: a mode, a failure, a missing name."""
+
+    def bad(op: Operation) -> bool:
+        if op.t_return < ended or op.t_call < injected:
+            return False
+        if op.op == STATS:
+            return op.status != 200 or op.facts["mode"] != "both"
+        if op.op not in (PAGE, PROBE, INVALIDATE, BOOK):
+            return False
+        return op.status >= 500 or op.status == NO_ANSWER or bool(checkers.showing_placeholders([op]))
+
+    last = max((op.t_return for op in operations if bad(op)), default=ended)
+    return (last - ended) / checkers.MS
+
+
+def _check_bookings(rig: Rig, load: Load, result: Result) -> None:
+    """Each booking that was answered with 201 is in the database, once, under the id that was answered."""
+    booked = rig.world.booked(rig.database_url)
+    wrong = [text for text, id_ in load.booked.items() if booked.get(text) != [id_]]
+    wrong += [text for text, ids in booked.items() if len(ids) > 1 and text not in wrong]
+    result.bookings_wrong = len(wrong)
+    if wrong:
+        result.broken.append(f"{len(wrong)} bookings lost or doubled")
+
+
+def _find_broken(result: Result, fault: Fault) -> None:
+    counts = {
+        f"reads stale beyond {fault.bound_ms:g} ms": result.stale_beyond,
+        "stale reads in the invalidating worker": result.stale_in_own_worker,
+        "stale reads after the new subscription": result.stale_after_resubscribing,
+        "old values back in L2": result.resurrected,
+        "placeholders in L2": result.placeholders_in_l2,
+        "values under another's key": result.wrong_identities,
+        "versions going back": 0 if fault.goes_back else result.versions_going_back,
+        "failed requests": result.unexpected_failures,
+    }
+    result.broken += [f"{count} {what}" for what, count in counts.items() if count]
+    if result.recovery_ms > fault.recovers_ms:
+        result.broken.append(f"recovery took {result.recovery_ms:.0f} ms, more than {fault.recovers_ms:g} ms")
+    if fault.budget_ms is not None and result.redis_wait_max_ms > fault.budget_ms:
+        result.broken.append(f"a page waited {result.redis_wait_max_ms:.0f} ms for Redis")

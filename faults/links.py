@@ -1,0 +1,106 @@
+"""The proxy between the service and Redis, in a process of its own: it must not wait for the load's threads.
+
+    python -m faults.links PORT
+
+prints the port it listens on, then carries out one order a line and answers each with a line.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from tests.support.proxy import Kind, Proxy
+
+DATA, PUBSUB = Kind.DATA.value, Kind.PUBSUB.value
+
+
+class Links:
+    """The links between the service and the server behind `port`, to be broken by kind. For one thread."""
+
+    def __init__(self, port: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "faults.links", str(port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.port = int(self._read())
+
+    @property
+    def url(self) -> str:
+        """Database 1, through here."""
+        return f"redis://127.0.0.1:{self.port}/1"
+
+    def black_hole(self, *kinds: str) -> None:
+        """Links stay open, and nothing comes through in either direction."""
+        for kind in kinds:
+            self._order(kind=kind, swallow_to_server=True, swallow_to_client=True)
+
+    def lose_answers(self, kind: str) -> None:
+        """What the server sends does not arrive."""
+        self._order(kind=kind, swallow_to_client=True)
+
+    def delay(self, kind: str, delay_s: float) -> None:
+        """Keep each chunk back, in each direction."""
+        self._order(kind=kind, delay_s=delay_s)
+
+    def refuse(self, *kinds: str) -> None:
+        """Cut new links as soon as they turn out to be of these kinds."""
+        for kind in kinds:
+            self._order(kind=kind, refuse=True)
+
+    def reset(self, kind: str) -> None:
+        """End the open links with an RST."""
+        self._order(kind=kind, reset=True)
+
+    def heal(self) -> None:
+        """New links work again; those that lost bytes stay dead until somebody gives them up."""
+        self._order(heal=True)
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.wait()
+
+    def _order(self, **order: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        self._read()
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the proxy has ended")
+        return line
+
+
+def main(port: int) -> None:
+    """Serve until standard input ends."""
+    sys.setswitchinterval(0.0005)
+    with Proxy(port) as proxy:
+        print(proxy.port, flush=True)
+        for line in sys.stdin:
+            _carry_out(proxy, json.loads(line))
+            print("done", flush=True)
+
+
+def _carry_out(proxy: Proxy, order: dict[str, Any]) -> None:
+    if order.pop("heal", False):
+        for rules in proxy.rules.values():
+            rules.heal()
+        return
+    kind = Kind(order.pop("kind"))
+    if order.pop("reset", False):
+        proxy.reset(kind)
+    for name, value in order.items():
+        setattr(proxy.rules[kind], name, value)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
