@@ -51,7 +51,10 @@ class Channel:
     """A connection in push mode. For one thread. Every method raises redis-py's errors or OSError."""
 
     def __init__(self, client: Redis) -> None:
-        connection: Any = client.connection_pool.make_connection()
+        pool = client.connection_pool
+        # Not `pool.make_connection()`: the pool counts what it makes and never forgets what it did not hand out,
+        # so that an outage of a few minutes would use it up for good.
+        connection: Any = pool.connection_class(**pool.connection_kwargs)
         connection.set_parser(_RESP3Parser)
         connection.connect()
         self._connection = connection
@@ -67,9 +70,10 @@ class Channel:
         """Sleep until there is something to read, `wake` has a byte, or the time is over."""
         if self._connection.can_read(0):
             return
-        own = self._connection._sock  # noqa: SLF001
-        ready, _, _ = select.select([own, wake], [], [], max(0.0, timeout_s))
-        if wake in ready:
+        poll = select.poll()  # select() takes no descriptor above 1023
+        for waited_for in (self._connection._sock, wake):  # noqa: SLF001
+            poll.register(waited_for, select.POLLIN)
+        if wake.fileno() in dict(poll.poll(max(0.0, timeout_s) * 1000)):
             wake.recv(4096)
 
     def receive(self) -> tuple[bool, Frame]:
