@@ -1,0 +1,156 @@
+"""The one connection of a listener: frames in order, nothing lost, nothing kept from the pool."""
+
+import inspect
+import os
+import resource
+import socket
+from collections.abc import Iterator
+
+import pytest
+import redis
+from redis._parsers import _RESP3Parser
+from redis.connection import Connection
+
+from servease_appt.cache import connect
+from servease_appt.cache.channel import Changed, Channel, Frame, Published, Reply, Subscribed
+from tests.cache.world import eventually
+from tests.support.proxy import Kind, Proxy
+
+
+@pytest.fixture
+def wake() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """What a thread is woken by."""
+    out, into = socket.socketpair()
+    yield out, into
+    out.close()
+    into.close()
+
+
+def frames(channel: Channel, count: int, wake: socket.socket) -> list[Frame]:
+    """The next `count` frames."""
+    found: list[Frame] = []
+
+    def read() -> bool:
+        channel.wait(wake, 0.1)
+        there, frame = channel.receive()
+        if there:
+            found.append(frame)
+        return len(found) == count
+
+    eventually(read, f"the arrival of {count} frames")
+    return found
+
+
+def test_the_private_names_that_are_used_are_still_there() -> None:
+    """What `channel.py` takes from inside redis-py; whoever updates redis-py sees here what to look at."""
+    parameters = inspect.signature(Connection.read_response).parameters
+    assert {"disable_decoding", "timeout", "disconnect_on_error", "push_request"} <= set(parameters)
+    assert {"check_health"} <= set(inspect.signature(Connection.send_packed_command).parameters)
+    for name in ("set_pubsub_push_handler", "set_invalidation_push_handler"):
+        assert callable(getattr(_RESP3Parser, name))
+    connection = Connection()  # type: ignore[no-untyped-call]
+    assert connection._sock is None
+    connection.set_parser(_RESP3Parser)  # type: ignore[no-untyped-call]
+    assert isinstance(connection._parser, _RESP3Parser)
+    pool = redis.ConnectionPool()
+    assert pool.connection_class is Connection
+    assert isinstance(pool.connection_kwargs, dict)
+
+
+def test_answers_and_news_come_in_one_order(
+    redis_url: str, client: redis.Redis, wake: tuple[socket.socket, socket.socket]
+) -> None:
+    """A subscription's confirmation, a message, a change and answers arrive as what they are, as they happened."""
+    with connect(redis_url) as own:
+        channel = Channel(own)
+        channel.send("SUBSCRIBE", "news")
+        channel.send("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "p:")
+        assert frames(channel, 2, wake[0]) == [Subscribed(), Reply(b"OK")]
+        client.publish("news", b"\xff\x00")
+        client.set("p:a", "1")
+        client.set("elsewhere", "1")
+        channel.send("GET", "p:a")
+        assert frames(channel, 3, wake[0]) == [
+            Published(b"news", b"\xff\x00"),
+            Changed((b"p:a",)),
+            Reply(b"1"),
+        ]
+        client.flushdb()
+        channel.send("GET", "p:a")
+        # The server tells of a flush behind its answers of the same turn, or before them.
+        assert sorted(map(repr, frames(channel, 2, wake[0]))) == sorted(
+            map(repr, [Changed(None), Reply(None)])
+        )
+        channel.close()
+
+
+def test_an_error_is_an_answer(redis_url: str, wake: tuple[socket.socket, socket.socket]) -> None:
+    """An error reply stands in its place among the answers and ends nothing."""
+    with connect(redis_url) as own:
+        channel = Channel(own)
+        channel.send("NO-SUCH-COMMAND")
+        channel.send("PING")
+        first, second = frames(channel, 2, wake[0])
+        assert isinstance(first, Reply)
+        assert isinstance(first.value, redis.ResponseError)
+        assert second == Reply(b"PONG")
+        channel.close()
+
+
+def test_a_frame_in_two_pieces_is_one_frame(proxy: Proxy, wake: tuple[socket.socket, socket.socket]) -> None:
+    """Half a frame is waited for and not given up: the stream stays in step."""
+    with connect(proxy.url()) as own:
+        channel = Channel(own)
+        channel.send("SUBSCRIBE", "news")
+        assert frames(channel, 1, wake[0]) == [Subscribed()]
+        (link,) = proxy.links(Kind.PUBSUB)
+        link.inject(b">3\r\n$7\r\nmessage\r\n$4\r\nne")
+        eventually(lambda: channel._connection.can_read(0), "the arrival of the first piece")
+        assert channel.receive() == (False, None)
+        link.inject(b"ws\r\n$1\r\nx\r\n")
+        assert frames(channel, 1, wake[0]) == [Published(b"news", b"x")]
+        channel.close()
+
+
+def test_waiting_ends_when_it_is_woken(redis_url: str, wake: tuple[socket.socket, socket.socket]) -> None:
+    """A byte on the other socket ends the wait, and is taken off it."""
+    with connect(redis_url) as own:
+        channel = Channel(own)
+        wake[1].send(b"\0\0")
+        channel.wait(wake[0], 60.0)
+        wake[0].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            wake[0].recv(1)
+        channel.close()
+
+
+def test_channels_use_nothing_up(redis_url: str) -> None:
+    """A channel that is lost and made anew, however often, leaves the client's connections to the client.
+
+    Seen to fail with the pool's own `make_connection`, which counts up and never down.
+    """
+    with connect(redis_url, max_connections=3) as own:
+        for _ in range(10):
+            Channel(own).close()
+        assert own.ping()
+
+
+def test_many_open_files_do_not_matter(redis_url: str, wake: tuple[socket.socket, socket.socket]) -> None:
+    """With descriptors beyond 1023, as a busy worker has them, the channel works on. select() would not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 2048)), hard))
+    taken: list[int] = []
+    try:
+        taken.append(os.open(os.devnull, os.O_RDONLY))
+        while taken[-1] < 1030:
+            taken.append(os.dup(taken[0]))
+        with connect(redis_url) as own:
+            channel = Channel(own)
+            channel.wait(wake[0], 0.01)
+            channel.send("PING")
+            assert frames(channel, 1, wake[0]) == [Reply(b"PONG")]
+            channel.close()
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
