@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from servease_appt.ops.cache_commands import monitor, reading, removing, stats, warm
+from servease_appt.ops.cache_commands import explain, monitor, reading, removing, stats, warm
 
 
 @click.group("cache")
@@ -31,5 +31,6 @@ for command in (
     stats.stats_command,
     monitor.monitor_command,
     warm.warm_command,
+    explain.explain_command,
 ):
     commands.add_command(command)
