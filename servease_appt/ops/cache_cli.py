@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from servease_appt.ops.cache_commands import explain, monitor, reading, removing, stats, warm
+from servease_appt.ops.cache_commands import doctor, explain, monitor, reading, removing, stats, warm
 
 
 @click.group("cache")
@@ -32,5 +32,6 @@ for command in (
     monitor.monitor_command,
     warm.warm_command,
     explain.explain_command,
+    doctor.doctor_command,
 ):
     commands.add_command(command)

@@ -1,0 +1,49 @@
+"""`cache doctor`: the findings, and what to do about each."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Final
+
+import click
+from flask.cli import with_appcontext
+
+from .access import opened
+from .tables import counted, echo_json, json_option, printable
+
+COLORS: Final = {"ok": "green", "note": "blue", "warning": "yellow", "problem": "red"}
+
+
+@click.command("doctor")
+@json_option
+@with_appcontext
+def doctor_command(as_json: bool) -> None:
+    """Look at Redis, every worker, the services, PostgreSQL, clocks and settings, and say what to do.
+
+    Works with any of them down. Sends one test invalidation, of an id that nobody has, and forgets workers of
+    this host that have died. Exit code 0 when all is well (notes do not count), 1 when something calls for
+    action.
+
+    \b
+    Examples:
+      flask --app wsgi cache doctor
+      flask --app wsgi cache doctor --json
+    """
+    from servease_appt.ops.doctor.examination import examine
+
+    with opened() as access:
+        report = examine(access)
+    if as_json:
+        echo_json({"healthy": not report.bad, "findings": [found.as_json() for found in report.findings]})
+    else:
+        for area, findings in groupby(report.findings, key=lambda found: found.area):
+            click.echo(click.style(area, bold=True))
+            for found in findings:
+                level = click.style(f"{found.level:<8}", fg=COLORS[found.level])
+                click.echo(f"  {level} {printable(found.says)}")
+                for label, text in (("means", found.means), ("do", found.do)):
+                    if text:
+                        click.echo(f"           {label + ':':<6} {printable(text)}")
+        click.echo(f"\n{counted(len(report.bad), 'finding')} to act on." if report.bad else "\nAll is well.")
+    if report.bad:
+        raise click.exceptions.Exit(1)
