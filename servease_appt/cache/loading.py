@@ -19,7 +19,7 @@ from servease_appt.cache.commits import GroupCommit
 from servease_appt.cache.errors import L2Unavailable, LoadDenied, ValueNotFound
 from servease_appt.cache.journal import Journal
 from servease_appt.cache.kinds import Kinds
-from servease_appt.cache.memory import Entry, Memory
+from servease_appt.cache.memory import Entry, Memory, Tick
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.refresh import RefreshBook
 from servease_appt.cache.remote import Fill, Lease, LeaseState, Remote
@@ -66,7 +66,7 @@ class _Landed(Generic[V]):
     value: V | None
     payload: bytes
     token: str | None
-    tick: int
+    tick: Tick
 
 
 class Loader(Generic[V]):
@@ -87,7 +87,7 @@ class Loader(Generic[V]):
         recorder: Recorder,
         journal: Journal,
         identity: str,
-        keep: Callable[[list[tuple[str, Entry[V]]], int], None],
+        keep: Callable[[list[tuple[str, Entry[V]]], Tick], None],
         clock: Callable[[], float],
     ) -> None:
         self.memory = memory
@@ -110,10 +110,9 @@ class Loader(Generic[V]):
         """A lease token that no other call of any process has."""
         return f"{self._identity}:{next(self._numbers)}"
 
-    def keep_from_l2(self, values: Sequence[tuple[str, V | None]], tick: int) -> None:
+    def keep_from_l2(self, values: Sequence[tuple[str, V | None]], tick: Tick) -> None:
         """Keep in L1 what was read from L2 after `tick` was taken."""
-        now = self._clock()
-        self._keep([(key, self._entry(key, value, now)) for key, value in values], tick)
+        self._keep([(key, self._entry(key, value, tick)) for key, value in values], tick)
 
     def submit(self, work: Callable[..., None], *args: object) -> None:
         """Run something on the loader's threads."""
@@ -132,7 +131,7 @@ class Loader(Generic[V]):
             executor.shutdown(wait=True, cancel_futures=True)
 
     def start(
-        self, flight: Flight[V], load: Load[V], token: str | None, tick: int, deadline_s: float
+        self, flight: Flight[V], load: Load[V], token: str | None, tick: Tick, deadline_s: float
     ) -> None:
         """Begin a load. With a token its value may be kept in L2."""
         self.submit(self._run, flight, load, token, tick, deadline_s)
@@ -167,7 +166,9 @@ class Loader(Generic[V]):
             if left_ms > 0:
                 self._book.learned(key, now, left_ms / 1000)
 
-    def _run(self, flight: Flight[V], load: Load[V], token: str | None, tick: int, deadline_s: float) -> None:
+    def _run(
+        self, flight: Flight[V], load: Load[V], token: str | None, tick: Tick, deadline_s: float
+    ) -> None:
         value: V | None = None
         payload = b""
         try:
@@ -232,19 +233,19 @@ class Loader(Generic[V]):
         return accepted
 
     def _keep_in_l1(self, kept: list[_Landed[V]]) -> None:
-        now = self._clock()
-        by_tick: dict[int, list[tuple[str, Entry[V]]]] = {}
+        by_tick: dict[Tick, list[tuple[str, Entry[V]]]] = {}
         for landed in kept:
-            key = landed.flight.key
-            by_tick.setdefault(landed.tick, []).append((key, self._entry(key, landed.value, now)))
+            key, tick = landed.flight.key, landed.tick
+            by_tick.setdefault(tick, []).append((key, self._entry(key, landed.value, tick)))
         for tick, entries in by_tick.items():
             self._keep(entries, tick)
 
-    def _entry(self, key: str, value: V | None, now: float) -> Entry[V]:
-        until_s = self._book.l1_until_s(key, now)
-        return Entry(
-            value, now, until_s if value is not None else min(until_s, now + self.policy.negative_ttl_s)
-        )
+    def _entry(self, key: str, value: V | None, tick: Tick) -> Entry[V]:
+        """An entry of L1, whose life counts from before the read was sent: a slow answer is old when it comes."""
+        until_s = self._book.l1_until_s(key, tick.at_s)
+        if value is None:
+            until_s = min(until_s, tick.at_s + self.policy.negative_ttl_s)
+        return Entry(value, tick.at_s, until_s)
 
     def _release(self, leases: list[tuple[str, str]]) -> None:
         try:
@@ -309,7 +310,7 @@ class Round(Generic[V]):
             self._loader.flights.finish(flight)
             flight.land(Outcome.FAILED)
 
-    def _lead(self, flights: dict[str, Flight[V]], tick: int) -> None:
+    def _lead(self, flights: dict[str, Flight[V]], tick: Tick) -> None:
         if not flights:
             return
         leases = self._ask_for_leases(flights)
@@ -338,7 +339,7 @@ class Round(Generic[V]):
             self.cache_s += time.monotonic() - started_s
         return dict(zip(keys, leases, strict=True))
 
-    def _follow(self, flight: Flight[V], lease: Lease, tick: int) -> None:
+    def _follow(self, flight: Flight[V], lease: Lease, tick: Tick) -> None:
         """Do what L2's answer for one key asks for."""
         loader, key = self._loader, flight.key
         if lease.copy is not None and flight.copy is None:
@@ -365,7 +366,7 @@ class Round(Generic[V]):
         self,
         latch: Latch,
         flights: dict[str, Flight[V]],
-        tick: int,
+        tick: Tick,
         started_s: float,
     ) -> None:
         soft_deadline_s = min(started_s + self._loader.policy.soft_timeout_s, self._deadline_s)
@@ -383,7 +384,7 @@ class Round(Generic[V]):
             if self._holders:
                 self._poll(flights, tick)
 
-    def _poll(self, flights: dict[str, Flight[V]], tick: int) -> None:
+    def _poll(self, flights: dict[str, Flight[V]], tick: Tick) -> None:
         """Look whether the workers that hold leases are done; take over from those that seem dead."""
         now, patience_s = time.monotonic(), self._loader.policy.patience_s
         take_over = {
@@ -400,7 +401,7 @@ class Round(Generic[V]):
             else:
                 self._follow(flight, leases[key], tick)
 
-    def _answer(self, flight: Flight[V], tick: int) -> tuple[V | None, Source]:
+    def _answer(self, flight: Flight[V], tick: Tick) -> tuple[V | None, Source]:
         match flight.outcome:
             case Outcome.LOADED:
                 return flight.value, Source.UPSTREAM

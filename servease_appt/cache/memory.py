@@ -24,7 +24,10 @@ MAX_MARKS = 8192
 
 
 class Entry(Generic[V]):
-    """One value as L1 holds it; `value` is None where the source said that there is none."""
+    """One value as L1 holds it; `value` is None where the source said that there is none.
+
+    `loaded_at_s` is when the read was sent that brought it, not when it came.
+    """
 
     __slots__ = ("expires_at_s", "loaded_at_s", "value")
 
@@ -34,12 +37,22 @@ class Entry(Generic[V]):
         self.expires_at_s = expires_at_s
 
 
+class Tick(NamedTuple):
+    """What a reader takes before it sends its read: how much had been handled by then, and when it was.
+
+    What it brings is known to have been true at `at_s`, and not later, however long the way back was.
+    """
+
+    number: int
+    at_s: float
+
+
 class Read(NamedTuple, Generic[V]):
     """What `Memory.get_many` found, and the tick to hand back with whatever is read for `missing`."""
 
     values: dict[str, V | None]
     missing: list[str]
-    tick: int
+    tick: Tick
 
 
 class _Marks:
@@ -112,7 +125,7 @@ class Memory(Generic[V]):
                         missing.append(key)
             else:
                 self._get_recent(keys, now - self._untrusted_s, values, missing)
-            return Read(values, missing, self._tick)
+            return Read(values, missing, Tick(self._tick, now))
 
     def _get_recent(
         self, keys: Sequence[str], loaded_after_s: float, values: dict[str, V | None], missing: list[str]
@@ -124,12 +137,12 @@ class Memory(Generic[V]):
             else:
                 missing.append(key)
 
-    def tick(self) -> int:
+    def tick(self) -> Tick:
         """The tick to take before a read is sent."""
         with self._lock:
-            return self._tick
+            return Tick(self._tick, self._clock())
 
-    def put_many(self, entries: Iterable[tuple[str, Entry[V]]], tick: int) -> tuple[list[str], list[str]]:
+    def put_many(self, entries: Iterable[tuple[str, Entry[V]]], tick: Tick) -> tuple[list[str], list[str]]:
         """Keep what was read after `tick` was taken.
 
         Returns the keys that were refused, since an invalidation was handled meanwhile, and those that were
@@ -139,18 +152,18 @@ class Memory(Generic[V]):
         to_verify: list[str] = []
         with self._lock:
             for key, entry in entries:
-                if self._invalidated.later_than(key, tick):
+                if self._invalidated.later_than(key, tick.number):
                     refused.append(key)
                     continue
                 self._cache[key] = entry
-                if self._suspected.later_than(key, tick):
+                if self._suspected.later_than(key, tick.number):
                     to_verify.append(key)
         return refused, to_verify
 
-    def invalidated_since(self, key: str, tick: int) -> bool:
+    def invalidated_since(self, key: str, tick: Tick) -> bool:
         """Say whether an invalidation of `key`, or a flush, was handled after `tick` was taken."""
         with self._lock:
-            return self._invalidated.later_than(key, tick)
+            return self._invalidated.later_than(key, tick.number)
 
     def invalidate(self, keys: Iterable[str]) -> int:
         """Drop keys and refuse whatever was read for them before now. Returns how many were held."""

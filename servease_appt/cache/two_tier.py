@@ -46,7 +46,7 @@ from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.kinds import Kind, Kinds
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.loading import Load, Loader, Lookup, Round, Source
-from servease_appt.cache.memory import Entry, Memory
+from servease_appt.cache.memory import Entry, Memory, Tick
 from servease_appt.cache.messages import Invalidation
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.refresh import RefreshBook
@@ -79,7 +79,7 @@ class Fence(NamedTuple):
     """What proves to `TwoTierCache.fill` that no invalidation came since a miss."""
 
     token: str
-    tick: int
+    tick: Tick
 
 
 class TwoTierCache(Generic[V]):
@@ -180,7 +180,7 @@ class TwoTierCache(Generic[V]):
         self,
         values: dict[str, V | None],
         missing: list[str],
-        tick: int,
+        tick: Tick,
         load: Load[V],
         timeout_s: float | None,
     ) -> Lookup[V]:
@@ -203,7 +203,7 @@ class TwoTierCache(Generic[V]):
             lookup.upstream_s = max(0.0, time.monotonic() - started_s - lookup.cache_s)
         return lookup
 
-    def _read_l2(self, lookup: Lookup[V], missing: list[str], tick: int) -> tuple[list[str], bool]:
+    def _read_l2(self, lookup: Lookup[V], missing: list[str], tick: Tick) -> tuple[list[str], bool]:
         """One MGET. Returns what is missing still, and whether L2 answered at all."""
         try:
             payloads, sequence = self.remote.read(missing)
@@ -244,7 +244,7 @@ class TwoTierCache(Generic[V]):
         if unknown:
             self._loader.learn_lifetimes(unknown)
 
-    def _keep_in_l1(self, entries: list[tuple[str, Entry[V]]], tick: int) -> None:
+    def _keep_in_l1(self, entries: list[tuple[str, Entry[V]]], tick: Tick) -> None:
         if not self.policy.l1_ttl_s:
             return
         refused, to_verify = self.memory.put_many(entries, tick)
@@ -323,8 +323,9 @@ class TwoTierCache(Generic[V]):
             return False
         self._journal.note(Tier.L2, Event.FILL if stored else Event.REFUSED_FILL, (key,))
         if stored:
-            now = self._clock()
-            self._keep_in_l1([(key, Entry(value, now, now + min(self.policy.l1_ttl_s, ttl_s)))], fence.tick)
+            read_at_s = fence.tick.at_s
+            entry = Entry(value, read_at_s, read_at_s + min(self.policy.l1_ttl_s, ttl_s))
+            self._keep_in_l1([(key, entry)], fence.tick)
         return stored
 
     def write(self, key: str, value: V, ttl_s: float) -> bool:
