@@ -35,6 +35,13 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 REDIS_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
 
 COMPARED = ("l1_l2", "l2_source")
+ALARMING = (
+    (Tier.CHANNEL, Event.GAP),
+    (Tier.CHANNEL, Event.RECONNECT),
+    (Tier.CHANNEL, Event.UNREADABLE),
+    (Tier.L2, Event.ERROR),
+    (Tier.L2, Event.FAILED_INVALIDATION),
+)
 
 
 class Metrics:
@@ -97,9 +104,17 @@ class Metrics:
         self._build = self._gauge(
             "servease_build_info", "1, with what is running", "livemax", "version", "python_version"
         )
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Let the series that alerts are about exist from the start: an increase from nothing is not seen."""
         for tiers in COMPARED:
             self._compared(tiers).inc(0)
             self._mismatches(tiers).inc(0)
+        for tier, event in ALARMING:
+            self._events(tier, event, "-").inc(0)
+        for reference in ("customer", "vehicle"):
+            self._unchecked(reference).inc(0)
 
     def _counter(self, name: str, about: str, *labels: str) -> _Children:
         return _Children(Counter(name, about, labels, registry=self._registry))
@@ -169,6 +184,8 @@ class Metrics:
         for breaker, state in breakers.items():
             for known_state in BreakerState:
                 self._breakers(breaker, known_state).set(known_state is state)
+            for change in (BreakerState.OPEN, BreakerState.CLOSED):
+                self._transitions(breaker, change).inc(0)
         self._entries().set(l1_entries)
         self._heard_at().set(heard_at_s)
         self._build(servease_appt.__version__, platform.python_version()).set(1)
