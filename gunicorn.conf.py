@@ -6,6 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from gunicorn import util  # type: ignore[import-untyped]
+
+from servease_appt.ops import refusals
 from servease_appt.ops.logs import GunicornLogger, logging_config
 
 bind = os.environ.get("BIND", "0.0.0.0:8005")
@@ -18,6 +21,8 @@ keepalive = 5
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - heartbeats must not wait for a disk
 # Two services of one user would take each other's control socket.
 control_socket_disable = True
+# There is no setting for what malformed requests are told.
+util.write_error = refusals.write_error
 logger_class = GunicornLogger
 logconfig_dict = logging_config()
 

@@ -74,7 +74,7 @@ class GunicornLogger(Logger):  # type: ignore[misc] # gunicorn is not typed
             "request_id": known.request_id if known else None,
             "method": method if method in METHODS else "other",
             "route": known.route if known else None,
-            "status": resp.status_code,
+            "status": int(resp.status.split()[0]),  # a refused request's response has no `status_code`
             "duration_ms": round(request_time.total_seconds() * 1000, 3),
         }
         if known and known.x_cache:

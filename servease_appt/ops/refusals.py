@@ -1,0 +1,25 @@
+"""What gunicorn answers to bytes that are no request: JSON like every other error, not its page of HTML."""
+
+from __future__ import annotations
+
+import socket
+
+import orjson
+from gunicorn import util  # type: ignore[import-untyped]
+
+
+def write_error(sock: socket.socket, status_int: int, reason: str, mesg: str) -> None:  # noqa: ARG001
+    """Answer and announce the end of the connection; stands in for gunicorn's function of that name.
+
+    `mesg` quotes the caller's bytes and is for the log alone.
+    """
+    body = orjson.dumps({"detail": f"{reason}."})
+    head = (
+        f"HTTP/1.1 {status_int} {reason}\r\n"
+        "Connection: close\r\n"
+        "Content-Type: application/json\r\n"
+        "Cache-Control: no-store\r\n"
+        "X-Content-Type-Options: nosniff\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    util.write_nonblock(sock, head.encode("latin-1") + body)
