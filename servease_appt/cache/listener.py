@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from servease_appt.cache.channel import Changed, Channel, Published, Reply, Subscribed
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.memory import Entry
-from servease_appt.cache.messages import Invalidation, UnreadableMessage, decode
+from servease_appt.cache.messages import Invalidation, UnreadableMessage, decode, sequence_of
 
 log = logging.getLogger(__name__)
 
@@ -142,8 +142,10 @@ class Listener:
         self._wake_out.close()
 
     def abandon(self) -> None:
-        """Drop what a fork copied into a child: the thread is not there, the sockets belong to the parent."""
-        self._stopping.set()
+        """Drop what a fork copied into a child: the thread is not there, the sockets belong to the parent.
+
+        Takes no lock: a thread of the parent may have held it at the fork.
+        """
         self._wake_in.close()
         self._wake_out.close()
         if self._channel is not None:
@@ -327,7 +329,7 @@ class Listener:
     def _on_beat(self, value: object, sent_at_s: float) -> None:
         if isinstance(value, Exception):
             raise value
-        sequence = int(value) if isinstance(value, bytes) else None
+        sequence = sequence_of(value)
         if not self.confirmed:
             if not self._subscribed:
                 raise _Deaf("the subscription was not confirmed")

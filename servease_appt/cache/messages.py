@@ -58,6 +58,14 @@ def decode(payload: bytes, prefix: str) -> Invalidation:
     return _from_object(message, prefix)
 
 
+def sequence_of(stored: object) -> int | None:
+    """The sequence number that L2 holds, or None where it holds none, be it that somebody has overwritten it."""
+    try:
+        return int(stored) if isinstance(stored, bytes) else None
+    except ValueError:
+        return None
+
+
 def _from_object(message: dict[str, object], prefix: str) -> Invalidation:
     keys, pattern, sequence = message.get("keys"), message.get("pattern"), message.get("seq")
     if message.get("v", WIRE_VERSION) != WIRE_VERSION:

@@ -16,14 +16,12 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from redis import Redis
 from redis.commands.core import Script
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import ResponseError
 
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.messages import Invalidation, own_message_parts
+from servease_appt.cache.messages import Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.stats import Observer
 
 T = TypeVar("T")
@@ -80,7 +78,7 @@ class Remote:
         *payloads, sequence = self._run(
             "read", lambda: cast("list[bytes | None]", self.client.mget(*names, self.keys.sequence))
         )
-        return payloads, int(sequence) if sequence else None
+        return payloads, sequence_of(sequence)
 
     def acquire(
         self,
@@ -183,7 +181,7 @@ class Remote:
         (a SCAN returns each key that is there from its start to its end).
         """
         for name in (self.keys.lease, self.keys.data, self.keys.copy, self.keys.absent):
-            scan = partial(self._delete_matching, name(pattern))
+            scan = partial(self._delete_matching, name(pattern), values=name == self.keys.data)
             self._run("invalidate_matching", scan, guarded=False)
         head, tail = own_message_parts(Invalidation(pattern=pattern, source=source))
         return self._announce([], head, tail)
@@ -211,11 +209,11 @@ class Remote:
             )
         )
 
-    def _delete_matching(self, pattern: str) -> None:
+    def _delete_matching(self, pattern: str, *, values: bool) -> None:
+        """Delete what a SCAN finds; `values` alone, whatever side keys (the sequence!) the pattern matches."""
         own = f"{self.keys.prefix}:__".encode()
-        side_keys = pattern.encode().startswith(own)
         found: Iterator[bytes] = self.client.scan_iter(match=pattern, count=SCAN_BATCH)
-        wanted = (name for name in found if side_keys or not name.startswith(own))
+        wanted = (name for name in found if not (values and name.startswith(own)))
         while batch := list(islice(wanted, SCAN_BATCH)):
             self.client.unlink(*batch)
 
@@ -227,14 +225,11 @@ class Remote:
         try:
             result = operation()
             outcome = "ok"
-        except (RedisConnectionError, RedisTimeoutError, OSError) as error:
-            self.breaker.failed()
-            raise L2Unavailable(f"{type(error).__name__}: {error}") from error
         except ResponseError as error:
             outcome = "refused"
             self.breaker.succeeded()
             raise L2RefusedWrite(str(error)) from error
-        except RedisError as error:
+        except Exception as error:  # redis-py raises outside its own tree, and its parser what int() does
             self.breaker.failed()
             raise L2Unavailable(f"{type(error).__name__}: {error}") from error
         finally:
