@@ -7,10 +7,8 @@ there or its deadline is over.
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
@@ -25,6 +23,7 @@ from servease_appt.cache.refresh import RefreshBook
 from servease_appt.cache.remote import Fill, Lease, LeaseState, Remote
 from servease_appt.cache.single_flight import Flight, Flights, Latch, Outcome
 from servease_appt.cache.stats import Event, Recorder, Tier
+from servease_appt.cache.threads import Threads
 
 V = TypeVar("V")
 
@@ -32,6 +31,7 @@ Load = Callable[[str, float], V]
 """`load(key, timeout_s)` returns a value, or raises ValueNotFound, LoadDenied, or anything else for a failure."""
 
 POLL_S = 0.05
+ERRAND_THREADS = 2
 
 
 class Source(StrEnum):
@@ -102,8 +102,8 @@ class Loader(Generic[V]):
         self._clock = clock
         self._identity = identity
         self._numbers = itertools.count(1)
-        self._executor: ThreadPoolExecutor | None = None
-        self._executor_lock = threading.Lock()
+        self._loads = Threads(policy.max_loads, "servease-cache-load")
+        self._errands = Threads(ERRAND_THREADS, "servease-cache-errand")
         self._commits: GroupCommit[_Landed[V]] = GroupCommit(self._commit)
 
     def new_token(self) -> str:
@@ -115,26 +115,19 @@ class Loader(Generic[V]):
         self._keep([(key, self._entry(key, value, tick)) for key, value in values], tick)
 
     def submit(self, work: Callable[..., None], *args: object) -> None:
-        """Run something on the loader's threads."""
-        with self._executor_lock:
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(
-                    self.policy.max_loads, thread_name_prefix="servease-cache-load"
-                )
-        self._executor.submit(work, *args)
+        """Run something short soon, however many loads are under way."""
+        self._errands.submit(work, *args)
 
     def close(self) -> None:
         """Wait for the loads under way; those not begun are dropped."""
-        with self._executor_lock:
-            executor = self._executor
-        if executor is not None:
-            executor.shutdown(wait=True, cancel_futures=True)
+        self._errands.close()
+        self._loads.close()
 
     def start(
         self, flight: Flight[V], load: Load[V], token: str | None, tick: Tick, deadline_s: float
     ) -> None:
         """Begin a load. With a token its value may be kept in L2."""
-        self.submit(self._run, flight, load, token, tick, deadline_s)
+        self._loads.submit(self._run, flight, load, token, tick, deadline_s)
 
     def refresh(self, keys: Sequence[str], load: Load[V]) -> None:
         """Load values anew that are still there, each by one worker, in the background (fenced as any: R8)."""

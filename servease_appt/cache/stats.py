@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from servease_appt.cache.breaker import BreakerState
+from servease_appt.cache.forks import after_fork
 
 
 class Tier(StrEnum):
@@ -64,9 +65,13 @@ class Observer(Protocol):
 
 
 class Stats:
-    """A Recorder that keeps its counts in memory. Thread-safe."""
+    """A Recorder that keeps its counts in memory. Thread-safe; a forked child begins with none."""
 
     def __init__(self) -> None:
+        self._set_up()
+        after_fork(self, Stats._set_up)
+
+    def _set_up(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[tuple[Tier, Event, str]] = Counter()
 

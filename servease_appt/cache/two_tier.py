@@ -32,6 +32,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -409,6 +410,12 @@ class TwoTierCache(Generic[V]):
 
     def on_message(self, invalidation: Invalidation) -> None:
         """An invalidation, or a request for one from outside, which this process then carries out in L2."""
+        ours = tuple(key for key in invalidation.keys if self.kinds.name_of(key) != "-")
+        if len(ours) < len(invalidation.keys):
+            self.on_unreadable()
+            if not ours:
+                return
+            invalidation = replace(invalidation, keys=ours)
         if invalidation.pattern is not None:
             self._forget_matching(invalidation.pattern)
         else:
@@ -477,7 +484,7 @@ class TwoTierCache(Generic[V]):
     # Life
 
     def in_background(self, work: Callable[[], None]) -> None:
-        """Run something on the threads that load. Raises RuntimeError once the cache is closed."""
+        """Run something short on a thread of the cache. Raises RuntimeError once the cache is closed."""
         self._loader.submit(work)
 
     @property
