@@ -88,13 +88,13 @@ def values_before_leases(cache: Cache) -> None:
     scan = cache.remote._delete_matching
     put_off: list[str] = []
 
-    def other_order(pattern: str) -> None:
+    def other_order(pattern: str, *, values: bool) -> None:
         if ":__lease:" in pattern:
             put_off.append(pattern)
             return
-        scan(pattern)
+        scan(pattern, values=values)
         while put_off:
-            scan(put_off.pop())
+            scan(put_off.pop(), values=False)
 
     monkeypatch(cache.remote, "_delete_matching", other_order)
 
