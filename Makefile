@@ -3,15 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/installed
+BENCH_VENV := .venv-bench
+BENCH_STAMP := $(BENCH_VENV)/installed
 ARGS ?=
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
 
-.PHONY: help demo test check format lock clean
+.PHONY: help demo test bench bench-quick check format lock clean
 
 help:
 	@echo "make demo    the whole service with embedded servers and demo data, until Ctrl-C (ARGS=--check: check and stop)"
 	@echo "make test    the test suite, on servers that it starts itself (ARGS are handed to pytest)"
+	@echo "make bench   measure it against its peers and against the least possible (bench-quick: under a minute)"
 	@echo "make check   formatting, lint, types and import rules"
 	@echo "make format  rewrite the sources as 'make check' wants them"
 	@echo "make lock    resolve the dependencies anew into requirements.lock"
@@ -31,6 +34,19 @@ demo: $(STAMP)
 test: $(STAMP)
 	@$(PY) -m pytest $(ARGS)
 
+$(BENCH_STAMP): pyproject.toml requirements-bench.lock
+	@echo "Installing the service and its peers into $(BENCH_VENV) ..."
+	@test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+bench: $(BENCH_STAMP)
+	@$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
+
+bench-quick: $(BENCH_STAMP)
+	@$(BENCH_VENV)/bin/python -m benchmarks --quick $(ARGS)
+
 check: $(STAMP)
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
@@ -45,6 +61,8 @@ lock: $(STAMP)
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	@$(VENV)/bin/uv pip compile $(LOCK_FLAGS) --upgrade --all-extras pyproject.toml -o requirements.lock
 	@$(VENV)/bin/uv pip compile $(LOCK_FLAGS) --constraint requirements.lock pyproject.toml -o requirements-runtime.lock
+	@$(VENV)/bin/uv pip compile $(LOCK_FLAGS) --constraint requirements.lock --extra demo pyproject.toml \
+		benchmarks/requirements.in -o requirements-bench.lock
 
 clean:
-	@rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(BENCH_VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,125 @@
+"""Where figures are gathered, judged against their targets and written down."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Figure
+
+DIRECTORY = Path(__file__).with_name("results")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How long to measure: how many rounds, how long each, and how many appointments there are at most."""
+
+    rounds: int
+    length: float
+    sizes: tuple[int, ...]
+    quick: bool
+
+
+FULL = Scale(rounds=15, length=1.0, sizes=(1_000, 100_000, 1_000_000), quick=False)
+QUICK = Scale(rounds=5, length=0.4, sizes=(1_000,), quick=True)
+
+
+@dataclass(slots=True)
+class Results:
+    """The figures of one run, by part."""
+
+    scale: Scale
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    targets: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(
+        self,
+        *,
+        part: str,
+        case: str,
+        contender: str,
+        unit: str,
+        figure: Figure,
+        baseline: str | None = None,
+        ratio: Figure | None = None,
+        **more: Any,
+    ) -> None:
+        """Note one figure, and how many times its baseline's it is."""
+        row = {"part": part, "case": case, "contender": contender, "unit": unit, **figure.as_json()}
+        if baseline is not None and ratio is not None:
+            row |= {"baseline": baseline, "ratio": ratio.as_json()}
+        self.rows.append(row | {name: value for name, value in more.items() if value not in (None, {})})
+
+    def target(
+        self, text: str, *, value: float, limit: float, unit: str = "", at_least: bool = False
+    ) -> None:
+        """Judge one figure against what was aimed for."""
+        reached = value >= limit if at_least else value <= limit
+        self.targets.append(
+            {
+                "target": text,
+                "value": round(value, 4),
+                "limit": limit,
+                "unit": unit,
+                "at_least": at_least,
+                "reached": reached,
+            }
+        )
+
+    def note(self, text: str) -> None:
+        """Say something that a reader of the figures has to know."""
+        self.notes.append(text)
+
+    def find(self, case: str, contender: str) -> dict[str, Any]:
+        """The row of one contender in one case. Raises LookupError."""
+        for row in self.rows:
+            if (row["case"], row["contender"]) == (case, contender):
+                return row
+        raise LookupError(f"{contender} was not measured in {case}")
+
+    def write(self, part: str) -> Path:
+        """Write one part as JSON; a quick run does not overwrite a full one's file."""
+        DIRECTORY.mkdir(exist_ok=True)
+        path = DIRECTORY / f"{part}{'-quick' if self.scale.quick else ''}.json"
+        about: dict[str, Any] = {
+            "part": part,
+            "machine": machine(),
+            "rows": self.rows,
+            "targets": self.targets,
+            "notes": self.notes,
+        }
+        path.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
+
+
+def machine() -> Mapping[str, Any]:
+    """What the figures were measured on, and how busy it was."""
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+    }
+
+
+def _commit() -> str:
+    answer = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    return answer.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
