@@ -194,6 +194,16 @@ def test_over_midnight_both_days_count(workshop: Workshop) -> None:
     assert workshop.book(at=time(23, 30), duration_minutes=30).status == "pending"
 
 
+def test_the_evening_before_counts(workshop: Workshop) -> None:
+    """What began before midnight takes up room after it."""
+    workshop.policy = replace(workshop.policy, default_capacity=1)
+    workshop.book(at=time(23, 30))
+
+    with pytest.raises(RuleBroken, match="No room"):
+        workshop.book(day=TUESDAY + timedelta(days=1), at=time(0, 29))
+    assert workshop.book(day=TUESDAY + timedelta(days=1), at=time(0, 30)).status == "pending"
+
+
 def test_what_takes_days_is_seen_from_every_one_of_them(workshop: Workshop) -> None:
     """A booking of a week takes up its place on its last day too."""
     workshop.policy = replace(workshop.policy, default_capacity=1)

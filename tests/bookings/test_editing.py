@@ -168,7 +168,7 @@ def test_a_confirmation_by_status_checks_the_employee(workshop: Workshop) -> Non
     workshop.act(workshop.book(at=time(10), assigned_employee_id=employee), Action.CONFIRM)
     appointment = workshop.book(at=time(9), assigned_employee_id=employee)
 
-    with pytest.raises(RuleBroken, match="employee has another appointment"):
+    with pytest.raises(RuleBroken, match="employee has another appointment from"):
         workshop.edit(appointment, {"status": "confirmed", "duration_minutes": 61})
     assert workshop.edit(appointment, {"status": "confirmed"}).status == "confirmed"
 

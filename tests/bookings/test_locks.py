@@ -2,13 +2,17 @@
 
 import datetime as dt
 import time
+from collections.abc import Callable
 from datetime import date
 from threading import Thread
 
-from servease_appt.bookings import checks, locks
+import pytest
+
+from servease_appt.bookings import checks, locks, slots
+from servease_appt.bookings.records import NewSlot
 from servease_appt.scheduling.intervals import Interval
 
-from .workshop import TUESDAY, Workshop, new_id
+from .workshop import ADMIN, TUESDAY, Workshop, new_id
 
 ID = "00000000-0000-4000-8000-000000000001"
 
@@ -58,6 +62,45 @@ def test_locks_are_held_to_the_end_of_the_transaction(workshop: Workshop) -> Non
     assert granted(workshop, waiting=False) == 0
 
 
+@pytest.mark.parametrize("command", ["create", "move from", "move to", "delete", "bulk"])
+def test_a_slot_waits_for_the_bookings_of_its_day(workshop: Workshop, command: str) -> None:
+    """Whoever has checked a day's capacity writes before the capacity changes."""
+    wednesday = TUESDAY + dt.timedelta(days=1)
+    busy, free = (wednesday, TUESDAY) if command == "move to" else (TUESDAY, wednesday)
+    where = (workshop.database, workshop.policy, ADMIN)
+    hour = (dt.time(9), dt.time(10))
+    slot = slots.create_slot(*where, NewSlot(free if command == "move to" else busy, *hour))
+    run: dict[str, Callable[[], object]] = {
+        "create": lambda: slots.create_slot(*where, NewSlot(busy, dt.time(11), dt.time(12))),
+        "move from": lambda: slots.update_slot(*where, slot.id, {"date": free}),
+        "move to": lambda: slots.update_slot(*where, slot.id, {"date": busy}),
+        "delete": lambda: slots.delete_slot(workshop.database, ADMIN, slot.id),
+        "bulk": lambda: slots.bulk_create(*where, busy, busy),
+    }
+
+    waiting = Thread(target=run[command])
+    with workshop.database.transaction() as connection:
+        locks.take(connection, [locks.day(busy)])
+        before = workshop.sql("SELECT * FROM time_slots")
+        waiting.start()
+        held = _wait_for_the_waiting(workshop, waiting)
+        assert workshop.sql("SELECT * FROM time_slots") == before
+    waiting.join(10)
+
+    assert held >= 0
+    assert workshop.sql("SELECT * FROM time_slots") != before
+
+
+def _wait_for_the_waiting(workshop: Workshop, waiting: Thread) -> int:
+    """How many locks the thread holds while it waits for one; -1 when it does not wait."""
+    deadline = time.monotonic() + 10
+    while (
+        (found := granted(workshop, waiting=True)) < 0 and time.monotonic() < deadline and waiting.is_alive()
+    ):
+        waiting.join(0.01)
+    return found
+
+
 def test_locks_are_taken_in_the_order_of_their_numbers(workshop: Workshop) -> None:
     """Whatever order they are asked for in: whoever waits for one holds only lower ones."""
 
@@ -69,9 +112,7 @@ def test_locks_are_taken_in_the_order_of_their_numbers(workshop: Workshop) -> No
     with workshop.database.transaction() as connection:
         locks.take(connection, [3])
         waiting.start()
-        deadline = time.monotonic() + 10
-        while (found := granted(workshop, waiting=True)) < 0 and time.monotonic() < deadline:
-            waiting.join(0.01)
+        held = _wait_for_the_waiting(workshop, waiting)
     waiting.join(10)
 
-    assert found == 2
+    assert held == 2

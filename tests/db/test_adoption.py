@@ -34,9 +34,9 @@ CLEAN = [
     change(201, of=999),
 ]
 OFFENDERS = [
-    # Employee 51 is in three places at once; 14 is beside them and right.
-    appointment(11, day="2030-06-03", employee=51, minutes=180),
-    appointment(12, day="2030-06-03", employee=51, at="09:30", minutes=15),
+    # Employee 51 is in three places at once, and the first to start was made last but one; 14 is beside them.
+    appointment(12, day="2030-06-03", employee=51, minutes=180),
+    appointment(11, day="2030-06-03", employee=51, at="09:30", minutes=15),
     appointment(13, day="2030-06-03", employee=51, at="11:59", status="in_progress"),
     appointment(14, day="2030-06-03", employee=51, at="12:59"),
     # Four run at once where three may, and two where the slot takes one.
@@ -254,9 +254,9 @@ def test_an_employee_in_two_places_can_be_given_to_somebody_else(
     run(engine, TABLES, SECOND_MIGRATION, *OFFENDERS)
     upgrade(postgres_url)
 
-    assert commands.assign(database, ADMIN, known(12), known(54), NOW).assigned_employee_id == known(54)
-    with pytest.raises(RuleBroken, match="has another appointment"):
-        commands.assign(database, ADMIN, known(12), known(51), NOW)
+    assert commands.assign(database, ADMIN, known(11), known(54), NOW).assigned_employee_id == known(54)
+    with pytest.raises(RuleBroken, match="has another appointment from"):
+        commands.assign(database, ADMIN, known(11), known(51), NOW)
 
 
 def test_an_old_length_has_to_be_put_right_before_a_new_time(

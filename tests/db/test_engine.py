@@ -128,6 +128,9 @@ def test_a_restarted_server_is_used_without_an_error(own_server: EmbeddedPostgre
     with pytest.raises(DatabaseUnavailable):
         value(database, "SELECT 1")
     own_server.restart()
+    assert value(database, "SELECT 1") == 1
+    own_server.kill()
+    own_server.restart()
 
     assert [value(database, "SELECT 1") for _ in range(4)] == [1, 1, 1, 1]
     database.close()
