@@ -26,7 +26,7 @@ def main() -> int:
         for fault in chosen:
             path = given.history / f"{fault.name}.jsonl" if given.history else None
             result = experiment.run(rig, fault, path)
-            print(json.dumps(result.as_json(), indent=1))
+            print(json.dumps(result.as_json(), indent=1), flush=True)
     return 0
 
 

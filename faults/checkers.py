@@ -110,7 +110,11 @@ def _confirmations(operations: Iterable[Operation]) -> dict[int, list[tuple[int,
 
 
 def versions_going_back(operations: Sequence[Operation]) -> list[tuple[Operation, Operation, str]]:
-    """K4: pairs of reads of one worker, the second begun after the first, with an older version of a key."""
+    """K4: pairs of reads of one worker, the second begun after the first, with an older version of a key.
+
+    While the invalidation that announces the newer version is refused, L2 may rightly hold the older one.
+    """
+    settled = _Settled(operations)
     highest: dict[tuple[int, str], tuple[int, Operation]] = {}
     returned: list[tuple[int, int, Operation]] = []
     found = []
@@ -119,10 +123,26 @@ def versions_going_back(operations: Sequence[Operation]) -> list[tuple[Operation
             _remember(heapq.heappop(returned)[2], highest)
         for key, version in _versions(read):
             known, earlier = highest.get((read.worker, key), (-1, read))
-            if read.worker and version < known:
+            if read.worker and version < known and settled.by(key, known, read.t_call):
                 found.append((earlier, read, key))
         heapq.heappush(returned, (read.t_return, number, read))
     return found
+
+
+class _Settled:
+    """Whether the announcement of a version was refused and has not been taken since."""
+
+    def __init__(self, operations: Iterable[Operation]) -> None:
+        self._announced: dict[tuple[str, int], list[Operation]] = defaultdict(list)
+        for op in operations:
+            if op.op == INVALIDATE:
+                for key, version in op.live.items():
+                    self._announced[key, version].append(op)
+
+    def by(self, key: str, version: int, moment: int) -> bool:
+        """False if it was tried before that moment and not acknowledged before it."""
+        tried = [op for op in self._announced[key, version] if op.t_call < moment]
+        return not tried or any(op.t_return < moment and 200 <= op.status < 300 for op in tried)
 
 
 def _remember(read: Operation, highest: dict[tuple[int, str], tuple[int, Operation]]) -> None:

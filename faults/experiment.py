@@ -26,12 +26,13 @@ REDIS_BUDGET_MS = 500.0
 class Context:
     """What a fault's steps may use.
 
-    `remarks` end up in the report; `keep` holds what one step leaves for a later one.
+    `remarks` and promises found `broken` end up in the report; `keep` holds what one step leaves for a later one.
     """
 
     rig: Rig
     load: Load
     remarks: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
     keep: dict[str, Any] = field(default_factory=dict)
 
 
@@ -51,11 +52,13 @@ class Fault:
         inject, heal: begin and end it.
         hold_s: how long it lasts.
         bound_ms: how long after an acknowledged invalidation an older value may still be shown.
+        l2_bound_ms: the same for what Redis holds.
         freezes: kinds whose service can't be steered meanwhile.
         failing: operations (`page`, `probe`, `invalidate`, `book`) that may be answered with 503 meanwhile.
         lost: how many requests may get no answer.
         recovers_ms: how long after the fault's end everything is as before, at most.
-        budget_ms: how long a page may wait for Redis, at most; None where Redis is not what is broken.
+        budget_ms: how long a page may wait for Redis, at most; None where its worker stands still.
+        page_limit_ms: how long a page may take, at most.
     """
 
     name: str
@@ -65,12 +68,13 @@ class Fault:
     heal: Step = nothing
     hold_s: float = 3.0
     bound_ms: float = LOST_MESSAGE_BOUND_MS
+    l2_bound_ms: float = 0.0
     freezes: frozenset[str] = frozenset()
     failing: frozenset[str] = frozenset()
     lost: int = 0
     recovers_ms: float = 5000.0
     budget_ms: float | None = REDIS_BUDGET_MS
-    goes_back: bool = False
+    page_limit_ms: float | None = None
 
 
 @dataclass(slots=True)
@@ -144,6 +148,7 @@ def run(rig: Rig, fault: Fault, keep_history: Path | None = None) -> Result:
     result = judge(fault, operations, began, injected, max(ended, injected))
     result.resent = load.resent
     result.remarks += context.remarks
+    result.broken += context.broken
     _check_bookings(rig, load, result)
     return result
 
@@ -186,7 +191,7 @@ def _measure_staleness(result: Result, fault: Fault, operations: list[Operation]
     result.stale_in_own_worker = len(checkers.stale_in_own_worker(stale))
     result.stale_after_resubscribing = len(checkers.stale_after_resubscribing(operations, stale))
     result.versions_going_back = len(checkers.versions_going_back(operations))
-    result.resurrected = len(checkers.resurrected(operations))
+    result.resurrected = len(checkers.beyond(checkers.resurrected(operations), fault.l2_bound_ms))
     result.placeholders_in_l2 = len(checkers.placeholders_in_l2(operations))
     result.wrong_identities = len(checkers.wrong_identities(operations))
 
@@ -259,7 +264,7 @@ def _find_broken(result: Result, fault: Fault) -> None:
         "old values back in L2": result.resurrected,
         "placeholders in L2": result.placeholders_in_l2,
         "values under another's key": result.wrong_identities,
-        "versions going back": 0 if fault.goes_back else result.versions_going_back,
+        "versions going back": result.versions_going_back,
         "failed requests": result.unexpected_failures,
     }
     result.broken += [f"{count} {what}" for what, count in counts.items() if count]
@@ -267,3 +272,5 @@ def _find_broken(result: Result, fault: Fault) -> None:
         result.broken.append(f"recovery took {result.recovery_ms:.0f} ms, more than {fault.recovers_ms:g} ms")
     if fault.budget_ms is not None and result.redis_wait_max_ms > fault.budget_ms:
         result.broken.append(f"a page waited {result.redis_wait_max_ms:.0f} ms for Redis")
+    if fault.page_limit_ms is not None and result.page_max_ms > fault.page_limit_ms:
+        result.broken.append(f"a page took {result.page_max_ms:.0f} ms")

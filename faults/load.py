@@ -44,7 +44,7 @@ class Load:
         self.rig = rig
         self.history = history
         self.frozen: set[str] = set()
-        self.announce: Callable[[str], None] | None = None
+        self.announce: Callable[[str], object] | None = None
         self.stopping = threading.Event()
         self.booked: dict[str, str] = {}
         self.errors: list[BaseException] = []
@@ -259,7 +259,7 @@ class Lane:
         body = json.dumps({"entity": kind, "ids": [self._world.ids[key]]}).encode()
         free = [slot for slot in self._slots.values() if not slot.busy]
         slot = free[self._turn % len(free)] if free else self._spare
-        answer = slot.ask("POST", "/cache/invalidate/", body, timeout_s=3.0)
+        answer = slot.ask("POST", "/cache/invalidate/", body)
         facts = {"error": answer.error} if answer.error else {}
         return Operation(
             INVALIDATE, answer.t_call, answer.t_return, answer.status, answer.request, facts=facts

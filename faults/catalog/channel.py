@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from faults.experiment import Context, Fault
 from faults.links import PUBSUB
+from faults.rig import PREFIX
 
 _GROUP = "invalidation channel"
 _HEARD_LATE = "no old value later than 2 s after its invalidation, and none after the new subscription"
@@ -17,12 +16,12 @@ def _kill_subscribers(context: Context) -> None:
 
 
 def _overflow_subscribers(context: Context) -> None:
-    """Three messages of 900 KB that mean nothing, against a limit of 64 KB."""
+    """A thousand messages that mean nothing, in one step of the server's, against a limit of 64 KB."""
     client = context.rig.redis
     client.config_set("client-output-buffer-limit", "pubsub 65536 0 0")
     context.keep["closed"] = _closed_by_server(context)
-    for _ in range(3):
-        client.publish("appointment_service:invalidate", b"{" + os.urandom(450_000).hex().encode())
+    script = "for i = 1, 1000 do redis.call('PUBLISH', KEYS[1], ARGV[1]) end"
+    client.eval(script, 1, f"{PREFIX}:invalidate", "{" + "x" * 1000)
 
 
 def _usual_buffers(context: Context) -> None:

@@ -1,0 +1,97 @@
+"""What operators and neighbours do to the keys by hand, and values that are none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from faults.experiment import HEALTHY_BOUND_MS, Context, Fault
+from faults.rig import PREFIX
+
+_GROUP = "by hand"
+_FOLLOWS = "every worker follows within 250 ms"
+_CHANNEL = f"{PREFIX}:invalidate"
+_STORM = 20_000
+_STORM_BATCH = 1000
+_DELETE_MATCHING = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end"
+
+
+def _announcing(name: str, promise: str, announce: Callable[[Context, str], object]) -> Fault:
+    """New versions are made known by hand instead of by HTTP; `announce` gets the key as the cache names it."""
+
+    def inject(context: Context) -> None:
+        context.load.announce = lambda key: announce(context, context.rig.world.cache_key(key))
+
+    return Fault(
+        name=name,
+        group=_GROUP,
+        promise=promise,
+        inject=inject,
+        bound_ms=HEALTHY_BOUND_MS,
+        l2_bound_ms=HEALTHY_BOUND_MS,
+    )
+
+
+def _corrupt(context: Context) -> None:
+    """Whatever a careless hand could leave under a key, eight times over; three times with a huge one."""
+    client, world = context.rig.redis, context.rig.world
+    names = [f"{PREFIX}:{world.cache_key(key)}" for key in world.versions if key[0] == "c"]
+    stranger = {"id": world.ids["c000"], "full_name": "c000 v1", "email": "c000@example.com"}
+    junk = [b"{not json", b"[]", b"null", b'"text"', b"\x80\x05K\x01.", json.dumps(stranger).encode()]
+    for turn in range(8):
+        chosen = names[1 + 2 * turn :]
+        for name, payload in zip(
+            chosen, [*junk, *([b"x" * 5_000_000] if turn % 3 == 0 else [])], strict=False
+        ):
+            client.set(name, payload, ex=60)
+        client.delete(chosen[7])
+        client.lpush(chosen[7], "a list")
+        context.load.stopping.wait(0.3)
+
+
+def _storm(context: Context) -> None:
+    """As many distinct keys as a page never sees, in a few requests."""
+    import uuid
+
+    slot = context.rig.slot()
+    took = []
+    for _ in range(_STORM // _STORM_BATCH):
+        ids = [str(uuid.uuid4()) for _ in range(_STORM_BATCH)]
+        body = json.dumps({"entity": "customer", "ids": ids}).encode()
+        answer = slot.ask("POST", "/cache/invalidate/", body)
+        if answer.status != 200:
+            context.remarks.append(f"a request of the storm was answered with {answer.status}")
+        took.append((answer.t_return - answer.t_call) / 1e6)
+    slot.close()
+    context.remarks.append(f"{_STORM} keys, the slowest request of {_STORM_BATCH} took {max(took):.0f} ms")
+
+
+FAULTS = (
+    _announcing("by-hand-del", _FOLLOWS, lambda context, key: context.rig.redis.delete(f"{PREFIX}:{key}")),
+    _announcing(
+        "by-hand-eval",
+        _FOLLOWS,
+        lambda context, key: context.rig.redis.eval(_DELETE_MATCHING, 0, f"{PREFIX}:{key}*"),
+    ),
+    _announcing(
+        "by-hand-publish",
+        "every worker and L2 follow within 250 ms",
+        lambda context, key: context.rig.redis.publish(_CHANNEL, key),
+    ),
+    _announcing("by-hand-flushdb", _FOLLOWS, lambda context, _key: context.rig.redis.flushdb()),
+    Fault(
+        name="values-corrupted",
+        group=_GROUP,
+        promise="what is no value of the key's id is a miss; it is never shown",
+        inject=_corrupt,
+        hold_s=0.5,
+    ),
+    Fault(
+        name="storm-of-invalidations",
+        group=_GROUP,
+        promise="20,000 distinct keys: pages go on, and no old value stays",
+        inject=_storm,
+        hold_s=1.0,
+        bound_ms=1000,
+    ),
+)

@@ -1,0 +1,66 @@
+"""What happens to the workers, to gunicorn and to PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from faults.experiment import Context, Fault
+
+_GROUP = "processes"
+THREADS = 8
+
+
+def _kill_a_worker(context: Context) -> None:
+    os.kill(context.rig.worker_pids()[0], signal.SIGKILL)
+
+
+def _freeze_a_worker(context: Context) -> None:
+    context.keep["pid"] = context.rig.worker_pids()[0]
+    os.kill(context.keep["pid"], signal.SIGSTOP)
+
+
+def _thaw_it(context: Context) -> None:
+    os.kill(context.keep["pid"], signal.SIGCONT)
+
+
+def _frozen(seconds: float) -> Fault:
+    return Fault(
+        name=f"worker-frozen-{seconds:g}s",
+        group=_GROUP,
+        promise="what it is asked meanwhile it answers late; no old value later than 2 s after its invalidation",
+        inject=_freeze_a_worker,
+        heal=_thaw_it,
+        hold_s=seconds,
+        budget_ms=None,
+    )
+
+
+FAULTS = (
+    Fault(
+        name="worker-killed",
+        group=_GROUP,
+        promise="at most its 8 threads' requests are lost, and no booking that was answered",
+        inject=_kill_a_worker,
+        hold_s=2.0,
+        lost=THREADS,
+    ),
+    _frozen(1.0),
+    _frozen(3.0),
+    Fault(
+        name="reload-by-sighup",
+        group=_GROUP,
+        promise="no request is lost",
+        inject=lambda context: context.rig.gunicorn.send(signal.SIGHUP),
+        hold_s=4.0,
+    ),
+    Fault(
+        name="postgresql-restarted",
+        group=_GROUP,
+        promise="503 while it is away, and as before afterwards; no answered booking is lost",
+        inject=lambda context: context.rig.postgres.kill(),
+        heal=lambda context: context.rig.postgres.restart(),
+        hold_s=2.0,
+        failing=frozenset({"page", "probe", "book"}),
+    ),
+)

@@ -1,0 +1,112 @@
+"""What the services that own the names do to us."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from faults.experiment import Context, Fault, Step
+
+_GROUP = "upstream services"
+_PLACEHOLDERS = (
+    "pages are answered within 2.3 s with placeholders, which are not kept; all names are back 3 s later"
+)
+_PAGE_LIMIT_MS = 2300.0
+_RECOVERS_MS = 3000.0
+_CUSTOMER = frozenset({"customer"})
+
+
+def _rule(**what: Any) -> Step:
+    return lambda context: context.rig.stand_ins.customers.rule(**what)
+
+
+_as_usual = _rule()
+
+
+def _upstream_fault(
+    name: str,
+    inject: Step,
+    *,
+    heal: Step = _as_usual,
+    promise: str = _PLACEHOLDERS,
+    hold_s: float = 4.0,
+    freezes: frozenset[str] = _CUSTOMER,
+) -> Fault:
+    return Fault(
+        name=name,
+        group=_GROUP,
+        promise=promise,
+        inject=inject,
+        heal=heal,
+        hold_s=hold_s,
+        freezes=freezes,
+        bound_ms=250,
+        page_limit_ms=_PAGE_LIMIT_MS,
+        recovers_ms=_RECOVERS_MS,
+    )
+
+
+def _start_again(context: Context) -> None:
+    context.rig.world.remember_over_restart("customer")
+    context.rig.stand_ins.customers.restart()
+
+
+def _all_down(context: Context) -> None:
+    for service in context.rig.stand_ins.all:
+        service.stop()
+
+
+def _all_start_again(context: Context) -> None:
+    for kind in ("customer", "employee", "vehicle"):
+        context.rig.world.remember_over_restart(kind)
+        context.rig.world.service(kind).restart()
+
+
+def _flap(context: Context) -> None:
+    for _ in range(3):
+        _rule(drop=True)(context)
+        context.load.stopping.wait(0.7)
+        _as_usual(context)
+        context.load.stopping.wait(0.7)
+
+
+def _redirect(context: Context) -> None:
+    elsewhere = context.rig.stand_ins.vehicles
+    elsewhere.forget_calls()
+    _rule(status=302, headers={"Location": f"{elsewhere.url}/elsewhere/"})(context)
+
+
+def _no_longer_redirect(context: Context) -> None:
+    calls = context.rig.stand_ins.vehicles.calls()
+    followed = sum(n for path, n in calls.items() if "elsewhere" in path)
+    context.remarks.append(f"{followed} redirects followed")
+    if followed:
+        context.broken.append("a redirect was followed")
+    _as_usual(context)
+
+
+FAULTS = (
+    _upstream_fault(
+        "upstream-down", lambda context: context.rig.stand_ins.customers.stop(), heal=_start_again
+    ),
+    _upstream_fault(
+        "upstreams-all-down",
+        _all_down,
+        heal=_all_start_again,
+        freezes=frozenset({"customer", "employee", "vehicle"}),
+    ),
+    _upstream_fault(
+        "upstream-hung",
+        lambda context: context.rig.stand_ins.customers.pause(),
+        heal=lambda context: context.rig.stand_ins.customers.resume(),
+        hold_s=6.0,
+    ),
+    _upstream_fault("upstream-500", _rule(status=500)),
+    _upstream_fault("upstream-flapping", _flap, hold_s=0.0),
+    _upstream_fault(
+        "upstream-one-slow",
+        _rule(delay_s=1.5),
+        promise="pages wait for the slow one's names only, and the two others' are there",
+    ),
+    _upstream_fault("upstream-redirect", _redirect, heal=_no_longer_redirect),
+    _upstream_fault("upstream-garbage", _rule(body="<html>It works!</html>")),
+)
