@@ -168,7 +168,7 @@ class Proxy:
     """Listens on a free port of 127.0.0.1 and forwards to `port`. A context manager. Thread-safe."""
 
     def __init__(self, port: int) -> None:
-        self._target = port
+        self.target = port
         self._listening = socket.create_server((HOST, 0))
         self._changed = threading.Condition()
         self._links: list[_Link] = []
@@ -224,7 +224,7 @@ class Proxy:
                 client.close()
                 continue
             try:
-                server = socket.create_connection((HOST, self._target), timeout=_LIMIT_S)
+                server = socket.create_connection((HOST, self.target), timeout=_LIMIT_S)
             except OSError:
                 client.close()
                 continue
