@@ -342,6 +342,7 @@ def test_a_request_by_hand_is_carried_out_while_all_loads_hang(
     stop_after(cache, "_carry_out", done)
     client.publish(cache.keys.channel, K)
     done.wait_for_arrival()
+    assert not reading.done()
     assert in_l2(client) is None
     for gate in gates:
         gate.open()
