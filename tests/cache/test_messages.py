@@ -1,0 +1,145 @@
+"""What an invalidation looks like on the wire: the forms that are read, and everything else, which is not."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from servease_appt.cache.messages import (
+    MAX_KEY_CHARS,
+    MAX_KEYS,
+    MAX_MESSAGE_BYTES,
+    Invalidation,
+    UnreadableMessage,
+    decode,
+    own_message_parts,
+    sequence_of,
+)
+
+PREFIX = "appointment_service"
+KEY = "customer_bcee5755-2c9f-4c0a-8720-1592b75edf96"
+
+
+def wire(**fields: object) -> bytes:
+    """A JSON message."""
+    return json.dumps(fields).encode()
+
+
+@pytest.mark.parametrize(
+    ("payload", "read"),
+    [
+        (KEY.encode(), Invalidation(keys=(KEY,))),
+        (f"{PREFIX}:{KEY}".encode(), Invalidation(keys=(KEY,))),
+        (f"  {KEY}\n".encode(), Invalidation(keys=(KEY,))),
+        (wire(keys=[KEY, "vehicle_1"]), Invalidation(keys=(KEY, "vehicle_1"))),
+        (wire(keys=[f"{PREFIX}:{KEY}"]), Invalidation(keys=(KEY,))),
+        (wire(pattern="customer_*"), Invalidation(pattern="customer_*")),
+        (wire(pattern=f"{PREFIX}:customer_*"), Invalidation(pattern="customer_*")),
+        (wire(keys=[KEY], note="unknown fields are for later versions"), Invalidation(keys=(KEY,))),
+    ],
+)
+def test_what_anybody_may_publish(payload: bytes, read: Invalidation) -> None:
+    """A plain key, keys and a pattern, with or without the prefix; having no sequence, they are requests."""
+    assert decode(payload, PREFIX) == read
+
+
+@pytest.mark.parametrize(
+    ("payload", "read"),
+    [
+        (
+            b'{"v":1,"source":"host:41:9f2c","seq":1763816400000042,"keys":["customer_1"]}',
+            Invalidation(keys=("customer_1",), source="host:41:9f2c", sequence=1763816400000042),
+        ),
+        (
+            b'{"v":1,"source":"host:41:9f2c","seq":7,"pattern":"customer_*"}',
+            Invalidation(pattern="customer_*", source="host:41:9f2c", sequence=7),
+        ),
+    ],
+)
+def test_the_bytes_of_version_1_are_still_read(payload: bytes, read: Invalidation) -> None:
+    """What workers of the first version have on the wire; they may run beside this one for a while."""
+    assert decode(payload, PREFIX) == read
+
+
+@pytest.mark.parametrize("invalidation", [Invalidation(keys=('customer_ä"\\',)), Invalidation(pattern="*")])
+def test_own_messages_are_read_back(invalidation: Invalidation) -> None:
+    """With a sequence between its parts, which only the server knows, a message is read as what was meant."""
+    head, tail = own_message_parts(invalidation)
+    read = decode(f"{head}42{tail}".encode(), PREFIX)
+    assert read == Invalidation(invalidation.keys, invalidation.pattern, None, 42)
+
+
+HOSTILE = [
+    b"",
+    b"   ",
+    b"\xff\xfe",
+    b"a\x00b",
+    b"two\nlines",
+    "a\u202eb".encode(),
+    b"x" * (MAX_KEY_CHARS + 1),
+    b"x" * (MAX_MESSAGE_BYTES + 1),
+    b"{",
+    b"{}",
+    b'{"keys": []}',
+    b'{"keys": "customer_1"}',
+    b'{"keys": [1]}',
+    b'{"keys": [""]}',
+    b'{"keys": [null]}',
+    b'{"keys": ["\\ud800"]}',
+    b'{"keys": ["a"], "pattern": "*"}',
+    b'{"pattern": ""}',
+    b'{"pattern": ["*"]}',
+    b'{"keys": ["a"], "v": 2}',
+    b'{"keys": ["a"], "v": "1"}',
+    b'{"keys": ["a"], "seq": "1"}',
+    b'{"keys": ["a"], "seq": 1.5}',
+    b'{"keys": ["a"], "seq": true}',
+    b'{"keys": ["a"], "source": 1}',
+    b'{"keys": ["a"], "seq": ' + b"9" * 5000 + b"}",
+    b'{"a":' * 100_000,
+    wire(keys=["a"] * (MAX_KEYS + 1)),
+]
+
+
+@pytest.mark.parametrize("payload", HOSTILE, ids=range(len(HOSTILE)))
+def test_what_is_no_message_says_so(payload: bytes) -> None:
+    """Bytes of no known form raise the one error that is counted and passed over."""
+    with pytest.raises(UnreadableMessage):
+        decode(payload, PREFIX)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.binary() | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_no_bytes_do_harm(payload: bytes) -> None:
+    """Any bytes at all are an invalidation of printable keys, or unreadable; nothing else is ever raised."""
+    try:
+        read = decode(payload, PREFIX)
+    except UnreadableMessage:
+        return
+    assert all(key.isprintable() for key in read.keys)
+
+
+@given(st.dictionaries(st.sampled_from(["keys", "pattern", "seq", "source", "v"]), json_values))
+def test_no_object_does_harm(message: dict[str, object]) -> None:
+    """The same for JSON objects with the right names and any values."""
+    try:
+        read = decode(json.dumps(message).encode(), PREFIX)
+    except UnreadableMessage:
+        return
+    assert (read.pattern is None) != (not read.keys)
+
+
+@pytest.mark.parametrize(
+    ("stored", "number"),
+    [(b"42", 42), (None, None), (b"", None), (b"abc", None), (b"9" * 5000, None), ([], None)],
+)
+def test_what_lies_under_the_sequence(stored: object, number: int | None) -> None:
+    """A number, or nothing: also when somebody has written something else there."""
+    assert sequence_of(stored) == number
