@@ -22,9 +22,9 @@ def _finisher(origins: frozenset[str]) -> Callable[[Response], Response]:
 
     def finish(response: Response) -> Response:
         headers = response.headers
-        headers["X-Content-Type-Options"] = "nosniff"
-        headers["X-Request-Id"] = request_ids.request_id()
-        headers["Vary"] = vary
+        headers.add("X-Content-Type-Options", "nosniff")
+        headers.add("X-Request-Id", request_ids.request_id())
+        headers.add("Vary", vary)
         headers.setdefault("Cache-Control", "no-store")
         if origins:
             _allow_origin(response, origins)

@@ -56,6 +56,8 @@ def _link(request: Request, page: int) -> str:
 
     Our paths are plain ASCII, so `request.base_url` would spend its time on quoting what needs none.
     """
-    pairs = [(name, value) for name, value in query_pairs(request) if name != "page"]
     place = f"{request.scheme}://{request.host}{quote(request.root_path)}{request.path}"
+    if not request.query_string:
+        return f"{place}?page={page}"
+    pairs = [(name, value) for name, value in query_pairs(request) if name != "page"]
     return f"{place}?{urlencode([*pairs, ('page', str(page))])}"

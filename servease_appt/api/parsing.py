@@ -1,6 +1,7 @@
 """From the bytes of a request to checked values. Whatever is wrong becomes a Problem that names it."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -44,8 +45,14 @@ def read_body(request: Request, schema: Schema) -> dict[str, Any]:
 def read_query(request: Request, schema: Schema) -> dict[str, Any]:
     """Return the query string, checked by `schema`. Empty values count as not given; the last one given counts."""
     if not request.query_string:
-        return load(schema, {})
+        return dict(_defaults(schema))
     return load(schema, {name: value for name, value in query_pairs(request) if value != ""})
+
+
+@cache
+def _defaults(schema: Schema) -> dict[str, Any]:
+    """Return what an empty query stands for; each route has its one schema object, so they are few."""
+    return load(schema, {})
 
 
 def query_pairs(request: Request) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ import uuid
 
 from flask import g, request
 
-HEADER = "X-Request-Id"
+_OFFERED = "HTTP_X_REQUEST_ID"
 _HARMLESS = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 
 
@@ -13,7 +13,7 @@ def request_id() -> str:
     """Return the id of the current request; the same at every call within it."""
     known = g.get("servease_request_id")
     if known is None:
-        offered = request.headers.get(HEADER, "")
+        offered = request.environ.get(_OFFERED, "")
         known = offered if _HARMLESS.fullmatch(offered) else uuid.uuid4().hex
         g.servease_request_id = known
     return str(known)

@@ -33,7 +33,7 @@ def _signed(payload: object, header: object = None) -> str:
 
 
 def _claims(**claims: Any) -> dict[str, Any]:
-    return {"user_id": USER_ID, "user_role": "admin", "exp": int(time.time()) + 600, **claims}
+    return {"user_id": USER_ID, "user_role": "admin", "exp": int(time.time()) + 86400, **claims}
 
 
 def _without(name: str) -> dict[str, Any]:
@@ -85,12 +85,12 @@ BAD_TOKENS = {
     "exp Infinity": _signed(_claims(exp=math.inf)),
     "exp NaN": _signed(_claims(exp=math.nan)),
     "exp 1e400": _signed(json.dumps(_claims(exp=0)).replace('"exp": 0', '"exp": 1e400').encode()),
-    "nbf ahead": _signed(_claims(nbf=int(time.time()) + 60)),
+    "nbf ahead": _signed(_claims(nbf=int(time.time()) + 86400)),
     "nbf text": _signed(_claims(nbf="1")),
     "nbf false": _signed(_claims(nbf=False)),
     "nbf Infinity": _signed(_claims(nbf=-math.inf)),
     "nbf null": _signed(_claims(nbf=None)),
-    "iat ahead": _signed(_claims(iat=int(time.time()) + 600)),
+    "iat ahead": _signed(_claims(iat=int(time.time()) + 86400)),
     "iat text": _signed(_claims(iat="soon")),
     "aud of somebody else": _signed(_claims(aud="another-service")),
     "refresh token": _signed(_claims(token_type="refresh")),

@@ -33,7 +33,7 @@ def token(secret: str = SECRET, **claims: Any) -> str:
         "user_id": new_id(),
         "user_role": "customer",
         "token_type": "access",
-        "exp": int(time.time()) + 600,
+        "exp": int(time.time()) + 86400,
     }
     given = {name: value for name, value in {**full, **claims}.items() if value is not None}
     return jwt.encode(given, secret, algorithm="HS256")

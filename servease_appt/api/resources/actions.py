@@ -71,7 +71,7 @@ def cancel(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Respons
 
 def _act(action: Action, caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
     database = Stopwatch()
-    with database.running():
+    with database:
         appointment = commands.act(
             services().database,
             caller.actor,
@@ -90,7 +90,7 @@ def reschedule(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Res
     """Reschedule."""
     parts = services()
     database = Stopwatch()
-    with database.running():
+    with database:
         appointment = commands.reschedule(
             parts.database, parts.policy, caller.actor, appointment_id, now=now(), **body
         )
@@ -103,7 +103,7 @@ def reschedule(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Res
 def assign(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
     """Assign."""
     database = Stopwatch()
-    with database.running():
+    with database:
         appointment = commands.assign(
             services().database, caller.actor, appointment_id, body["employee_id"], now()
         )

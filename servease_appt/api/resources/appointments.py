@@ -39,7 +39,7 @@ def list_appointments(caller: Caller, query: dict[str, Any]) -> Response:
     """Return one page of what the caller may see."""
     number, size = query.pop("page"), query.pop("page_size")
     database = Stopwatch()
-    with database.running(), services().database.reading() as connection:
+    with database, services().database.reading() as connection:
         page = reading.list_appointments(
             connection, caller.actor, AppointmentFilters(**query), Window.of_page(number, size)
         )
@@ -60,7 +60,7 @@ def list_appointments(caller: Caller, query: dict[str, Any]) -> Response:
 def get_appointment(caller: Caller, appointment_id: str) -> Response:
     """Return the detail of one appointment."""
     database = Stopwatch()
-    with database.running(), services().database.reading() as connection:
+    with database, services().database.reading() as connection:
         appointment = reading.get_appointment(connection, caller.actor, appointment_id)
     return detail_response(appointment, caller, database)
 
@@ -100,7 +100,7 @@ def change_appointment(caller: Caller, appointment_id: str, body: dict[str, Any]
 def _edit(caller: Caller, appointment_id: str, changes: dict[str, Any], *, patch: bool) -> Response:
     parts = services()
     database = Stopwatch()
-    with database.running():
+    with database:
         appointment = commands.edit(
             parts.database,
             parts.policy,

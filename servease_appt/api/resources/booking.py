@@ -55,7 +55,7 @@ def book_appointment(caller: Caller, body: dict[str, Any]) -> Response:
 def _book_once(caller: Caller, wanted: NewAppointment, key: str) -> Response:
     database = services().database
     taking = Stopwatch()
-    with taking.running():
+    with taking:
         claim = idempotency.claim(database, caller.actor, key, _fingerprint(), now())
     if isinstance(claim, StoredAnswer):
         headers = {**claim.headers, "Server-Timing": server_timing(taking.ms)}
@@ -89,7 +89,7 @@ def _answer(caller: Caller, wanted: NewAppointment, claim: Claim) -> Response:
         return _book(caller, wanted, claim)
     # An earlier request had booked and died before it could answer.
     database = Stopwatch()
-    with database.running(), services().database.reading() as connection:
+    with database, services().database.reading() as connection:
         appointment = reading.get_appointment(connection, caller.actor, claim.appointment_id)
     return _created(appointment, caller, database)
 
@@ -109,7 +109,7 @@ def _book(caller: Caller, wanted: NewAppointment, claim: Claim | None) -> Respon
         on_unchecked=_unchecked,
     )
     database = Stopwatch()
-    with database.running():
+    with database:
         appointment = commands.book(parts.database, parts.policy, actor, wanted, now=now(), claim=claim)
     return _created(appointment, caller, database)
 

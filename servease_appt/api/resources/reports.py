@@ -93,7 +93,7 @@ def _array_or_page(find: Find, subject: str, caller: Caller, query: dict[str, An
     if number is not None:
         return _page(find, subject_id, filters, caller, {"page": number, "page_size": size})
     database = Stopwatch()
-    with database.running(), services().database.reading() as connection:
+    with database, services().database.reading() as connection:
         page = find(connection, caller.actor, subject_id, filters, ARRAY)
     names = names_for(page.rows, caller)
     headers = {**name_headers(names, database.ms), "X-Total-Count": str(page.count)}
@@ -105,7 +105,7 @@ def _page(
 ) -> Response:
     number, size = query["page"], query["page_size"]
     database = Stopwatch()
-    with database.running(), services().database.reading() as connection:
+    with database, services().database.reading() as connection:
         page = find(connection, caller.actor, subject_id, filters, Window.of_page(number, size))
     names = names_for(page.rows, caller)
     results = [row_json(row, names) for row in page.rows]
