@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 
 from ..db.migrate import upgrade
 from ..settings import Settings, SettingsError
@@ -25,6 +26,7 @@ from .web import start_service
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _OPTIONS = {
     "port": (8005, "the appointment service"),
     "customer_port": (8002, "the stand-in customer service"),
@@ -36,8 +38,8 @@ _OPTIONS = {
 def main() -> int:
     """Run the demo; the exit code is 0, or 1 where something could not be done or a check failed."""
     arguments = _parse(sys.argv[1:])
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    for number in _STOPPING:
+        signal.signal(number, _interrupt)
     say = _Progress()
     try:
         with contextlib.ExitStack() as running:
@@ -48,6 +50,12 @@ def main() -> int:
     except (ProcessError, SettingsError) as error:
         print(f"\nThe demo can't start: {error}", file=sys.stderr)
         return 1
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)  # once is enough, and stopping must not be cut short
+    raise KeyboardInterrupt
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
@@ -80,7 +88,7 @@ class _Progress:
 
 
 def _run(arguments: argparse.Namespace, say: _Progress, running: contextlib.ExitStack) -> int:
-    ports = {name: _usable_port(name, getattr(arguments, name)) for name in _OPTIONS}
+    ports = {name: usable_port(name, getattr(arguments, name)) for name in _OPTIONS}
     directory = running.enter_context(_own_directory())
 
     postgres = running.enter_context(EmbeddedPostgres(directory / "postgres"))
@@ -139,7 +147,7 @@ def _serve(service: GuardedProcess) -> int:
     raise ProcessError(f"gunicorn has ended:\n{service.log_tail()}")
 
 
-def _usable_port(name: str, port: int) -> int:
+def usable_port(name: str, port: int) -> int:
     """The port, or a free one for 0.
 
     Raises:
@@ -148,12 +156,14 @@ def _usable_port(name: str, port: int) -> int:
     if port == 0:
         return free_port()
     try:
+        if not 0 < port <= 65535:
+            raise OSError("no such port")  # noqa: TRY301 - told as the others are
         socket.create_server((HOST, port)).close()
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         flag = _flag(name)
         raise ProcessError(
-            f"port {port}, for {_OPTIONS[name][1]}, can't be used ({getattr(error, 'strerror', None) or error})."
-            f" Choose another with {flag}: make demo ARGS='{flag} {port + 1000}'"
+            f"port {port}, for {_OPTIONS[name][1]}, can't be used ({error.strerror or error})."
+            f" Choose another with {flag}: make demo ARGS='{flag} {free_port()}'"
         ) from None
     return port
 

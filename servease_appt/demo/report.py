@@ -48,7 +48,7 @@ def comparison(measurement: Measurement) -> Iterator[str]:
     yield _row("names came from", [_where_from(fetch) for fetch in fetches.values()])
     yield ""
     yield f"One upstream call takes {one_ms:.1f} ms. Each column is the fetch with the median time of several."
-    yield f"cold ({COLD_RUNS}): both tiers were empty. 2nd worker ({COLD_RUNS - 1}): Redis had the names, it had not."
+    yield f"cold ({COLD_RUNS}): both tiers were empty. 2nd worker ({COLD_RUNS - 1}): only Redis had the names."
     yield f"warm ({WARM_RUNS}): the worker had the names in its own memory."
     yield "Redis commands: all that the workers sent during the request, without the connections on which they"
     yield "listen for invalidations."

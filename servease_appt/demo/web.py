@@ -72,6 +72,7 @@ def start_service(
         log=directory / "gunicorn.log",
         directory=root,
         environment=environment,
+        grace_s=5,
     )
     wait_until(
         lambda: _is_ready(port) or process.poll() is not None, timeout_s=_START_TIMEOUT_S, interval_s=0.02

@@ -3,7 +3,6 @@
 import http.client
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Self
 
 from servease_appt.demo.processes import GuardedProcess, wait_until
 from servease_appt.demo.servers import free_port
+from tests.support.processes import alive, descendants
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _PORT_ATTEMPTS = 5
@@ -40,7 +40,7 @@ class Gunicorn:
         arguments: tuple[str, ...] = (),
         application: str = "wsgi:app",
     ) -> None:
-        self.settings = dict(settings)
+        self.settings = {"PROMETHEUS_MULTIPROC_DIR": str(directory / "metrics"), **settings}
         self.log = directory / "gunicorn.log"
         self.port = 0
         self._arguments = [
@@ -119,11 +119,7 @@ class Gunicorn:
 
     def worker_pids(self) -> list[int]:
         """Process ids of the workers that are alive now."""
-        listing = subprocess.run(
-            ["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True
-        ).stdout
-        rows = (line.split() for line in listing.splitlines())
-        return [int(pid) for pid, parent, state in rows if int(parent) == self.pid and state[0] != "Z"]
+        return sorted(alive(descendants(self.pid)))
 
     def wait_for_log(self, pattern: str, timeout_s: float = 10.0) -> None:
         """Wait until its log matches a regular expression.
