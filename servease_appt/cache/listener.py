@@ -40,8 +40,11 @@ MAX_ERRANDS = 1000
 class Hearer(Protocol):
     """What the listener tells the cache. Called on the listener's thread: must be quick and must not raise."""
 
-    def on_confirmed(self, *, reconnected: bool) -> None:
-        """The subscription is confirmed; all that was kept before may be old."""
+    def on_confirmed(self, *, reconnected: bool, forgetful: bool) -> None:
+        """The subscription is confirmed; all that was kept before may be old.
+
+        `forgetful`: the server's sequence is behind what was heard before, so it has lost invalidations.
+        """
 
     def on_gap(self) -> None:
         """At least one message was lost; all that was kept before may be old."""
@@ -333,9 +336,10 @@ class Listener:
         if not self.confirmed:
             if not self._subscribed:
                 raise _Deaf("the subscription was not confirmed")
-            self.sequence = sequence
+            heard, self.sequence = self.sequence, sequence
             reconnected, self.confirmed, self._confirmed_before = self._confirmed_before, True, True
-            self._hearer.on_confirmed(reconnected=reconnected)
+            forgetful = heard is not None and (sequence is None or sequence < heard)
+            self._hearer.on_confirmed(reconnected=reconnected, forgetful=forgetful)
             if reconnected:
                 log.warning("Invalidation channel is back")
         elif sequence != self.sequence:

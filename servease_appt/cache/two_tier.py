@@ -30,7 +30,7 @@ import socket
 import threading
 import time
 import weakref
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -61,6 +61,9 @@ V = TypeVar("V")
 INVALIDATE_BATCH = 500
 L2_COOL_DOWN_S = 2.0
 MANUAL_LEASE_MS = 30_000
+# How far back a failover may have lost invalidations; replicas that are further behind are not elected.
+REPEATED_S = 60.0
+MAX_REPEATED = 2000
 
 
 class Mode(StrEnum):
@@ -148,6 +151,7 @@ class TwoTierCache(Generic[V]):
             keep=self._keep_in_l1,
             clock=self._clock,
         )
+        self._heard: deque[tuple[float, Invalidation]] = deque(maxlen=MAX_REPEATED)
         self._start_lock = threading.Lock()
         self._started_at_s = time.time()
         self._listener: Listener | None = None
@@ -393,10 +397,16 @@ class TwoTierCache(Generic[V]):
 
     # Listen (called on the listener's thread)
 
-    def on_confirmed(self, *, reconnected: bool) -> None:
-        """A new subscription: what was kept before it may be old (R6, R7)."""
+    def on_confirmed(self, *, reconnected: bool, forgetful: bool) -> None:
+        """A new subscription: what was kept before it may be old (R6, R7).
+
+        A server that has lost invalidations is a replica that was behind when it took over: what it still holds
+        of them is deleted once more (R20).
+        """
         self._forget_all(Event.RECONNECT if reconnected else Event.FLUSH, "subscribed")
         self._register()
+        if forgetful:
+            self._loader.submit(self._repeat_invalidations)
 
     def on_gap(self) -> None:
         """A message was lost."""
@@ -420,6 +430,8 @@ class TwoTierCache(Generic[V]):
             self._forget_matching(invalidation.pattern)
         else:
             self._forget(invalidation.keys)
+        if invalidation.sequence is not None:
+            self._heard.append((self._clock(), invalidation))
         why = f"from {invalidation.source}" if invalidation.source else "from outside"
         self._journal.note(Tier.CHANNEL, Event.INVALIDATION, invalidation.keys or ("*",), why)
         if invalidation.sequence is None:
@@ -471,6 +483,12 @@ class TwoTierCache(Generic[V]):
         except L2Unavailable:
             log.debug("Redis answers on the channel, but not on the data path")
 
+    def _repeat_invalidations(self) -> None:
+        heard_after_s = self._clock() - REPEATED_S
+        for heard_at_s, invalidation in list(self._heard):
+            if heard_at_s > heard_after_s:
+                self._carry_out(invalidation)
+
     def _carry_out(self, request: Invalidation) -> None:
         try:
             if request.pattern is not None:
@@ -479,7 +497,7 @@ class TwoTierCache(Generic[V]):
                 self.remote.invalidate(request.keys, self.identity)
         except L2Unavailable as error:
             self._journal.note(Tier.L2, Event.FAILED_INVALIDATION, request.keys or ("*",), str(error))
-            log.warning("An invalidation that was published by hand could not be carried out: %s", error)
+            log.warning("An invalidation could not be carried out: %s", error)
 
     # Life
 
