@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from servease_appt.demo.servers import EmbeddedValkey
 from servease_appt.demo.stand_ins import StandIns
 
+from .cli import Cli
 from .served import Served, serve, settings
 
 
@@ -21,7 +23,23 @@ def served(
 ) -> Iterator[Served]:
     """Two workers that nothing is broken for; tests that stop servers start a service of their own."""
     running_stand_ins.reset()
-    environment = settings(new_database(migrated_template), valkey.url(1), running_stand_ins)
-    with serve(environment, running_stand_ins, Path(tmp_path_factory.mktemp("served"))) as served:
+    directory = Path(tmp_path_factory.mktemp("served"))
+    more = {"PROMETHEUS_MULTIPROC_DIR": str(directory / "metrics")}
+    environment = settings(new_database(migrated_template), valkey.url(1), running_stand_ins, **more)
+    with serve(environment, running_stand_ins, directory) as served:
         served.wait_for_metric(r'servease_cache_mode\{mode="both"\}', 2)
         yield served
+
+
+@pytest.fixture(scope="module")
+def cli(served: Served) -> Iterator[Cli]:
+    """The cache's commands, in that service's environment."""
+    with Cli(served.gunicorn.settings) as cli:
+        yield cli
+
+
+@pytest.fixture
+def client(valkey: EmbeddedValkey) -> Iterator[redis.Redis]:
+    """What an operator's redis-cli is: database 1 of the run's Valkey server."""
+    with redis.Redis.from_url(valkey.url(1)) as client:
+        yield client

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, cast
 
 import click
@@ -50,7 +51,8 @@ def stats_command(as_json: bool, watch: bool, interval: float) -> None:
     with opened() as access:
         report = collect(access)
         if watch:
-            _watch(access, report, interval, as_json)
+            with suppress(KeyboardInterrupt):
+                _watch(access, report, interval, as_json)
         elif as_json:
             echo_json(report)
         else:
@@ -68,11 +70,9 @@ def _watch(access: Access, report: dict[str, Any], interval_s: float, as_json: b
             text = as_text(report, reads_a_second)
             in_place = sys.stdout.isatty()
             click.echo(f"{CLEAR_SCREEN}{text}" if in_place else f"{text}\n")
+        time.sleep(interval_s)
         try:
-            time.sleep(interval_s)
             later = collect(access)
-        except KeyboardInterrupt:
-            return
         except RedisError as error:
             click.echo(f"{redis_trouble(access.settings, error)} Trying again.", err=True)
             continue
