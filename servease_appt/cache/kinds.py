@@ -20,8 +20,8 @@ _INITIAL = itemgetter(0)
 class Kind(Generic[V]):
     """One kind of value, held under keys `name_rest`.
 
-    `decode(payload, rest)` raises ValueError, TypeError or KeyError for bytes that are not such a value of that
-    id; the cache takes them for a miss. Values are shared between threads: make them immutable.
+    `decode(payload, rest)` raises for bytes that are not such a value of that id, whatever it likes; the cache
+    takes them for a miss. Values are shared between threads: make them immutable.
     """
 
     name: str
@@ -83,5 +83,5 @@ class Kinds(Generic[V]):
             return None
         try:
             return self.of(key).decode(payload, key.partition("_")[2])
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except Exception:  # noqa: BLE001 - bytes that anybody can write must not be able to fail a page
             return None
