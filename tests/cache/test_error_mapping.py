@@ -1,0 +1,69 @@
+"""Every error of redis-py becomes one of the cache's own, and the breaker hears of it."""
+
+import inspect
+import socket
+from collections.abc import Iterator
+
+import pytest
+import redis
+from redis import exceptions
+
+from servease_appt.cache import connect
+from servease_appt.cache.breaker import Breaker, BreakerState
+from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
+from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.remote import Remote
+from tests.cache.world import PREFIX
+
+ERRORS = [
+    error for _, error in inspect.getmembers(exceptions, inspect.isclass) if issubclass(error, Exception)
+]
+
+
+@pytest.fixture
+def remote(redis_url: str) -> Iterator[Remote]:
+    """L2's operations on a real server."""
+    with connect(redis_url) as client:
+        yield Remote(client, KeySpace(PREFIX), Breaker(threshold=1, cool_down_s=60.0))
+
+
+def make(error: type[Exception]) -> Exception:
+    """An instance, whatever its constructor wants."""
+    for arguments in (("text",), ("1 127.0.0.1:1",), ()):
+        try:
+            return error(*arguments)
+        except (TypeError, ValueError, IndexError):
+            continue
+    raise AssertionError(f"don't know how to make a {error.__name__}")
+
+
+@pytest.mark.parametrize("error", [*ERRORS, OSError, socket.gaierror, ValueError, IndexError])
+def test_every_error_is_mapped(remote: Remote, error: type[Exception]) -> None:
+    """An answer that refuses leaves the breaker closed; everything else means that L2 can't be had."""
+    raised = make(error)
+
+    def fail() -> None:
+        raise raised
+
+    refusal = isinstance(raised, redis.ResponseError)
+    with pytest.raises(L2RefusedWrite if refusal else L2Unavailable) as mapped:
+        remote._run("read", fail)
+    assert mapped.value.__cause__ is raised
+    assert (type(mapped.value) is L2RefusedWrite) is refusal
+    assert remote.breaker.state is (BreakerState.CLOSED if refusal else BreakerState.OPEN)
+
+
+def test_an_open_breaker_asks_nobody(remote: Remote) -> None:
+    """While it is open a read fails at once; an invalidation is tried all the same, and closes it."""
+    remote.breaker.failed()
+    with pytest.raises(L2Unavailable, match="breaker is open"):
+        remote.read(["customer_1"])
+    assert remote.invalidate(["customer_1"], "me") > 0
+    assert remote.read(["customer_1"])[0] == [None]
+
+
+def test_a_script_that_the_server_has_forgotten(remote: Remote) -> None:
+    """SCRIPT FLUSH, or a new server: the script is sent again, and nobody notices."""
+    first = remote.invalidate(["customer_1"], "me")
+    remote.client.script_flush()
+    assert remote.invalidate(["customer_1"], "me") == first + 1
