@@ -10,6 +10,7 @@ from benchmarks.results import FULL, QUICK, Results
 
 PARTS = {
     "library": "the cache as a library, against its peers",
+    "pages": "pages over HTTP, against the least possible and against cache-aside",
 }
 
 

@@ -1,0 +1,279 @@
+"""Part 2: pages over HTTP, against the least possible, a constant, and plain cache-aside."""
+
+import contextlib
+import http.client
+import itertools
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import jwt
+
+from benchmarks.measure import Figure, Rounds, in_turns
+from benchmarks.results import Results, Scale
+from benchmarks.rows import PAGE_SIZE, fill_database, introduce_people, person
+from servease_appt.demo.servers import EmbeddedPostgres, EmbeddedValkey
+from servease_appt.demo.stand_ins import StandIns
+from tests.support.gunicorn import Gunicorn
+
+SECRET = "a-secret-for-benchmarks-of-32-bytes-or-more"  # noqa: S105 - opens nothing but what is started here
+LIST = "/api/v1/appointments/"
+UPSTREAM_DELAY_S = 0.05
+WARM_UP_REQUESTS = 40
+GENERATOR = Path(__file__).with_name("load.py")
+
+SERVICE, L2_ONLY, NAMELESS = "service", "service, L1 off", "service without names"
+FLOOR, FLOOR_MGET, CONSTANT, ASIDE = "floor", "floor, one MGET", "constant", "cache-aside"
+FLOOR_PARALLEL = "floor, 60 calls side by side"
+CALL = "one upstream call"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A page of a server."""
+
+    server: Gunicorn
+    path: str
+
+
+class World:
+    """Servers with the same appointments and people; every server that is measured is started once."""
+
+    def __init__(self, stack: ExitStack, sizes: Sequence[int]) -> None:
+        self._stack = stack
+        self._directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="servease-bench-")))
+        self._valkey = stack.enter_context(EmbeddedValkey())
+        self._postgres = stack.enter_context(EmbeddedPostgres())
+        self.stand_ins = stack.enter_context(StandIns())
+        introduce_people(self.stand_ins)
+        self._databases = {size: fill_database(self._postgres, size) for size in sizes}
+        claims = {"user_id": person("customer", 1), "user_role": "admin", "exp": int(time.time()) + 7200}
+        self.token = jwt.encode(claims, SECRET, algorithm="HS256")
+        self._numbers = itertools.count()
+
+    def serve(self, application: str, size: int, **settings: str) -> Gunicorn:
+        """Start an application with two workers on the database of that size."""
+        number = next(self._numbers)
+        directory = self._directory / str(number)
+        directory.mkdir()
+        environment = {
+            "SECRET_KEY": SECRET,
+            "DATABASE_URL": self._databases[size],
+            "REDIS_URL": self._valkey.url(1),
+            "CACHE_KEY_PREFIX": f"bench_{number}",
+            **self.stand_ins.settings,
+            **settings,
+        }
+        return self._stack.enter_context(Gunicorn(environment, directory, application=application))
+
+
+def run(results: Results, scale: Scale) -> None:
+    """Measure cold pages, warm pages, and pages of more and more appointments."""
+    with ExitStack() as stack:
+        world = World(stack, scale.sizes)
+        size = scale.sizes[0]
+        servers = {
+            SERVICE: world.serve("wsgi:app", size),
+            L2_ONLY: world.serve("wsgi:app", size, CACHE_L1_TIMEOUT="0"),
+            NAMELESS: world.serve("benchmarks.nameless:application()", size),
+            FLOOR: world.serve("benchmarks.floor:app", size, FLOOR_NAMES="services"),
+            FLOOR_MGET: world.serve("benchmarks.floor:app", size, FLOOR_NAMES="mget"),
+            ASIDE: world.serve("benchmarks.cache_aside:app", size),
+        }
+        measure_cold(world, servers, results, scale)
+        measure_warm(world, servers, results, scale)
+        measure_sizes(world, servers, results, scale)
+
+
+def measure_cold(world: World, servers: Mapping[str, Gunicorn], results: Results, scale: Scale) -> None:
+    """Pages whose 60 names nobody has asked for; each page is asked for once."""
+    for stand_in in world.stand_ins.all:
+        stand_in.delay(UPSTREAM_DELAY_S)
+    samples: dict[str, Callable[[], float]] = {CALL: partial(_one_call, world)}
+    for name, contender in ((SERVICE, SERVICE), (FLOOR_PARALLEL, FLOOR)):
+        paths = (f"{LIST}?page={number}" for number in itertools.count(1))
+        samples[name] = partial(_next_page, world, servers[contender], paths)
+    case = "Cold page: 60 names, each call 50 ms"
+    # The first pages of both workers open their connections.
+    in_turns(samples, rounds=2)
+    rounds = in_turns(samples, rounds=min(15, 2 * scale.rounds))
+    for name in samples:
+        _add(results, case, name, "ms", rounds, baseline=CALL)
+    one_by_one = Figure.of([_next_page(world, servers[ASIDE], iter([f"{LIST}?page={n}"])) for n in (1, 2)])
+    ratio = Figure.of([one_by_one.median / rounds.figure(CALL).median])
+    results.add(
+        part="pages", case=case, contender=ASIDE, unit="ms", figure=one_by_one, baseline=CALL, ratio=ratio
+    )
+    results.target(
+        "Cold page of 60 names against one upstream call",
+        value=rounds.ratio(SERVICE, CALL).median,
+        limit=2.0,
+        unit="×",
+    )
+    for stand_in in world.stand_ins.all:
+        stand_in.delay(0.0)
+
+
+def measure_warm(world: World, servers: Mapping[str, Gunicorn], results: Results, scale: Scale) -> None:
+    """The first page over and over, everything it needs being there."""
+    targets = {name: Target(server, LIST) for name, server in servers.items()}
+    targets[CONSTANT] = Target(servers[FLOOR], "/constant")
+    for connections in (1, 16) if scale.quick else (1, 16, 64):
+        case = f"Warm page, {connections} connection{'s' if connections > 1 else ''}"
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in targets}
+        rounds = in_turns(
+            {
+                name: partial(
+                    _load, world, target, connections, scale, runs[name], throughput=connections > 1
+                )
+                for name, target in targets.items()
+            },
+            rounds=_rounds(scale),
+        )
+        for name in targets:
+            p99 = Figure.of([run["p99"] for run in runs[name][1:]]).median
+            unit = "pages/s" if connections > 1 else "ms"
+            _add(results, case, name, unit, rounds, baseline=FLOOR, p99_ms=round(p99, 2))
+        if connections == 1:
+            _judge_time(results, rounds)
+        if connections == 16:
+            gain = rounds.ratio(SERVICE, ASIDE).median
+            results.target(
+                "Warm pages/s against cache-aside, 16 connections",
+                value=gain,
+                limit=10,
+                unit="×",
+                at_least=True,
+            )
+        sys.stderr.write(f"  {case}\n")
+
+
+def _judge_time(results: Results, rounds: Rounds) -> None:
+    results.target(
+        "Warm page against the floor", value=rounds.ratio(SERVICE, FLOOR).median, limit=1.25, unit="×"
+    )
+    names = rounds.ratio(SERVICE, NAMELESS).median - 1
+    results.target("Names on a warm page", value=names * 100, limit=5, unit="%")
+
+
+def measure_sizes(world: World, servers: Mapping[str, Gunicorn], results: Results, scale: Scale) -> None:
+    """The same pages of more and more appointments: what grows with them?"""
+    ours = {
+        size: servers[SERVICE] if size == scale.sizes[0] else world.serve("wsgi:app", size)
+        for size in scale.sizes
+    }
+    floors = {
+        size: servers[FLOOR] if size == scale.sizes[0] else world.serve("benchmarks.floor:app", size)
+        for size in scale.sizes
+    }
+    views: dict[str, Callable[[int], str]] = {
+        "first page": lambda _: LIST,
+        "middle page": lambda size: f"{LIST}?page={size // PAGE_SIZE // 2}",
+        "last page": lambda size: f"{LIST}?page={math.ceil(size / PAGE_SIZE)}",
+        "first page of a status": lambda _: f"{LIST}?status=completed",
+        "first page of a type": lambda _: f"{LIST}?appointment_type=repair",
+        "first page of a year": lambda _: f"{LIST}?start_date=2025-01-01&end_date=2025-12-31",
+        "a customer's second page": lambda _: (
+            f"{LIST}customer_appointments/?customer_id={person('customer', 0)}&page=2"
+        ),
+        "a vehicle's array": lambda _: f"{LIST}vehicle_history/?vehicle_id={person('vehicle', 0)}",
+        "an employee's array": lambda _: f"{LIST}employee_schedule/?employee_id={person('employee', 0)}",
+        "an employee's second page": lambda _: f"{LIST}employee/{person('employee', 0)}/?page=2",
+    }
+    smallest = f"service, {scale.sizes[0]:,}"
+    for view, path in views.items():
+        targets = {f"service, {size:,}": Target(ours[size], path(size)) for size in scale.sizes}
+        if view in {"first page", "last page"}:
+            targets |= {f"floor, {size:,}": Target(floors[size], path(size)) for size in scale.sizes}
+        case = f"By size, {view}"
+        rounds = in_turns(
+            {name: partial(_load, world, target, 1, scale, []) for name, target in targets.items()},
+            rounds=_rounds(scale),
+        )
+        for name in targets:
+            _add(results, case, name, "ms", rounds, baseline=smallest)
+        if len(scale.sizes) > 1:
+            largest = f"service, {scale.sizes[-1]:,}"
+            results.target(
+                f"{case}: {scale.sizes[-1]:,} against {scale.sizes[0]:,}",
+                value=rounds.ratio(largest, smallest).median,
+                limit=1.2,
+                unit="×",
+            )
+        sys.stderr.write(f"  {case}\n")
+
+
+def _rounds(scale: Scale) -> int:
+    return 3 if scale.quick else 7
+
+
+def _add(
+    results: Results, case: str, name: str, unit: str, rounds: Rounds, *, baseline: str, **more: float
+) -> None:
+    results.add(
+        part="pages",
+        case=case,
+        contender=name,
+        unit=unit,
+        figure=rounds.figure(name),
+        baseline=baseline,
+        ratio=rounds.ratio(name, baseline),
+        ours=name.startswith(SERVICE) or None,
+        **more,
+    )
+
+
+def _load(
+    world: World,
+    target: Target,
+    connections: int,
+    scale: Scale,
+    runs: list[dict[str, float]],
+    *,
+    throughput: bool = False,
+) -> float:
+    """Milliseconds of the median answer, or answers a second."""
+    for _ in range(WARM_UP_REQUESTS if not runs else 6):
+        _get(target.server.port, target.path, world.token)
+    seconds = 0.25 if scale.quick else 0.6
+    command = [
+        *(sys.executable, "-I", "-S", str(GENERATOR), str(target.server.port), str(connections)),
+        *(str(seconds), world.token, target.path),
+    ]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise RuntimeError(f"{target.path}: {answer.stderr}\n{target.server.read_log()}")
+    run: dict[str, float] = json.loads(answer.stdout)
+    runs.append(run)
+    return run["requests"] / run["seconds"] if throughput else run["median"]
+
+
+def _get(port: int, path: str, token: str) -> float:
+    """Ask once, on a connection of its own; milliseconds."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.connect()
+        started_s = time.perf_counter()
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+        answer = connection.getresponse()
+        body = answer.read()
+        elapsed_ms = (time.perf_counter() - started_s) * 1000
+    if answer.status != 200:
+        raise RuntimeError(f"{path} answered {answer.status}: {body[:500]!r}")
+    return elapsed_ms
+
+
+def _next_page(world: World, server: Gunicorn, paths: Iterator[str]) -> float:
+    return _get(server.port, next(paths), world.token)
+
+
+def _one_call(world: World) -> float:
+    path = f"/api/v1/vehicles/{person('vehicle', 1)}/"
+    return _get(world.stand_ins.vehicles.port, path, world.token)
