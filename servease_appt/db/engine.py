@@ -20,8 +20,10 @@ SESSION_SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "5000",
     "timezone": "UTC",
     "datestyle": "ISO",
+    "jit": "off",
 }
-"""In milliseconds where a number. No request waits longer for PostgreSQL than its client would."""
+"""In milliseconds where a number. No request waits longer for PostgreSQL than its client would, and no statement
+here runs long enough to earn back what compiling it costs."""
 
 
 class Database:

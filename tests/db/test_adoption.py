@@ -329,6 +329,22 @@ def test_the_database_of_an_older_platform(engine: Engine, postgres_url: str, da
         assert reading.get_appointment(connection, ADMIN, known(3)).duration_seconds == 0
 
 
+def test_a_column_that_the_service_would_have_to_fill_is_refused(engine: Engine, postgres_url: str) -> None:
+    """It could read such a table, but not add to it; columns that may be empty or fill themselves do no harm."""
+    run(
+        engine,
+        TABLES,
+        SECOND_MIGRATION,
+        "ALTER TABLE appointments ADD COLUMN bay text NOT NULL, ADD COLUMN note text,"
+        " ADD COLUMN floor int NOT NULL DEFAULT 0",
+    )
+
+    with pytest.raises(UpgradeRefused) as caught:
+        upgrade(postgres_url)
+
+    assert str(caught.value) == "appointments.bay is unknown here and must not be empty"
+
+
 def test_tables_of_somebody_else_are_refused(engine: Engine, postgres_url: str) -> None:
     """A table of the same name with other columns is named with what differs, and nothing is made or changed."""
     run(engine, "CREATE TABLE time_slots (id integer PRIMARY KEY, date date NOT NULL)")

@@ -1,10 +1,10 @@
 """Make the platform's three tables, or adopt those that its Django service made.
 
 A table that is there stays as it is: no row, column, index or constraint of it is touched, with two exceptions.
-`appointments.duration_seconds` came late to the platform; where it is missing it is added, 0 in every row, as the
-platform's own migration does. And a foreign key of the history is taken off, because history outlives its
-appointment; the rows stay. Columns that are missing, or of a type that the service can't work with, end the
-migration with their names, and nothing is changed.
+`appointments.duration_seconds` came late to the platform; where it is missing it is added, 0 in every row, as
+the platform's own migration does. And a foreign key of the history is taken off, because history outlives its
+appointment; the rows stay. Columns that are missing, or of a type that the service can't work with, or that it
+does not know and would have to fill, end the migration with their names, and nothing is changed.
 """
 
 import re
@@ -63,6 +63,10 @@ _COLUMNS_FOUND = text(
     "SELECT attname, atttypid::regtype::text FROM pg_attribute"
     " WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped"
 )
+_MUST_BE_FILLED = text(
+    "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped"
+    " AND attnotnull AND NOT atthasdef AND attidentity = '' ORDER BY attnum"
+)
 _FOREIGN_KEYS = text(
     "SELECT conname FROM pg_constraint WHERE contype = 'f' AND conrelid = 'appointment_history'::regclass"
 )
@@ -96,6 +100,10 @@ def _adopt(table: str, columns: dict[str, str], found: dict[str, str]) -> None:
         f"{table}.{name} is {found.get(name, 'missing')}, needed is {kind}"
         for name, kind in ((name, _kind(definition)) for name, definition in columns.items())
         if found.get(name) not in {kind, "text" if kind == "character varying" else kind}
+    ]
+    needed = op.get_bind().execute(_MUST_BE_FILLED, {"table": table}).scalars().all()
+    wrong += [
+        f"{table}.{name} is unknown here and must not be empty" for name in needed if name not in columns
     ]
     if wrong:
         raise UpgradeRefused("; ".join(wrong))

@@ -2,9 +2,9 @@
 
 Each list is read in the order (scheduled_date, scheduled_time) descending, id ascending, and the indexes hold
 exactly that behind the column of their filter, so that a page can be found by its first row as well as by its
-number. Django's own indexes stay where they are. `appointments_open_idx` finds what runs in a stretch of days:
-for what takes a day at most, looking one day back is enough; `appointments_long_open_idx` holds the few that take
-longer.
+number. Django's own indexes stay where they are. The index by status also finds what runs in a stretch of days:
+for what takes a day at most, looking one day back is enough. `appointments_long_open_idx` holds the few that
+take longer.
 """
 
 from alembic import op
@@ -20,7 +20,6 @@ _INDEXES = {
     "appointments_employee_listed_idx": f"appointments (assigned_employee_id, {_LIST_ORDER})",
     "appointments_vehicle_listed_idx": f"appointments (vehicle_id, {_LIST_ORDER})",
     "appointments_status_listed_idx": f"appointments (status, {_LIST_ORDER})",
-    "appointments_open_idx": f"appointments (scheduled_date) WHERE {_OPEN}",
     "appointments_long_open_idx": (
         f"appointments (scheduled_date) WHERE {_OPEN} AND duration_minutes > 1440"
     ),
