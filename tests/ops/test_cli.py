@@ -258,15 +258,6 @@ def test_keys_and_monitor_are_never_sent_to_redis(cli: Cli, read: World, client:
     assert sent.isdisjoint({"keys", "monitor", "flushdb", "flushall"})
 
 
-def test_commands_start_no_listener(cli: Cli, read: World) -> None:
-    """A command is no worker: after reading and warming there are still two."""
-    cli.run("warm")
-    cli.run("stats")
-
-    assert len(cli.json("stats")["workers"]) == 2
-    assert cli.json("stats")["silent_workers"] == []
-
-
 @pytest.mark.parametrize(
     ("words", "named"),
     [

@@ -170,13 +170,14 @@ def test_warm_uses_the_services_own_token(cli: Cli, world: World) -> None:
     assert done["denied"] == {"vehicle": 1}
 
 
-def test_warm_asks_no_more_at_once_than_a_worker_does(cli: Cli, world: World) -> None:
-    """64 calls side by side; the next begin when these are answered."""
+def test_warm_asks_no_more_at_once_than_a_worker_does(cli: Cli, world: World, client: redis.Redis) -> None:
+    """64 calls side by side; the next begin when these are answered. It is no worker: it listens to nothing."""
     _book(world, 100)
     world.stand_ins.customers.rule(hold=True, times=64)
     with cli.process("warm", "--entity", "customer") as warm:
         world.stand_ins.customers.wait_for(held=64)
         assert sum(world.stand_ins.customers.calls().values()) == 64
+        assert client.pubsub_numsub(f"{PREFIX}:__ask") == [(f"{PREFIX}:__ask".encode(), 2)]
         world.stand_ins.customers.release()
 
         assert warm.end() == 0
