@@ -26,7 +26,8 @@ import sys
 import time
 
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
-_PR_SET_KEEPCAPS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 8, 47, 2
+_PR_SET_KEEPCAPS, _PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP = 8, 28, 4
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -43,6 +44,8 @@ def _become(uid: int, gid: int) -> None:
 
         libc = ctypes.CDLL(None)
         libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        # Else access(), which initdb looks for its programs with, would leave the capability out of account.
+        libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,25 @@ def test_postgres_in_a_path_with_spaces(tmp_path: Path) -> None:
         assert directory.exists()
 
     assert not directory.exists()
+
+
+def test_postgres_in_a_place_that_only_its_owner_can_enter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs and data may lie below a private directory, such as root's own, and its mode is not touched."""
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    package = servers._postgres_binary("postgres").parents[2]
+    for name in (package.name, f"{package.name}.libs"):
+        if (package.parent / name).exists():
+            shutil.copytree(package.parent / name, private / name, ignore=shutil.ignore_patterns("pginstall"))
+    monkeypatch.syspath_prepend(str(private))
+    assert servers._postgres_binary("postgres").is_relative_to(private)
+
+    with EmbeddedPostgres(private / "data") as server:
+        assert ask(server.url(), "SELECT 1") == 1
+
+    assert private.stat().st_mode & 0o777 == 0o700
 
 
 def test_valkey_in_a_path_with_spaces(tmp_path: Path) -> None:
