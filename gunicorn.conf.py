@@ -58,10 +58,10 @@ def worker_exit(_server: Any, worker: Any) -> None:
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    """A worker that is gone has no live gauges."""
-    from prometheus_client import multiprocess
+    """A worker that is gone has no states any more; what it counted stays."""
+    from servease_appt.ops import metric_files
 
-    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    metric_files.bury(worker.pid)
 
 
 def on_exit(_server: Any) -> None:

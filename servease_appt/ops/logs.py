@@ -24,11 +24,13 @@ from servease_appt.ops.access import ACCESS, METHODS, Access
 # A line stays below the 4096 bytes that a pipe takes whole, so that the lines of several workers never mix.
 LONGEST_MESSAGE = 1400
 LONGEST_TRACEBACK = 2000
+# A secret that this cut would tear lies far from what is kept.
+LONGEST_LOOK = 16_000
 _SECRET = re.compile(
     r"""eyJ[\w-]+ (?: \.[\w-]* )*         # a token
       | (?i: bearer ) \s+ \S+
       | (?<=://) [^\s/@]+ (?=@)           # credentials in an address
-      | [\w.%+-]+ @ [\w-]+ \. [\w.-]+     # an e-mail address
+      | [\w.%+-]{1,64} @ [\w-]+ \. [\w.-]+  # an e-mail address
       | (?<=\?) [^\s'"]+                  # a query
     """,
     re.VERBOSE,
@@ -48,11 +50,13 @@ class JsonFormatter(logging.Formatter):
         }
         fields: Mapping[str, Any] | None = getattr(record, "fields", None)
         if fields is None:
-            line["message"] = _fit(clean(record.getMessage()), LONGEST_MESSAGE)
+            line["message"] = _fit(clean(record.getMessage()[:LONGEST_LOOK]), LONGEST_MESSAGE)
         else:
             line.update(fields)
         if record.exc_info:
-            line["exception"] = _fit(clean(self.formatException(record.exc_info)), -LONGEST_TRACEBACK)
+            line["exception"] = _fit(
+                clean(self.formatException(record.exc_info)[-LONGEST_LOOK:]), -LONGEST_TRACEBACK
+            )
         return json.dumps(line)
 
 

@@ -6,20 +6,19 @@ and statuses, each from a list that ends.
 
 from __future__ import annotations
 
-import os
 import platform
 from collections import Counter as Tally
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 
 import servease_appt
 from servease_appt.cache import Event, Lookup, Mode, Stats, Tier
 from servease_appt.cache.breaker import BreakerState
+from servease_appt.ops import metric_files
 from servease_appt.ops.access import METHODS
-from servease_appt.ops.totals import DIRECTORY_VARIABLE, Totals, read_totals
+from servease_appt.ops.totals import AllWorkers, Totals, read_totals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -194,10 +193,11 @@ class Metrics:
 
     def text(self) -> bytes:
         """All metrics of all workers as Prometheus reads them."""
-        if DIRECTORY_VARIABLE not in os.environ:
+        where = metric_files.directory()
+        if where is None:
             return generate_latest(self._registry)
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        registry.register(AllWorkers(where))
         return generate_latest(registry)
 
     def totals(self) -> Totals:

@@ -8,7 +8,6 @@ dashboard reads every few seconds must not be felt by requests.
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -17,10 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
-DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+from servease_appt.ops import metric_files
 
 Values = tuple[str, ...]
 
@@ -78,20 +78,32 @@ class Totals:
 
 def read_totals(registry: CollectorRegistry) -> Totals:
     """Read all workers' files, or this process's `registry` where there are none."""
-    directory = os.environ.get(DIRECTORY_VARIABLE)
-    return Totals(_of_one_process(registry) if directory is None else _of_all(Path(directory)))
+    where = metric_files.directory()
+    return Totals(_of_one_process(registry) if where is None else _of_all(where))
 
 
-def _of_all(directory: Path) -> Iterator[tuple[Series, float]]:
-    sums: dict[str, float] = defaultdict(float)
-    for kind in ("counter", "histogram"):
-        for file in directory.glob(f"{kind}_*.db"):
-            for key, value, _timestamp, _position in MmapedDict.read_all_values_from_file(file):  # type: ignore[no-untyped-call]
-                sums[key] += value
-    yield from ((_parsed(key), value) for key, value in sums.items())
-    gauges = [str(file) for file in directory.glob("gauge_*.db")]
-    for metric in MultiProcessCollector.merge(gauges):  # type: ignore[no-untyped-call]
+def _of_all(where: Path) -> Iterator[tuple[Series, float]]:
+    with metric_files.readable(where) as files:
+        for kind in metric_files.SUMMED:
+            found = metric_files.sums([file for file in files if file.name.startswith(kind)])
+            yield from ((_parsed(key), value) for key, value in found.items())
+        gauges = [str(file) for file in files if file.name.startswith("gauge")]
+        metrics = list(MultiProcessCollector.merge(gauges))  # type: ignore[no-untyped-call]
+    for metric in metrics:
         yield from ((Series(sample.name, sample.labels), sample.value) for sample in metric.samples)
+
+
+class AllWorkers(Collector):
+    """What Prometheus is told: the files of all workers, merged by the library."""
+
+    def __init__(self, where: Path) -> None:
+        self._where = where
+
+    def collect(self) -> Iterable[Metric]:
+        """Read the files."""
+        with metric_files.readable(self._where) as files:
+            merged: Iterable[Metric] = MultiProcessCollector.merge([str(file) for file in files])  # type: ignore[no-untyped-call]
+            return list(merged)
 
 
 @lru_cache(maxsize=20_000)

@@ -98,7 +98,9 @@ class Served:
 
     def metrics(self) -> dict[str, float]:
         """`/metrics`, as the sample's text with its labels and the value."""
-        lines = self.get("/metrics").body.decode().splitlines()
+        answer = self.get("/metrics")
+        assert answer.status == 200, self.gunicorn.read_log()
+        lines = answer.body.decode().splitlines()
         samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         return {name: float(value) for name, _, value in samples}
 
