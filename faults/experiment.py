@@ -133,10 +133,13 @@ def run(rig: Rig, fault: Fault, keep_history: Path | None = None) -> Result:
         injected = time.monotonic_ns()
         try:
             fault.inject(context)
+            done = time.monotonic_ns()
             load.stopping.wait(fault.hold_s)
         finally:
             ended = time.monotonic_ns()
             fault.heal(context)
+        if fault.heal is nothing:
+            ended = done
         load.frozen.clear()
         load.announce = None
         if not rig.wait_for_mode(timeout_s=RECOVERY_LIMIT_S):
@@ -164,7 +167,7 @@ def _with_workers(rig: Rig, operations: list[Operation]) -> list[Operation]:
 def judge(fault: Fault, operations: list[Operation], began: int, injected: int, ended: int) -> Result:
     """Measure a history and say which promises it breaks."""
     result = Result(fault.name, fault.group, fault.promise)
-    control = checkers.during(operations, began, injected)
+    control = [op for op in checkers.during(operations, began, injected) if op.t_return < injected]
     afterwards = [op for op in operations if op.t_call >= injected]
     _measure_staleness(result, fault, operations, injected)
     _measure_pages(result, control, afterwards)
@@ -233,11 +236,15 @@ def _count_failures(
 def _recovery_ms(operations: list[Operation], ended: int, injected: int) -> float:
     """From the end of the fault to the last sign of it: a mode, a failure, a missing name."""
 
+    known = {op.worker for op in operations if op.t_call < injected}
+
     def bad(op: Operation) -> bool:
         if op.t_return < ended or op.t_call < injected:
             return False
         if op.op == STATS:
-            return op.status != 200 or op.facts["mode"] != "both"
+            new = op.worker not in known
+            known.add(op.worker)
+            return new or op.status != 200 or op.facts["mode"] != "both"
         if op.op not in (PAGE, PROBE, INVALIDATE, BOOK):
             return False
         return op.status >= 500 or op.status == NO_ANSWER or bool(checkers.showing_placeholders([op]))

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 
 HOST = "127.0.0.1"
-TIMEOUT_S = 8.0
+TIMEOUT_S = 20.0
 _numbers = itertools.count(1)
 
 

@@ -15,7 +15,7 @@ import redis
 
 from faults.checkers import version_in
 from faults.history import BOOK, INVALIDATE, L2, PAGE, PROBE, STATS, History, Operation
-from faults.http_client import Answer, Slot
+from faults.http_client import TIMEOUT_S, Answer, Slot
 from faults.rig import PREFIX, Rig
 
 LANES = 2
@@ -306,7 +306,7 @@ class Lane:
             if answer is not None:
                 found.append((busy[slot], self._load.record_page(PROBE, answer)))
         for slot, worker in busy.items():
-            if slot not in ready and slot.waited_s > 8.0:
+            if slot not in ready and slot.waited_s > TIMEOUT_S:
                 found.append((worker, self._load.record_page(PROBE, slot.give_up())))
         return found
 

@@ -93,7 +93,7 @@ class Rig:
             self.stand_ins = stack.enter_context(StandIns(self.directory, delay_s=UPSTREAM_DELAY_S))
             self.database_url = self.postgres.create_database("faults").replace("://", "+psycopg2://", 1)
             upgrade(self.database_url)
-            self.world = World(self.stand_ins, self.directory)
+            self.world = World(self.stand_ins)
             self.world.seed(self.database_url)
             self.redis = redis.Redis.from_url(self.valkey.url(1), socket_timeout=1.0)
             stack.callback(self.redis.close)

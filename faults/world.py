@@ -6,7 +6,6 @@ import json
 import threading
 import uuid
 from datetime import UTC, datetime, time, timedelta
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import create_engine, insert, select
@@ -25,9 +24,8 @@ class World:
     Thread-safe, as long as each key is bumped by one thread.
     """
 
-    def __init__(self, stand_ins: StandIns, directory: Path) -> None:
+    def __init__(self, stand_ins: StandIns) -> None:
         self.stand_ins = stand_ins
-        self._directory = directory
         self._lock = threading.Lock()
         self.appointments = [str(uuid.uuid4()) for _ in range(ROWS)]
         keys = [f"{kind}{n:03}" for kind in "cv" for n in range(ROWS)] + [
@@ -75,10 +73,6 @@ class World:
     def entries(self, kind: str) -> list[dict[str, Any]]:
         """All that a service knows just now."""
         return [self._entry(key) for key in self.versions if self.kind_of(key) == kind]
-
-    def remember_over_restart(self, kind: str) -> None:
-        """Have the stand-in begin with what is known now when it is started again."""
-        (self._directory / f"{kind}s.json").write_text(json.dumps(self.entries(kind)))
 
     def _entry(self, key: str) -> dict[str, Any]:
         id_, text = self.ids[key], f"{key} v{self.versions[key]}"

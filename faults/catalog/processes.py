@@ -50,9 +50,10 @@ FAULTS = (
     Fault(
         name="reload-by-sighup",
         group=_GROUP,
-        promise="no request is lost",
+        promise="no request is lost; those that come before the new workers are up wait for them",
         inject=lambda context: context.rig.gunicorn.send(signal.SIGHUP),
         hold_s=4.0,
+        recovers_ms=20_000,
     ),
     Fault(
         name="postgresql-restarted",

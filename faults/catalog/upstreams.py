@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from faults.experiment import Context, Fault, Step
@@ -45,20 +46,28 @@ def _upstream_fault(
     )
 
 
-def _start_again(context: Context) -> None:
-    context.rig.world.remember_over_restart("customer")
-    context.rig.stand_ins.customers.restart()
-
-
 def _all_down(context: Context) -> None:
     for service in context.rig.stand_ins.all:
         service.stop()
 
 
-def _all_start_again(context: Context) -> None:
-    for kind in ("customer", "employee", "vehicle"):
-        context.rig.world.remember_over_restart(kind)
-        context.rig.world.service(kind).restart()
+def _start_again(*kinds: str) -> Step:
+    """A service that starts knows nothing for a moment, and says 404, which is remembered: so it is announced."""
+
+    def heal(context: Context) -> None:
+        world = context.rig.world
+        for kind in kinds:
+            world.service(kind).restart()
+            world.service(kind).put(*world.entries(kind))
+        slot = context.rig.slot()
+        for kind in kinds:
+            ids = [id_ for key, id_ in world.ids.items() if world.kind_of(key) == kind]
+            answer = slot.ask("POST", "/cache/invalidate/", json.dumps({"entity": kind, "ids": ids}).encode())
+            if answer.status != 200:
+                context.broken.append(f"the invalidation of all {kind}s was answered with {answer.status}")
+        slot.close()
+
+    return heal
 
 
 def _flap(context: Context) -> None:
@@ -86,12 +95,12 @@ def _no_longer_redirect(context: Context) -> None:
 
 FAULTS = (
     _upstream_fault(
-        "upstream-down", lambda context: context.rig.stand_ins.customers.stop(), heal=_start_again
+        "upstream-down", lambda context: context.rig.stand_ins.customers.stop(), heal=_start_again("customer")
     ),
     _upstream_fault(
         "upstreams-all-down",
         _all_down,
-        heal=_all_start_again,
+        heal=_start_again("customer", "employee", "vehicle"),
         freezes=frozenset({"customer", "employee", "vehicle"}),
     ),
     _upstream_fault(

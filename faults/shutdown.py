@@ -1,0 +1,81 @@
+"""SIGTERM to gunicorn's master under load: which requests are lost, and had they been started?
+
+Each request asks for a customer that nobody has asked for since it was invalidated, and the customer service takes
+its time: a call for that customer there proves that the request was started here.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+
+from faults.experiment import Result
+from faults.http_client import Answer
+from faults.rig import UPSTREAM_DELAY_S, Rig
+
+NAME = "stop-by-sigterm"
+_CLIENTS = 36
+_EVERY_S = 0.02
+_SIGNAL_AFTER = 18
+_ANSWER_S = 0.4
+_END_LIMIT_S = 25.0
+
+
+def run(rig: Rig) -> Result:
+    """Send the signal while half of the clients wait for their answers and the other half is still to come."""
+    result = Result(
+        NAME,
+        "processes",
+        "no request that was started is lost; the others are refused or reset, safe to retry",
+    )
+    _forget_customers(rig)
+    customers = rig.stand_ins.customers
+    customers.delay(_ANSWER_S)
+    customers.forget_calls()
+    answers: dict[int, Answer] = {}
+
+    def ask(row: int) -> None:
+        answers[row] = rig.slot().ask("GET", f"/appointments/{rig.world.appointments[row]}/")
+
+    clients = [threading.Thread(target=ask, args=(row,)) for row in range(_CLIENTS)]
+    for number, client in enumerate(clients):
+        if number == _SIGNAL_AFTER:
+            rig.gunicorn.send(signal.SIGTERM)
+            signalled_s = time.monotonic()
+        client.start()
+        time.sleep(_EVERY_S)
+    for client in clients:
+        client.join()
+    code = rig.gunicorn.wait(_END_LIMIT_S)
+    ended_after_s = time.monotonic() - signalled_s
+    _judge(rig, result, answers)
+    result.remarks.append(f"gunicorn ended with {code} after {ended_after_s:.1f} s")
+    if code != 0:
+        result.broken.append(f"gunicorn ended with {code}")
+    customers.delay(UPSTREAM_DELAY_S)
+    rig.stop_serving()
+    rig.serve()
+    return result
+
+
+def _forget_customers(rig: Rig) -> None:
+    ids = [id_ for key, id_ in rig.world.ids.items() if key[0] == "c"]
+    body = json.dumps({"entity": "customer", "ids": ids}).encode()
+    assert rig.slot().ask("POST", "/cache/invalidate/", body).status == 200
+
+
+def _judge(rig: Rig, result: Result, answers: dict[int, Answer]) -> None:
+    called = rig.stand_ins.customers.calls()
+    started = {row for row in answers if any(rig.world.ids[f"c{row:03}"] in path for path in called)}
+    lost = {row for row, answer in answers.items() if answer.status != 200}
+    result.reads = len(answers)
+    result.unexpected_failures = len(lost & started)
+    result.statuses = {"probe": {"no answer": len(lost)}}
+    result.remarks.append(
+        f"of {len(answers)} requests {len(answers) - len(lost)} were answered, {len(lost - started)} were"
+        f" never started, {len(lost & started)} were started and lost"
+    )
+    if lost & started:
+        result.broken.append(f"{len(lost & started)} started requests lost")
