@@ -165,6 +165,16 @@ def test_invalidate_names_a_registered_worker_that_is_silent(
     assert "No answer from elsewhere:1" in cli.run("invalidate", "customer", world.alice_id).stdout
 
 
+def test_invalidate_from_another_database_says_that_no_worker_answered(
+    cli: Cli, world: World, valkey: EmbeddedValkey
+) -> None:
+    """Messages know no databases, keys do: the workers hear it, and what they hold in Redis stays."""
+    with Cli({**cli.environment, "REDIS_URL": valkey.url(0)}) as elsewhere:
+        text = elsewhere.run("invalidate", "customer", world.alice_id).stdout
+
+    assert "2 workers on this server did not answer: do they use another database" in text
+
+
 def test_clear_drops_one_entity_or_all_and_says_what(cli: Cli, read: World, client: redis.Redis) -> None:
     """Values, last known copies and L1s of one entity; the others stay until all are cleared."""
     done = cli.json("clear", "--entity", "vehicle", "--yes")

@@ -167,6 +167,7 @@ def test_another_database_and_another_prefix_are_told(cli: Cli, valkey: Embedded
     other_prefix = examine(cli, CACHE_KEY_PREFIX="other")
 
     assert any("Database 0 instead of 1" in says for says in in_zero)
+    assert any("2 listening, 0 registered, 0 answered." in says for says in in_zero)
     assert any("No worker listens on other:invalidate" in says for says in of_level(other_prefix, "problem"))
     assert any("CACHE_KEY_PREFIX=other" in says for says in of_level(other_prefix, "note"))
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from itertools import groupby
 from typing import Final
 
 import click
 from flask.cli import with_appcontext
 
+from servease_appt.ops.doctor.findings import Finding
+
 from .access import opened
 from .tables import counted, echo_json, json_option, printable
 
+MIN_WIDTH, MAX_WIDTH = 60, 110
 COLORS: Final = {"ok": "green", "note": "blue", "warning": "yellow", "problem": "red"}
 
 
@@ -39,11 +44,29 @@ def doctor_command(as_json: bool) -> None:
         for area, findings in groupby(report.findings, key=lambda found: found.area):
             click.echo(click.style(area, bold=True))
             for found in findings:
-                level = click.style(f"{found.level:<8}", fg=COLORS[found.level])
-                click.echo(f"  {level} {printable(found.says)}")
-                for label, text in (("means", found.means), ("do", found.do)):
-                    if text:
-                        click.echo(f"           {label + ':':<6} {printable(text)}")
+                _show(found)
         click.echo(f"\n{counted(len(report.bad), 'finding')} to act on." if report.bad else "\nAll is well.")
     if report.bad:
         raise click.exceptions.Exit(1)
+
+
+def _show(found: Finding) -> None:
+    level = click.style(f"{found.level:<8}", fg=COLORS[found.level])
+    click.echo(f"  {level} {_wrapped(found.says, 11)}")
+    for label, text in (("means:", found.means), ("do:", found.do)):
+        if text:
+            click.echo(f"           {label:<6} {_wrapped(text, 18)}")
+
+
+def _wrapped(text: str, indent: int) -> str:
+    """Lines as wide as the terminal, the first without its indent."""
+    width = max(MIN_WIDTH, min(MAX_WIDTH, shutil.get_terminal_size((MAX_WIDTH, 24)).columns))
+    filled = textwrap.fill(
+        printable(text),
+        width=width,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return filled.lstrip()

@@ -95,7 +95,7 @@ def _worker(
     access: Access, key: str, held: InRedis, answer: dict[str, Any], status: dict[str, Any]
 ) -> dict[str, Any]:
     l1 = answer.get("l1")
-    same = None if l1 is None or l1["absent"] else l1.get("digest") == held.digest
+    same = None if l1 is None or l1["absent"] else l1["digest"] == held.digest
     entity = key.partition("_")[0]
     view = WorkerView(
         l1=l1,

@@ -89,7 +89,7 @@ def _from_l1(entity: str, held: InRedis, l1: dict[str, Any]) -> str:
         )
     doubt = "" if l1["trusted"] else " (no longer: its channel is not confirmed)"
     differs = ""
-    if held.digest is not None and l1.get("digest") != held.digest:
+    if held.digest is not None and l1["digest"] != held.digest:
         differs = " That is NOT what Redis holds: `cache invalidate` it if the difference stays."
     return f"answers out of its own memory for up to {left_s:.1f} s more{doubt}.{differs}"
 

@@ -27,19 +27,26 @@ class Heard:
     Attributes:
         answers: `worker`, `pid`, `after_ms` of each.
         silent: identities of registered workers that have not answered in time.
+        listening: how many listen on this server, whatever database they use.
     """
 
     answers: list[dict[str, Any]]
     silent: list[str]
+    listening: int
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
-        return {"handled_by": self.answers, "silent": self.silent}
+        return {"handled_by": self.answers, "silent": self.silent, "listening": self.listening}
 
     def as_text(self) -> str:
         """For people."""
-        if not self.answers and not self.silent:
+        if not self.listening and not self.silent:
             return "No worker listens: nothing but Redis held it."
+        if not self.answers and not self.silent:
+            return (
+                f"{counted(self.listening, 'worker')} on this server did not answer: do they use another database"
+                " than this shell? `cache doctor` tells."
+            )
         lines = []
         if self.answers:
             rows = [
@@ -58,7 +65,7 @@ def ask_who_heard(questions: Questions, timeout_s: float = ANSWER_S) -> Heard:
     """Ask right after an invalidation: messages keep their order, so an answer proves that it was handled."""
     answers = questions.ask("heard", timeout_s=timeout_s)
     answered = {answer["worker"] for answer in answers}
-    return Heard(answers, sorted(questions.workers().keys() - answered))
+    return Heard(answers, sorted(questions.workers().keys() - answered), questions.listeners())
 
 
 @click.command("invalidate")

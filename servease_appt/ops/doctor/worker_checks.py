@@ -50,6 +50,13 @@ def _listening(access: Access, listening: int, registered: int, statuses: Sequen
             "Run this in the service's own environment: compare REDIS_URL, REDIS_HOST and CACHE_KEY_PREFIX.",
         )
     says = f"{listening} listening, {registered} registered, {len(statuses)} answered."
+    if not registered and not statuses:
+        return _area.problem(
+            says,
+            "They use this server, but another database than this shell (messages know no databases): what is read"
+            " and deleted from here is not theirs.",
+            "Run this with the REDIS_URL of the workers.",
+        )
     if len(statuses) < listening:
         return _area.problem(
             says,
