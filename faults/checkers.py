@@ -7,6 +7,7 @@ grow, and a version is live upstream before the invalidation that announces it i
 from __future__ import annotations
 
 import heapq
+import math
 import re
 from bisect import bisect_left
 from collections import defaultdict
@@ -190,7 +191,7 @@ def percentile(values: Iterable[float], percent: float) -> float:
     ordered = sorted(values)
     if not ordered:
         return 0.0
-    return ordered[min(len(ordered) - 1, max(0, round(percent / 100 * len(ordered) + 0.5) - 1))]
+    return ordered[max(0, math.ceil(percent * len(ordered) / 100) - 1)]
 
 
 def during(operations: Iterable[Operation], since: int, until: int) -> list[Operation]:

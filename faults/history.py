@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -65,11 +66,18 @@ class History:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._operations: list[Operation] = []
+        self._counts: Counter[str] = Counter()
 
     def add(self, operation: Operation) -> None:
         """Write one down."""
         with self._lock:
             self._operations.append(operation)
+            self._counts[operation.op] += 1
+
+    def count(self, op: str) -> int:
+        """How many of one kind there are so far."""
+        with self._lock:
+            return self._counts[op]
 
     def take(self) -> list[Operation]:
         """All that was written down so far, in order of its calls; begins anew."""

@@ -35,6 +35,7 @@ class Load:
 
     Attributes:
         frozen: kinds (`customer`, …) whose versions stay as they are, since their service is being broken.
+        lane_pause_s: how long a lane rests between two invalidations.
         announce: how a key's new version is made known, instead of by HTTP; raises redis-py's errors.
         booked: description to id, of the bookings that were answered with 201.
         resent: requests sent again because the server had closed a kept connection.
@@ -45,6 +46,7 @@ class Load:
         self.history = history
         self.frozen: set[str] = set()
         self.announce: Callable[[str], object] | None = None
+        self.lane_pause_s = LANE_PAUSE_S
         self.stopping = threading.Event()
         self.booked: dict[str, str] = {}
         self.errors: list[BaseException] = []
@@ -204,9 +206,8 @@ class Load:
 class Lane:
     """Announces newer versions of its own keys, one after the other, and asks every worker right afterwards."""
 
-    def __init__(self, load: Load, number: int, *, pause_s: float = LANE_PAUSE_S) -> None:
+    def __init__(self, load: Load, number: int) -> None:
         self._load = load
-        self._pause_s = pause_s
         self._rig = load.rig
         self._world = load.rig.world
         self._keys = [key for key in self._world.versions if int(key[1:]) % LANES == number]
@@ -214,15 +215,15 @@ class Lane:
         self._spare = self._rig.slot()
         self._turn = number * 7
 
-    def run(self, times: int | None = None) -> None:
-        """Go on until the load stops, or so many times."""
-        for _ in itertools.count() if times is None else range(times):
+    def run(self) -> None:
+        """Go on until the load stops."""
+        while True:
             key = self._next_key()
             self._slots = self._load.repin(self._slots)
             version = self._announce(key)
             if version is not None:
                 self._ask_all_workers(key, version)
-            if self._load.stopping.wait(self._pause_s):
+            if self._load.stopping.wait(self._load.lane_pause_s):
                 break
         for slot in (*self._slots.values(), self._spare):
             self._load.resent += slot.resent

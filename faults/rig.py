@@ -116,6 +116,7 @@ class Rig:
         directory = self.directory / f"gunicorn-{next(self._names)}"
         directory.mkdir()
         arguments = ("--worker-class", self.worker_class)
+        threads = 1 if self.worker_class == "sync" else 8  # more would make it gthread
         settings = {
             "SECRET_KEY": SECRET,
             "DATABASE_URL": self.database_url,
@@ -123,7 +124,9 @@ class Rig:
             "PYTHONUNBUFFERED": "1",
             **self.stand_ins.settings,
         }
-        self.gunicorn = Gunicorn(settings, directory, workers=self.workers, arguments=arguments).start()
+        self.gunicorn = Gunicorn(
+            settings, directory, workers=self.workers, threads=threads, arguments=arguments
+        ).start()
         self.access_log = AccessLog(self.gunicorn.log)
         if not self.wait_for_mode():
             raise RuntimeError(f"the workers did not come up:\n{self.gunicorn.read_log()}")

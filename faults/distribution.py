@@ -1,0 +1,90 @@
+"""Many invalidations on a healthy service: for each, when did the last stale read after it begin?"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from faults import checkers
+from faults.experiment import HEALTHY_BOUND_MS, WARM_UP_S
+from faults.history import INVALIDATE, READS, History
+from faults.load import Load
+from faults.rig import Rig
+
+AIM_P99_MS = 10.0
+_SLOWEST_RATE = 10
+"""Invalidations a second below which the run is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Milliseconds from an invalidation's return to the call of the last stale read after it; 0 without one."""
+
+    workers: int
+    invalidations: int
+    reads: int
+    with_a_stale_read: int
+    p50_ms: float
+    p99_ms: float
+    p999_ms: float
+    max_ms: float
+    beyond_250_ms: int
+    in_own_worker: int
+    versions_going_back: int
+    resurrected: int
+    failed: int
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Every field."""
+        return asdict(self)
+
+    @property
+    def kept(self) -> bool:
+        """Whether no promise was broken."""
+        broken = (
+            self.beyond_250_ms,
+            self.in_own_worker,
+            self.versions_going_back,
+            self.resurrected,
+            self.failed,
+        )
+        return not any(broken)
+
+
+def measure(rig: Rig, wanted: int) -> Distribution:
+    """Announce `wanted` versions, each followed at once by reads on all workers, and judge what they saw."""
+    recorder = History()
+    with Load(rig, recorder) as load:
+        load.stopping.wait(WARM_UP_S)
+        load.lane_pause_s = 0.0
+        began_s = time.monotonic()
+        limit_s = began_s + 30 + wanted / _SLOWEST_RATE
+        while recorder.count(INVALIDATE) < wanted and time.monotonic() < limit_s:
+            if load.stopping.wait(0.1):
+                break
+        took_s = time.monotonic() - began_s
+    operations = recorder.take()
+    for operation in operations:
+        if operation.request:
+            operation.worker = rig.access_log.worker_of(operation.request)
+    stale = checkers.stale_reads(operations, checkers.reads(operations))
+    last = checkers.last_stale_ms(operations, stale)
+    p50, p99, p999 = (checkers.percentile(last, percent) for percent in (50, 99, 99.9))
+    return Distribution(
+        workers=rig.workers,
+        invalidations=len(last),
+        reads=len(checkers.reads(operations)),
+        with_a_stale_read=sum(ms > 0 for ms in last),
+        p50_ms=p50,
+        p99_ms=p99,
+        p999_ms=p999,
+        max_ms=max(last, default=0.0),
+        beyond_250_ms=len(checkers.beyond(stale, HEALTHY_BOUND_MS)),
+        in_own_worker=len(checkers.stale_in_own_worker(stale)),
+        versions_going_back=len(checkers.versions_going_back(operations)),
+        resurrected=len(checkers.resurrected(operations)),
+        failed=len(checkers.failures(operations, (*READS, INVALIDATE))),
+        seconds=took_s,
+    )

@@ -1,0 +1,95 @@
+"""The table, for the terminal and for docs/faults.md, and the numbers as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from faults.distribution import Distribution
+from faults.experiment import Result
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS = REPOSITORY / "faults" / "results.json"
+PAGE = REPOSITORY / "docs" / "faults.md"
+_HEADINGS = (
+    "fault",
+    "promise",
+    "stale beyond it",
+    "longest staleness",
+    "recovery",
+    "added p99",
+    "longest page",
+    "not 2xx",
+    "kept",
+)
+
+
+def row(result: Result) -> tuple[str, ...]:
+    """One line of the table."""
+    return (
+        result.fault,
+        result.promise,
+        f"{result.stale_beyond} of {result.reads}",
+        _ms(result.stale_max_ms),
+        _ms(result.recovery_ms),
+        _ms(result.added_p99_ms),
+        _ms(result.page_max_ms),
+        _statuses(result.statuses) or "none",
+        "yes" if result.kept else "NO",
+    )
+
+
+def table(results: Iterable[Result]) -> str:
+    """A Markdown table, and below it what else was measured."""
+    results = list(results)
+    lines = [_HEADINGS, tuple("---" for _ in _HEADINGS), *(row(result) for result in results)]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    notes = [
+        f"* `{result.fault}`: {'; '.join([*result.remarks, *(f'**{what}**' for what in result.broken)])}"
+        for result in results
+        if result.remarks or result.broken
+    ]
+    return "\n".join([text, "", *notes])
+
+
+def distribution_text(found: Distribution) -> str:
+    """One paragraph."""
+    return (
+        f"{found.invalidations:,} invalidations on {found.workers} workers in {found.seconds:.0f} s, with"
+        f" {found.reads:,} reads. From the invalidation's return to the call of the last stale read after it:"
+        f" p50 {found.p50_ms:.1f} ms, p99 {found.p99_ms:.1f} ms, p99.9 {found.p999_ms:.1f} ms, longest"
+        f" {found.max_ms:.1f} ms; {found.with_a_stale_read:,} had a stale read at all."
+        f" {found.beyond_250_ms} of {found.reads:,} reads were stale beyond 250 ms, {found.in_own_worker} in the"
+        f" invalidating worker; {found.resurrected} looks found an older value in Redis."
+    )
+
+
+def keep(section: str, rows: Sequence[Result] | Distribution) -> None:
+    """Replace one section of the results and of the page."""
+    known: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if isinstance(rows, Distribution):
+        text, numbers = distribution_text(rows), rows.as_json()
+    else:
+        text, numbers = table(rows), {result.fault: result.as_json() for result in rows}
+    known[section] = {"machine": _machine(), "measured": numbers}
+    RESULTS.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    begin, end = f"<!-- {section}: begin -->", f"<!-- {section}: end -->"
+    before, _, rest = PAGE.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+
+
+def _machine() -> str:
+    return f"{os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[1]:.1f}"
+
+
+def _ms(value: float) -> str:
+    return "0" if value < 0.05 else f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
+
+
+def _statuses(statuses: dict[str, dict[str, int]]) -> str:
+    return ", ".join(f"{op} {status} ×{n}" for op, counts in statuses.items() for status, n in counts.items())
