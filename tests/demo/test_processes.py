@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,23 +142,28 @@ time.sleep(600)
     assert wait_until(lambda: not directory.exists(), timeout_s=10)
 
 
-def test_a_forked_child_is_not_the_parent(start: Start) -> None:
+@pytest.mark.parametrize("child_stops_it", [True, False])
+def test_a_forked_child_is_not_the_parent(start: Start, child_stops_it: bool) -> None:
     """A forked child can neither stop the command nor keep it alive by living longer than its parent."""
     process = start(SLEEP)
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(writer)
-        process.stop()
+        if child_stops_it:
+            process.stop()
         os.read(reader, 1)
         os._exit(0)
     os.close(reader)
 
-    still_runs = process.poll() is None
-    process.stop()
-    ended = wait_until(lambda: not alive({process.pid}), timeout_s=5)
+    still_runs = process.wait(0.2) is None
+    stopping = threading.Thread(target=process.stop, daemon=True)
+    stopping.start()
+    stopping.join(5)
+    ended = not alive({process.pid})
     os.close(writer)
     os.waitpid(child, 0)
+    stopping.join(5)
 
     assert still_runs
     assert ended

@@ -103,7 +103,8 @@ def test_postgres_does_not_run_as_root(postgres: EmbeddedPostgres) -> None:
 
 
 def test_postgres_survives_its_crash() -> None:
-    """What was committed is there after a kill and a restart, under the same URL."""
+    """What was committed is there after a kill and a restart, under the same URL; a kill leaves nothing behind."""
+    segments = shared_memory()
     with EmbeddedPostgres() as server:
         ask(server.url(), "CREATE TABLE things AS SELECT 7 AS number")
         server.kill()
@@ -111,6 +112,9 @@ def test_postgres_survives_its_crash() -> None:
             psycopg2.connect(server.url())
         server.restart()
         assert ask(server.url(), "SELECT number FROM things") == 7
+        server.kill()
+
+    assert wait_until(lambda: not shared_memory() - segments, timeout_s=10)
 
 
 def test_valkey_is_killed_and_restarted(own_valkey: EmbeddedValkey) -> None:
