@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from redis import Redis
 from redis.commands.core import Script
-from redis.exceptions import ResponseError
+from redis.exceptions import InvalidResponse, ResponseError
 
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
@@ -75,9 +75,14 @@ class Remote:
     def read(self, keys: Sequence[str]) -> tuple[list[bytes | None], int | None]:
         """One MGET: the stored bytes in the order of `keys`, and the sequence number if there is one."""
         names = [self.keys.data(key) for key in keys]
-        *payloads, sequence = self._run(
-            "read", lambda: cast("list[bytes | None]", self.client.mget(*names, self.keys.sequence))
-        )
+
+        def fetch() -> list[bytes | None]:
+            stored = _answers(self.client.mget(*names, self.keys.sequence), len(names) + 1)
+            if not all(value is None or isinstance(value, bytes) for value in stored):
+                raise InvalidResponse("MGET was answered with what is no value")
+            return stored
+
+        *payloads, sequence = self._run("read", fetch)
         return payloads, sequence_of(sequence)
 
     def acquire(
@@ -95,32 +100,26 @@ class Remote:
         the lease is wanted all the same.
         """
         wanted = take_over or {}
-        answers = self._run(
-            "acquire",
-            lambda: self._acquire(
+        purpose = "refresh" if refresh else "load"
+
+        def ask() -> list[Lease]:
+            answers = self._acquire(
                 keys=[name for key in keys for name in self.keys.group(key)],
-                args=[
-                    token,
-                    lease_ms,
-                    "refresh" if refresh else "load",
-                    *(wanted.get(key, "") for key in keys),
-                ],
-            ),
-        )
-        return [_lease(answer) for answer in answers]
+                args=[token, lease_ms, purpose, *(wanted.get(key, "") for key in keys)],
+            )
+            return [_lease(answer) for answer in _answers(answers, len(keys))]
+
+        return self._run("acquire", ask)
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
         """Store values whose lease still stands; False for each that was refused."""
-        stored = self._run(
-            "fill",
-            lambda: self._fill(
-                keys=[name for fill in fills for name in self.keys.group(fill.key)],
-                args=[
-                    field for fill in fills for field in (fill.token, fill.payload, fill.ttl_ms, fill.copy_ms)
-                ],
-            ),
-        )
-        return [flag == 1 for flag in stored]
+        args = [field for fill in fills for field in (fill.token, fill.payload, fill.ttl_ms, fill.copy_ms)]
+
+        def store() -> list[bool]:
+            names = [name for fill in fills for name in self.keys.group(fill.key)]
+            return [flag == 1 for flag in _answers(self._fill(keys=names, args=args), len(fills))]
+
+        return self._run("fill", store)
 
     def release(self, leases: Sequence[tuple[str, str]]) -> None:
         """Give back leases, as pairs of key and token, that are still held."""
@@ -242,6 +241,13 @@ class Remote:
 def _script(client: Redis, name: str) -> Script:
     source = resources.files(__package__).joinpath("scripts", f"{name}.lua").read_text()
     return client.register_script(source)
+
+
+def _answers(reply: Any, count: int) -> list[Any]:
+    """The reply, if it can be one to `count` questions: a link that is out of step gives another's."""
+    if not isinstance(reply, list) or len(reply) != count:
+        raise InvalidResponse(f"{count} answers were expected")
+    return reply
 
 
 def _lease(answer: Sequence[Any]) -> Lease:
