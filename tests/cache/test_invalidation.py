@@ -217,9 +217,7 @@ class TestPublished:
         eventually(lambda: not client.exists(a.keys.copy(K)), "the end of the copy")
         see_new(source, a, b)
 
-    def test_it_stops_a_load_under_way(
-        self, make_cache: MakeCache, source: Source, client: redis.Redis
-    ) -> None:
+    def test_it_stops_a_load_under_way(self, make_cache: MakeCache, client: redis.Redis) -> None:
         """From the moment a worker has handled it, what was being loaded can be stored no more."""
         cache = make_cache()
         (lease,) = cache.remote.acquire([K], "somebody's", 60_000)
