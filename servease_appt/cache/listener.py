@@ -336,10 +336,11 @@ class Listener:
         if not self.confirmed:
             if not self._subscribed:
                 raise _Deaf("the subscription was not confirmed")
-            heard, self.sequence = self.sequence, sequence
+            heard = self.sequence
             reconnected, self.confirmed, self._confirmed_before = self._confirmed_before, True, True
             forgetful = heard is not None and (sequence is None or sequence < heard)
             self._hearer.on_confirmed(reconnected=reconnected, forgetful=forgetful)
+            self.sequence = sequence  # last, so that no reader takes a forgetful server for a good one
             if reconnected:
                 log.warning("Invalidation channel is back")
         elif sequence != self.sequence:

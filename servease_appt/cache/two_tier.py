@@ -30,7 +30,7 @@ import socket
 import threading
 import time
 import weakref
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -61,9 +61,6 @@ V = TypeVar("V")
 INVALIDATE_BATCH = 500
 L2_COOL_DOWN_S = 2.0
 MANUAL_LEASE_MS = 30_000
-# How far back a failover may have lost invalidations; replicas that are further behind are not elected.
-REPEATED_S = 60.0
-MAX_REPEATED = 2000
 
 
 class Mode(StrEnum):
@@ -151,7 +148,8 @@ class TwoTierCache(Generic[V]):
             keep=self._keep_in_l1,
             clock=self._clock,
         )
-        self._heard: deque[tuple[float, Invalidation]] = deque(maxlen=MAX_REPEATED)
+        self._l2_is_old = False
+        self._emptying_l2 = False
         self._start_lock = threading.Lock()
         self._started_at_s = time.time()
         self._listener: Listener | None = None
@@ -209,11 +207,15 @@ class TwoTierCache(Generic[V]):
         return lookup
 
     def _read_l2(self, lookup: Lookup[V], missing: list[str], tick: Tick) -> tuple[list[str], bool]:
-        """One MGET. Returns what is missing still, and whether L2 answered at all."""
+        """One MGET. Returns what is missing still, and whether L2 may be used at all."""
+        heard = self._heard()
         try:
             payloads, sequence = self.remote.read(missing)
         except L2Unavailable:
             self.recorder.count(Tier.L2, Event.ERROR, "-")
+            return missing, False
+        self._compare_sequences(heard, sequence)
+        if self._l2_is_old:
             return missing, False
         if self._listener is not None:
             self._listener.noticed(sequence)
@@ -358,7 +360,10 @@ class TwoTierCache(Generic[V]):
             self.kinds.of(key)
         try:
             for start in range(0, len(wanted), INVALIDATE_BATCH):
-                self.remote.invalidate(wanted[start : start + INVALIDATE_BATCH], self.identity)
+                heard = self._heard()
+                batch = wanted[start : start + INVALIDATE_BATCH]
+                sequence = self.remote.invalidate(batch, self.identity)
+                self._compare_sequences(heard, sequence - 1)
         except L2Unavailable as error:
             self._journal.note(Tier.L2, Event.FAILED_INVALIDATION, wanted, str(error))
             raise CacheUnavailable(f"Redis did not take the invalidation: {error}") from error
@@ -400,13 +405,13 @@ class TwoTierCache(Generic[V]):
     def on_confirmed(self, *, reconnected: bool, forgetful: bool) -> None:
         """A new subscription: what was kept before it may be old (R6, R7).
 
-        A server that has lost invalidations is a replica that was behind when it took over: what it still holds
-        of them is deleted once more (R20).
+        A forgetful server has lost invalidations: a replica that was behind when it took over, or a restart from
+        a snapshot. Nobody can say how far back, so nothing that it holds is used until all is deleted (R20).
         """
+        if forgetful:
+            self._distrust_l2()
         self._forget_all(Event.RECONNECT if reconnected else Event.FLUSH, "subscribed")
         self._register()
-        if forgetful:
-            self._loader.submit(self._repeat_invalidations)
 
     def on_gap(self) -> None:
         """A message was lost."""
@@ -430,8 +435,6 @@ class TwoTierCache(Generic[V]):
             self._forget_matching(invalidation.pattern)
         else:
             self._forget(invalidation.keys)
-        if invalidation.sequence is not None:
-            self._heard.append((self._clock(), invalidation))
         why = f"from {invalidation.source}" if invalidation.source else "from outside"
         self._journal.note(Tier.CHANNEL, Event.INVALIDATION, invalidation.keys or ("*",), why)
         if invalidation.sequence is None:
@@ -468,6 +471,9 @@ class TwoTierCache(Generic[V]):
         """The server answers on the channel: see whether it does on the data path, so that no request has to."""
         if self.breaker.state is not BreakerState.CLOSED:
             self._loader.submit(self._probe)
+        if self._l2_is_old and not self._emptying_l2:
+            self._emptying_l2 = True
+            self._loader.submit(self._empty_l2)
 
     def _on_breaker(self, state: BreakerState) -> None:
         if state is BreakerState.OPEN:
@@ -483,11 +489,31 @@ class TwoTierCache(Generic[V]):
         except L2Unavailable:
             log.debug("Redis answers on the channel, but not on the data path")
 
-    def _repeat_invalidations(self) -> None:
-        heard_after_s = self._clock() - REPEATED_S
-        for heard_at_s, invalidation in list(self._heard):
-            if heard_at_s > heard_after_s:
-                self._carry_out(invalidation)
+    def _heard(self) -> int | None:
+        """The highest sequence number that has been heard; to be taken before a command is sent."""
+        return self._listener.sequence if self._listener is not None else None
+
+    def _compare_sequences(self, heard: int | None, sequence: int | None) -> None:
+        """A sequence that is behind what was heard before it was asked for tells of lost invalidations.
+
+        Readers and writers look themselves, since they may reach a restarted server before the listener does.
+        """
+        if heard is not None and sequence is not None and sequence < heard:
+            self._distrust_l2()
+
+    def _distrust_l2(self) -> None:
+        if not self._l2_is_old:
+            self._l2_is_old = True
+            log.warning("Redis has lost invalidations: its values are not used, and are deleted")
+
+    def _empty_l2(self) -> None:
+        try:
+            self.remote.invalidate_matching("*", self.identity)
+            self._l2_is_old = False
+        except L2Unavailable as error:
+            self._journal.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))
+        finally:
+            self._emptying_l2 = False
 
     def _carry_out(self, request: Invalidation) -> None:
         try:

@@ -242,9 +242,8 @@ def test_r11_a_source_that_is_behind(make_cache: MakeCache, source: Source, clie
 
 def test_r20_a_failover_that_loses_the_delete(source: Source) -> None:
     """R20. W: S:=v2, invalidate on the old primary; its replica, which was behind, takes over with v1. Every
-    worker sees that the new primary's sequence is behind what it has heard, and repeats the invalidations of the
-    last minute. Bound: an old value is served only between the failover and the first worker's reconnection, or,
-    if every worker died with the old primary, for `ttl_s`.
+    worker sees that the new primary's sequence is behind what it has heard, uses nothing of it, and deletes all
+    (see `test_lost_writes.py`). Bound: none, but if every worker died with the old primary, `ttl_s`.
     """
     with (
         EmbeddedValkey(options=["--repl-diskless-sync-delay", "0"]) as primary,
@@ -266,7 +265,7 @@ def test_r20_a_failover_that_loses_the_delete(source: Source) -> None:
             proxy.target = replica.port
             proxy.reset()
             settle(b)
-            eventually(lambda: behind.get(DATA) is None, "the repeated invalidation")
+            eventually(lambda: behind.get(DATA) is None, "the deletion of what came back")
             settle(b)
             assert b.get(K, source.load) == V2
         finally:

@@ -1,0 +1,84 @@
+"""A server that has gone back to an earlier state: a restart from a snapshot, a replica that was behind (R20).
+
+Its sequence is behind what was heard. What it holds is not used from the first command that shows this, and is
+deleted, however long ago the lost invalidations were.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from tests.cache.conftest import MakeCache
+from tests.cache.test_races import DATA, V1, V2, K, in_l2
+from tests.cache.world import PREFIX, Cache, Source, eventually, listening, settle
+from tests.support.proxy import Kind, Proxy
+
+SEQUENCE = f"{PREFIX}:__seq"
+
+
+@pytest.fixture
+def snapshot(client: redis.Redis) -> Callable[[], Callable[[], None]]:
+    """`restore = snapshot()`: both as the server would, without its connections noticing."""
+
+    def take() -> Callable[[], None]:
+        kept: dict[str, Any] = {name: client.get(name) for name in (DATA, SEQUENCE)}
+
+        def restore() -> None:
+            for name, value in kept.items():
+                client.set(name, value, ex=60)
+
+        return restore
+
+    return take
+
+
+@pytest.fixture
+def rolled_back(
+    make_cache: MakeCache, source: Source, proxy: Proxy, snapshot: Callable[[], Callable[[], None]]
+) -> Cache:
+    """A cache whose server holds v1 again after v2 was announced, and whose listener can't reach the server."""
+    cache = listening(make_cache(url=proxy.url()))
+    cache.invalidate(["vehicle_1"])
+    source.put(K)
+    assert cache.get(K, source.load) == V1
+    settle(cache)
+    restore = snapshot()
+    source.put(K)
+    cache.invalidate([K])
+    settle(cache)
+    proxy.pubsub.refuse = True
+    proxy.reset(Kind.PUBSUB)
+    eventually(lambda: cache.listener is not None and not cache.listener.confirmed, "the channel's loss")
+    restore()
+    return cache
+
+
+def test_a_reader_notices_by_itself(
+    rolled_back: Cache, source: Source, proxy: Proxy, client: redis.Redis
+) -> None:
+    """The listener is away still: the read that brings v1 brings the old sequence as well. Once the listener is
+    back, all is deleted, and L2 is used again."""
+    assert rolled_back.get(K, source.load) == V2
+    proxy.pubsub.refuse = False
+    eventually(lambda: in_l2(client) is None, "the deletion of what came back")
+    eventually(lambda: not rolled_back._l2_is_old, "the trust in L2")
+    rolled_back.invalidate([K])
+    assert rolled_back.get(K, source.load) == V2
+    assert in_l2(client) is not None
+
+
+def test_an_invalidation_notices_by_itself(rolled_back: Cache, source: Source) -> None:
+    """One invalidation was lost. Another brings the sequence to where it was: no reader could see the loss now."""
+    rolled_back.invalidate(["vehicle_1"])
+    assert rolled_back.get(K, source.load) == V2
+
+
+def test_the_listener_notices_by_itself(
+    rolled_back: Cache, source: Source, proxy: Proxy, client: redis.Redis
+) -> None:
+    """Nobody reads or invalidates before it is back."""
+    proxy.pubsub.refuse = False
+    eventually(lambda: in_l2(client) is None, "the deletion of what came back")
+    assert rolled_back.get(K, source.load) == V2
