@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,12 +67,22 @@ class Channel:
         """Send a command without waiting for its answer."""
         self._connection.send_command(*command, check_health=False)
 
-    def wait(self, wake: socket.socket, timeout_s: float) -> None:
-        """Sleep until there is something to read, `wake` has a byte, or the time is over."""
-        if self._connection.can_read(0):
+    @property
+    def link(self) -> socket.socket:
+        """What can be waited for."""
+        connected: socket.socket = self._connection._sock  # noqa: SLF001
+        return connected
+
+    def has_frame(self) -> bool:
+        """Whether something was received that has not been read."""
+        return bool(self._connection.can_read(0))
+
+    def wait(self, wake: socket.socket, timeout_s: float, also: Sequence[socket.socket] = ()) -> None:
+        """Sleep until there is something to read, here or `also` there, `wake` has a byte, or the time is over."""
+        if self.has_frame():
             return
         poll = select.poll()  # select() takes no descriptor above 1023
-        for waited_for in (self._connection._sock, wake):  # noqa: SLF001
+        for waited_for in (self.link, wake, *also):
             poll.register(waited_for, select.POLLIN)
         if wake.fileno() in dict(poll.poll(max(0.0, timeout_s) * 1000)):
             wake.recv(4096)

@@ -22,6 +22,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from servease_appt.cache.channel import Changed, Channel, Published, Reply, Subscribed
+from servease_appt.cache.cluster import Cluster, ClusterChannel
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.memory import Entry
 from servease_appt.cache.messages import Invalidation, UnreadableMessage, decode, sequence_of
@@ -120,7 +121,7 @@ class Listener:
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="servease-cache-listener", daemon=True)
-        self._channel: Channel | None = None
+        self._channel: Channel | ClusterChannel | None = None
         self._pending: deque[_Beat | _Verification | _Tracking | _Errand] = deque()
         self._subscribed = False
         self._confirmed_before = False
@@ -224,8 +225,13 @@ class Listener:
         if channel is not None:
             channel.close()
 
+    def _connect(self) -> Channel | ClusterChannel:
+        if isinstance(self._client, Cluster):
+            return ClusterChannel(self._client, self._keys.sequence, self._clock)
+        return Channel(self._client)
+
     def _listen(self) -> None:
-        channel = self._channel = Channel(self._client)
+        channel = self._channel = self._connect()
         channel.send("SUBSCRIBE", self._keys.channel, self._keys.questions)
         prefixes = [word for prefix in self._tracked for word in ("PREFIX", self._keys.data(prefix))]
         now = self._clock()
@@ -244,12 +250,12 @@ class Listener:
     def _seconds_to_next_step(self) -> float:
         return self._last_beat_s + BEAT_S - self._clock()
 
-    def _send_beat(self, channel: Channel) -> None:
+    def _send_beat(self, channel: Channel | ClusterChannel) -> None:
         self._last_beat_s = self._clock()
         self._pending.append(_Beat(self._last_beat_s))
         channel.send("GET", self._keys.sequence)
 
-    def _send_what_is_due(self, channel: Channel) -> None:
+    def _send_what_is_due(self, channel: Channel | ClusterChannel) -> None:
         now = self._clock()
         if self._pending and now - self._pending[0].sent_at_s > TRUST_S:
             raise _Deaf(f"no answer for {TRUST_S} s")

@@ -5,14 +5,16 @@ redis-py's own defaults wait 5 s and try up to 10 times, which makes a dead Redi
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, cast
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 from redis.sentinel import Sentinel
+
+from servease_appt.cache.cluster import Cluster
 
 DEFAULT_TIMEOUT_S = 0.2
 DEFAULT_DATABASE = 1
@@ -22,7 +24,8 @@ def connect(url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: 
     """Return a client for `url`; nothing is sent yet. Thread-safe and fork-safe, as its pool is.
 
     `redis://host:port/db`, `rediss://…`, `unix:///path?db=1`, `redis+sentinel://h1:p1,h2:p2/SERVICE/db`; database
-    1 where the URL names none. Raises ValueError for anything else.
+    1 where the URL names none. `redis+cluster://h1:p1,h2:p2`, where there is only database 0. Raises ValueError
+    for anything else.
     """
     options: dict[str, Any] = {
         "socket_timeout": timeout_s,
@@ -36,6 +39,8 @@ def connect(url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: 
     parts = urlsplit(url)
     if parts.scheme == "redis+sentinel":
         return _sentinel_master(url, options)
+    if parts.scheme == "redis+cluster":
+        return _cluster(url, options)
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise ValueError(f"no L2 can be reached by {parts.scheme}://")
     in_path = parts.scheme != "unix" and parts.path.strip("/")
@@ -44,19 +49,33 @@ def connect(url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: 
     return Redis.from_url(url, **options)
 
 
+def _cluster(url: str, options: dict[str, Any]) -> Redis:
+    parts = urlsplit(url)
+    if parts.path.strip("/") not in ("", "0"):
+        raise ValueError("a cluster has database 0 alone")
+    hosts, credentials = _hosts(parts.netloc, 6379)
+    # redis-py's two clients share their commands, but no type.
+    return cast("Redis", Cluster(hosts, options | credentials))
+
+
+def _hosts(netloc: str, default_port: int) -> tuple[list[tuple[str, int]], dict[str, Any]]:
+    """The hosts of `user:password@h1:p1,h2:p2`, and the credentials as redis-py's options."""
+    before, _, after = netloc.rpartition("@")
+    hosts = []
+    for host in after.split(","):
+        name, _, port = host.rpartition(":")
+        hosts.append((name, int(port)) if name else (host, default_port))
+    user, _, password = before.rpartition(":")
+    return hosts, {"username": unquote(user) or None, "password": unquote(password)} if before else {}
+
+
 def _sentinel_master(url: str, options: dict[str, Any]) -> Redis:
     parts = urlsplit(url)
-    credentials, _, hosts = parts.netloc.rpartition("@")
     service, _, database = parts.path.strip("/").partition("/")
     if not service:
         raise ValueError("a redis+sentinel:// URL names the service: redis+sentinel://h1:p1,h2:p2/SERVICE/1")
-    sentinels = []
-    for host in hosts.split(","):
-        name, _, port = host.rpartition(":")
-        sentinels.append((name, int(port)) if name else (host, 26379))
-    if credentials:
-        user, _, password = credentials.rpartition(":")
-        options |= {"username": user or None, "password": password}
+    sentinels, credentials = _hosts(parts.netloc, 26379)
+    options |= credentials
     sentinel_options = {
         name: options[name] for name in ("socket_timeout", "socket_connect_timeout", "retry", "driver_info")
     }

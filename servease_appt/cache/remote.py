@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from importlib import resources
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar, cast
@@ -57,6 +57,9 @@ class Fill(NamedTuple):
 
 class Remote:
     """The operations of L2. Thread-safe. Every method raises L2Unavailable; writes may raise L2RefusedWrite."""
+
+    listens_where_it_reads = True
+    """Whether the listener's connection sees every key, so that it can compare values in its own order."""
 
     def __init__(
         self, client: Redis, keys: KeySpace, breaker: Breaker, observer: Observer | None = None
@@ -107,7 +110,7 @@ class Remote:
                 keys=[name for key in keys for name in self.keys.group(key)],
                 args=[token, lease_ms, purpose, *(wanted.get(key, "") for key in keys)],
             )
-            return [_lease(answer) for answer in _answers(answers, len(keys))]
+            return [read_lease(answer) for answer in _answers(answers, len(keys))]
 
         return self._run("acquire", ask)
 
@@ -238,9 +241,15 @@ class Remote:
         return result
 
 
+@cache
+def script_source(name: str) -> str:
+    """The text of one of the scripts."""
+    return resources.files(__package__).joinpath("scripts", f"{name}.lua").read_text()
+
+
 def _script(client: Redis, name: str) -> Script:
-    source = resources.files(__package__).joinpath("scripts", f"{name}.lua").read_text()
-    return client.register_script(source)
+    # As bytes: of a text, redis-py asks the connection how it is encoded, and connects to find out.
+    return Script(client, script_source(name).encode())
 
 
 def _answers(reply: Any, count: int) -> list[Any]:
@@ -250,7 +259,7 @@ def _answers(reply: Any, count: int) -> list[Any]:
     return reply
 
 
-def _lease(answer: Sequence[Any]) -> Lease:
+def read_lease(answer: Sequence[Any]) -> Lease:
     state, *rest = answer
     payload = rest[0] if rest else b""
     copy = rest[1] if len(rest) > 1 else None

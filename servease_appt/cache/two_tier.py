@@ -40,6 +40,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from servease_appt.cache.breaker import Breaker, BreakerState
+from servease_appt.cache.cluster import Cluster, ClusterRemote
 from servease_appt.cache.errors import CacheUnavailable, L2Unavailable
 from servease_appt.cache.forks import after_fork
 from servease_appt.cache.journal import Journal
@@ -124,7 +125,7 @@ class TwoTierCache(Generic[V]):
         self.breaker = Breaker(
             threshold=1, cool_down_s=L2_COOL_DOWN_S, on_change=self._on_breaker, clock=self._clock
         )
-        self.remote = Remote(self._client, self.keys, self.breaker, self._observer)
+        self.remote = _remote(self._client, self.keys, self.breaker, self._observer)
         self.memory: Memory[V] = Memory(maxsize=self.policy.l1_maxsize, clock=self._clock)
         self._book = RefreshBook(self.policy)
         self._journal = Journal(self.recorder, self.kinds.name_of)
@@ -259,7 +260,7 @@ class TwoTierCache(Generic[V]):
             self._journal.note(Tier.L1, Event.REFUSED_FILL, refused, "invalidated while it was read")
         if to_verify and self._listener is not None:
             wanted = set(to_verify)
-            self._listener.verify({key: entry for key, entry in entries if key in wanted})
+            self._verify({key: entry for key, entry in entries if key in wanted})
 
     def _note_absent(self, lookup: Lookup[V]) -> None:
         """A remembered absence in L1 is no hit of a value: say so."""
@@ -457,8 +458,8 @@ class TwoTierCache(Generic[V]):
         self._book.changed(keys, self._clock())
         self._loader.flights.wake(keys)
         held = self.memory.suspect(keys)
-        if held and self._listener is not None:
-            self._listener.verify(held)
+        if held:
+            self._verify(held)
 
     def on_compared(self, key: str, entry: Entry[Any], payload: bytes | None) -> None:
         """L1 keeps an entry that the server has changed only if it is the same as what L2 holds now."""
@@ -466,6 +467,21 @@ class TwoTierCache(Generic[V]):
         if value != entry.value and self.memory.drop_if_same(key, entry):
             event = Event.EXPIRY if payload is None else Event.OVERWRITTEN
             self._journal.note(Tier.L1, event, (key,), "L2 has none" if payload is None else "L2 has another")
+
+    def _verify(self, entries: dict[str, Entry[V]]) -> None:
+        """Have entries compared with L2, by a read that is sent after the news of their change came."""
+        if not self.remote.listens_where_it_reads:
+            self._loader.submit(self._compare, entries)
+        elif self._listener is not None:
+            self._listener.verify(entries)
+
+    def _compare(self, entries: dict[str, Entry[V]]) -> None:
+        try:
+            payloads, _ = self.remote.read(list(entries))
+        except L2Unavailable:
+            payloads = [None] * len(entries)
+        for (key, entry), payload in zip(entries.items(), payloads, strict=True):
+            self.on_compared(key, entry, payload)
 
     def on_beat(self) -> None:
         """The server answers on the channel: see whether it does on the data path, so that no request has to."""
@@ -616,6 +632,12 @@ class TwoTierCache(Generic[V]):
         self._set_up()
         if listener is not None:
             listener.abandon()
+
+
+def _remote(client: Redis, keys: KeySpace, breaker: Breaker, observer: Observer | None) -> Remote:
+    if isinstance(client, Cluster):
+        return ClusterRemote(client, keys, breaker, observer)
+    return Remote(client, keys, breaker, observer)
 
 
 _living: weakref.WeakSet[TwoTierCache[Any]] = weakref.WeakSet()

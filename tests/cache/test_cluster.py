@@ -1,0 +1,192 @@
+"""The cache on a real cluster of three nodes."""
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import redis
+
+from servease_appt.cache import CacheUnavailable, connect
+from servease_appt.demo.servers import EmbeddedValkey, free_port
+from tests.cache.conftest import Background
+from tests.cache.world import (
+    KINDS,
+    PREFIX,
+    Cache,
+    Source,
+    Versioned,
+    eventually,
+    held_in_l1,
+    listening,
+    policy,
+    settle,
+)
+
+KEYS = [f"{kind}_{n}" for kind in ("customer", "vehicle", "employee") for n in range(20)]
+OPTIONS = [
+    "--cluster-enabled",
+    "yes",
+    "--cluster-node-timeout",
+    "1000",
+    "--cluster-require-full-coverage",
+    "no",
+]
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[list[EmbeddedValkey]]:
+    """Three primaries that share the slots."""
+    with contextlib.ExitStack() as stack:
+        # The nodes' own port is 10,000 above the other unless it is named, which may be one too many.
+        buses = [free_port() for _ in range(3)]
+        options = [[*OPTIONS, "--cluster-port", str(bus)] for bus in buses]
+        servers = [stack.enter_context(EmbeddedValkey(options=own)) for own in options]
+        clients = [stack.enter_context(redis.Redis(port=server.port)) for server in servers]
+        for number, client in enumerate(clients):
+            first, last = number * 16384 // 3, (number + 1) * 16384 // 3 - 1
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
+            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for client in clients[1:]:
+            client.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].port, buses[0])
+        for client in clients:
+            eventually(partial(_is_whole, client), "the cluster", timeout_s=20)
+        yield servers
+
+
+def _is_whole(client: redis.Redis) -> bool:
+    untyped: Any = client
+    info, nodes = untyped.execute_command("CLUSTER", "INFO"), untyped.execute_command("CLUSTER", "SLOTS")
+    text = info if isinstance(info, str) else str(info)
+    return "ok" in text and len(nodes) == 3
+
+
+def _reads(cache: Cache, key: str, source: Source, wanted: Versioned) -> bool:
+    return cache.get(key, source.load) == wanted
+
+
+@pytest.fixture
+def workers(nodes: list[EmbeddedValkey]) -> Iterator[list[Cache]]:
+    """Two caches on the cluster, each as in a worker of its own."""
+    for node in nodes:
+        with redis.Redis(port=node.port) as client:
+            client.flushall()
+    url = f"redis+cluster://127.0.0.1:{nodes[0].port},127.0.0.1:{nodes[1].port}"
+    caches = [Cache(connect(url), KINDS, prefix=PREFIX, policy=policy()) for _ in range(2)]
+    yield [listening(cache) for cache in caches]
+    for cache in caches:
+        cache.close()
+
+
+def all_keys(nodes: list[EmbeddedValkey]) -> set[str]:
+    """Every key on every node."""
+    found: set[str] = set()
+    for node in nodes:
+        with redis.Redis(port=node.port) as client:
+            found |= {key.decode() for key in client.scan_iter()}
+    return found
+
+
+def test_a_page_is_shared_by_all_workers(
+    workers: list[Cache], nodes: list[EmbeddedValkey], source: Source
+) -> None:
+    """Loaded once, kept on all nodes, read by the other worker without a load."""
+    a, b = workers
+    for key in KEYS:
+        source.put(key)
+
+    loaded = a.get_many(KEYS, source.load)
+    shared = b.get_many(KEYS, source.load)
+
+    assert set(loaded.sources.values()) == {"upstream"}
+    assert set(shared.sources.values()) == {"l2"}
+    assert shared.values == loaded.values
+    assert all(source.loads[key] == 1 for key in KEYS)
+    for node in nodes:
+        with redis.Redis(port=node.port) as client:
+            assert client.dbsize() > 2
+
+
+def test_an_invalidation_empties_every_tier_of_every_worker(workers: list[Cache], source: Source) -> None:
+    """Keys on three nodes are dropped by one call, and the other worker hears of it."""
+    a, b = workers
+    for key in KEYS:
+        source.put(key)
+    before = {cache: cache.get_many(KEYS, source.load).values for cache in workers}
+    for key in KEYS:
+        source.put(key)
+
+    a.invalidate(KEYS)
+
+    after = a.get_many(KEYS, source.load).values
+    assert all(after[key] != before[a][key] for key in KEYS)
+    eventually(lambda: b.get_many(KEYS, source.load).values == after, "the other worker to follow")
+
+
+def test_a_fill_that_began_before_an_invalidation_is_refused(
+    workers: list[Cache], source: Source, background: Background
+) -> None:
+    """The fence holds on every node (race R2)."""
+    a, b = workers
+    for key in KEYS[:6]:
+        source.put(key)
+        gate = source.hold(key)
+        reader = background.submit(a.get, key, source.load)
+        gate.wait_for_arrival()
+        source.release(key)
+        new = source.put(key)
+        b.invalidate([key])
+        gate.open()
+        reader.result(10)
+        settle(a, b)
+        assert held_in_l1(a, key) is None
+        assert b.get(key, source.load) == new
+
+
+def test_other_hands_reach_every_worker(
+    workers: list[Cache], nodes: list[EmbeddedValkey], source: Source
+) -> None:
+    """A DEL on whichever node evicts every L1."""
+    for key in KEYS[:9]:
+        source.put(key)
+        for cache in workers:
+            cache.get(key, source.load)
+        new = source.put(key)
+        with redis.RedisCluster(host="127.0.0.1", port=nodes[0].port) as client:
+            client.delete(f"{PREFIX}:{key}")
+        for cache in workers:
+            eventually(partial(_reads, cache, key, source, new), "the worker to follow")
+
+
+def test_a_pattern_is_cleared_on_all_nodes(
+    workers: list[Cache], nodes: list[EmbeddedValkey], source: Source
+) -> None:
+    """Values, copies and leases of one kind go everywhere; the others stay."""
+    a, _ = workers
+    for key in KEYS:
+        source.put(key)
+    a.get_many(KEYS, source.load)
+
+    a.invalidate_matching("customer_*")
+
+    left = all_keys(nodes)
+    assert not [key for key in left if "customer_" in key]
+    assert len([key for key in left if key.startswith(f"{PREFIX}:vehicle_")]) == 20
+
+
+def test_a_cluster_that_is_away_stops_no_page(source: Source) -> None:
+    """The client is made when it is needed; without nodes the source is asked, and an invalidation says so."""
+    cache = Cache(connect("redis+cluster://127.0.0.1:1"), KINDS, prefix=PREFIX, policy=policy(), listen=False)
+    value = source.put(KEYS[0])
+
+    assert cache.get(KEYS[0], source.load) == value
+    with pytest.raises(CacheUnavailable):
+        cache.invalidate([KEYS[0]])
+    cache.close()
+
+
+def test_a_cluster_has_no_other_database() -> None:
+    """A URL that names one is refused."""
+    with pytest.raises(ValueError, match="database 0"):
+        connect("redis+cluster://127.0.0.1:1/1")
