@@ -20,6 +20,7 @@ from servease_appt.db.engine import Database
 from servease_appt.entities import KINDS
 from servease_appt.lookups import Lookups, cache_policy
 from servease_appt.ops import cache_cli, slots_cli
+from servease_appt.ops.dashboard import dashboard
 from servease_appt.ops.heartbeat import Heartbeat
 from servease_appt.ops.history import History
 from servease_appt.ops.metrics import Metrics
@@ -39,6 +40,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask("servease_appt", static_folder=None)
     services = _put_together(settings or Settings.from_environment())
     api.register(app, services, API_PREFIX, standalone=True)
+    app.register_blueprint(dashboard(services))
     for group in COMMANDS:
         app.cli.add_command(group)
     return app
