@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import click
 
-from servease_appt.ops.cache_commands import doctor, explain, monitor, reading, removing, stats, warm
+from servease_appt.ops.cache_commands import (
+    dashboard,
+    doctor,
+    explain,
+    monitor,
+    reading,
+    removing,
+    stats,
+    warm,
+)
 
 
 @click.group("cache")
@@ -33,5 +42,6 @@ for command in (
     warm.warm_command,
     explain.explain_command,
     doctor.doctor_command,
+    dashboard.dashboard_command,
 ):
     commands.add_command(command)

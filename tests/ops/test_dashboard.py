@@ -20,6 +20,7 @@ from servease_appt.settings import Settings
 from tests.api.world import SECRET, new_id, token
 from tests.support.chromium import Chromium, find_chromium
 
+from .cli import Cli
 from .served import ADMIN, Answer, Served, serve, settings
 
 LIST = "/api/v1/appointments/"
@@ -106,6 +107,17 @@ def test_a_link_opens_the_dashboard_once(served: Served) -> None:
     assert served.get(f"{PATH}data", bearer=first.json["token"]).status == 200
     claims = jwt.decode(first.json["token"], SECRET, algorithms=["HS256"])
     assert claims["exp"] - time.time() <= 30 * 60
+
+
+def test_the_command_prints_a_link_that_opens_the_page(served: Served, cli: Cli) -> None:
+    """`cache dashboard` prints one address on its standard output, for the service as a browser reaches it."""
+    link = cli.run("dashboard", "--url", served.gunicorn.url).stdout.strip()
+    token = _session(served, _code(link)).json["token"]
+
+    assert link.startswith(f"{served.gunicorn.url}{PATH}#code=")
+    assert served.get(f"{PATH}data", bearer=token).status == 200
+    assert cli.run("dashboard").stdout.startswith(f"http://localhost:8005{PATH}#code=")
+    cli.run("dashboard", "--url", "localhost:8005", exit_code=2)
 
 
 def test_a_code_is_no_token_and_a_token_no_code(served: Served) -> None:
