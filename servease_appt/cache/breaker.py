@@ -20,8 +20,9 @@ class Breaker:
     """Counts consecutive failures; open for `cool_down_s`, then lets one caller try. Thread-safe.
 
     Every call that `allows()` let in reports `succeeded()` or `failed()`; one that never does costs the
-    half-open place until another `cool_down_s` has passed. `on_change` hears when it opens and when it closes, on
-    the thread whose call did it.
+    half-open place until another `cool_down_s` has passed. With `callers_try` turned off nobody is let in while it
+    is open: somebody else tries, past `allows()`, and reports, so that no caller pays for the trial. `on_change`
+    hears when it opens and when it closes, on the thread whose call did it.
     """
 
     def __init__(
@@ -40,11 +41,14 @@ class Breaker:
         self._failures = 0
         self._closed = True
         self._try_again_at_s = 0.0
+        self.callers_try = True
 
     def allows(self) -> bool:
         """Say whether to make the call: always while closed, once a cool-down while open."""
         if self._closed:
             return True
+        if not self.callers_try:
+            return False
         with self._lock:
             now = self._clock()
             if now < self._try_again_at_s:
@@ -83,4 +87,5 @@ class Breaker:
         """The state right now; half open means that the next caller may try."""
         if self._closed:
             return BreakerState.CLOSED
-        return BreakerState.HALF_OPEN if self._clock() >= self._try_again_at_s else BreakerState.OPEN
+        may_try = self.callers_try and self._clock() >= self._try_again_at_s
+        return BreakerState.HALF_OPEN if may_try else BreakerState.OPEN

@@ -151,6 +151,7 @@ class TwoTierCache(Generic[V]):
         )
         self._l2_is_old = False
         self._emptying_l2 = False
+        self._probing = False
         self._start_lock = threading.Lock()
         self._started_at_s = time.time()
         self._listener: Listener | None = None
@@ -421,6 +422,8 @@ class TwoTierCache(Generic[V]):
     def on_trust(self, until_s: float) -> None:
         """How long L1 may be trusted. The listener says so at each beat, and at each failure to connect."""
         self.memory.trusted_until_s = until_s
+        if until_s == float("-inf"):
+            self._see_whether_l2_is_back()
         if self.on_pulse is not None:
             self.on_pulse()
 
@@ -484,9 +487,8 @@ class TwoTierCache(Generic[V]):
             self.on_compared(key, entry, payload)
 
     def on_beat(self) -> None:
-        """The server answers on the channel: see whether it does on the data path, so that no request has to."""
-        if self.breaker.state is not BreakerState.CLOSED:
-            self._loader.submit(self._probe)
+        """The server answers on the channel."""
+        self._see_whether_l2_is_back()
         if self._l2_is_old and not self._emptying_l2:
             self._emptying_l2 = True
             self._loader.submit(self._empty_l2)
@@ -499,11 +501,21 @@ class TwoTierCache(Generic[V]):
         if self._observer is not None:
             self._observer.breaker_changed("redis", state)
 
+    def _see_whether_l2_is_back(self) -> None:
+        if self.breaker.state is not BreakerState.CLOSED and not (self._probing or self._closed):
+            self._probing = True
+            try:
+                self._loader.submit(self._probe)
+            except RuntimeError:
+                log.debug("The interpreter ends: nothing is begun any more")
+
     def _probe(self) -> None:
         try:
             self.remote.ping()
         except L2Unavailable:
-            log.debug("Redis answers on the channel, but not on the data path")
+            log.debug("Redis does not answer on the data path yet")
+        finally:
+            self._probing = False
 
     def _heard(self) -> int | None:
         """The highest sequence number that has been heard; to be taken before a command is sent."""
@@ -605,6 +617,8 @@ class TwoTierCache(Generic[V]):
                 )
                 listener.start()
                 self._listener = listener
+                # It comes by often enough to see that L2 is back; no reader has to spend a timeout on it.
+                self.breaker.callers_try = False
 
     def close(self) -> None:
         """Stop the listener, wait for the loads under way, close the connections. Idempotent."""
