@@ -24,6 +24,18 @@ def _slow(delay_s: float) -> Fault:
     )
 
 
+def _frozen(seconds: float) -> Fault:
+    return Fault(
+        name=f"redis-frozen-{seconds:g}s",
+        group=_GROUP,
+        promise=_SURVIVES,
+        inject=lambda context: context.rig.valkey.pause(),
+        heal=lambda context: context.rig.valkey.resume(),
+        hold_s=seconds,
+        failing=_REFUSED,
+    )
+
+
 def _kill_and_start_empty(context: Context) -> None:
     context.rig.valkey.kill()
     context.load.stopping.wait(2.0)
@@ -68,15 +80,8 @@ FAULTS = (
     ),
     _slow(0.05),
     _slow(0.2),
-    Fault(
-        name="redis-frozen-3s",
-        group=_GROUP,
-        promise=_SURVIVES,
-        inject=lambda context: context.rig.valkey.pause(),
-        heal=lambda context: context.rig.valkey.resume(),
-        hold_s=3.0,
-        failing=_REFUSED,
-    ),
+    _frozen(3.0),
+    _frozen(8.0),
     Fault(
         name="redis-killed-empty",
         group=_GROUP,
@@ -88,9 +93,10 @@ FAULTS = (
     Fault(
         name="redis-killed-restored",
         group=_GROUP,
-        promise=_SURVIVES + "; what the snapshot brings back is not served",
+        promise=_SURVIVES + "; what the snapshot brings back is never shown, and is deleted",
         inject=_save_and_kill,
         hold_s=0.0,
+        l2_bound_ms=5000,
         failing=_REFUSED,
     ),
     Fault(
