@@ -266,14 +266,15 @@ class Listener:
                 del self._to_verify[key]
         if ahead:
             self._trust(min(self._trusted_until_s, now + AHEAD_S))
+        # Before the heartbeat: when that is answered, and L1 trusted again, what the server told of is compared.
+        if entries:
+            self._pending.append(_Verification(now, entries))
+            channel.send("MGET", *(self._keys.data(key) for key in entries))
         if ahead or now - self._last_beat_s >= BEAT_S:
             self._send_beat(channel)
         while self._errands:
             self._pending.append(_Errand(now))
             channel.send(*self._errands.popleft())
-        if entries:
-            self._pending.append(_Verification(now, entries))
-            channel.send("MGET", *(self._keys.data(key) for key in entries))
 
     def _trust(self, until_s: float) -> None:
         self._trusted_until_s = until_s
