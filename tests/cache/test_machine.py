@@ -1,0 +1,460 @@
+"""Workers on a bus that loses, doubles, swaps and cuts, on a clock that jumps; Hypothesis looks for a bad end.
+
+Two real caches on the real Valkey. Their listeners have no thread: the machine reads the frames of each real
+channel and hands them on as it likes, through the listener's own code. Loads and reads can be stopped on their
+way. What must hold:
+
+    always    whoever begins to read is given nothing older than what the reading worker has invalidated itself,
+              or than what anybody had invalidated `BOUND_S` earlier by the fake clock
+    at rest   with all links healed and all work done, every tier holds the source's value or none
+
+A dropped message stands for one lost on a link that holds. The server's own news (tracking) and its answers are
+not dropped one by one: on one TCP connection they are lost with the link or not at all.
+"""
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import run_state_machine_as_test as run_machine
+from redis.exceptions import RedisError
+
+from servease_appt.cache import connect
+from servease_appt.cache.channel import Channel, Frame, Published, Reply
+from servease_appt.cache.listener import BEAT_S, Listener, _Deaf
+from servease_appt.demo.servers import EmbeddedValkey
+from tests.cache import mutants
+from tests.cache.mutants import Mutation
+from tests.cache.test_memory import Clock
+from tests.cache.world import (
+    KINDS,
+    LIMIT_S,
+    PREFIX,
+    Cache,
+    Gate,
+    Source,
+    Versioned,
+    eventually,
+    held_in_l1,
+    monkeypatch,
+    policy,
+)
+
+BOUND_S = 2.0
+KEYS = ("customer_1", "customer_2")
+WORKERS = (0, 1)
+MACHINE_POLICY = policy(ttl_s=10_000, l1_ttl_s=30, load_timeout_s=60, soft_timeout_s=59)
+
+workers = st.sampled_from(WORKERS)
+keys = st.sampled_from(KEYS)
+
+
+class Bus(Channel):
+    """A real channel whose frames wait until the machine hands them on."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        super().__init__(client)
+        self.inbox: deque[Frame] = deque()
+
+    def pump(self) -> None:
+        """Take in all that the server has sent by now: it answers an ECHO behind that."""
+        self.send("ECHO", "so far")
+        while True:
+            self._connection.can_read(LIMIT_S)
+            there, frame = self.receive()
+            if there and frame == Reply(b"so far"):
+                return
+            if there:
+                self.inbox.append(frame)
+
+
+class ByHand(Listener):
+    """A listener without a thread."""
+
+    bus: Bus | None = None
+    turned_at_s = float("-inf")
+
+    def start(self) -> None:
+        """Connect and ask what is asked first; everything else is done step by step."""
+        self._stopping.set()
+        self._listen()
+
+    def stop(self, timeout_s: float = 0.0) -> None:
+        """Close the sockets."""
+        self._disconnect()
+        super().stop(timeout_s)
+
+    def _connect(self) -> Channel:
+        self.bus = Bus(self._client)
+        return self.bus
+
+    def _disconnect(self) -> None:
+        super()._disconnect()
+        self.bus = None
+
+    def step(self, frames: int) -> None:
+        """One turn of the loops in `_run` and `_listen`, when so many of the frames that were sent have arrived.
+
+        A thread that was kept from running for longer than a beat finds all that was sent.
+        """
+        if self.bus is None:
+            self.start()
+        assert self.bus is not None
+        if self._clock() > self.turned_at_s + BEAT_S:
+            frames = 1000
+        self.turned_at_s = self._clock()
+        try:
+            self.bus.pump()
+            for _ in range(min(frames, len(self.bus.inbox))):
+                self._handle(self.bus.inbox.popleft())
+            self._send_what_is_due(self.bus)
+        except (_Deaf, RedisError, OSError):
+            self._disconnect()
+
+
+@dataclass
+class Reading:
+    """A read that was stopped on its way."""
+
+    worker: int
+    key: str
+    floor: int
+    gate: Gate
+    future: "Future[Versioned | None]"
+    holds_lease: bool
+    free: bool = field(default=False)
+    """The lease is gone, so that nobody would wait for this one."""
+
+
+class Workers(RuleBasedStateMachine):
+    """The machine; subclasses take a protection out."""
+
+    port: int
+    mutate: Mutation = staticmethod(mutants.no_mutation)
+
+    @initialize()
+    def begin(self) -> None:
+        """An empty server that knows invalidations, two connected workers."""
+        self.clock = Clock()
+        self.operator = redis.Redis(port=self.port, db=1)
+        self.operator.flushall()
+        self.operator.set(f"{PREFIX}:__seq", 1000)
+        self.source = Source()
+        self.threads = ThreadPoolExecutor(8)
+        self.readings: list[Reading] = []
+        self.own_floor = {(worker, key): 0 for worker in WORKERS for key in KEYS}
+        self.acknowledged: dict[str, list[tuple[float, int]]] = {key: [] for key in KEYS}
+        self.caches: list[Cache] = []
+        for key in KEYS:
+            self.source.put(key)
+        for _ in WORKERS:
+            client = connect(f"redis://127.0.0.1:{self.port}/1", timeout_s=5.0)
+            cache: Cache = Cache(
+                client, KINDS, prefix=PREFIX, policy=MACHINE_POLICY, listen=False, clock=self.clock
+            )
+            cache._listener = ByHand(client, cache.keys, ("customer_",), cache, self.clock)
+            type(self).mutate(cache)
+            self.caches.append(cache)
+        for cache in self.caches:
+            self.listener(cache).start()
+            self.listener(cache).step(10)
+
+    @staticmethod
+    def listener(cache: Cache) -> ByHand:
+        """The cache's listener, which is one of ours."""
+        assert isinstance(cache._listener, ByHand)
+        return cache._listener
+
+    # What is true, and what may still be served
+
+    def floor(self, worker: int, key: str) -> int:
+        """The oldest version that this worker may be given by a read that begins now."""
+        told = [version for at_s, version in self.acknowledged[key] if at_s <= self.clock() - BOUND_S]
+        return max([self.own_floor[worker, key], *told])
+
+    def changed(self, key: str, version: int, worker: int | None = None) -> None:
+        """A change has been made known, by a worker or by hand."""
+        self.acknowledged[key].append((self.clock(), version))
+        if worker is not None:
+            self.own_floor[worker, key] = version
+
+    def check(self, reading_floor: int, value: Versioned | None, key: str) -> None:
+        """What was read is a version of that key, and not too old."""
+        assert value is not None, f"{key} is not found"
+        assert value.id == key.partition("_")[2]
+        assert value.version >= reading_floor, (
+            f"{key}: {value.version} was served, {reading_floor} is the oldest allowed"
+        )
+
+    # Reading
+
+    def waits_for_nobody(self, worker: int, key: str) -> bool:
+        """Whether a read would go through, and not wait for one that was stopped."""
+        return not any(
+            reading.key == key and not (reading.free and reading.worker != worker)
+            for reading in self.readings
+        )
+
+    @rule(worker=workers, key=keys)
+    def read(self, worker: int, key: str) -> None:
+        """A read from its beginning to its end."""
+        if self.waits_for_nobody(worker, key):
+            floor = self.floor(worker, key)
+            self.check(floor, self.caches[worker].get(key, self.source.load), key)
+
+    @rule(worker=workers, key=keys)
+    def begin_a_load(self, worker: int, key: str) -> None:
+        """A read whose load, if there is one, has read the source and is on its way back."""
+        if not self.waits_for_nobody(worker, key):
+            return
+        floor, gate = self.floor(worker, key), self.source.hold(key)
+        future = self.threads.submit(self.caches[worker].get, key, self.source.load)
+        eventually(lambda: future.done() or self.arrived(gate), "the load")
+        self.source.release(key)
+        if future.done():
+            self.check(floor, future.result(), key)
+        else:
+            self.readings.append(Reading(worker, key, floor, gate, future, holds_lease=True))
+
+    @rule(worker=workers, key=keys)
+    def begin_a_read_of_l2(self, worker: int, key: str) -> None:
+        """A read of what L1 holds no more, that has L2's answer and has not kept it yet."""
+        if not self.waits_for_nobody(worker, key):
+            return
+        floor, gate, cache = self.floor(worker, key), Gate(), self.caches[worker]
+        cache.memory.invalidate([key])
+        read = cache.remote.read
+
+        def stopped(wanted: Any) -> Any:
+            answer = read(wanted)
+            gate.pass_through()
+            return answer
+
+        monkeypatch(cache.remote, "read", stopped)
+        future = self.threads.submit(cache.get, key, self.source.load)
+        eventually(lambda: future.done() or self.arrived(gate), "the answer of L2")
+        monkeypatch(cache.remote, "read", read)
+        if future.done():
+            self.check(floor, future.result(), key)
+        else:
+            self.readings.append(Reading(worker, key, floor, gate, future, holds_lease=False))
+
+    @staticmethod
+    def arrived(gate: Gate) -> bool:
+        """Whether somebody stands at a gate."""
+        return gate._arrived.acquire(blocking=False)
+
+    @precondition(lambda self: self.readings)
+    @rule(which=st.integers(0, 9))
+    def finish(self, which: int) -> None:
+        """Let a stopped read go on to its end."""
+        reading = self.readings[which % len(self.readings)]
+        others = [other for other in self.readings if other is not reading and other.key == reading.key]
+        if any(other.holds_lease and not (other.free and other.worker != reading.worker) for other in others):
+            return
+        self.readings.remove(reading)
+        reading.gate.open()
+        self.check(reading.floor, reading.future.result(LIMIT_S), reading.key)
+
+    @rule()
+    def finish_all(self) -> None:
+        """Let all go on that were stopped, loads first."""
+        for reading in sorted(self.readings, key=lambda reading: not reading.holds_lease):
+            reading.gate.open()
+            self.check(reading.floor, reading.future.result(LIMIT_S), reading.key)
+        self.readings.clear()
+
+    # Changing
+
+    def free_leases(self, chosen: tuple[str, ...]) -> None:
+        """An invalidation has deleted them."""
+        for reading in self.readings:
+            reading.free = reading.free or reading.key in chosen
+
+    @rule(reader=workers, writer=workers, key=keys, loading=st.booleans())
+    def change_under_a_read(self, reader: int, writer: int, key: str, loading: bool) -> None:
+        """The first steps of races R1, R2 and R17 in a row: chance alone brings them together too rarely."""
+        if loading:
+            self.delete_quietly(key)
+            self.begin_a_load(reader, key)
+        else:
+            self.read(writer, key)
+            self.begin_a_read_of_l2(reader, key)
+        self.invalidate(writer, key)
+
+    def delete_quietly(self, key: str) -> None:
+        """The value ends in L2 and in every L1, as values do."""
+        self.operator.delete(f"{PREFIX}:{key}")
+        for cache in self.caches:
+            cache.memory.invalidate([key])
+
+    @rule(worker=workers, key=keys)
+    def invalidate(self, worker: int, key: str) -> None:
+        """The source changes, and a worker says so."""
+        version = self.source.put(key).version
+        self.caches[worker].invalidate([key])
+        self.free_leases((key,))
+        self.changed(key, version, worker)
+
+    @rule(worker=workers)
+    def invalidate_by_pattern(self, worker: int) -> None:
+        """Everything changes, and a worker says so."""
+        versions = {key: self.source.put(key).version for key in KEYS}
+        self.caches[worker].invalidate_matching("customer_*")
+        self.free_leases(KEYS)
+        for key, version in versions.items():
+            self.changed(key, version, worker)
+
+    @rule(key=keys, everything=st.booleans())
+    def delete_by_hand(self, key: str, everything: bool) -> None:
+        """The source changes, and an operator deletes the value, or flushes the database. For a DEL no load of the
+        key is under way: that it could store what it has is stated."""
+        if everything:
+            self.flush_by_hand()
+            return
+        if any(reading.key == key for reading in self.readings):
+            return
+        version = self.source.put(key).version
+        self.operator.delete(f"{PREFIX}:{key}")
+        self.changed(key, version)
+
+    def flush_by_hand(self) -> None:
+        """Everything changes, and an operator flushes the database."""
+        versions = {key: self.source.put(key).version for key in KEYS}
+        self.operator.flushdb()
+        self.free_leases(KEYS)
+        for key, version in versions.items():
+            self.changed(key, version)
+
+    # The bus and the clock
+
+    @rule(worker=workers, frames=st.sampled_from([1, 2, 9]))
+    def deliver(self, worker: int, frames: int) -> None:
+        """A listener takes its turn, and hears some of what has arrived."""
+        self.listener(self.caches[worker]).step(frames)
+
+    def messages(self, worker: int) -> tuple[deque[Frame], list[int]]:
+        """What waits for a listener, and where among it the messages are."""
+        bus = self.listener(self.caches[worker]).bus
+        if bus is None:
+            return deque(), []
+        bus.pump()
+        return bus.inbox, [n for n, frame in enumerate(bus.inbox) if isinstance(frame, Published)]
+
+    @rule(worker=workers, how=st.sampled_from(["lose", "double", "delay"]))
+    def tamper(self, worker: int, how: str) -> None:
+        """A message is lost, comes twice, or is overtaken by everything else."""
+        inbox, places = self.messages(worker)
+        if not places:
+            return
+        message = inbox[places[0]]
+        if how != "double":
+            del inbox[places[0]]
+        if how != "lose":
+            inbox.append(message)
+
+    @rule(reader=workers, writer=workers, key=keys, how=st.sampled_from(["lose", "double", "delay"]))
+    def tamper_with_a_change(self, reader: int, writer: int, key: str, how: str) -> None:
+        """The steps of race R6 in a row."""
+        self.listener(self.caches[reader]).step(9)
+        self.read(reader, key)
+        self.invalidate(writer, key)
+        self.tamper(reader, how)
+
+    @rule(worker=workers)
+    def cut(self, worker: int) -> None:
+        """The link is lost with all that was on it; the listener's next turn makes it anew."""
+        self.listener(self.caches[worker])._disconnect()
+
+    @rule(seconds=st.sampled_from([0.3, 0.6, 1.1, 2.1, 31.0]))
+    def wait(self, seconds: float) -> None:
+        """Time passes, for everybody."""
+        self.clock.now_s += seconds
+
+    @rule()
+    def calm(self) -> None:
+        """Nothing happens for a little longer than the bound, and the listeners keep up."""
+        for _ in range(4):
+            self.clock.now_s += BEAT_S + 0.1
+            for cache in self.caches:
+                self.listener(cache).step(1000)
+
+    # What holds
+
+    @invariant()
+    def l1_serves_nothing_too_old(self) -> None:
+        """What L1 alone would answer right now is new enough."""
+        for worker, cache in enumerate(self.caches):
+            for key, value in cache.memory.get_many(KEYS).values.items():
+                self.check(self.floor(worker, key), value, key)
+
+    def teardown(self) -> None:
+        """Come to rest, and look whether every tier holds the truth."""
+        if not hasattr(self, "caches"):
+            return
+        try:
+            self.come_to_rest()
+        finally:
+            for reading in self.readings:
+                reading.gate.open()
+            for cache in self.caches:
+                cache.close()
+            self.threads.shutdown()
+            self.operator.close()
+
+    def come_to_rest(self) -> None:
+        """Finish everything, heal everything, and compare."""
+        self.finish_all()
+        self.calm()
+        for key in KEYS:
+            truth = self.source.load(key, 0.0)
+            stored: Any = self.operator.get(f"{PREFIX}:{key}")
+            in_l2 = None if stored is None else self.caches[0].kinds.decode(key, stored)
+            assert in_l2 in (None, truth), f"L2 has {in_l2}, the truth is {truth}"
+            for cache in self.caches:
+                in_l1 = held_in_l1(cache, key)
+                assert in_l1 in (None, truth), f"L1 has {in_l1}, the truth is {truth}"
+                assert cache.get(key, self.source.load) == truth
+
+
+LOOK = settings(
+    max_examples=100,
+    stateful_step_count=40,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def machine(valkey: EmbeddedValkey, mutation: Mutation) -> type[Workers]:
+    """The machine on the run's server, with a protection taken out."""
+    return type("Mutated", (Workers,), {"port": valkey.port, "mutate": staticmethod(mutation)})
+
+
+def test_no_order_of_events_ends_stale(valkey: EmbeddedValkey) -> None:
+    """A hundred histories of forty events each, the same in every run."""
+    run_machine(machine(valkey, mutants.no_mutation), settings=LOOK)
+
+
+@pytest.mark.parametrize(
+    "mutation",
+    [
+        mutants.without_lease_check,
+        mutants.without_flush_at_confirmation,
+        mutants.without_gaps,
+        mutants.without_l1_fence,
+    ],
+    ids=lambda mutation: mutation.__name__,
+)
+def test_it_finds_a_missing_protection(mutation: Mutation, valkey: EmbeddedValkey) -> None:
+    """With the same effort: so the silence of the test above says something."""
+    with pytest.raises(AssertionError, match=r"oldest allowed|the truth is"):
+        run_machine(machine(valkey, mutation), settings=LOOK)
