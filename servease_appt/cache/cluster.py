@@ -134,9 +134,15 @@ class ClusterRemote(Remote):
         return self._announce([], *own_message_parts(Invalidation(keys=(key,), source=source)))
 
     def _announce(self, names: Sequence[str], head: str, tail: str) -> int:
-        """Delete in every slot, then count and publish where the sequence is."""
-        if names:
-            self._run("invalidate", lambda: self._checked([(n, ("DEL", n)) for n in names]), guarded=False)
+        """Delete in every slot, then count and publish where the sequence is.
+
+        One DEL for all that belongs to a key: a fill between its value's and its lease's would be stored for good.
+        """
+        size = len(self.keys.group(""))
+        groups = [names[start : start + size] for start in range(0, len(names), size)]
+        if groups:
+            deletions = [(group[0], ("DEL", *group)) for group in groups]
+            self._run("invalidate", lambda: self._checked(deletions), guarded=False)
         calls = [((self.keys.sequence,), (self.keys.channel, head, tail))]
         return int(self._run("invalidate", lambda: self._scripts("invalidate", calls), guarded=False)[0])
 

@@ -144,6 +144,21 @@ def test_a_fill_that_began_before_an_invalidation_is_refused(
         assert b.get(key, source.load) == new
 
 
+def test_what_belongs_to_a_key_goes_in_one_command(
+    workers: list[Cache], nodes: list[EmbeddedValkey], source: Source
+) -> None:
+    """Value and lease are deleted at once: between the two a load from before could store its value for good."""
+    keys = KEYS[:6]
+    workers[0].get_many(keys, source.load)
+    with contextlib.ExitStack() as stack:
+        clients: list[Any] = [stack.enter_context(redis.Redis(port=node.port)) for node in nodes]
+        for client in clients:
+            client.config_resetstat()
+        workers[0].invalidate(keys)
+        stats = [client.info("commandstats").get("cmdstat_del", {"calls": 0}) for client in clients]
+    assert sum(stat["calls"] for stat in stats) == len(keys)
+
+
 def test_other_hands_reach_every_worker(
     workers: list[Cache], nodes: list[EmbeddedValkey], source: Source
 ) -> None:
