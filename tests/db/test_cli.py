@@ -29,10 +29,10 @@ def test_upgrade_and_current(postgres_url: str) -> None:
     again = run(postgres_url, "upgrade")
     after = run(postgres_url, "current")
 
-    assert (before.exit_code, before.output) == (1, "none (needed: v3)\n")
-    assert (upgraded.exit_code, upgraded.output) == (0, "Upgraded from none to v3.\n")
-    assert (again.exit_code, again.output) == (0, "Already at v3, nothing to do.\n")
-    assert (after.exit_code, after.output) == (0, "v3 (needed: v3)\n")
+    assert (before.exit_code, before.output) == (1, "none (needed: v4)\n")
+    assert (upgraded.exit_code, upgraded.output) == (0, "Upgraded from none to v4.\n")
+    assert (again.exit_code, again.output) == (0, "Already at v4, nothing to do.\n")
+    assert (after.exit_code, after.output) == (0, "v4 (needed: v4)\n")
 
 
 def test_adopting_names_the_rows_that_break_a_rule(postgres_url: str) -> None:
@@ -52,7 +52,7 @@ def test_adopting_names_the_rows_that_break_a_rule(postgres_url: str) -> None:
 
     assert result.exit_code == 0
     assert result.output.splitlines() == [
-        "Upgraded from none to v3.",
+        "Upgraded from none to v4.",
         "constraint appointments_duration_in_range does not bind rows with created_at up to"
         " '2025-01-04 00:00:00+00'",
         f"appointments {known(1)} breaks the rule: capacity",

@@ -23,7 +23,7 @@ def engine(postgres_url: str) -> Iterator[Engine]:
 
 
 def test_an_empty_database(engine: Engine, postgres_url: str) -> None:
-    """Gets the four tables and a version; a second time there is nothing to do."""
+    """Gets the four tables, the counts and a version; a second time there is nothing to do."""
     before, head = current(postgres_url)
     first = upgrade(postgres_url)
     second = upgrade(postgres_url)
@@ -33,6 +33,7 @@ def test_an_empty_database(engine: Engine, postgres_url: str) -> None:
     assert (second.before, second.after) == (head, head)
     assert current(postgres_url) == (head, head)
     tables = {"appointments", "time_slots", "appointment_history", "idempotency_keys", VERSION_TABLE}
+    tables |= {"appointment_counts", "appointment_count_changes"}
     assert set(inspect(engine).get_table_names()) == tables
 
 
