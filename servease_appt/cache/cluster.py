@@ -24,7 +24,16 @@ from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.channel import Channel, Frame, Reply
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.messages import Invalidation, own_message_parts, sequence_of
-from servease_appt.cache.remote import SCAN_BATCH, Fill, Lease, LeaseState, Remote, read_lease, script_source
+from servease_appt.cache.remote import (
+    SCAN_BATCH,
+    Fill,
+    Lease,
+    LeaseState,
+    Remote,
+    fingerprint,
+    read_lease,
+    script_source,
+)
 from servease_appt.cache.stats import Observer
 
 SILENT_FOR_S: Final = 1.5
@@ -118,7 +127,7 @@ class ClusterRemote(Remote):
 
     def discard(self, seen: Sequence[tuple[str, bytes]]) -> None:
         """See `Remote.discard`."""
-        calls = [((self.keys.data(key),), (payload,)) for key, payload in seen]
+        calls = [((self.keys.data(key),), (fingerprint(payload),)) for key, payload in seen]
         self._run("discard", lambda: self._scripts("discard", calls))
 
     def ttl_ms(self, keys: Sequence[str]) -> list[int]:

@@ -6,6 +6,7 @@ do without L2 is decided in `two_tier.py`, and nowhere else.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
@@ -138,7 +139,8 @@ class Remote:
         self._run(
             "discard",
             lambda: self._discard(
-                keys=[self.keys.data(key) for key, _ in seen], args=[payload for _, payload in seen]
+                keys=[self.keys.data(key) for key, _ in seen],
+                args=[fingerprint(payload) for _, payload in seen],
             ),
         )
 
@@ -245,6 +247,11 @@ class Remote:
 def script_source(name: str) -> str:
     """The text of one of the scripts."""
     return resources.files(__package__).joinpath("scripts", f"{name}.lua").read_text()
+
+
+def fingerprint(payload: bytes) -> str:
+    """What `discard.lua` knows stored bytes by."""
+    return hashlib.sha1(payload, usedforsecurity=False).hexdigest()
 
 
 def _script(client: Redis, name: str) -> Script:
