@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from faults import checkers
-from faults.experiment import HEALTHY_BOUND_MS, WARM_UP_S
+from faults.experiment import HEALTHY_BOUND_MS, PINNED_LIMIT_S, WARM_UP_S
 from faults.history import INVALIDATE, READS, History
 from faults.load import Load
 from faults.rig import Rig
@@ -57,6 +57,7 @@ def measure(rig: Rig, wanted: int) -> Distribution:
     """Announce `wanted` versions, each followed at once by reads on all workers, and judge what they saw."""
     recorder = History()
     with Load(rig, recorder) as load:
+        load.pinned.wait(PINNED_LIMIT_S)
         load.stopping.wait(WARM_UP_S)
         load.lane_pause_s = 0.0
         began_s = time.monotonic()

@@ -13,10 +13,11 @@ from faults.history import BOOK, INVALIDATE, NO_ANSWER, PAGE, PROBE, READS, STAT
 from faults.load import Load
 from faults.rig import Rig
 
-WARM_UP_S = 1.5
+WARM_UP_S = 1.0
+PINNED_LIMIT_S = 10.0
 CONTROL_S = 2.5
 SETTLE_S = 1.5
-RECOVERY_LIMIT_S = 12.0
+RECOVERY_LIMIT_S = 30.0
 HEALTHY_BOUND_MS = 250.0
 LOST_MESSAGE_BOUND_MS = 2000.0
 REDIS_BUDGET_MS = 500.0
@@ -126,6 +127,7 @@ def run(rig: Rig, fault: Fault, keep_history: Path | None = None) -> Result:
     recorder = History()
     with Load(rig, recorder) as load:
         context = Context(rig, load)
+        load.pinned.wait(PINNED_LIMIT_S)
         load.stopping.wait(WARM_UP_S)
         began = time.monotonic_ns()
         load.stopping.wait(CONTROL_S)
@@ -151,6 +153,11 @@ def run(rig: Rig, fault: Fault, keep_history: Path | None = None) -> Result:
     result = judge(fault, operations, began, injected, max(ended, injected))
     result.resent = load.resent
     result.remarks += context.remarks
+    asked = {
+        op.worker for op in checkers.reads(operations) if op.op == PROBE and began <= op.t_call < injected
+    }
+    if len(asked - {0}) < rig.workers:
+        result.broken.append(f"only {len(asked - {0})} of {rig.workers} workers were probed before the fault")
     result.broken += context.broken
     _check_bookings(rig, load, result)
     return result

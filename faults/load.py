@@ -34,6 +34,7 @@ class Load:
     """Threads that ask the service for as long as the context lasts; everything goes into `history`.
 
     Attributes:
+        pinned: set once every lane has a connection to each worker.
         frozen: kinds (`customer`, …) whose versions stay as they are, since their service is being broken.
         lane_pause_s: how long a lane rests between two invalidations.
         announce: how a key's new version is made known, instead of by HTTP; raises redis-py's errors.
@@ -52,6 +53,8 @@ class Load:
         self.errors: list[BaseException] = []
         self.resent = 0
         self._log_lock = threading.Lock()
+        self.pinned = threading.Event()
+        self._lanes_pinned: set[int] = set()
         self._threads: list[threading.Thread] = []
         self._not_before_s: dict[int, float] = {}
 
@@ -181,6 +184,13 @@ class Load:
 
     # Workers
 
+    def tell_pinned(self, lane: int, workers: int) -> None:
+        """A lane has a connection to so many workers."""
+        if workers == self.rig.workers:
+            self._lanes_pinned.add(lane)
+        if len(self._lanes_pinned) == LANES:
+            self.pinned.set()
+
     def repin(self, slots: dict[int, Slot]) -> dict[int, Slot]:
         """The same connections, with new ones for those that are gone and for new workers."""
         if self.rig.worker_class == "sync":
@@ -208,6 +218,7 @@ class Lane:
 
     def __init__(self, load: Load, number: int) -> None:
         self._load = load
+        self._number = number
         self._rig = load.rig
         self._world = load.rig.world
         self._keys = [key for key in self._world.versions if int(key[1:]) % LANES == number]
@@ -220,6 +231,7 @@ class Lane:
         while True:
             key = self._next_key()
             self._slots = self._load.repin(self._slots)
+            self._load.tell_pinned(self._number, len(self._slots))
             version = self._announce(key)
             if version is not None:
                 self._ask_all_workers(key, version)

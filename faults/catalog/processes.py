@@ -9,6 +9,8 @@ from faults.experiment import Context, Fault
 
 _GROUP = "processes"
 THREADS = 8
+_START_MS = 25_000
+"""A worker imports the application first: 1 s of a core's time, of which others here want their share."""
 
 
 def _kill_a_worker(context: Context) -> None:
@@ -44,6 +46,7 @@ FAULTS = (
         inject=_kill_a_worker,
         hold_s=2.0,
         lost=THREADS,
+        recovers_ms=_START_MS,
     ),
     _frozen(1.0),
     _frozen(3.0),
@@ -53,7 +56,7 @@ FAULTS = (
         promise="no request is lost; those that come before the new workers are up wait for them",
         inject=lambda context: context.rig.gunicorn.send(signal.SIGHUP),
         hold_s=4.0,
-        recovers_ms=20_000,
+        recovers_ms=_START_MS,
     ),
     Fault(
         name="postgresql-restarted",
