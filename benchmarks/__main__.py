@@ -11,6 +11,9 @@ from benchmarks.results import FULL, QUICK, Results
 PARTS = {
     "library": "the cache as a library, against its peers",
     "pages": "pages over HTTP, against the least possible and against cache-aside",
+    "stampede": "a hundred ask at once for what nobody has",
+    "invalidation": "from an invalidation to the last stale read",
+    "cost": "memory, idle workers, commands, start-up",
 }
 
 

@@ -94,9 +94,9 @@ class Ours(Contender):
 
     def read(self, keys: Sequence[str]) -> None:
         if len(keys) == 1:
-            self.cache.get(keys[0], _load_reference)
+            self.cache.get(keys[0], load_reference)
         else:
-            self.cache.get_many(keys, _load_reference)
+            self.cache.get_many(keys, load_reference)
 
     def drop_l1(self, keys: Sequence[str]) -> None:
         self.cache.memory.invalidate(keys)
@@ -112,7 +112,8 @@ _MAKERS: dict[str, Callable[..., Reference]] = {
 }
 
 
-def _load_reference(key: str, _timeout_s: float) -> Reference:
+def load_reference(key: str, _timeout_s: float) -> Reference:
+    """What the cache would be given by the service that owns a key."""
     return _MAKERS[key.partition("_")[0]](**record(key))
 
 

@@ -60,12 +60,12 @@ def in_turns(contenders: Mapping[str, Sample], *, rounds: int) -> Rounds:
     return Rounds(samples)
 
 
-def on_threads(work: Sequence[Callable[[], None]]) -> float:
+def on_threads(work: Sequence[Callable[[], object]]) -> float:
     """Run each piece of work on a thread of its own, all at once; the seconds from the start to the last end."""
     barrier = threading.Barrier(len(work) + 1)
     failures: list[BaseException] = []
 
-    def run(piece: Callable[[], None]) -> None:
+    def run(piece: Callable[[], object]) -> None:
         barrier.wait()
         try:
             piece()

@@ -1,0 +1,147 @@
+"""Part 5: what the cache costs when nobody is in a hurry: memory, an idle worker, commands, start-up."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from contextlib import ExitStack
+from pathlib import Path
+
+from redis import Redis
+
+from benchmarks.contenders import Ours, load_reference, new_keys
+from benchmarks.measure import Figure
+from benchmarks.pages import SECRET
+from benchmarks.redis_commands import command_counts, commands_per_call
+from benchmarks.results import Results, Scale
+from servease_appt.cache import Mode
+from servease_appt.cache.memory import Entry, Memory
+from servease_appt.demo.processes import wait_until
+from servease_appt.demo.servers import EmbeddedPostgres, EmbeddedValkey
+from servease_appt.demo.stand_ins import StandIns
+from servease_appt.entities import KINDS, Reference
+from tests.support.gunicorn import REPOSITORY, Gunicorn
+
+ENTRIES = 10_000
+OURS = "service"
+
+
+def run(results: Results, scale: Scale) -> None:
+    """Measure each."""
+    _measure_memory(results)
+    with EmbeddedValkey() as server, Redis.from_url(server.url(0)) as counters:
+        _measure_commands(server.url(1), counters, results)
+        _measure_worker(server, counters, results, seconds=3 if scale.quick else 15)
+
+
+def _add(
+    results: Results, case: str, unit: str, figure: Figure, commands: dict[str, float] | None = None
+) -> None:
+    results.add(
+        part="cost", case=case, contender=OURS, unit=unit, figure=figure, ours=True, redis_commands=commands
+    )
+
+
+def _measure_memory(results: Results) -> None:
+    """A first tier full of real customers, vehicles and employees."""
+    decode = {kind.name: kind.decode for kind in KINDS}
+    encode = {kind.name: kind.encode for kind in KINDS}
+    keys = new_keys(ENTRIES)
+    payloads = {
+        key: encode[name](load_reference(key, 0.0)) for key in keys for name in [key.partition("_")[0]]
+    }
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    memory: Memory[Reference] = Memory(maxsize=ENTRIES)
+    now = time.monotonic()
+    memory.put_many(
+        [
+            (
+                f"{key}",
+                Entry(decode[key.partition("_")[0]](payloads[key], key.partition("_")[2]), now, now + 10),
+            )
+            for key in keys
+        ],
+        memory.tick(),
+    )
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    _add(results, f"Memory of a full L1, {ENTRIES:,} entries", "MB", Figure.of([(after - before) / 1e6]))
+
+
+def _measure_commands(url: str, counters: Redis, results: Results) -> None:
+    """What one fill and one invalidation send to Redis, scripts' inner commands included."""
+    ours = Ours(url)
+    if not wait_until(lambda: ours.cache.mode is Mode.BOTH, timeout_s=5):
+        raise RuntimeError("the cache's channel was not confirmed within 5 s")
+    for count in (1, 60):
+        page = new_keys(count)
+        for what, call in (
+            ("Filling", lambda n=count: ours.read(new_keys(n))),
+            ("Invalidating", lambda keys=page: ours.cache.invalidate(keys)),
+        ):
+            started_s = time.perf_counter()
+            commands = commands_per_call(counters, call, calls=50)
+            milliseconds = (time.perf_counter() - started_s) / 50 * 1000
+            case = f"{what} {count} key{'s' if count > 1 else ''}"
+            _add(results, case, "ms", Figure.of([milliseconds]), commands)
+    ours.close()
+
+
+def _measure_worker(server: EmbeddedValkey, counters: Redis, results: Results, *, seconds: float) -> None:
+    """One worker: how long until it answers, and what it takes while nobody asks."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="servease-bench-")))
+        postgres = stack.enter_context(EmbeddedPostgres())
+        stand_ins = stack.enter_context(StandIns())
+        settings = {
+            "SECRET_KEY": SECRET,
+            "DATABASE_URL": postgres.url(),
+            "REDIS_URL": server.url(1),
+            **stand_ins.settings,
+        }
+        started_s = time.perf_counter()
+        service = stack.enter_context(Gunicorn(settings, directory, workers=1))
+        _add(
+            results,
+            "From gunicorn's start to its first answer",
+            "s",
+            Figure.of([time.perf_counter() - started_s]),
+        )
+        (worker,) = service.worker_pids()
+        time.sleep(1)
+        used_s, commands = _cpu_seconds(worker), command_counts(counters)
+        time.sleep(seconds)
+        used_s = _cpu_seconds(worker) - used_s
+        sent = {
+            name: round((n - commands.get(name, 0)) / seconds, 2)
+            for name, n in command_counts(counters).items()
+            if n > commands.get(name, 0)
+        }
+        _add(results, "CPU of an idle worker", "%", Figure.of([used_s / seconds * 100]), sent)
+        _add(results, "Memory of an idle worker", "MB", Figure.of([_resident_mb(worker)]))
+    imports = [_import_seconds() for _ in range(3)]
+    _add(results, "Importing the application", "s", Figure.of(imports))
+
+
+def _cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _resident_mb(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text("utf-8").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1000
+    raise LookupError("VmRSS")
+
+
+def _import_seconds() -> float:
+    started_s = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-c", "import servease_appt.app"], check=True, cwd=REPOSITORY, capture_output=True
+    )
+    return time.perf_counter() - started_s
