@@ -444,6 +444,29 @@ def test_no_order_of_events_ends_stale(valkey: EmbeddedValkey) -> None:
     run_machine(machine(valkey, mutants.no_mutation), settings=LOOK)
 
 
+def test_nothing_is_trusted_before_it_is_compared(valkey: EmbeddedValkey) -> None:
+    """Found by the machine: B's listener was kept from running while an operator deleted a value. It hears of that
+    and asks for a heartbeat; whichever answer comes first, L1 serves the value at no moment.
+
+    Seen to fail with the heartbeat sent before the comparison.
+    """
+    world = machine(valkey, mutants.no_mutation)()
+    world.begin()
+    try:
+        world.read(worker=0, key="customer_1")
+        world.calm()
+        assert world.caches[0].memory.get_many(["customer_1"]).values
+        world.delete_by_hand(key="customer_1", everything=False)
+        world.wait(seconds=2.1)
+        listener = world.listener(world.caches[0])
+        for _ in range(6):
+            listener.step(1)
+            world.l1_serves_nothing_too_old()
+        assert held_in_l1(world.caches[0], "customer_1") is None
+    finally:
+        world.teardown()
+
+
 @pytest.mark.parametrize(
     "mutation",
     [
