@@ -35,6 +35,8 @@ def main() -> int:
     if given.only:
         results = _run_all(given.worker_class, given.only, given.history)
         print(report.table(results))
+        if given.keep:
+            report.keep(given.worker_class, results, again=True)
     else:
         results = _run_all("gthread", [*(fault.name for fault in FAULTS), shutdown.NAME], given.history)
         report.keep("gthread", results)
@@ -53,6 +55,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", choices=names, metavar="FAULT", help="this one alone; may be given again"
     )
+    parser.add_argument("--keep", action="store_true", help="with --only: replace these rows in the tables")
     parser.add_argument("--worker-class", choices=("gthread", "sync"), default="gthread", help="with --only")
     parser.add_argument("--history", type=Path, metavar="DIRECTORY", help="keep the histories as JSON lines")
     parser.add_argument(

@@ -48,12 +48,17 @@ def table(results: Iterable[Result]) -> str:
     results = list(results)
     lines = [_HEADINGS, tuple("---" for _ in _HEADINGS), *(row(result) for result in results)]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    notes = [
-        f"* `{result.fault}`: {'; '.join([*result.remarks, *(f'**{what}**' for what in result.broken)])}"
-        for result in results
-        if result.remarks or result.broken
-    ]
+    notes = [f"* `{result.fault}`: {'; '.join(said)}" for result in results if (said := _notes(result))]
     return "\n".join([text, "", *notes])
+
+
+def _notes(result: Result) -> list[str]:
+    stall = [f"Redis itself stood still for {result.server_stall_ms:.0f} ms, which its bound was given more"]
+    return [
+        *result.remarks,
+        *(stall if result.server_stall_ms else []),
+        *(f"**{what}**" for what in result.broken),
+    ]
 
 
 def distribution_text(found: Distribution) -> str:
@@ -68,15 +73,18 @@ def distribution_text(found: Distribution) -> str:
     )
 
 
-def keep(section: str, rows: Sequence[Result] | Distribution) -> None:
-    """Replace one section of the results and of the page."""
+def keep(section: str, rows: Sequence[Result] | Distribution, *, again: bool = False) -> None:
+    """Replace one section of the results and of the page; with `again` only the rows of these faults."""
     known: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if isinstance(rows, Distribution):
         text, numbers = distribution_text(rows), rows.as_json()
     else:
-        text, numbers = table(rows), {result.fault: result.as_json() for result in rows}
+        numbers = {result.fault: result.as_json() for result in rows}
+        if again:
+            numbers = known.get(section, {}).get("measured", {}) | numbers
+        text = table(Result(**result) for result in numbers.values())
     known[section] = {"machine": _machine(), "measured": numbers}
-    RESULTS.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    RESULTS.write_text(json.dumps(known, indent=1) + "\n")
     begin, end = f"<!-- {section}: begin -->", f"<!-- {section}: end -->"
     before, _, rest = PAGE.read_text().partition(begin)
     _, _, after = rest.partition(end)

@@ -116,3 +116,15 @@ def test_the_slowest_page_is_held_to_its_limit() -> None:
     slow = operation(PAGE, 1200, took=2301)
     assert judged(slow).kept
     assert judged(slow, fault=replace(FAULT, page_limit_ms=2300)).broken == ["a page took 2301 ms"]
+
+
+def test_a_bound_in_milliseconds_gives_way_to_a_server_that_stood_still() -> None:
+    """A look into Redis took 300 ms, so 250 ms become 550; bounds for lost messages stay as they are."""
+    early = replace(operation(INVALIDATE, 99), worker=42)
+    stall = operation(L2, 90, took=300, text="c001 v2")
+    for t_call, stale in ((650, 0), (651, 1)):
+        found = judged(stall, early, *(operation(PAGE, t_call, text="c001 v1"),))
+        assert (
+            found.stale_beyond == 1 + stale
+        )  # one is the clean history's own, 850 ms after this invalidation
+        assert found.server_stall_ms == 300
