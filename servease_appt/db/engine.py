@@ -1,13 +1,16 @@
 """Connections to PostgreSQL, and the one place where its failures become `DatabaseUnavailable`."""
 
 import os
+import select
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import URL, Connection, create_engine, make_url, text
+import psycopg2
+from sqlalchemy import URL, Connection, create_engine, event, make_url, text
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import InvalidatePoolError
 
 from servease_appt.db.deadlines import WatchedConnection, WatchedCursor
 from servease_appt.db.errors import unavailable
@@ -39,11 +42,11 @@ class Database:
         parsed = psycopg2_url(url)
         self._engine = create_engine(
             parsed,
-            isolation_level="READ COMMITTED",
+            # Each switch is a round trip: the reads, which are many, get connections as they are.
+            isolation_level="AUTOCOMMIT",
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT_S,
-            pool_pre_ping=True,
             hide_parameters=True,
             connect_args={
                 "connect_timeout": CONNECT_TIMEOUT_S,
@@ -52,7 +55,8 @@ class Database:
                 "cursor_factory": WatchedCursor,
             },
         )
-        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._writer = self._engine.execution_options(isolation_level="READ COMMITTED")
+        event.listen(self._engine, "checkout", _refuse_if_lost)
         _leave_to_parent_after_fork(self._engine)
 
     @contextmanager
@@ -62,13 +66,13 @@ class Database:
         Raises:
             DatabaseUnavailable: also out of the commit, and then it is unknown whether it took place.
         """
-        with unavailable(), self._engine.begin() as connection:
+        with unavailable(), self._writer.begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection on which each statement stands alone. Raises `DatabaseUnavailable`."""
-        with unavailable(), self._reader.connect() as connection:
+        with unavailable(), self._engine.connect() as connection:
             yield connection
 
     def ping(self) -> None:
@@ -91,6 +95,22 @@ def _options(url: URL) -> str:
     ours = " ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.items())
     given = url.query.get("options", "")
     return f"{ours} {given if isinstance(given, str) else ' '.join(given)}".strip()
+
+
+def _refuse_if_lost(dbapi_connection: Any, _record: object, _proxy: object) -> None:
+    """Have the pool make new connections when PostgreSQL has closed this one meanwhile.
+
+    An idle connection has nothing to read until the server ends it, so a look at the socket tells what otherwise
+    takes a round trip before every use. Where there is something to read, PostgreSQL is asked.
+    """
+    try:
+        news = select.poll()
+        news.register(dbapi_connection.fileno(), select.POLLIN)
+        if news.poll(0):
+            with dbapi_connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+    except psycopg2.Error as error:
+        raise InvalidatePoolError from error
 
 
 def _leave_to_parent_after_fork(engine: Engine) -> None:
