@@ -149,6 +149,7 @@ class TwoTierCache(Generic[V]):
             keep=self._keep_in_l1,
             clock=self._clock,
         )
+        self._acknowledged = 0
         self._l2_is_old = False
         self._emptying_l2 = False
         self._probing = False
@@ -366,6 +367,7 @@ class TwoTierCache(Generic[V]):
                 batch = wanted[start : start + INVALIDATE_BATCH]
                 sequence = self.remote.invalidate(batch, self.identity)
                 self._compare_sequences(heard, sequence - 1)
+                self._acknowledged = max(self._acknowledged, sequence)
         except L2Unavailable as error:
             self._journal.note(Tier.L2, Event.FAILED_INVALIDATION, wanted, str(error))
             raise CacheUnavailable(f"Redis did not take the invalidation: {error}") from error
@@ -517,16 +519,21 @@ class TwoTierCache(Generic[V]):
         finally:
             self._probing = False
 
-    def _heard(self) -> int | None:
-        """The highest sequence number that has been heard; to be taken before a command is sent."""
-        return self._listener.sequence if self._listener is not None else None
+    def _heard(self) -> int:
+        """The highest sequence number heard, or given for an invalidation of ours; 0: none yet.
 
-    def _compare_sequences(self, heard: int | None, sequence: int | None) -> None:
-        """A sequence that is behind what was heard before it was asked for tells of lost invalidations.
+        To be taken before a command is sent. A server may die between its answer to an invalidation and the
+        listener's hearing of it, so that the listener alone would not miss it.
+        """
+        heard = self._listener.sequence if self._listener is not None else None
+        return max(heard or 0, self._acknowledged)
+
+    def _compare_sequences(self, heard: int, sequence: int | None) -> None:
+        """A sequence that is gone, or behind what was heard before it was asked for, tells of lost invalidations.
 
         Readers and writers look themselves, since they may reach a restarted server before the listener does.
         """
-        if heard is not None and sequence is not None and sequence < heard:
+        if heard and (sequence is None or sequence < heard):
             self._distrust_l2()
 
     def _distrust_l2(self) -> None:
@@ -536,7 +543,7 @@ class TwoTierCache(Generic[V]):
 
     def _empty_l2(self) -> None:
         try:
-            self.remote.invalidate_matching("*", self.identity)
+            self._acknowledged = self.remote.invalidate_matching("*", self.identity)
             self._l2_is_old = False
         except L2Unavailable as error:
             self._journal.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))

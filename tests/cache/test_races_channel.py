@@ -273,6 +273,39 @@ def test_r20_a_failover_that_loses_the_delete(source: Source) -> None:
 
 
 @pytest.mark.parametrize("kept", ["sequence", "no sequence"])
+def test_r20_before_anybody_has_heard(kept: str, source: Source) -> None:
+    """R20. As above, but the old primary dies after its answer to W and before any listener has the message: only
+    the answer itself tells W that the new primary is behind."""
+    with (
+        EmbeddedValkey(options=["--repl-diskless-sync-delay", "0"]) as primary,
+        EmbeddedValkey(options=["--replicaof", "127.0.0.1", str(primary.port)]) as replica,
+        Proxy(primary.port) as proxy,
+        redis.Redis.from_url(replica.url()) as behind,
+    ):
+        w = Cache(connect(proxy.url()), KINDS, prefix=PREFIX, policy=policy(ttl_s=30, jitter=0.0))
+        try:
+            listening(w)
+            if kept == "sequence":
+                w.invalidate([K])
+            source.put(K)
+            assert w.get(K, source.load) == V1
+            settle(w)
+            eventually(lambda: behind.get(DATA) is not None, "the replication of v1")
+            behind.replicaof("NO", "ONE")
+            proxy.rules[Kind.PUBSUB].black_hole()
+            source.put(K)
+            w.invalidate([K])
+            primary.kill()
+            proxy.target = replica.port
+            proxy.reset()
+            proxy.rules[Kind.PUBSUB].heal()
+            eventually(lambda: w.get(K, source.load) == V2, "an answer of the source")
+            assert w.get(K, source.load) == V2
+        finally:
+            w.close()
+
+
+@pytest.mark.parametrize("kept", ["sequence", "no sequence"])
 def test_a_server_with_another_past(kept: str, source: Source, own_valkey: EmbeddedValkey) -> None:
     """A restarted server that lost everything, its sequence included, is noticed by every worker; its numbers
     start anew from the clock, so that none is taken for one of the old."""
