@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -120,12 +120,9 @@ class Lookups:
         self._count_page(endpoint, keys, lookup)
         values = lookup.values
         return PageNames(
-            customers={key[9:]: _display(values[key], CUSTOMER) for key in customers},
-            vehicles={key[8:]: _display(values[key], VEHICLE) for key in vehicles},
-            employees={
-                None: entities.UNASSIGNED,
-                **{key[9:]: _display(values[key], EMPLOYEE) for key in employees},
-            },
+            customers=_texts(customers, values, CUSTOMER),
+            vehicles=_texts(vehicles, values, VEHICLE),
+            employees={None: entities.UNASSIGNED} | _texts(employees, values, EMPLOYEE),
             x_cache=_x_cache(len(keys), lookup),
             cache_ms=lookup.cache_s * 1000,
             upstream_ms=lookup.upstream_s * 1000,
@@ -236,8 +233,12 @@ class Lookups:
         return {entity: breaker.state for entity, breaker in self.breakers.items()}
 
 
-def _display(reference: Reference | None, entity: str) -> str:
-    return PLACEHOLDERS[entity] if reference is None else reference.display
+def _texts(keys: Iterable[str], values: Mapping[str, Reference | None], entity: str) -> dict[str, str]:
+    """What to show for each key of one entity, by id."""
+    begin, placeholder = len(entity) + 1, PLACEHOLDERS[entity]
+    return {
+        key[begin:]: placeholder if (reference := values[key]) is None else reference.display for key in keys
+    }
 
 
 def _key(entity: str, id_: str) -> str:
