@@ -58,20 +58,28 @@ class Cluster:
         """The client; asks the first node that answers for the others."""
         with self._lock:
             if self._made is None:
-                nodes = [_node(host, port) for host, port in self._nodes]
-                self._made = RedisCluster(startup_nodes=nodes, **self._options)
+                self._made = self.new_client()
             return self._made
 
+    def new_client(self) -> Any:
+        """A client of the caller's own, which knows who has what right now."""
+        nodes = [_node(host, port) for host, port in self._nodes]
+        return RedisCluster(startup_nodes=nodes, **self._options)
+
     def learn_anew(self) -> None:
-        """Ask the nodes again who has what, before the next command."""
+        """Ask the nodes again who has what, before the next command.
+
+        The old client is left to those who are using it, and closed when the last of them is done.
+        """
+        with self._lock:
+            self._made = None
+
+    def close(self) -> None:
+        """Close every connection."""
         with self._lock:
             made, self._made = self._made, None
         if made is not None:
             made.close()
-
-    def close(self) -> None:
-        """Close every connection."""
-        self.learn_anew()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.client(), name)
@@ -239,8 +247,7 @@ class ClusterChannel:
     """
 
     def __init__(self, cluster: Cluster, sequence: str, clock: Callable[[], float] = time.monotonic) -> None:
-        cluster.learn_anew()
-        client = cluster.client()
+        client = cluster.new_client()
         main = client.get_node_from_key(sequence)
         self._clock = clock
         self._main = Channel(client.get_redis_connection(main))
@@ -253,6 +260,8 @@ class ClusterChannel:
         except BaseException:
             self.close()
             raise
+        finally:
+            client.close()  # the channels have connections of their own
 
     def send(self, *command: str | bytes) -> None:
         """Send to the node of the sequence; tracking is asked of all, and each heartbeat of ours is one of all."""
