@@ -144,11 +144,6 @@ class Lookups:
         """
         return self.cache.invalidate([_key(entity, id_) for id_ in ids])
 
-    @property
-    def has_own_token(self) -> bool:
-        """Whether the services may be asked without a caller."""
-        return self._service_token is not None
-
     def ask_source(self, key: str) -> Reference:
         """What the service that owns a key says now, past the cache, in the service's own name.
 

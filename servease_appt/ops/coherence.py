@@ -2,7 +2,7 @@
 
 Twice a value differs before it counts: between the two readings of one comparison anything may change, and an
 invalidation takes a moment to arrive. L1 is compared with L2 at a few keys a second. L2 is compared with its
-source once a minute in each worker, and only with `UPSTREAM_AUTH=service`: otherwise there is no token for it.
+source once a minute in each worker, which needs `UPSTREAM_AUTH=service`: otherwise there is no token for it.
 
 A mismatch of L1 and L2 is a fault of this cache. One of L2 and its source is a change that nobody announced.
 """
@@ -63,7 +63,7 @@ class Coherence:
         if now_s >= self._l1_due_at_s:
             self._l1_due_at_s = now_s + L1_EVERY_S
             self._look(L1_L2, self._l1_and_l2, self._some_keys(L1_KEYS), now_s)
-        if now_s >= self._source_due_at_s and self._lookups.has_own_token:
+        if now_s >= self._source_due_at_s:
             has_begun, self._source_due_at_s = self._source_due_at_s > 0, now_s + SOURCE_EVERY_S
             if has_begun:  # a worker that starts has better things to do
                 self._look(L2_SOURCE, self._l2_and_source, self._some_keys(1), now_s)

@@ -97,8 +97,9 @@ class Metrics:
         self._entries = self._gauge("servease_cache_l1_entries", "Entries in L1 of all workers", "livesum")
         self._heard_at = self._gauge(
             "servease_cache_channel_last_answer_timestamp_seconds",
-            "When Redis last answered on the invalidation channel of the worker that has waited longest",
+            "When Redis last answered on a channel of the worker that has waited longest",
             "livemin",
+            "channel",  # without a label the library begins at 0, and a starting worker waits since 1970
         )
         self._build = self._gauge(
             "servease_build_info", "1, with what is running", "livemax", "version", "python_version"
@@ -186,7 +187,7 @@ class Metrics:
             for change in (BreakerState.OPEN, BreakerState.CLOSED):
                 self._transitions(breaker, change).inc(0)
         self._entries().set(l1_entries)
-        self._heard_at().set(heard_at_s)
+        self._heard_at("invalidations").set(heard_at_s)
         self._build(servease_appt.__version__, platform.python_version()).set(1)
 
     # Reading it back

@@ -104,7 +104,7 @@ class Served:
         samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         return {name: float(value) for name, _, value in samples}
 
-    def wait_for_metric(self, pattern: str, value: float, timeout_s: float = 10.0) -> None:
+    def wait_for_metric(self, pattern: str, value: float, timeout_s: float = 30.0) -> None:
         """Wait until the sum of the samples that match has this value."""
 
         def reached() -> bool:

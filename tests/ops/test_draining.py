@@ -48,14 +48,14 @@ def test_a_stopping_worker_is_not_ready_and_finishes_what_has_begun(
                 answers.append(kept_alive.get(READY))
                 return answers[-1].status != 200
 
-            assert wait_until(is_unready, timeout_s=5)
+            assert wait_until(is_unready, timeout_s=30)
             late.connection.request("GET", READY)
             still_under_way = not under_way.done()
             stand_ins.customers.release()
-            finished = under_way.result(timeout=10)
+            finished = under_way.result(timeout=30)
             with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
                 late.connection.getresponse()
-        exit_code = served.gunicorn.wait(10)
+        exit_code = served.gunicorn.wait(30)
 
     assert before.json["status"] == "ready"
     assert {answer.status for answer in answers[:-1]} <= {200}
