@@ -1,6 +1,5 @@
 """Part 5: what the cache costs when nobody is in a hurry: memory, an idle worker, commands, start-up."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 from redis import Redis
 
 from benchmarks.contenders import Ours, load_reference, new_keys
+from benchmarks.cpu import cpu_seconds
 from benchmarks.measure import Figure
 from benchmarks.pages import SECRET
 from benchmarks.redis_commands import command_counts, commands_per_call
@@ -112,9 +112,9 @@ def _measure_worker(server: EmbeddedValkey, counters: Redis, results: Results, *
         )
         (worker,) = service.worker_pids()
         time.sleep(1)
-        used_s, commands = _cpu_seconds(worker), command_counts(counters)
+        used_s, commands = cpu_seconds([worker]), command_counts(counters)
         time.sleep(seconds)
-        used_s = _cpu_seconds(worker) - used_s
+        used_s = cpu_seconds([worker]) - used_s
         sent = {
             name: round((n - commands.get(name, 0)) / seconds, 2)
             for name, n in command_counts(counters).items()
@@ -124,12 +124,6 @@ def _measure_worker(server: EmbeddedValkey, counters: Redis, results: Results, *
         _add(results, "Memory of an idle worker", "MB", Figure.of([_resident_mb(worker)]))
     imports = [_import_seconds() for _ in range(3)]
     _add(results, "Importing the application", "s", Figure.of(imports))
-
-
-def _cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _resident_mb(pid: int) -> float:

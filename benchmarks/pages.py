@@ -17,6 +17,7 @@ from pathlib import Path
 
 import jwt
 
+from benchmarks.cpu import cpu_seconds
 from benchmarks.measure import Figure, Rounds, in_turns
 from benchmarks.results import Results, Scale
 from benchmarks.rows import PAGE_SIZE, fill_database, introduce_people, person
@@ -139,9 +140,11 @@ def measure_warm(world: World, servers: Mapping[str, Gunicorn], results: Results
             rounds=_rounds(scale),
         )
         for name in targets:
-            p99 = Figure.of([run["p99"] for run in runs[name][1:]]).median
+            p99, cpu = (Figure.of([run[what] for run in runs[name][1:]]).median for what in ("p99", "cpu_ms"))
             unit = "pages/s" if connections > 1 else "ms"
-            _add(results, case, name, unit, rounds, baseline=FLOOR, p99_ms=round(p99, 2))
+            _add(
+                results, case, name, unit, rounds, baseline=FLOOR, p99_ms=round(p99, 2), cpu_ms=round(cpu, 3)
+            )
         if connections == 1:
             _judge_time(results, rounds)
         if connections == 16:
@@ -248,11 +251,14 @@ def _load(
         *(sys.executable, "-I", "-S", str(GENERATOR), str(target.server.port), str(connections)),
         *(str(seconds), world.token, target.path),
     ]
+    workers = target.server.worker_pids()
+    used_s = cpu_seconds(workers)
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    used_s = cpu_seconds(workers) - used_s
     if answer.returncode:
         raise RuntimeError(f"{target.path}: {answer.stderr}\n{target.server.read_log()}")
     run: dict[str, float] = json.loads(answer.stdout)
-    runs.append(run)
+    runs.append(run | {"cpu_ms": used_s * 1000 / run["all_requests"]})
     return run["requests"] / run["seconds"] if throughput else run["median"]
 
 

@@ -1,6 +1,6 @@
 """Bar charts as SVG, readable on light and dark pages, drawn without a library."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -12,6 +12,14 @@ Row = dict[str, Any]
 CHARTS = {
     "library-warm": ("library", "60 keys, L1 warm, 1 thread", "A page of 60 references from the first tier"),
     "library-l2": ("library", "60 keys, L1 cold, L2 warm, 1 thread", "A page of 60 references from Redis"),
+    "page-warm": ("pages", "Warm page, 1 connection", "A warm page over HTTP"),
+    "page-throughput": ("pages", "Warm page, 16 connections", "Warm pages a second"),
+    "page-last": ("pages", "By size, last page", "The last page, by the number of appointments"),
+    "invalidation": (
+        "invalidation",
+        "Invalidation to the last stale read, idle",
+        "From an invalidation to the last old name",
+    ),
 }
 """File name: part, case, title."""
 
@@ -29,9 +37,19 @@ def draw(parts: Sequence[dict[str, Any]], directory: Path, suffix: str) -> list[
     return paths
 
 
+def more_is_better(row: Row) -> bool:
+    """Whether a figure is a rate rather than a time."""
+    return bool(row["unit"].endswith("/s"))
+
+
+def best_first(rows: Iterable[Row]) -> list[Row]:
+    """The rows of one case in order."""
+    return sorted(rows, key=lambda row: -row["median"] if more_is_better(row) else row["median"])
+
+
 def bar_chart(title: str, rows: Sequence[Row]) -> str:
-    """One bar for each row from the quickest down, its spread as a line across its end."""
-    rows = sorted(rows, key=lambda row: float(row["median"]))
+    """One bar for each row, the best first, its spread as a line across its end."""
+    rows = best_first(rows)
     scale = (WIDTH - LABELS - 130) / max(max(row["median"], row["high"]) for row in rows)
     height = TOP + len(rows) * (BAR + GAP) + 8
     unit = rows[0]["unit"]
@@ -40,7 +58,8 @@ def bar_chart(title: str, rows: Sequence[Row]) -> str:
         f' font-family="system-ui, sans-serif" font-size="13">',
         f"<title>{escape(title)}</title>",
         f'<text x="0" y="18" font-size="16" font-weight="600" fill="{INK}">{escape(title)}</text>',
-        f'<text x="0" y="38" fill="{INK}">{escape(rows[0]["case"])}; {escape(unit)}, less is better</text>',
+        f'<text x="0" y="38" fill="{INK}">{escape(rows[0]["case"])}; {escape(unit)},'
+        f" {'more' if more_is_better(rows[0]) else 'less'} is better</text>",
     ]
     for index, row in enumerate(rows):
         lines += _bar(TOP + index * (BAR + GAP), row, scale)

@@ -59,17 +59,28 @@ def targets_table(*, quick: bool) -> str:
 
 
 def table(rows: Iterable[Row]) -> str:
-    """One case as a Markdown table, the quickest first."""
-    lines = ["| | median | spread | × | Redis commands |", "| --- | --- | --- | --- | --- |"]
-    for row in sorted(rows, key=lambda row: float(row["median"])):
+    """One case as a Markdown table, the best first."""
+    lines = ["| | median | spread | × | |", "| --- | --- | --- | --- | --- |"]
+    for row in pictures.best_first(rows):
         ratio = row.get("ratio")
         times = f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})" if ratio else ""
         name = f"**{row['contender']}**" if row.get("ours") else row["contender"]
         lines.append(
             f"| {name} | {number(row['median'])} {row['unit']} | {number(row['low'])} to {number(row['high'])} |"
-            f" {times} | {commands(row.get('redis_commands', {}))} |"
+            f" {times} | {besides(row)} |"
         )
     return "\n".join(lines)
+
+
+def besides(row: Row) -> str:
+    """What else is known of a row: the slowest answers, the workers' processor time, loads, Redis commands."""
+    facts = [
+        f"p99 {number(row['p99_ms'])} ms" if "p99_ms" in row else "",
+        f"{number(row['cpu_ms'])} ms CPU a page" if "cpu_ms" in row else "",
+        f"{row['loads']} load" if "loads" in row else "",
+        commands(row.get("redis_commands", {})),
+    ]
+    return ", ".join(fact for fact in facts if fact)
 
 
 def commands(counts: dict[str, float]) -> str:
