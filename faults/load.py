@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import select
 import threading
 import time
 from collections.abc import Callable
@@ -13,20 +12,16 @@ from typing import Any, Self
 
 import redis
 
-from faults.checkers import version_in
-from faults.history import BOOK, INVALIDATE, L2, PAGE, PROBE, STATS, History, Operation
-from faults.http_client import TIMEOUT_S, Answer, Slot
+from faults.history import BOOK, L2, PAGE, STATS, History, Operation
+from faults.http_client import Answer, Slot
+from faults.lanes import LANE_PAUSE_S, LANES, RETRY_LIMIT_S, Lane
 from faults.rig import PREFIX, Rig
 
-LANES = 2
 BROWSERS = 3
-LANE_PAUSE_S = 0.04
 PAGE_PAUSE_S = 0.08
 BOOK_PAUSE_S = 0.5
 LOOK_PAUSE_S = 0.02
 STATS_PAUSE_S = 0.1
-PROBE_LIMIT_S = 3.0
-RETRY_LIMIT_S = 15.0
 LOST_WORKER_PAUSE_S = 1.0
 
 
@@ -211,117 +206,6 @@ class Load:
             for pid in missing - kept.keys():
                 self._not_before_s[pid] = time.monotonic() + LOST_WORKER_PAUSE_S
         return kept
-
-
-class Lane:
-    """Announces newer versions of its own keys, one after the other, and asks every worker right afterwards."""
-
-    def __init__(self, load: Load, number: int) -> None:
-        self._load = load
-        self._number = number
-        self._rig = load.rig
-        self._world = load.rig.world
-        self._keys = [key for key in self._world.versions if int(key[1:]) % LANES == number]
-        self._slots: dict[int, Slot] = {}
-        self._spare = self._rig.slot()
-        self._turn = number * 7
-
-    def run(self) -> None:
-        """Go on until the load stops."""
-        while True:
-            key = self._next_key()
-            self._slots = self._load.repin(self._slots)
-            self._load.tell_pinned(self._number, len(self._slots))
-            version = self._announce(key)
-            if version is not None:
-                self._ask_all_workers(key, version)
-            if self._load.stopping.wait(self._load.lane_pause_s):
-                break
-        for slot in (*self._slots.values(), self._spare):
-            self._load.resent += slot.resent
-            slot.close()
-
-    def _next_key(self) -> str:
-        self._turn += 1
-        return self._keys[self._turn * 13 % len(self._keys)]
-
-    def _announce(self, key: str) -> int | None:
-        """Bump and invalidate until it is acknowledged; None where that did not come to be."""
-        world = self._world
-        kind = world.kind_of(key)
-        if kind in self._load.frozen:
-            version = world.versions[key]
-        else:
-            try:
-                version = world.bump(key)
-            except OSError:
-                return None
-        limit_s = time.monotonic() + RETRY_LIMIT_S
-        while time.monotonic() < limit_s:
-            operation = self._by_hand(key) if self._load.announce else self._by_http(key, kind)
-            operation.live = {key: version}
-            self._load.history.add(operation)
-            if operation.status == 200:
-                return version
-            if self._load.stopping.wait(0.1):
-                return None
-            self._slots = self._load.repin(self._slots)
-        return None
-
-    def _by_http(self, key: str, kind: str) -> Operation:
-        body = json.dumps({"entity": kind, "ids": [self._world.ids[key]]}).encode()
-        free = [slot for slot in self._slots.values() if not slot.busy]
-        slot = free[self._turn % len(free)] if free else self._spare
-        answer = slot.ask("POST", "/cache/invalidate/", body)
-        facts = {"error": answer.error} if answer.error else {}
-        return Operation(
-            INVALIDATE, answer.t_call, answer.t_return, answer.status, answer.request, facts=facts
-        )
-
-    def _by_hand(self, key: str) -> Operation:
-        assert self._load.announce is not None
-        t_call, status = time.monotonic_ns(), 200
-        try:
-            self._load.announce(key)
-        except redis.RedisError:
-            status = 503
-        return Operation(INVALIDATE, t_call, time.monotonic_ns(), status)
-
-    def _ask_all_workers(self, key: str, version: int) -> None:
-        """Ask each worker again and again until it shows the new version (or a placeholder), or time is over."""
-        path = f"/appointments/{self._world.appointment_of(key)}/"
-        waiting = {worker for worker, slot in self._slots.items() if not slot.busy}
-        limit_s = time.monotonic() + PROBE_LIMIT_S
-        for worker in sorted(waiting):
-            self._start(worker, path, waiting)
-        while waiting and time.monotonic() < limit_s and not self._load.stopping.is_set():
-            for worker, operation in self._answers(limit_s - time.monotonic()):
-                shown = version_in(operation.seen.get(key, ""))
-                if shown is None or shown[1] >= version:
-                    waiting.discard(worker)
-                elif worker in waiting:
-                    self._start(worker, path, waiting)
-
-    def _start(self, worker: int, path: str, waiting: set[int]) -> None:
-        failed = self._slots[worker].start("GET", path)
-        if failed is not None:
-            self._load.record_page(PROBE, failed)
-            waiting.discard(worker)
-
-    def _answers(self, timeout_s: float) -> list[tuple[int, Operation]]:
-        busy = {slot: worker for worker, slot in self._slots.items() if slot.busy}
-        if not busy:
-            return []
-        found = []
-        ready, _, _ = select.select(list(busy), [], [], max(0.0, min(timeout_s, 0.2)))
-        for slot in ready:
-            answer = slot.receive()
-            if answer is not None:
-                found.append((busy[slot], self._load.record_page(PROBE, answer)))
-        for slot, worker in busy.items():
-            if slot not in ready and slot.waited_s > TIMEOUT_S:
-                found.append((worker, self._load.record_page(PROBE, slot.give_up())))
-        return found
 
 
 def _facts(report: dict[str, Any]) -> dict[str, Any]:
