@@ -66,7 +66,8 @@ def test_counts_outlive_a_killed_worker_and_its_states_do_not(served: Served) ->
     def replaced() -> bool:
         """The new worker has told its states: until then the sum is right by chance."""
         pids = served.gunicorn.worker_pids()
-        told = [(_files(served) / f"gauge_livesum_{pid}.db").exists() for pid in pids]
+        files = [_files(served) / f"gauge_livesum_{pid}.db" for pid in pids]
+        told = [file.exists() and b"servease_cache_mode" in file.read_bytes() for file in files]
         return victim not in pids and told == [True, True]
 
     assert wait_until(replaced, timeout_s=30)
