@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 LANES = 2
 LANE_PAUSE_S = 0.04
 PROBE_LIMIT_S = 3.0
+RUSH_EVERY = 3
+"""Each so many turns the next version is announced while loads of the one before are under way."""
 RETRY_LIMIT_S = 15.0
 
 
@@ -33,6 +35,7 @@ class Lane:
         self._keys = [key for key in self._world.versions if int(key[1:]) % LANES == number]
         self._slots: dict[int, Slot] = {}
         self._spare = self._rig.slot()
+        self._asked: set[int] = set()
         self._turn = number * 7
 
     def run(self) -> None:
@@ -42,8 +45,11 @@ class Lane:
             self._slots = self._load.repin(self._slots)
             self._load.tell_pinned(self._number, len(self._slots))
             version = self._announce(key)
+            if version is not None and self._turn % RUSH_EVERY == 0:
+                self._ask_free_workers(key)
+                version = self._announce(key)
             if version is not None:
-                self._ask_all_workers(key, version)
+                self._ask_until_new(key, version)
             if self._load.stopping.wait(self._load.lane_pause_s):
                 break
         for slot in (*self._slots.values(), self._spare):
@@ -96,26 +102,29 @@ class Lane:
             status = 503
         return Operation(INVALIDATE, t_call, time.monotonic_ns(), status)
 
-    def _ask_all_workers(self, key: str, version: int) -> None:
+    def _ask_until_new(self, key: str, version: int) -> None:
         """Ask each worker again and again until it shows the new version (or a placeholder), or time is over."""
-        path = f"/appointments/{self._world.appointment_of(key)}/"
-        waiting = {worker for worker, slot in self._slots.items() if not slot.busy}
+        self._ask_free_workers(key)
+        waiting = self._asked & self._slots.keys()
         limit_s = time.monotonic() + PROBE_LIMIT_S
-        for worker in sorted(waiting):
-            self._start(worker, path, waiting)
         while waiting and time.monotonic() < limit_s and not self._load.stopping.is_set():
             for worker, operation in self._answers(limit_s - time.monotonic()):
                 shown = version_in(operation.seen.get(key, ""))
-                if shown is None or shown[1] >= version:
+                if worker in waiting and shown is not None and shown[1] < version:
+                    self._ask(key, {worker})
+                if worker not in self._asked:
                     waiting.discard(worker)
-                elif worker in waiting:
-                    self._start(worker, path, waiting)
 
-    def _start(self, worker: int, path: str, waiting: set[int]) -> None:
-        failed = self._slots[worker].start("GET", path)
-        if failed is not None:
-            self._load.record_page(PROBE, failed)
-            waiting.discard(worker)
+    def _ask_free_workers(self, key: str) -> None:
+        self._ask(key, {worker for worker, slot in self._slots.items() if not slot.busy})
+
+    def _ask(self, key: str, workers: set[int]) -> None:
+        for worker in sorted(workers):
+            failed = self._slots[worker].start("GET", f"/appointments/{self._world.appointment_of(key)}/")
+            if failed is None:
+                self._asked.add(worker)
+            else:
+                self._load.record_page(PROBE, failed)
 
     def _answers(self, timeout_s: float) -> list[tuple[int, Operation]]:
         busy = {slot: worker for worker, slot in self._slots.items() if slot.busy}
@@ -126,8 +135,10 @@ class Lane:
         for slot in ready:
             answer = slot.receive()
             if answer is not None:
+                self._asked.discard(busy[slot])
                 found.append((busy[slot], self._load.record_page(PROBE, answer)))
         for slot, worker in busy.items():
             if slot not in ready and slot.waited_s > TIMEOUT_S:
+                self._asked.discard(worker)
                 found.append((worker, self._load.record_page(PROBE, slot.give_up())))
         return found

@@ -27,7 +27,7 @@ from tests.support.gunicorn import Gunicorn
 
 SECRET = "a-secret-for-faults-of-32-bytes-or-more"  # noqa: S105 - of servers that live for minutes
 PREFIX = "appointment_service"
-UPSTREAM_DELAY_S = 0.005
+UPSTREAM_DELAY_S = 0.01
 _PIN_TRIES = 120
 _PIN_LIMIT_S = 2.0
 _ADMIN = "00000000-0000-4000-8000-000000000001"
