@@ -1,10 +1,10 @@
 """Clients of the services that appointments refer to: typed answers out, one tree of errors."""
 
-from .customers import Customer, CustomerClient
-from .employees import Employee, EmployeeClient
-from .errors import BadAnswer, Denied, InvalidId, NotFound, Unavailable, UpstreamError
-from .upstreams import Upstreams
-from .vehicles import Vehicle, VehicleClient
+from servease_appt.clients.customers import Customer, CustomerClient
+from servease_appt.clients.employees import Employee, EmployeeClient
+from servease_appt.clients.errors import BadAnswer, Denied, InvalidId, NotFound, Unavailable, UpstreamError
+from servease_appt.clients.upstreams import Upstreams
+from servease_appt.clients.vehicles import Vehicle, VehicleClient
 
 __all__ = [
     "BadAnswer",

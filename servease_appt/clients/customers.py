@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import NotFound
-from .fields import full_name, other_ids, text
-from .service import JsonService, path_id
+from servease_appt.clients.errors import NotFound
+from servease_appt.clients.fields import full_name, other_ids, text
+from servease_appt.clients.service import JsonService, path_id
 
 _IDS = ("id", "user_id", "customer_id")
 

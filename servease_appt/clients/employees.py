@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from .fields import full_name, other_ids
-from .service import JsonService, path_id
+from servease_appt.clients.fields import full_name, other_ids
+from servease_appt.clients.service import JsonService, path_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ..identifiers import canonical_uuid
-from .errors import BadAnswer
+from servease_appt.clients.errors import BadAnswer
+from servease_appt.identifiers import canonical_uuid
 
 # Half a character: JSON can spell it, UTF-8 can't.
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -13,9 +13,9 @@ import requests
 import urllib3
 from requests import PreparedRequest, Response
 
-from ..identifiers import canonical_uuid
-from .connections import PooledAdapter, Reused
-from .errors import BadAnswer, Denied, InvalidId, NotFound, Unavailable, UpstreamError
+from servease_appt.clients.connections import PooledAdapter, Reused
+from servease_appt.clients.errors import BadAnswer, Denied, InvalidId, NotFound, Unavailable, UpstreamError
+from servease_appt.identifiers import canonical_uuid
 
 MAX_BODY_BYTES = 1_000_000
 _PIECE_BYTES = 65_536

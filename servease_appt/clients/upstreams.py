@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Self
 
-from .customers import CustomerClient
-from .employees import EmployeeClient
-from .service import JsonService
-from .vehicles import VehicleClient
+from servease_appt.clients.customers import CustomerClient
+from servease_appt.clients.employees import EmployeeClient
+from servease_appt.clients.service import JsonService
+from servease_appt.clients.vehicles import VehicleClient
 
 
 @dataclass(frozen=True, slots=True)

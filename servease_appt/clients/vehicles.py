@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..identifiers import canonical_uuid
-from .errors import BadAnswer
-from .fields import other_ids, text
-from .service import JsonService, path_id
+from servease_appt.clients.errors import BadAnswer
+from servease_appt.clients.fields import other_ids, text
+from servease_appt.clients.service import JsonService, path_id
+from servease_appt.identifiers import canonical_uuid
 
 
 @dataclass(frozen=True, slots=True)

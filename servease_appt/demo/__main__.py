@@ -14,15 +14,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from ..db.migrate import upgrade
-from ..settings import Settings, SettingsError
-from .data import DemoData
-from .measuring import Meter
-from .processes import GuardedProcess, ProcessError
-from .report import checks, comparison, invitation, make_token
-from .servers import HOST, EmbeddedPostgres, EmbeddedValkey, free_port
-from .stand_ins import StandIns
-from .web import start_service
+from servease_appt.db.migrate import upgrade
+from servease_appt.demo.data import DemoData
+from servease_appt.demo.measuring import Meter
+from servease_appt.demo.processes import GuardedProcess, ProcessError
+from servease_appt.demo.report import checks, comparison, invitation, make_token
+from servease_appt.demo.servers import HOST, EmbeddedPostgres, EmbeddedValkey, free_port
+from servease_appt.demo.stand_ins import StandIns
+from servease_appt.demo.web import start_service
+from servease_appt.ops.dashboard_link import LINK_LIFETIME_S, PATH, dashboard_link
+from servease_appt.settings import Settings, SettingsError
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
@@ -136,7 +137,10 @@ def _run(arguments: argparse.Namespace, say: _Progress, running: contextlib.Exit
 
     base_url = f"http://{HOST}:{ports['port']}"
     print(*invitation(base_url, settings.secret_key, data, stand_ins.customers.url), sep="\n")
-    print(f"\nThe API to try out:  {base_url}/docs\n", flush=True)
+    print(f"\nThe API to try out:     {base_url}/docs")
+    print(f"The cache's dashboard:  {base_url}{PATH} (paste the admin's token, or open this once,")
+    print(f"                        within {LINK_LIFETIME_S // 60} minutes)")
+    print(f"  {dashboard_link(base_url, settings.secret_key)}\n", flush=True)
     say("Serving until Ctrl-C")
     return _serve(service)
 

@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import create_engine, insert, text
 
-from ..db.models import Appointment, AppointmentHistory, TimeSlot
-from .people import People, make_people
-from .schedule import Schedule, make_schedule
+from servease_appt.db.models import Appointment, AppointmentHistory, TimeSlot
+from servease_appt.demo.people import People, make_people
+from servease_appt.demo.schedule import Schedule, make_schedule
 
 SEED = 8005
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import redis
 
-from .stand_ins import StandIn, StandIns
-from .web import API, Answer, Connection
+from servease_appt.demo.stand_ins import StandIn, StandIns
+from servease_appt.demo.web import API, Answer, Connection
 
 LIST = f"{API}/appointments/"
 COLD_RUNS = 5

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import jwt
 
-from .data import DemoData
-from .measuring import COLD_RUNS, WARM_RUNS, Fetch, Measurement, typical
-from .web import API
+from servease_appt.demo.data import DemoData
+from servease_appt.demo.measuring import COLD_RUNS, WARM_RUNS, Fetch, Measurement, typical
+from servease_appt.demo.web import API
 
 MAX_COLD_RATIO = 3.0
 _TOKEN_LIFETIME = timedelta(hours=12)

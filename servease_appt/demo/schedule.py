@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from .people import Entry, People, new_id
+from servease_appt.demo.people import Entry, People, new_id
 
 APPOINTMENTS = 2000
 _HOURS = range(9, 17)

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from .processes import GuardedProcess, ProcessError, ordinary_account, run, wait_until
+from servease_appt.demo.processes import GuardedProcess, ProcessError, ordinary_account, run, wait_until
 
 HOST = "127.0.0.1"
 _START_TIMEOUT_S = 30.0

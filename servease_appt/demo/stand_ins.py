@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .processes import GuardedProcess, ProcessError, wait_until
+from servease_appt.demo.processes import GuardedProcess, ProcessError, wait_until
 
 _SCRIPT = Path(__file__).with_name("upstreams.py")
 KINDS = ("customer", "employee", "vehicle")

@@ -10,8 +10,7 @@ from servease_appt.demo.servers import EmbeddedValkey
 from servease_appt.demo.stand_ins import StandIns
 from servease_appt.services import EXTENSION
 from servease_appt.settings import Settings
-
-from .world import SECRET, World
+from tests.api.world import SECRET, World
 
 ORIGIN = "https://desk.example"
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from .test_appointments import DETAIL_FIELDS
-from .world import World, new_id
+from tests.api.test_appointments import DETAIL_FIELDS
+from tests.api.world import World, new_id
 
 CASES: list[tuple[str, str, str, str]] = [
     ("confirm", "pending", "confirmed", "confirmed"),

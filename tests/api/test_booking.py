@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from .test_appointments import DETAIL_FIELDS
-from .world import TODAY, Asker, World, new_id, token
+from tests.api.test_appointments import DETAIL_FIELDS
+from tests.api.world import TODAY, Asker, World, new_id, token
 
 KEY = "Idempotency-Key"
 

@@ -12,9 +12,8 @@ from flask.json.provider import DefaultJSONProvider
 
 from servease_appt.app import install
 from servease_appt.services import EXTENSION
-
-from .conftest import ORIGIN
-from .world import World, new_id, token
+from tests.api.conftest import ORIGIN
+from tests.api.world import World, new_id, token
 
 PREFIX = "/garage/booking"
 

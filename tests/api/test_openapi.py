@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from .test_permissions import ROWS
-from .world import BASE, World
+from tests.api.test_permissions import ROWS
+from tests.api.world import BASE, World
 
 TYPES: dict[str, type | tuple[type, ...]] = {
     "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool,

@@ -12,8 +12,7 @@ from servease_appt.app import create_app
 from servease_appt.demo.servers import EmbeddedPostgres, EmbeddedValkey
 from servease_appt.services import EXTENSION
 from servease_appt.settings import Settings
-
-from .world import BASE, Asker, World, new_id, token
+from tests.api.world import BASE, Asker, World, new_id, token
 
 
 @pytest.mark.parametrize("entity", ["customer", "vehicle", "employee"])

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from .test_appointments import ROW_FIELDS
-from .world import TODAY, World, weekday
+from tests.api.test_appointments import ROW_FIELDS
+from tests.api.world import TODAY, World, weekday
 
 ARRAYS = {
     "customer_appointments": "customer_id",

@@ -4,10 +4,9 @@ import pytest
 from flask import Flask
 
 from servease_appt.api import RESOURCES
-
-from .conftest import ORIGIN
-from .test_permissions import ROWS
-from .world import BASE, World, new_id, token
+from tests.api.conftest import ORIGIN
+from tests.api.test_permissions import ROWS
+from tests.api.world import BASE, World, new_id, token
 
 ROUTES = [(route.method, route.path) for resource in RESOURCES for route in resource.routes]
 PATHS = sorted({path for _, path in ROUTES})

@@ -6,8 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from servease_appt.db.engine import Database
-
-from .workshop import Workshop
+from tests.bookings.workshop import Workshop
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,7 @@ from servease_appt.bookings import commands, reading
 from servease_appt.bookings.errors import FieldErrors, Forbidden, NotFound, RuleBroken
 from servease_appt.bookings.records import ARRAY, Appointment
 from servease_appt.scheduling.statuses import Action, Status, allowed_actions
-
-from .workshop import ADMIN, EMPLOYEE, NOW, SERVICE, TODAY, TUESDAY, Workshop, customer, new_id
+from tests.bookings.workshop import ADMIN, EMPLOYEE, NOW, SERVICE, TODAY, TUESDAY, Workshop, customer, new_id
 
 PATHS = {
     Status.PENDING: (),

@@ -12,8 +12,7 @@ from servease_appt.bookings.errors import FieldErrors, Forbidden, RuleBroken
 from servease_appt.bookings.records import NewSlot
 from servease_appt.db.engine import Database
 from servease_appt.scheduling.statuses import Action
-
-from .workshop import ADMIN, EMPLOYEE, NOW, SERVICE, TODAY, TUESDAY, Workshop, customer, new_id
+from tests.bookings.workshop import ADMIN, EMPLOYEE, NOW, SERVICE, TODAY, TUESDAY, Workshop, customer, new_id
 
 
 def slot(workshop: Workshop, start: time, end: time, capacity: int, *, available: bool = True) -> None:

@@ -16,8 +16,7 @@ from servease_appt.bookings.errors import (
     RuleBroken,
 )
 from servease_appt.scheduling.statuses import Action
-
-from .workshop import ADMIN, EMPLOYEE, NOW, SERVICE, TODAY, Workshop, customer, new_id
+from tests.bookings.workshop import ADMIN, EMPLOYEE, NOW, SERVICE, TODAY, Workshop, customer, new_id
 
 CUSTOMER_FIELDS: dict[str, Any] = {"service_description": "new", "customer_notes": "new"}
 STAFF_FIELDS: dict[str, Any] = CUSTOMER_FIELDS | {

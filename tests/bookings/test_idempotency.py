@@ -8,8 +8,7 @@ from servease_appt.bookings import idempotency
 from servease_appt.bookings.actors import Actor
 from servease_appt.bookings.errors import FieldErrors, KeyBusy, KeyReused
 from servease_appt.bookings.idempotency import KEPT_FOR, LEASE, Claim, StoredAnswer
-
-from .workshop import NOW, Workshop, customer
+from tests.bookings.workshop import NOW, Workshop, customer
 
 USER = customer()
 ANSWER = StoredAnswer(201, '{"id": "ü"}', {"ETag": '"x"'})

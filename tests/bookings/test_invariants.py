@@ -4,9 +4,8 @@ import pytest
 from sqlalchemy import Connection
 
 from servease_appt.scheduling.statuses import Action
-
-from . import invariants
-from .workshop import Workshop, new_id
+from tests.bookings import invariants
+from tests.bookings.workshop import Workshop, new_id
 
 
 def plant(workshop: Workshop, **values: str) -> str:

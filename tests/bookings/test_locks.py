@@ -11,8 +11,7 @@ import pytest
 from servease_appt.bookings import checks, locks, slots
 from servease_appt.bookings.records import NewSlot
 from servease_appt.scheduling.intervals import Interval
-
-from .workshop import ADMIN, TUESDAY, Workshop, new_id
+from tests.bookings.workshop import ADMIN, TUESDAY, Workshop, new_id
 
 ID = "00000000-0000-4000-8000-000000000001"
 

@@ -21,9 +21,8 @@ from servease_appt.bookings.errors import RuleBroken
 from servease_appt.bookings.records import Appointment, NewSlot
 from servease_appt.db.engine import Database
 from servease_appt.scheduling.statuses import Action, allowed_actions
-
-from . import invariants
-from .workshop import ADMIN, TUESDAY, Workshop, new_id
+from tests.bookings import invariants
+from tests.bookings.workshop import ADMIN, TUESDAY, Workshop, new_id
 
 CUSTOMERS = [new_id() for _ in range(3)]
 EMPLOYEES = [new_id() for _ in range(2)]

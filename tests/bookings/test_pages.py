@@ -6,8 +6,7 @@ import pytest
 
 from servease_appt.bookings import reading
 from servease_appt.bookings.records import AppointmentFilters, AppointmentRow, Page, Window
-
-from .workshop import ADMIN, Workshop, new_id
+from tests.bookings.workshop import ADMIN, Workshop, new_id
 
 OWNER = new_id()
 SIZE = 7

@@ -17,10 +17,9 @@ from servease_appt.bookings.errors import KeyBusy, RuleBroken
 from servease_appt.bookings.idempotency import Claim
 from servease_appt.bookings.records import Appointment, NewSlot
 from servease_appt.scheduling.statuses import Action
-
-from . import invariants
-from .racing import outcomes, race
-from .workshop import ADMIN, NOW, TODAY, TUESDAY, Workshop, customer, new_id
+from tests.bookings import invariants
+from tests.bookings.racing import outcomes, race
+from tests.bookings.workshop import ADMIN, NOW, TODAY, TUESDAY, Workshop, customer, new_id
 
 ATTEMPTS = 200
 ROUNDS = 20

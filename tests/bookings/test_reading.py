@@ -10,8 +10,7 @@ from servease_appt.bookings.errors import FieldErrors, Forbidden, NotFound
 from servease_appt.bookings.records import ARRAY, AppointmentFilters, AppointmentRow, Page, Window
 from servease_appt.db.engine import Database
 from servease_appt.scheduling.statuses import Action
-
-from .workshop import ADMIN, EMPLOYEE, NOW, SERVICE, TODAY, TUESDAY, Workshop, customer, new_id
+from tests.bookings.workshop import ADMIN, EMPLOYEE, NOW, SERVICE, TODAY, TUESDAY, Workshop, customer, new_id
 
 NONE = AppointmentFilters()
 

@@ -19,8 +19,7 @@ from servease_appt.clients import (
     Upstreams,
     Vehicle,
 )
-
-from .workshop import ADMIN, EMPLOYEE, customer, new_id
+from tests.bookings.workshop import ADMIN, EMPLOYEE, customer, new_id
 
 ME = customer()
 CAR = new_id()

@@ -12,8 +12,7 @@ from servease_appt.bookings.errors import FieldErrors, Forbidden, NotFound, Rule
 from servease_appt.bookings.records import ARRAY, FreeStart, NewSlot, Page, Slot, Window
 from servease_appt.db.engine import Database
 from servease_appt.scheduling.statuses import Action
-
-from .workshop import ADMIN, EMPLOYEE, NOW, SERVICE, TODAY, TUESDAY, Workshop, customer, new_id
+from tests.bookings.workshop import ADMIN, EMPLOYEE, NOW, SERVICE, TODAY, TUESDAY, Workshop, customer, new_id
 
 SATURDAY = date(2030, 5, 11)
 

@@ -18,8 +18,7 @@ from servease_appt.db.engine import Database, psycopg2_url
 from servease_appt.db.errors import UpgradeRefused
 from servease_appt.db.migrate import upgrade
 from servease_appt.scheduling.statuses import Action
-
-from .platform import SECOND_MIGRATION, TABLES, appointment, change, known, slot
+from tests.db.platform import SECOND_MIGRATION, TABLES, appointment, change, known, slot
 
 NOW = datetime(2030, 5, 6, 8, tzinfo=UTC)
 ADMIN = Actor(known(700), Role.ADMIN)

@@ -10,8 +10,7 @@ from sqlalchemy import NullPool, create_engine
 from servease_appt.db import cli
 from servease_appt.db.engine import psycopg2_url
 from servease_appt.demo.servers import free_port
-
-from .platform import SECOND_MIGRATION, TABLES, appointment, known
+from tests.db.platform import SECOND_MIGRATION, TABLES, appointment, known
 
 
 def run(url: str, *words: str) -> Result:

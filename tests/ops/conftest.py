@@ -8,9 +8,8 @@ import redis
 
 from servease_appt.demo.servers import EmbeddedValkey
 from servease_appt.demo.stand_ins import StandIns
-
-from .cli import Cli
-from .served import Served, serve, settings
+from tests.ops.cli import Cli
+from tests.ops.served import Served, serve, settings
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,8 @@ import redis
 
 from servease_appt.demo.servers import EmbeddedValkey, free_port
 from tests.api.world import TODAY, World, new_id
-
-from .cli import Cli
-from .served import Served
+from tests.ops.cli import Cli
+from tests.ops.served import Served
 
 PREFIX = "appointment_service"
 

@@ -20,8 +20,7 @@ from servease_appt.ops.coherence import L1_L2, L2_SOURCE, SECOND_LOOK_AFTER_S, S
 from servease_appt.services import EXTENSION, Services
 from servease_appt.settings import Settings
 from tests.api.world import new_id, token
-
-from .served import Served, settings
+from tests.ops.served import Served, settings
 
 NO_DATABASE = "postgresql+psycopg2://127.0.0.1:1/none"
 

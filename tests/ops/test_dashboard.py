@@ -18,10 +18,9 @@ from servease_appt.ops.dashboard_link import PATH, dashboard_link, session_token
 from servease_appt.services import EXTENSION
 from servease_appt.settings import Settings
 from tests.api.world import SECRET, new_id, token
+from tests.ops.cli import Cli
+from tests.ops.served import ADMIN, Answer, Served, serve, settings
 from tests.support.chromium import Chromium, find_chromium
-
-from .cli import Cli
-from .served import ADMIN, Answer, Served, serve, settings
 
 LIST = "/api/v1/appointments/"
 PAGE = Path(__file__).parents[2] / "servease_appt/ops/dashboard/page"

@@ -19,9 +19,8 @@ from servease_appt.demo.stand_ins import StandIns
 from servease_appt.ops.doctor import settings_checks
 from servease_appt.settings import Settings
 from tests.api.world import SECRET
-
-from .cli import Cli
-from .served import Served
+from tests.ops.cli import Cli
+from tests.ops.served import Served
 
 PREFIX = "appointment_service"
 

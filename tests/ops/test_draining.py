@@ -11,8 +11,7 @@ import pytest
 from servease_appt.demo.processes import wait_until
 from servease_appt.demo.servers import EmbeddedValkey
 from servease_appt.demo.stand_ins import StandIns
-
-from .served import Answer, serve, settings
+from tests.ops.served import Answer, serve, settings
 
 LIST = "/api/v1/appointments/"
 READY = "/api/v1/health/ready/"

@@ -19,8 +19,7 @@ from servease_appt.ops.logs import JsonFormatter
 from servease_appt.services import EXTENSION
 from servease_appt.settings import Settings
 from tests.api.world import SECRET, new_id, token
-
-from .served import Served, serve, settings
+from tests.ops.served import Served, serve, settings
 
 LIST = "/api/v1/appointments/"
 EVIL = "a\nb\r\nc\x1b[31md\x85e\u2028f\ud800g\x00h"

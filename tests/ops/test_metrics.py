@@ -14,8 +14,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from servease_appt.demo.processes import wait_until
 from servease_appt.ops.totals import read_totals
 from tests.api.world import new_id
-
-from .served import ADMIN, Served
+from tests.ops.served import ADMIN, Served
 
 ROOT = Path(__file__).parents[2]
 LIST = "/api/v1/appointments/"

@@ -16,8 +16,7 @@ from servease_appt.demo.processes import wait_until
 from servease_appt.entities import Reference
 from servease_appt.services import Services
 from tests.api.world import Asker, token
-
-from .counting import function_calls, sql_statements
+from tests.performance.counting import function_calls, sql_statements
 
 LIST = "/appointments/"
 REFERENCES = 60

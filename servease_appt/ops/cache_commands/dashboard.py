@@ -5,9 +5,8 @@ from __future__ import annotations
 import click
 from flask.cli import with_appcontext
 
+from servease_appt.ops.cache_commands.access import current_services
 from servease_appt.ops.dashboard_link import LINK_LIFETIME_S, dashboard_link
-
-from .access import current_services
 
 
 @click.command("dashboard")

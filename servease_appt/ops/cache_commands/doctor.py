@@ -10,10 +10,9 @@ from typing import Final
 import click
 from flask.cli import with_appcontext
 
+from servease_appt.ops.cache_commands.access import opened
+from servease_appt.ops.cache_commands.tables import counted, echo_json, json_option, printable
 from servease_appt.ops.doctor.findings import Finding
-
-from .access import opened
-from .tables import counted, echo_json, json_option, printable
 
 MIN_WIDTH, MAX_WIDTH = 60, 110
 COLORS: Final = {"ok": "green", "note": "blue", "warning": "yellow", "problem": "red"}

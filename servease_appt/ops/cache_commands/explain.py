@@ -10,11 +10,10 @@ from flask.cli import with_appcontext
 
 from servease_appt.cache.telemetry import digest
 from servease_appt.entities import PLACEHOLDERS
-
-from .access import Access, opened
-from .naming import METAVAR, keys_of, short_worker
-from .next_read import InRedis, WorkerView, next_read
-from .tables import Cell, echo_json, json_option, printable, table
+from servease_appt.ops.cache_commands.access import Access, opened
+from servease_appt.ops.cache_commands.naming import METAVAR, keys_of, short_worker
+from servease_appt.ops.cache_commands.next_read import InRedis, WorkerView, next_read
+from servease_appt.ops.cache_commands.tables import Cell, echo_json, json_option, printable, table
 
 MAX_EVENTS = 12
 OF_NO_KEY = ("unreadable",)

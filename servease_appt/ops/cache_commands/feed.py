@@ -18,9 +18,8 @@ from typing import Any, Self
 from servease_appt.cache.channel import Changed, Channel, Published
 from servease_appt.cache.messages import Invalidation, UnreadableMessage, decode
 from servease_appt.entities import ENTITIES
-
-from .access import Access
-from .tables import batches
+from servease_appt.ops.cache_commands.access import Access
+from servease_appt.ops.cache_commands.tables import batches
 
 SERVER = "redis"
 ASK_AGAIN_S = 2.0

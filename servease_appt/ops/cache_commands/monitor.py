@@ -12,11 +12,10 @@ from redis.exceptions import RedisError
 
 from servease_appt.cache import CacheError
 from servease_appt.entities import ENTITIES
-
-from .access import Access, opened, redis_trouble
-from .feed import Feed, Happening
-from .naming import short_worker
-from .tables import counted, echo_json, printable
+from servease_appt.ops.cache_commands.access import Access, opened, redis_trouble
+from servease_appt.ops.cache_commands.feed import Feed, Happening
+from servease_appt.ops.cache_commands.naming import short_worker
+from servease_appt.ops.cache_commands.tables import counted, echo_json, printable
 
 RETRY_S = 1.0
 

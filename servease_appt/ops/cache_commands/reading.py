@@ -9,9 +9,17 @@ from typing import Any, cast
 import click
 from flask.cli import with_appcontext
 
-from .access import Access, opened
-from .naming import METAVAR, keys_of, pattern_of
-from .tables import batches, counted, echo_json, json_option, printable, seconds, table
+from servease_appt.ops.cache_commands.access import Access, opened
+from servease_appt.ops.cache_commands.naming import METAVAR, keys_of, pattern_of
+from servease_appt.ops.cache_commands.tables import (
+    batches,
+    counted,
+    echo_json,
+    json_option,
+    printable,
+    seconds,
+    table,
+)
 
 
 def _life_s(milliseconds: int) -> float | None:

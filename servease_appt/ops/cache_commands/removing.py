@@ -12,10 +12,9 @@ from flask.cli import with_appcontext
 
 from servease_appt.cache.telemetry import Questions
 from servease_appt.entities import ENTITIES
-
-from .access import Access, opened
-from .naming import METAVAR, keys_of, short_worker
-from .tables import counted, echo_json, json_option, table
+from servease_appt.ops.cache_commands.access import Access, opened
+from servease_appt.ops.cache_commands.naming import METAVAR, keys_of, short_worker
+from servease_appt.ops.cache_commands.tables import counted, echo_json, json_option, table
 
 ANSWER_S = 1.0
 

@@ -15,10 +15,9 @@ from redis.exceptions import RedisError
 
 from servease_appt.cache import Source
 from servease_appt.entities import ENTITIES
-
-from .access import Access, opened, redis_trouble
-from .naming import short_worker
-from .tables import Cell, echo_json, json_option, percent, table
+from servease_appt.ops.cache_commands.access import Access, opened, redis_trouble
+from servease_appt.ops.cache_commands.naming import short_worker
+from servease_appt.ops.cache_commands.tables import Cell, echo_json, json_option, percent, table
 
 CLEAR_SCREEN = "\033[H\033[J"
 READS = ("hit", "miss")

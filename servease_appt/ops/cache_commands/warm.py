@@ -18,11 +18,10 @@ from servease_appt.cache.breaker import BreakerState
 from servease_appt.db.errors import DatabaseUnavailable
 from servease_appt.entities import ENTITIES, Reference
 from servease_appt.lookups import Lookups
+from servease_appt.ops.cache_commands.access import Access, opened
+from servease_appt.ops.cache_commands.tables import Cell, batches, counted, echo_json, json_option, table
 from servease_appt.scheduling.clock import today
 from servease_appt.service_token import ServiceToken
-
-from .access import Access, opened
-from .tables import Cell, batches, counted, echo_json, json_option, table
 
 FETCHED, THERE, NONE, FAILED = "fetched", "there already", "none exists", "failed"
 
@@ -97,7 +96,7 @@ def warm_command(entity: str | None, limit: int | None, as_json: bool) -> None:
         services = access.services
         day = today(datetime.now(UTC), services.settings.business_timezone)
         try:
-            from .upcoming import keys_needed
+            from servease_appt.ops.cache_commands.upcoming import keys_needed
 
             keys = keys_needed(services.database, [entity] if entity else ENTITIES, day, limit)
         except DatabaseUnavailable as error:

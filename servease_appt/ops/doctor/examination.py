@@ -11,9 +11,8 @@ from redis.exceptions import RedisError
 from servease_appt.cache import CacheError
 from servease_appt.entities import ENTITIES
 from servease_appt.ops.cache_commands.access import Access
-
-from . import redis_checks, service_checks, settings_checks, worker_checks
-from .findings import Area, Finding, Report
+from servease_appt.ops.doctor import redis_checks, service_checks, settings_checks, worker_checks
+from servease_appt.ops.doctor.findings import Area, Finding, Report
 
 Check = Callable[[], Iterator[Finding]]
 

@@ -9,9 +9,8 @@ from typing import Any, Final
 from redis import Redis
 
 from servease_appt.ops.cache_commands.access import Access
+from servease_appt.ops.doctor.findings import Area, Finding
 from servease_appt.settings import mask_url
-
-from .findings import Area, Finding
 
 PINGS: Final = 20
 SLOW_MS: Final = 5.0

@@ -13,10 +13,9 @@ from sqlalchemy import text
 from servease_appt.clients import Denied, NotFound, UpstreamError
 from servease_appt.db.errors import DatabaseUnavailable
 from servease_appt.entities import CUSTOMER, EMPLOYEE, VEHICLE
+from servease_appt.ops.doctor.findings import Area, Finding
 from servease_appt.service_token import ServiceToken
 from servease_appt.services import Services
-
-from .findings import Area, Finding
 
 SLOW_SHARE: Final = 0.5
 CLOCK_SLACK_S: Final = 1.0

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from servease_appt.ops.doctor.findings import Area, Finding
 from servease_appt.settings import Settings
-
-from .findings import Area, Finding
 
 DEFAULT_PREFIX: Final = "appointment_service"
 FEW_CHARACTERS: Final = 10

@@ -13,8 +13,7 @@ from servease_appt.entities import CUSTOMER
 from servease_appt.ops.cache_commands.access import Access
 from servease_appt.ops.cache_commands.naming import short_worker
 from servease_appt.ops.cache_commands.stats import behind
-
-from .findings import Area, Finding
+from servease_appt.ops.doctor.findings import Area, Finding
 
 ANSWER_S: Final = 1.0
 AIM_MS: Final = 10.0
