@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from gunicorn import util  # type: ignore[import-untyped]
 
 from servease_appt.ops import refusals
 from servease_appt.ops.logs import GunicornLogger, logging_config
+from servease_appt.settings import Settings, SettingsError
 
 bind = os.environ.get("BIND", "0.0.0.0:8005")
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
@@ -18,6 +20,8 @@ threads = int(os.environ.get("WEB_THREADS", "8"))
 timeout = 30
 graceful_timeout = 20
 keepalive = 5
+# More than the longest token that is looked at: one that is longer is refused as a token, not as a header.
+limit_request_field_size = 16384
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - heartbeats must not wait for a disk
 # Two services of one user would take each other's control socket.
 control_socket_disable = True
@@ -32,12 +36,22 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=_OWN_PREFIX)
 
 
-def on_starting(_server: Any) -> None:
-    """Begin with no counts of an earlier run."""
+def on_starting(server: Any) -> None:
+    """Stop here where no worker could start, or gunicorn would make new ones for ever; forget an earlier run."""
+    if server.app.app_uri == "wsgi:app":
+        _check_environment()
     directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
     directory.mkdir(parents=True, exist_ok=True)
     for file in directory.glob("*.db"):
         file.unlink()
+
+
+def _check_environment() -> None:
+    try:
+        Settings.from_environment()
+    except SettingsError as error:
+        on_exit(None)
+        sys.exit(str(error))
 
 
 def post_worker_init(worker: Any) -> None:

@@ -8,4 +8,4 @@ from servease_appt.settings import SettingsError
 try:
     app = create_app()
 except SettingsError as error:
-    sys.exit(f"The service can't start:\n{error}")
+    sys.exit(str(error))

@@ -30,6 +30,14 @@ SAMPLE_SECRET_KEYS = frozenset(
 _SAMPLE_PREFIXES = ("django-insecure", "your-secret-key", "changeme")
 _SECRET_NAMES = frozenset({"SECRET_KEY", "DB_PASSWORD"})
 _URLS_WITH_PASSWORD = frozenset({"DATABASE_URL", "REDIS_URL"})
+_REDIS_PATHS = {
+    "redis": re.compile(r"(/\d*)?"),
+    "rediss": re.compile(r"(/\d*)?"),
+    "unix": re.compile(r"/.+"),
+    "redis+sentinel": re.compile(r"/[^/]+(/\d*)?"),
+    "redis+cluster": re.compile(r"(/0?)?"),
+}
+_REDIS_HOST = re.compile(r"([^:\[\]]+|\[[^\]]+\])(:\d{1,5})?")
 _PASSWORD_IN_URL = re.compile(r"(?<=://)([^:@/]*):([^@]*)@")
 
 
@@ -165,6 +173,22 @@ def _check_url(*schemes: str, plain: bool = False) -> v.Validator:
     return UrlCheck()
 
 
+class _RedisUrlCheck(v.Validator):
+    """Looks at the hosts and at what stands behind them, too: redis-py would read past what it can't use."""
+
+    _scheme_and_port = _check_url(*_REDIS_PATHS)
+
+    def __call__(self, value: str) -> str:
+        self._scheme_and_port(value)
+        parts = urlsplit(value)
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        if parts.scheme != "unix" and not all(_REDIS_HOST.fullmatch(host) for host in hosts):
+            raise ValidationError("hosts")
+        if not _REDIS_PATHS[parts.scheme].fullmatch(parts.path):
+            raise ValidationError("path")
+        return value
+
+
 class _Timezone(f.Field[ZoneInfo]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> ZoneInfo:  # noqa: ARG002
         try:
@@ -218,8 +242,9 @@ class _Environment(Schema):
     redis_port = _whole(6379, 1, 65535)
     redis_url = _text(
         None,
-        "a redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// URL",
-        _check_url("redis", "rediss", "unix", "redis+sentinel", "redis+cluster"),
+        "redis://host:port/1, the same with rediss://, unix:///path?db=1,"
+        " redis+sentinel://h1:p1,h2:p2/SERVICE/1 or redis+cluster://h1:p1,h2:p2",
+        _RedisUrlCheck(),
     )
     database_url = _text(
         None,

@@ -89,6 +89,12 @@ def test_empty_values_count_as_unset() -> None:
     [
         ("REDIS_PORT", "0", "a whole number from 1 to 65535"),
         ("REDIS_URL", "http://h", "redis+cluster://"),
+        ("REDIS_URL", "redis://h/one", "redis://"),
+        ("REDIS_URL", "unix://", "unix://"),
+        ("REDIS_URL", "redis+sentinel://a:1,b:2", "/SERVICE/"),
+        ("REDIS_URL", "redis+sentinel://a:1,b:x/main", "/SERVICE/"),
+        ("REDIS_URL", "redis+cluster://", "redis+cluster://"),
+        ("REDIS_URL", "redis+cluster://a:1,b:2/1", "redis+cluster://"),
         ("DATABASE_URL", "mysql://h/d", "postgresql://"),
         ("CUSTOMER_SERVICE_URL", "customer-service", "http:// or https://"),
         ("EMPLOYEE_SERVICE_URL", "http://u:p@h", "without query, user or password"),
@@ -185,5 +191,20 @@ def test_the_service_refuses_to_start_with_one_line_a_mistake() -> None:
     )
 
     assert done.returncode == 1
-    lines = done.stderr.splitlines()
-    assert [line.partition("=")[0] for line in lines[1:]] == ["CACHE_TIMEOUT", "SECRET_KEY"]
+    assert [line.partition("=")[0] for line in done.stderr.splitlines()] == ["CACHE_TIMEOUT", "SECRET_KEY"]
+
+
+def test_gunicorn_ends_at_once_over_a_bad_environment(tmp_path: Path) -> None:
+    """One line from the master and exit code 1: workers that can't start would be replaced for ever."""
+    env = {**os.environ, **NEEDED, "CACHE_TIMEOUT": "soon", "BIND": "127.0.0.1:0", "TMPDIR": str(tmp_path)}
+    env.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
+
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if "CACHE_TIMEOUT" in line] == [
+        "CACHE_TIMEOUT='soon' can't be used: allowed is seconds, a number from 1 to 86400"
+    ]
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from servease_appt.api.parsing import LARGEST_BODY
-
-from ..support.gunicorn import Gunicorn
-from .world import BASE, World, token
+from tests.api.world import BASE, World, token
+from tests.support.gunicorn import Gunicorn
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +57,15 @@ def test_two_authorization_headers_are_401(served: Gunicorn) -> None:
     """Two good tokens in two headers are as good as none: nobody knows which was meant."""
     good = f"Authorization: Bearer {token(user_role='admin')}"
     answer = _raw(served, f"GET {BASE}/appointments/ HTTP/1.1", "Host: x", good, good)
+    assert _status(answer) == 401
+    assert b"WWW-Authenticate: Bearer" in answer
+
+
+@pytest.mark.parametrize("length", [8_192, 16_000])
+def test_an_overlong_token_is_401(served: Gunicorn, length: int) -> None:
+    """What is too long for a token is refused as one, not by the server for its size."""
+    long = f"Authorization: Bearer {'A' * length}"
+    answer = _raw(served, f"GET {BASE}/appointments/ HTTP/1.1", "Host: x", long)
     assert _status(answer) == 401
     assert b"WWW-Authenticate: Bearer" in answer
 
