@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from faults import checkers, history
 from faults.history import BOOK, INVALIDATE, L2, NO_ANSWER, PAGE, PROBE, READS, STATS, History, Operation
@@ -80,6 +80,15 @@ class Fault:
     page_limit_ms: float | None = None
 
 
+class Phases(NamedTuple):
+    """When control and fault began and when the fault ended, in nanoseconds; the workers that were there before."""
+
+    began: int
+    injected: int
+    ended: int
+    workers: frozenset[int]
+
+
 @dataclass(slots=True)
 class Result:
     """What was measured; counts are of the whole run of one fault, its recovery included."""
@@ -135,6 +144,7 @@ def run(rig: Rig, fault: Fault, keep_history: Path | None = None) -> Result:
         began = time.monotonic_ns()
         load.stopping.wait(CONTROL_S)
         load.frozen |= fault.freezes
+        there = frozenset(rig.worker_pids())
         injected = time.monotonic_ns()
         try:
             fault.inject(context)
@@ -146,14 +156,14 @@ def run(rig: Rig, fault: Fault, keep_history: Path | None = None) -> Result:
         if fault.heal is nothing:
             ended = done
         load.frozen.clear()
-        load.announce = None
+        load.announce, load.rushing = None, True
         if not rig.wait_for_mode(timeout_s=RECOVERY_LIMIT_S):
             context.remarks.append(f"not all workers were back after {RECOVERY_LIMIT_S:g} s")
         load.stopping.wait(SETTLE_S)
     operations = _with_workers(rig, recorder.take())
     if keep_history is not None:
         history.write(operations, keep_history)
-    result = judge(fault, operations, began, injected, max(ended, injected))
+    result = judge(fault, operations, Phases(began, injected, max(ended, injected), there))
     result.resent = load.resent
     result.remarks += context.remarks
     asked = {
@@ -174,15 +184,16 @@ def _with_workers(rig: Rig, operations: list[Operation]) -> list[Operation]:
     return operations
 
 
-def judge(fault: Fault, operations: list[Operation], began: int, injected: int, ended: int) -> Result:
+def judge(fault: Fault, operations: list[Operation], phases: Phases) -> Result:
     """Measure a history and say which promises it breaks."""
+    began, injected, ended, there = phases
     result = Result(fault.name, fault.group, fault.promise)
     control = [op for op in checkers.during(operations, began, injected) if op.t_return < injected]
     afterwards = [op for op in operations if op.t_call >= injected]
     _measure_staleness(result, fault, operations, injected)
     _measure_pages(result, control, afterwards)
     _count_failures(result, fault, control, afterwards)
-    result.recovery_ms = _recovery_ms(operations, ended, injected)
+    result.recovery_ms = _recovery_ms(operations, ended, injected, there)
     _find_broken(result, fault)
     return result
 
@@ -251,10 +262,10 @@ def _count_failures(
     result.unexpected_failures = len(unexpected)
 
 
-def _recovery_ms(operations: list[Operation], ended: int, injected: int) -> float:
+def _recovery_ms(operations: list[Operation], ended: int, injected: int, there: frozenset[int]) -> float:
     """From the end of the fault to the last sign of it: a mode, a failure, a missing name."""
 
-    known = {op.worker for op in operations if op.t_call < injected}
+    known = {0, *there}
 
     def bad(op: Operation) -> bool:
         if op.t_return < ended or op.t_call < injected:

@@ -121,7 +121,11 @@ class Slot:
         timeout_s: float = TIMEOUT_S,
     ) -> Answer:
         """Send a request and wait for its answer."""
-        answer = self.start(method, path, body, headers)
+        return self.start(method, path, body, headers) or self.wait(timeout_s)
+
+    def wait(self, timeout_s: float = TIMEOUT_S) -> Answer:
+        """Wait for the answer to the request under way, for so long since it was sent."""
+        answer = None
         while answer is None:
             left_s = timeout_s - self.waited_s
             if left_s <= 0 or not select.select([self], [], [], left_s)[0]:

@@ -45,7 +45,7 @@ class Lane:
             self._slots = self._load.repin(self._slots)
             self._load.tell_pinned(self._number, len(self._slots))
             version = self._announce(key)
-            if version is not None and self._turn % RUSH_EVERY == 0:
+            if version is not None and self._load.rushing and self._turn % RUSH_EVERY == 0:
                 self._ask_free_workers(key)
                 version = self._announce(key)
             if version is not None:

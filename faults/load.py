@@ -32,6 +32,7 @@ class Load:
         pinned: set once every lane has a connection to each worker.
         frozen: kinds (`customer`, …) whose versions stay as they are, since their service is being broken.
         lane_pause_s: how long a lane rests between two invalidations.
+        rushing: whether lanes announce versions while loads of the ones before are under way.
         announce: how a key's new version is made known, instead of by HTTP; raises redis-py's errors.
         booked: description to id, of the bookings that were answered with 201.
         resent: requests sent again because the server had closed a kept connection.
@@ -43,6 +44,7 @@ class Load:
         self.frozen: set[str] = set()
         self.announce: Callable[[str], object] | None = None
         self.lane_pause_s = LANE_PAUSE_S
+        self.rushing = True
         self.stopping = threading.Event()
         self.booked: dict[str, str] = {}
         self.errors: list[BaseException] = []

@@ -177,13 +177,16 @@ class Rig:
     def _modes(self) -> list[str]:
         pids = self.worker_pids()
         modes: dict[int, str] = {}
-        for _ in range(60):
-            slot = self.slot()
-            answer = slot.ask("GET", "/cache/stats/", timeout_s=1.0)
-            slot.close()
-            if answer.status == 200:
-                worker = self.access_log.worker_of(answer.request, 0.5)
-                modes[worker] = json.loads(answer.body)["mode"]
+        for _ in range(30):
+            # Several at once, or the worker that is awake answers them all.
+            slots = [self.slot() for _ in range(self.workers)]
+            started = [slot for slot in slots if slot.start("GET", "/cache/stats/") is None]
+            for answer in [slot.wait(1.0) for slot in started]:
+                if answer.status == 200:
+                    worker = self.access_log.worker_of(answer.request, 0.5)
+                    modes[worker] = json.loads(answer.body)["mode"]
+            for slot in slots:
+                slot.close()
             if set(pids) <= modes.keys():
                 break
         return [modes.get(pid, "unknown") for pid in pids]

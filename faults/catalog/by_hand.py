@@ -10,16 +10,20 @@ from faults.rig import PREFIX
 
 _GROUP = "by hand"
 _FOLLOWS = "every worker follows within 250 ms"
+_OF_WHAT_IS_STORED = _FOLLOWS + ", for what is stored at that moment"
 _CHANNEL = f"{PREFIX}:invalidate"
 _STORM = 20_000
 _STORM_BATCH = 1000
 _DELETE_MATCHING = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end"
 
 
-def _announcing(name: str, promise: str, announce: Callable[[Context, str], object]) -> Fault:
+def _announcing(
+    name: str, promise: str, announce: Callable[[Context, str], object], *, rushing: bool = True
+) -> Fault:
     """New versions are made known by hand instead of by HTTP; `announce` gets the key as the cache names it."""
 
     def inject(context: Context) -> None:
+        context.load.rushing = rushing
         context.load.announce = lambda key: announce(context, context.rig.world.cache_key(key))
 
     return Fault(
@@ -70,8 +74,9 @@ FAULTS = (
     _announcing("by-hand-del", _FOLLOWS, lambda context, key: context.rig.redis.delete(f"{PREFIX}:{key}")),
     _announcing(
         "by-hand-eval",
-        _FOLLOWS,
+        _OF_WHAT_IS_STORED,
         lambda context, key: context.rig.redis.eval(_DELETE_MATCHING, 0, f"{PREFIX}:{key}*"),
+        rushing=False,
     ),
     _announcing(
         "by-hand-publish",
@@ -85,6 +90,7 @@ FAULTS = (
         promise="what is no value of the key's id is a miss; it is never shown",
         inject=_corrupt,
         hold_s=0.5,
+        budget_ms=1000,  # for the pages that have to read a value of 5 MB
     ),
     Fault(
         name="storm-of-invalidations",

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from faults import experiment, report
-from faults.experiment import Fault, Result
+from faults.experiment import Fault, Phases, Result
 from faults.history import BOOK, INVALIDATE, L2, NO_ANSWER, PAGE, PROBE, STATS, Operation
 
 MS = 1_000_000
@@ -49,7 +49,7 @@ CLEAN = [
 def judged(*more: Operation, fault: Fault = FAULT) -> Result:
     """The verdict over the clean history with something added."""
     operations = sorted([*CLEAN, *more], key=lambda op: op.t_call)
-    return experiment.judge(fault, operations, 0, INJECTED * MS, ENDED * MS)
+    return experiment.judge(fault, operations, Phases(0, INJECTED * MS, ENDED * MS, frozenset({41})))
 
 
 def test_a_history_without_violations_is_kept() -> None:
