@@ -57,6 +57,7 @@ OPEN = "200 200 200 200 200 200"
 USERS = "401 200 200 200 200 403"
 OWN = "401 200 404 200 200 403"
 STAFF = "401 403 403 200 200 403"
+ADMINS = "401 403 403 403 200 403"
 CACHE = "401 403 403 403 200 200"
 DAY = weekday(2).isoformat()
 
@@ -122,6 +123,22 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/docs"): Row(OPEN, _to("/docs")),
     ("GET", "/docs/page.css"): Row(OPEN, _to("/docs/page.css")),
     ("GET", "/docs/page.js"): Row(OPEN, _to("/docs/page.js")),
+    ("GET", "/ops/cache/"): Row(OPEN, _to("/ops/cache/")),
+    ("GET", "/ops/cache/page.css"): Row(OPEN, _to("/ops/cache/page.css")),
+    **{
+        ("GET", f"/ops/cache/{name}.js"): Row(OPEN, _to(f"/ops/cache/{name}.js"))
+        for name in ("token", "page", "figures", "lines")
+    },
+    ("POST", "/ops/cache/session"): Row(
+        "401 401 401 401 401 401", _to("/ops/cache/session", {"code": "none"})
+    ),
+    ("GET", "/ops/cache/data"): Row(ADMINS, _to("/ops/cache/data")),
+    ("POST", "/ops/cache/explain"): Row(
+        ADMINS, lambda world: ("/ops/cache/explain", {"entity": "customer", "id": world.alice_id})
+    ),
+    ("POST", "/ops/cache/invalidate"): Row(
+        ADMINS, lambda world: ("/ops/cache/invalidate", {"entity": "customer", "id": world.alice_id})
+    ),
 }
 
 
