@@ -20,7 +20,7 @@ import sys
 import time
 from itertools import count
 
-FEWEST_ANSWERS = 20
+FEWEST_ANSWERS = 8
 LONGEST_S = 20
 _LARGEST_READ = 1 << 18
 

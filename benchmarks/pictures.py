@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-WIDTH, LABELS, BAR, GAP, TOP = 760, 250, 20, 8, 58
+WIDTH, LABELS, BAR, GAP, TOP = 780, 270, 20, 8, 58
 OURS, OTHERS, INK = "#1f7a4d", "#8a94a6", "#57606a"
 Row = dict[str, Any]
 
