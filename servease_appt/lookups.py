@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Any, Final, Protocol
+from uuid import UUID
 
 from flask import current_app
 
@@ -128,7 +129,7 @@ class Lookups:
             upstream_ms=lookup.upstream_s * 1000,
         )
 
-    def get(self, entity: str, id_: str, auth_token: str | None = None) -> dict[str, Any] | None:
+    def get(self, entity: str, id_: str | UUID, auth_token: str | None = None) -> dict[str, Any] | None:
         """One record as a dict, or None where it can't be had. Raises ValueError for what is no UUID."""
         reference = self.cache.get(_key(entity, id_), self._load_as(auth_token))
         return None if reference is None else dict(reference.fields)
@@ -137,7 +138,7 @@ class Lookups:
         """Bring keys into L2 and this process's L1."""
         return self.cache.get_many(keys, self._load_as(auth_token))
 
-    def invalidate(self, entity: str, ids: Iterable[str]) -> int:
+    def invalidate(self, entity: str, ids: Iterable[str | UUID]) -> int:
         """Drop records from both tiers of every worker; returns how many distinct ids were given.
 
         Raises CacheUnavailable when Redis can't take it, ValueError for an unknown entity or what is no UUID.
@@ -236,12 +237,12 @@ def _texts(keys: Iterable[str], values: Mapping[str, Reference | None], entity: 
     }
 
 
-def _key(entity: str, id_: str) -> str:
+def _key(entity: str, id_: str | UUID) -> str:
     if entity not in ENTITIES:
         raise ValueError(f"{entity!r} is no entity: allowed are {', '.join(ENTITIES)}")
-    canonical = canonical_uuid(id_)
+    canonical = canonical_uuid(str(id_))
     if canonical is None:
-        raise ValueError(f"{id_!r} is no UUID such as 5f0c7a52-0b1d-4c57-9c7a-2f6f0a3c1d11")
+        raise ValueError(f"{str(id_)!r} is no UUID such as 5f0c7a52-0b1d-4c57-9c7a-2f6f0a3c1d11")
     return f"{entity}_{canonical}"
 
 
@@ -260,34 +261,37 @@ def _lookups() -> Lookups:
     return lookups
 
 
-def get_customer_cached(customer_id: str, auth_token: str | None = None) -> dict[str, Any]:
-    """`{"id", "full_name", "email"}`; with `Unknown` and `""` where the customer can't be had."""
+def get_customer_cached(customer_id: str | UUID, auth_token: str | None = None) -> dict[str, Any]:
+    """`{"id", "full_name", "email"}`; with `Unknown` and `""` where the customer can't be had.
+
+    Never raises for a service or a Redis that is away; ValueError for what is no UUID.
+    """
     found = _lookups().get(CUSTOMER, customer_id, auth_token)
-    return found or {"id": customer_id, "full_name": entities.UNKNOWN, "email": ""}
+    return found or {"id": str(customer_id), "full_name": entities.UNKNOWN, "email": ""}
 
 
-def get_vehicle_cached(vehicle_id: str, auth_token: str | None = None) -> dict[str, Any]:
-    """`{"id", "year", "make", "model"}`, with `""` each where the vehicle can't be had."""
+def get_vehicle_cached(vehicle_id: str | UUID, auth_token: str | None = None) -> dict[str, Any]:
+    """`{"id", "year", "make", "model"}`, with `""` each where it can't be had. Raises as `get_customer_cached`."""
     found = _lookups().get(VEHICLE, vehicle_id, auth_token)
-    return found or {"id": vehicle_id, "year": "", "make": "", "model": ""}
+    return found or {"id": str(vehicle_id), "year": "", "make": "", "model": ""}
 
 
-def get_employee_cached(employee_id: str, auth_token: str | None = None) -> dict[str, Any]:
-    """`{"id", "full_name"}`, with `Unassigned` where the employee can't be had."""
+def get_employee_cached(employee_id: str | UUID, auth_token: str | None = None) -> dict[str, Any]:
+    """`{"id", "full_name"}`, with `Unassigned` where they can't be had. Raises as `get_customer_cached`."""
     found = _lookups().get(EMPLOYEE, employee_id, auth_token)
-    return found or {"id": employee_id, "full_name": entities.UNASSIGNED}
+    return found or {"id": str(employee_id), "full_name": entities.UNASSIGNED}
 
 
-def invalidate_customer_cache(customer_id: str) -> None:
+def invalidate_customer_cache(customer_id: str | UUID) -> None:
     """Drop a customer from both tiers of every worker. Raises CacheUnavailable when Redis can't take it."""
     _lookups().invalidate(CUSTOMER, [customer_id])
 
 
-def invalidate_vehicle_cache(vehicle_id: str) -> None:
+def invalidate_vehicle_cache(vehicle_id: str | UUID) -> None:
     """Drop a vehicle, as `invalidate_customer_cache`."""
     _lookups().invalidate(VEHICLE, [vehicle_id])
 
 
-def invalidate_employee_cache(employee_id: str) -> None:
+def invalidate_employee_cache(employee_id: str | UUID) -> None:
     """Drop an employee, as `invalidate_customer_cache`."""
     _lookups().invalidate(EMPLOYEE, [employee_id])
