@@ -81,7 +81,7 @@ class Fault:
 
 
 class Phases(NamedTuple):
-    """When control and fault began and when the fault ended, in nanoseconds; the workers that were there before."""
+    """When control and fault began and the fault ended, in nanoseconds; the workers that were there before."""
 
     began: int
     injected: int
