@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from servease_appt.cache import Kind
+from servease_appt.identifiers import canonical_uuid
 
 UNKNOWN: Final = "Unknown"
 UNASSIGNED: Final = "Unassigned"
@@ -81,7 +82,7 @@ def _decoder(
 
 
 KINDS: Final[tuple[Kind[Reference], ...]] = (
-    Kind(CUSTOMER, _encode, _decoder(customer, "full_name", "email")),
-    Kind(VEHICLE, _encode, _decoder(vehicle, "make", "model", year=True)),
-    Kind(EMPLOYEE, _encode, _decoder(employee, "full_name")),
+    Kind(CUSTOMER, _encode, _decoder(customer, "full_name", "email"), canonical_uuid),
+    Kind(VEHICLE, _encode, _decoder(vehicle, "make", "model", year=True), canonical_uuid),
+    Kind(EMPLOYEE, _encode, _decoder(employee, "full_name"), canonical_uuid),
 )

@@ -9,7 +9,8 @@ import redis
 from flask import Flask
 
 from servease_appt.app import create_app
-from servease_appt.cache import CacheUnavailable
+from servease_appt.cache import CacheUnavailable, Mode
+from servease_appt.demo.processes import wait_until
 from servease_appt.demo.servers import EmbeddedValkey
 from servease_appt.demo.stand_ins import StandIn, StandIns
 from servease_appt.lookups import (
@@ -153,6 +154,31 @@ def test_without_redis_reading_goes_on_and_invalidating_raises(
         calls = stand_ins.total_calls()
         assert get(id_, CALLER) == {"id": id_, **OTHER_FIELDS[entity]}
         assert stand_ins.total_calls() == calls + 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "customer_{}",
+        "appointment_service:customer_{}",
+        '{{"keys": ["customer_{}"]}}',
+        '{{"keys": [5, "customer_{}"]}}',
+    ],
+)
+def test_a_message_may_spell_an_id_in_capitals(
+    app: Flask, stand_ins: StandIns, redis_url: str, message: str
+) -> None:
+    """Some languages print UUIDs so; such a message must not leave the old value where it is."""
+    id_ = known(stand_ins, "customer")
+    cache = app.extensions[EXTENSION].lookups.cache
+    cache.start()
+    assert wait_until(lambda: cache.mode is Mode.BOTH, timeout_s=30)
+    get_customer_cached(id_, CALLER)
+    with redis.Redis.from_url(redis_url) as client:
+        client.publish("appointment_service:invalidate", message.format(id_.upper()))
+
+        assert wait_until(lambda: not client.keys(f"*{id_}*"), timeout_s=30)
+    assert not cache.memory.held((f"customer_{id_}",))
 
 
 @each

@@ -21,12 +21,14 @@ class Kind(Generic[V]):
     """One kind of value, held under keys `name_rest`.
 
     `decode(payload, rest)` raises for bytes that are not such a value of that id, whatever it likes; the cache
-    takes them for a miss. Values are shared between threads: make them immutable.
+    takes them for a miss. Values are shared between threads: make them immutable. `canonical(rest)` is how keys
+    spell an id, which messages from outside may spell differently, or None for what is no id.
     """
 
     name: str
     encode: Callable[[V], bytes]
     decode: Callable[[bytes, str], V]
+    canonical: Callable[[str], str | None] = str
 
 
 def json_kind(name: str) -> Kind[Mapping[str, Any]]:
@@ -76,6 +78,13 @@ class Kinds(Generic[V]):
                 f"{key!r} is no key: it needs one of {', '.join(self._by_name)}, then _ and an id"
             )
         return kind
+
+    def canonical(self, key: str) -> str | None:
+        """The key as it is spelled here; None for a key of no kind, or of no id of its kind."""
+        name, _, rest = key.partition("_")
+        kind = self._by_name.get(name)
+        spelled = None if kind is None else kind.canonical(rest)
+        return None if spelled is None else f"{name}_{spelled}"
 
     def decode(self, key: str, payload: bytes) -> V | None:
         """The value, or None where the bytes are none."""

@@ -11,6 +11,8 @@ the sequence number by which a receiver notices a gap; the two others are reques
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 WIRE_VERSION = 1
@@ -25,12 +27,16 @@ class UnreadableMessage(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Invalidation:
-    """Keys without the prefix, or a glob pattern over them; `sequence` is None for an outside request."""
+    """Keys without the prefix, or a glob pattern over them; `sequence` is None for an outside request.
+
+    `unreadable`: how many entries stood among the keys that are none.
+    """
 
     keys: tuple[str, ...] = ()
     pattern: str | None = None
     source: str | None = None
     sequence: int | None = None
+    unreadable: int = 0
 
 
 def own_message_parts(invalidation: Invalidation) -> tuple[str, str]:
@@ -78,8 +84,17 @@ def _from_object(message: dict[str, object], prefix: str) -> Invalidation:
     if isinstance(pattern, str) and keys is None:
         return Invalidation(pattern=_key(pattern, prefix), source=source, sequence=sequence)
     if isinstance(keys, list) and keys and pattern is None and len(keys) <= MAX_KEYS:
-        return Invalidation(keys=tuple(_key(key, prefix) for key in keys), source=source, sequence=sequence)
+        readable = tuple(_readable(keys, prefix))
+        if readable:
+            return Invalidation(readable, None, source, sequence, unreadable=len(keys) - len(readable))
     raise UnreadableMessage(f'needs "keys", a list of 1 to {MAX_KEYS}, or "pattern"')
+
+
+def _readable(entries: list[object], prefix: str) -> Iterator[str]:
+    """The keys of a list: one bad entry must not keep the others in the cache."""
+    for entry in entries:
+        with suppress(UnreadableMessage):
+            yield _key(entry, prefix)
 
 
 def _key(text: object, prefix: str) -> str:

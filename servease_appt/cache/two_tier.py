@@ -431,12 +431,12 @@ class TwoTierCache(Generic[V]):
 
     def on_message(self, invalidation: Invalidation) -> None:
         """An invalidation, or a request for one from outside, which this process then carries out in L2."""
-        ours = tuple(key for key in invalidation.keys if self.kinds.name_of(key) != "-")
-        if len(ours) < len(invalidation.keys):
+        ours = tuple(filter(None, map(self.kinds.canonical, invalidation.keys)))
+        if invalidation.unreadable or len(ours) < len(invalidation.keys):
             self.on_unreadable()
-            if not ours:
-                return
-            invalidation = replace(invalidation, keys=ours)
+        if invalidation.keys and not ours:
+            return
+        invalidation = replace(invalidation, keys=ours)
         if invalidation.pattern is not None:
             self._forget_matching(invalidation.pattern)
         else:
@@ -457,6 +457,7 @@ class TwoTierCache(Generic[V]):
     def on_changed(self, keys: list[str] | None) -> None:
         """The server's news of changes by any hand."""
         if keys is None:
+            self._acknowledged = 0
             self._forget_all(Event.FLUSH, "the database was flushed")
             self._register()
             return

@@ -205,6 +205,7 @@ class TestPublished:
             json.dumps({"keys": [K, "vehicle_9"]}),
             json.dumps({"pattern": "customer_*"}),
             json.dumps({"keys": ["invoice_1", K]}),
+            json.dumps({"keys": [5, K, ""]}),
         ],
     )
     def test_it_drops_l2_and_every_l1(

@@ -36,6 +36,7 @@ def wire(**fields: object) -> bytes:
         (wire(keys=[f"{PREFIX}:{KEY}"]), Invalidation(keys=(KEY,))),
         (wire(pattern="customer_*"), Invalidation(pattern="customer_*")),
         (wire(pattern=f"{PREFIX}:customer_*"), Invalidation(pattern="customer_*")),
+        (wire(keys=["", KEY, 5, None]), Invalidation(keys=(KEY,), unreadable=3)),
         (wire(keys=[KEY], note="unknown fields are for later versions"), Invalidation(keys=(KEY,))),
     ],
 )
