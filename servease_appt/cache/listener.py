@@ -313,6 +313,7 @@ class Listener:
 
     def _on_changed(self, names: tuple[bytes, ...] | None) -> None:
         if names is None:
+            self.sequence = None  # it went with all the rest, which is no loss of invalidations
             self._hearer.on_changed(None)
             return
         own = f"{self._keys.prefix}:__"
