@@ -5,7 +5,7 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Insert, Update, delete, insert, select, update
+from sqlalchemy import Connection, Insert, Update, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from servease_appt.bookings.access import only_customer
@@ -15,7 +15,17 @@ from servease_appt.bookings.records import Appointment
 from servease_appt.db import models
 from servease_appt.db.errors import sqlstate
 
-_COLUMNS: Final = [getattr(models.Appointment, field.name) for field in fields(Appointment)]
+_TABLE: Final = models.Appointment
+_BEGINNING: Final = datetime.fromtimestamp(0, UTC)
+_READ_AS: Final[dict[str, Any]] = {
+    "service_description": func.coalesce(_TABLE.service_description, ""),
+    "customer_notes": func.coalesce(_TABLE.customer_notes, ""),
+    "internal_notes": func.coalesce(_TABLE.internal_notes, ""),
+    "duration_seconds": func.coalesce(_TABLE.duration_seconds, 0),
+    "updated_at": func.coalesce(_TABLE.updated_at, _TABLE.created_at, _BEGINNING),
+}
+"""An adopted table may hold NULL where ours can't."""
+_COLUMNS: Final = [_READ_AS.get(field.name, getattr(_TABLE, field.name)) for field in fields(Appointment)]
 _BY_ID: Final = select(*_COLUMNS)
 _EXCLUSION_VIOLATED: Final = "23P01"
 _TICK: Final = timedelta.resolution

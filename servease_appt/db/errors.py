@@ -12,6 +12,7 @@ _MEANINGS: Final = {
     "25006": "PostgreSQL is read-only",
     "42P01": "the tables are missing: run `flask --app wsgi db upgrade`",
     "42703": "the tables are out of date: run `flask --app wsgi db upgrade`",
+    "42883": "the tables are out of date: run `flask --app wsgi db upgrade`",
     "42501": "PostgreSQL denies this service a right that it needs",
     "40P01": "PostgreSQL broke a deadlock",
     "53100": "PostgreSQL's disk is full",

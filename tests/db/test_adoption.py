@@ -329,6 +329,25 @@ def test_the_database_of_an_older_platform(engine: Engine, postgres_url: str, da
         assert reading.get_appointment(connection, ADMIN, known(3)).duration_seconds == 0
 
 
+def test_empty_columns_are_read_as_what_they_stand_for(
+    engine: Engine, postgres_url: str, database: Database
+) -> None:
+    """Tables made by another hand may allow NULL: such rows can be read and worked on, too."""
+    empty = ("service_description", "customer_notes", "internal_notes", "duration_seconds", "updated_at")
+    nullable = ", ".join(f"ALTER {column} DROP NOT NULL" for column in empty)
+    nothing = ", ".join(f"{column} = NULL" for column in empty)
+    loosened = f"ALTER TABLE appointments {nullable}; UPDATE appointments SET {nothing}"  # noqa: S608
+    run(engine, TABLES, SECOND_MIGRATION, *CLEAN, loosened)
+
+    upgrade(postgres_url)
+
+    with database.reading() as connection:
+        found = reading.get_appointment(connection, ADMIN, known(1))
+    assert [getattr(found, column) for column in empty] == ["", "", "", 0, found.created_at]
+    done = commands.act(database, ADMIN, known(1), action=Action.START, reason="", now=NOW)
+    assert (done.status, done.updated_at) == ("in_progress", NOW)
+
+
 def test_a_column_that_the_service_would_have_to_fill_is_refused(engine: Engine, postgres_url: str) -> None:
     """It could read such a table, but not add to it; columns that may be empty or fill themselves do no harm."""
     run(

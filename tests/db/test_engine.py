@@ -144,8 +144,9 @@ def test_a_restarted_server_is_used_without_an_error(own_server: EmbeddedPostgre
         "SET TRANSACTION READ ONLY; DELETE FROM time_slots",
         "SELECT * FROM no_such_table",
         "SELECT no_such_column FROM time_slots",
+        "SELECT no_such_function()",
     ],
-    ids=["slow", "locked", "read-only", "no table", "no column"],
+    ids=["slow", "locked", "read-only", "no table", "no column", "no function"],
 )
 def test_what_counts_as_unavailable(database: Database, statement: str) -> None:
     """Not only a server that is away: also one that can't do its work at the moment, or was not migrated."""
