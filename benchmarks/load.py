@@ -20,7 +20,7 @@ import sys
 import time
 from itertools import count
 
-FEWEST_ANSWERS = 8
+FEWEST_ANSWERS = 4
 LONGEST_S = 20
 _LARGEST_READ = 1 << 18
 

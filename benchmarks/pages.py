@@ -260,7 +260,10 @@ def _load(
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     used_s = cpu_seconds(workers) - used_s
     if answer.returncode:
-        raise RuntimeError(f"{target.path}: {answer.stderr}\n{target.server.read_log()}")
+        raise RuntimeError(
+            f"{target.path}: the load generator ended with {answer.returncode}: {answer.stderr}\n"
+            f"{target.server.read_log()[-2000:]}"
+        )
     run: dict[str, float] = json.loads(answer.stdout)
     runs.append(run | {"cpu_ms": used_s * 1000 / run["all_requests"]})
     return run["requests"] / run["seconds"] if throughput else run["median"]
