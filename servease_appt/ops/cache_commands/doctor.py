@@ -25,8 +25,7 @@ def doctor_command(as_json: bool) -> None:
     """Look at Redis, every worker, the services, PostgreSQL, clocks and settings, and say what to do.
 
     Works with any of them down. Sends one test invalidation, of an id that nobody has, and forgets workers of
-    this host that have died. Exit code 0 when all is well (notes do not count), 1 when something calls for
-    action.
+    this host that have died. Exit code 0 when everything works, be it with warnings, 1 when there is a problem.
 
     \b
     Examples:
@@ -45,7 +44,7 @@ def doctor_command(as_json: bool) -> None:
             for found in findings:
                 _show(found)
         click.echo(f"\n{counted(len(report.bad), 'finding')} to act on." if report.bad else "\nAll is well.")
-    if report.bad:
+    if report.broken:
         raise click.exceptions.Exit(1)
 
 
