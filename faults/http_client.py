@@ -144,6 +144,7 @@ class Slot:
             with contextlib.suppress(OSError):
                 self._socket.close()
         self._socket = None
+        self._answers = 0
         self.worker = 0
 
     def _failed(self, error: OSError) -> Answer | None:

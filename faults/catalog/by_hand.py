@@ -71,7 +71,12 @@ def _storm(context: Context) -> None:
 
 
 FAULTS = (
-    _announcing("by-hand-del", _FOLLOWS, lambda context, key: context.rig.redis.delete(f"{PREFIX}:{key}")),
+    _announcing(
+        "by-hand-del",
+        _OF_WHAT_IS_STORED,
+        lambda context, key: context.rig.redis.delete(f"{PREFIX}:{key}"),
+        rushing=False,
+    ),
     _announcing(
         "by-hand-eval",
         _OF_WHAT_IS_STORED,
