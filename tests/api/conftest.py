@@ -32,9 +32,9 @@ def environment(
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def app(environment: dict[str, str]) -> Iterator[Flask]:
-    """The application, one for the run."""
+    """The application, one for these tests; closed behind them, or it would count as a worker in others."""
     app = create_app(Settings.from_mapping(environment))
     yield app
     app.extensions[EXTENSION].close()

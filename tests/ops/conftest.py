@@ -6,10 +6,17 @@ from pathlib import Path
 import pytest
 import redis
 
+from servease_appt.cache import two_tier
 from servease_appt.demo.servers import EmbeddedValkey
 from servease_appt.demo.stand_ins import StandIns
 from tests.ops.cli import Cli
 from tests.ops.served import Served, serve, settings
+
+
+@pytest.fixture(scope="package", autouse=True)
+def no_other_workers() -> None:
+    """What earlier tests left listening in this process would answer as a worker here."""
+    two_tier._close_all()
 
 
 @pytest.fixture(scope="module")
