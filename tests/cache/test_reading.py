@@ -119,7 +119,7 @@ class TestLifetimes:
         lives: dict[str, Any] = {key: client.pttl(cache.keys.data(key)) for key in PAGE}
         assert all(0 < life <= 300_000 for life in lives.values())
         assert len({life // 1000 for life in lives.values()}) > 5
-        names: Any = client.keys("*")
+        names: Any = client.keys(f"{PREFIX}:*")
         endless = [name.decode() for name in names if client.ttl(name) == -1]
         assert set(endless) <= {cache.keys.sequence, cache.keys.workers}
 

@@ -134,14 +134,15 @@ class _Link:
             self._lossy = True
         if self._lossy:
             return True
-        if to_server or rules.cut_after is None:
+        cut_after = rules.cut_after
+        if to_server or cut_after is None:
             sink.sendall(chunk)
             return True
-        sink.sendall(chunk[: rules.cut_after])
-        rules.cut_after = max(0, rules.cut_after - len(chunk))
-        if rules.cut_after == 0:
+        sink.sendall(chunk[:cut_after])
+        left = rules.cut_after = max(0, cut_after - len(chunk))
+        if left == 0:
             self.reset()
-        return rules.cut_after > 0
+        return left > 0
 
     def inject(self, chunk: bytes) -> None:
         """Send bytes to the client as if the server had sent them."""
