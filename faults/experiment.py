@@ -155,8 +155,7 @@ def run(rig: Rig, fault: Fault, keep_history: Path | None = None) -> Result:
             fault.heal(context)
         if fault.heal is nothing:
             ended = done
-        load.frozen.clear()
-        load.announce, load.rushing = None, True
+        load.as_usual()
         if not rig.wait_for_mode(timeout_s=RECOVERY_LIMIT_S):
             context.remarks.append(f"not all workers were back after {RECOVERY_LIMIT_S:g} s")
         load.stopping.wait(SETTLE_S)

@@ -32,7 +32,8 @@ class Load:
         pinned: set once every lane has a connection to each worker.
         frozen: kinds (`customer`, …) whose versions stay as they are, since their service is being broken.
         lane_pause_s: how long a lane rests between two invalidations.
-        rushing: whether lanes announce versions while loads of the ones before are under way.
+        rushing: whether lanes announce versions while loads of the ones before are under way; not with sync
+            workers, all of which would wait for a lane to take its answers, while it waits for one of them.
         announce: how a key's new version is made known, instead of by HTTP; raises redis-py's errors.
         booked: description to id, of the bookings that were answered with 201.
         resent: requests sent again because the server had closed a kept connection.
@@ -44,7 +45,7 @@ class Load:
         self.frozen: set[str] = set()
         self.announce: Callable[[str], object] | None = None
         self.lane_pause_s = LANE_PAUSE_S
-        self.rushing = True
+        self.rushing = self._rushes = rig.worker_class != "sync"
         self.stopping = threading.Event()
         self.booked: dict[str, str] = {}
         self.errors: list[BaseException] = []
@@ -54,6 +55,11 @@ class Load:
         self._lanes_pinned: set[int] = set()
         self._threads: list[threading.Thread] = []
         self._not_before_s: dict[int, float] = {}
+
+    def as_usual(self) -> None:
+        """Undo what a fault has changed."""
+        self.frozen.clear()
+        self.announce, self.rushing = None, self._rushes
 
     def __enter__(self) -> Self:
         jobs: list[Callable[[], None]] = [Lane(self, number).run for number in range(LANES)]
