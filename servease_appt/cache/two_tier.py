@@ -623,8 +623,9 @@ class TwoTierCache(Generic[V]):
                 listener = Listener(
                     self._client, self.keys, tuple(f"{n}_" for n in self.kinds.names), self, self._clock
                 )
-                listener.start()
+                # First, since the thread may be confirmed, and register, before start() has returned.
                 self._listener = listener
+                listener.start()
                 # It comes by often enough to see that L2 is back; no reader has to spend a timeout on it.
                 self.breaker.callers_try = False
 

@@ -1,0 +1,40 @@
+"""Each worker stands in the list that commands go by, from the moment that it listens."""
+
+import pytest
+import redis
+
+from servease_appt.cache.listener import Listener
+from tests.cache.conftest import MakeCache
+from tests.cache.world import Cache, eventually
+
+
+def is_registered(cache: Cache, client: redis.Redis) -> bool:
+    return bool(client.hexists(cache.keys.workers, cache.identity))
+
+
+def test_a_channel_that_is_confirmed_before_start_returns(
+    make_cache: MakeCache, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine the thread may be that far before its starter goes on; the worker is on the list."""
+    start = Listener.start
+
+    def start_slowly(listener: Listener) -> None:
+        start(listener)
+        eventually(lambda: listener._trusted_until_s > 0, "the first answer")
+
+    monkeypatch.setattr(Listener, "start", start_slowly)
+    cache = make_cache()
+
+    eventually(lambda: is_registered(cache, client), "the registration")
+
+
+def test_a_flush_by_hand_takes_nobody_off_the_list(make_cache: MakeCache, client: redis.Redis) -> None:
+    """The list goes with the database; each worker puts itself on it anew, and off it at its end."""
+    cache = make_cache()
+    eventually(lambda: is_registered(cache, client), "the registration")
+
+    client.flushdb()
+    eventually(lambda: is_registered(cache, client), "the registration after the flush")
+
+    cache.close()
+    assert not is_registered(cache, client)
