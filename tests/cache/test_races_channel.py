@@ -261,6 +261,9 @@ def test_r20_a_failover_that_loses_the_delete(source: Source) -> None:
             source.put(K)
             b.invalidate([K])
             assert held_in_l1(b, K) is None
+            listener = b.listener
+            assert listener is not None
+            eventually(lambda: listener.sequence == b._acknowledged, "the message")
             primary.kill()
             proxy.target = replica.port
             proxy.reset()
