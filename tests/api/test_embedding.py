@@ -90,6 +90,17 @@ def test_the_api_works_under_the_prefix(host: Flask, world: World) -> None:
     assert booked.headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_the_commands_are_under_a_name_of_ours(host: Flask) -> None:
+    """Those that read and steer work as they do alone; the dashboard, which is not here, is not linked to."""
+    run = host.test_cli_runner().invoke
+
+    done = run(args=["servease", "cache", "keys", "--json"])
+    assert (done.exit_code, done.stderr) == (0, "")
+    refused = run(args=["servease", "cache", "dashboard"])
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "no dashboard" in refused.stderr
+
+
 def test_document_and_page_know_the_prefix(host: Flask) -> None:
     """The document's server and the page's files are below it; nothing of ours is at the root."""
     client = host.test_client()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import click
+from flask import current_app
 from flask.cli import with_appcontext
 
 from servease_appt.ops.cache_commands.access import current_services
-from servease_appt.ops.dashboard_link import LINK_LIFETIME_S, dashboard_link
+from servease_appt.ops.dashboard_link import LINK_LIFETIME_S, PATH, dashboard_link
 
 
 @click.command("dashboard")
@@ -28,5 +29,9 @@ def dashboard_command(url: str) -> None:
     """
     if not url.startswith(("http://", "https://")):
         raise click.BadParameter("it begins with http:// or https://", param_hint="--url")
+    if PATH not in (rule.rule for rule in current_app.url_map.iter_rules()):
+        raise click.ClickException(
+            "A host application has no dashboard: `servease cache stats` shows the same."
+        )
     click.echo(dashboard_link(url, current_services().settings.secret_key))
     click.echo(f"It opens the page once, within {LINK_LIFETIME_S // 60} minutes.", err=True)
