@@ -95,7 +95,6 @@ FAULTS = (
         promise="what is no value of the key's id is a miss; it is never shown",
         inject=_corrupt,
         hold_s=0.5,
-        budget_ms=1000,  # for the pages that have to read a value of 5 MB
     ),
     Fault(
         name="storm-of-invalidations",

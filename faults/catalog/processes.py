@@ -9,8 +9,9 @@ from faults.experiment import Context, Fault
 
 _GROUP = "processes"
 THREADS = 8
-_START_MS = 25_000
-"""A worker imports the application first: 1 s of a core's time, of which others here want their share."""
+_ONE_WORKER_MS = 5_000
+_ALL_WORKERS_MS = 20_000
+"""A worker imports the application first: 1 s of a core's time."""
 
 
 def _kill_a_worker(context: Context) -> None:
@@ -46,7 +47,7 @@ FAULTS = (
         inject=_kill_a_worker,
         hold_s=2.0,
         lost=THREADS,
-        recovers_ms=_START_MS,
+        recovers_ms=_ONE_WORKER_MS,
     ),
     _frozen(1.0),
     _frozen(3.0),
@@ -56,7 +57,7 @@ FAULTS = (
         promise="no request is lost; those that come before the new workers are up wait for them",
         inject=lambda context: context.rig.gunicorn.send(signal.SIGHUP),
         hold_s=4.0,
-        recovers_ms=_START_MS,
+        recovers_ms=_ALL_WORKERS_MS,
     ),
     Fault(
         name="postgresql-restarted",

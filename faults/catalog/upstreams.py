@@ -9,10 +9,10 @@ from faults.experiment import Context, Fault, Step
 
 _GROUP = "upstream services"
 _PLACEHOLDERS = (
-    "pages are answered within 2.3 s with placeholders, which are not kept; all names are back 4 s later"
+    "pages are answered within 2.3 s with placeholders, which are not kept; all names are back 3 s later"
 )
 _PAGE_LIMIT_MS = 2300.0
-_RECOVERS_MS = 4000.0
+_RECOVERS_MS = 3000.0
 _CUSTOMER = frozenset({"customer"})
 
 
