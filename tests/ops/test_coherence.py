@@ -37,6 +37,7 @@ class Checked:
         self.id = new_id()
         self.key = f"customer_{self.id}"
         self.put_upstream("Alice Ant")
+        self._put_in_l2("Alice Ant")
         self.cache.start()
         assert wait_until(lambda: self.cache.mode is Mode.BOTH, timeout_s=30)
         assert self.lookups.get("customer", self.id, token()) is not None
@@ -47,6 +48,12 @@ class Checked:
     def put_upstream(self, name: str) -> None:
         """Let the customer service know the customer by this name."""
         self.stand_ins.customers.put({"id": self.id, "full_name": name, "email": "a@example.com"})
+
+    def _put_in_l2(self, name: str) -> None:
+        """Before anybody listens: news of this change would have L1 compared, and cleared of what a test puts there."""
+        kind = self.cache.kinds.of(self.key)
+        stored = kind.encode(entities.customer(id=self.id, full_name=name, email="a@example.com"))
+        self.cache.remote.write(self.key, stored, ttl_ms=300_000, source="test")
 
     def put_in_l1(self, name: str) -> None:
         """What no message and no news of the server would ever correct."""
