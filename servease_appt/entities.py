@@ -7,8 +7,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -29,8 +28,7 @@ PLACEHOLDERS: Final[Mapping[str, str]] = {CUSTOMER: UNKNOWN, VEHICLE: NO_VEHICLE
 """What a page shows where a reference can't be had."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """One customer, vehicle or employee; shared between threads.
 
     Attributes:
@@ -44,18 +42,30 @@ class Reference:
 
 def customer(*, id: str, full_name: str, email: str) -> Reference:  # noqa: A002 - the JSON field's name
     """A customer; a blank name is shown as the placeholder."""
-    return Reference({"id": id, "full_name": full_name, "email": email}, full_name.strip() or UNKNOWN)
+    return _customer({"id": id, "full_name": full_name, "email": email})
 
 
 def vehicle(*, id: str, year: int | str, make: str, model: str) -> Reference:  # noqa: A002
     """A vehicle, shown as year, make and model without the blank ones."""
-    display = " ".join(part for part in (str(year).strip(), make.strip(), model.strip()) if part)
-    return Reference({"id": id, "year": year, "make": make, "model": model}, display)
+    return _vehicle({"id": id, "year": year, "make": make, "model": model})
 
 
 def employee(*, id: str, full_name: str) -> Reference:  # noqa: A002
     """An employee; a blank name is shown as the placeholder."""
-    return Reference({"id": id, "full_name": full_name}, full_name.strip() or UNASSIGNED)
+    return _employee({"id": id, "full_name": full_name})
+
+
+def _customer(fields: Mapping[str, Any]) -> Reference:
+    return Reference(fields, fields["full_name"].strip() or UNKNOWN)
+
+
+def _vehicle(fields: Mapping[str, Any]) -> Reference:
+    parts = (str(fields["year"]).strip(), fields["make"].strip(), fields["model"].strip())
+    return Reference(fields, " ".join(filter(None, parts)))
+
+
+def _employee(fields: Mapping[str, Any]) -> Reference:
+    return Reference(fields, fields["full_name"].strip() or UNASSIGNED)
 
 
 def _encode(reference: Reference) -> bytes:
@@ -63,7 +73,7 @@ def _encode(reference: Reference) -> bytes:
 
 
 def _decoder(
-    make: Callable[..., Reference], *texts: str, year: bool = False
+    make: Callable[[Mapping[str, Any]], Reference], *texts: str, year: bool = False
 ) -> Callable[[bytes, str], Reference]:
     expected = {"id", *texts, *(("year",) if year else ())}
 
@@ -76,13 +86,13 @@ def _decoder(
                 raise ValueError(f"{name} is no short text")
         if year and (type(fields["year"]) not in (int, str) or len(str(fields["year"])) > MAX_TEXT_CHARS):
             raise ValueError("year is neither a number nor a short text")
-        return make(**fields)
+        return make(fields)
 
     return decode
 
 
 KINDS: Final[tuple[Kind[Reference], ...]] = (
-    Kind(CUSTOMER, _encode, _decoder(customer, "full_name", "email"), canonical_uuid),
-    Kind(VEHICLE, _encode, _decoder(vehicle, "make", "model", year=True), canonical_uuid),
-    Kind(EMPLOYEE, _encode, _decoder(employee, "full_name"), canonical_uuid),
+    Kind(CUSTOMER, _encode, _decoder(_customer, "full_name", "email"), canonical_uuid),
+    Kind(VEHICLE, _encode, _decoder(_vehicle, "make", "model", year=True), canonical_uuid),
+    Kind(EMPLOYEE, _encode, _decoder(_employee, "full_name"), canonical_uuid),
 )

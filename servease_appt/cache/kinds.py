@@ -79,6 +79,12 @@ class Kinds(Generic[V]):
             )
         return kind
 
+    def check(self, keys: Iterable[str]) -> None:
+        """Raise ValueError, naming the first key that is of no kind."""
+        for key in keys:
+            if key.partition("_")[0] not in self._by_name:
+                self.of(key)
+
     def canonical(self, key: str) -> str | None:
         """The key as it is spelled here; None for a key of no kind, or of no id of its kind."""
         name, _, rest = key.partition("_")
@@ -90,7 +96,8 @@ class Kinds(Generic[V]):
         """The value, or None where the bytes are none."""
         if len(payload) > MAX_PAYLOAD_BYTES:
             return None
+        name, _, rest = key.partition("_")
         try:
-            return self.of(key).decode(payload, key.partition("_")[2])
+            return self._by_name[name].decode(payload, rest)
         except Exception:  # noqa: BLE001 - bytes that anybody can write must not be able to fail a page
             return None

@@ -112,7 +112,7 @@ class Loader(Generic[V]):
 
     def keep_from_l2(self, values: Sequence[tuple[str, V | None]], tick: Tick) -> None:
         """Keep in L1 what was read from L2 after `tick` was taken."""
-        self._keep([(key, self._entry(key, value, tick)) for key, value in values], tick)
+        self._keep(self._entries(values, tick), tick)
 
     def submit(self, work: Callable[..., None], *args: object) -> None:
         """Run something short soon, however many loads are under way."""
@@ -226,19 +226,21 @@ class Loader(Generic[V]):
         return accepted
 
     def _keep_in_l1(self, kept: list[_Landed[V]]) -> None:
-        by_tick: dict[Tick, list[tuple[str, Entry[V]]]] = {}
+        by_tick: dict[Tick, list[tuple[str, V | None]]] = {}
         for landed in kept:
-            key, tick = landed.flight.key, landed.tick
-            by_tick.setdefault(tick, []).append((key, self._entry(key, landed.value, tick)))
-        for tick, entries in by_tick.items():
-            self._keep(entries, tick)
+            by_tick.setdefault(landed.tick, []).append((landed.flight.key, landed.value))
+        for tick, values in by_tick.items():
+            self._keep(self._entries(values, tick), tick)
 
-    def _entry(self, key: str, value: V | None, tick: Tick) -> Entry[V]:
-        """An entry of L1, whose life counts from before the read was sent: a slow answer is old when it comes."""
-        until_s = self._book.l1_until_s(key, tick.at_s)
-        if value is None:
-            until_s = min(until_s, tick.at_s + self.policy.negative_ttl_s)
-        return Entry(value, tick.at_s, until_s)
+    def _entries(self, values: Sequence[tuple[str, V | None]], tick: Tick) -> list[tuple[str, Entry[V]]]:
+        """Entries of L1, whose lives count from before the read was sent: a slow answer is old when it comes."""
+        at_s = tick.at_s
+        absent_until_s = at_s + self.policy.negative_ttl_s
+        untils_s = self._book.l1_until_s([key for key, _ in values], at_s)
+        return [
+            (key, Entry(value, at_s, until_s if value is not None else min(until_s, absent_until_s)))
+            for (key, value), until_s in zip(values, untils_s, strict=True)
+        ]
 
     def _release(self, leases: list[tuple[str, str]]) -> None:
         try:

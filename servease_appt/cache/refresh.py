@@ -46,24 +46,23 @@ class RefreshBook:
         unknown: list[str] = []
         with self._lock:
             for key in keys:
+                due_at_s = self._due_at_s.get(key)
+                if due_at_s is not None and now < due_at_s:
+                    continue
                 if key not in self._due_at_s:
                     self._put(key, None)
                     continue
-                due_at_s = self._due_at_s[key]
-                if due_at_s is None:
-                    unknown.append(key)
-                elif now < due_at_s:
-                    continue
-                else:
-                    due.append(key)
+                (unknown if due_at_s is None else due).append(key)
                 self._due_at_s[key] = now + self._policy.ttl_s * 0.05
         return due, unknown
 
-    def l1_until_s(self, key: str, now: float) -> float:
-        """Until when L1 may hold a key, so that its readers come to L2 in time to have it refreshed."""
-        until_s = now + self._policy.l1_ttl_s
-        due_at_s = self._due_at_s.get(key)
-        return until_s if due_at_s is None or due_at_s <= now else min(until_s, due_at_s)
+    def l1_until_s(self, keys: Iterable[str], now: float) -> list[float]:
+        """Until when L1 may hold each key, so that its readers come to L2 in time to have it refreshed."""
+        latest_s = now + self._policy.l1_ttl_s
+        return [
+            due_at_s if due_at_s is not None and now < due_at_s < latest_s else latest_s
+            for due_at_s in map(self._due_at_s.get, keys)
+        ]
 
     def _draw(self, filled_at_s: float) -> float:
         """Between `refresh_at` and half-way from there to the earliest expiry that jitter allows."""

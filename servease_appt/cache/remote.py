@@ -27,6 +27,7 @@ from servease_appt.cache.stats import Observer
 
 T = TypeVar("T")
 SCAN_BATCH = 1000
+_VALUE_TYPES = {bytes, type(None)}
 
 
 class LeaseState(StrEnum):
@@ -78,11 +79,12 @@ class Remote:
 
     def read(self, keys: Sequence[str]) -> tuple[list[bytes | None], int | None]:
         """One MGET: the stored bytes in the order of `keys`, and the sequence number if there is one."""
-        names = [self.keys.data(key) for key in keys]
+        prefix = self.keys.data("")
+        names = [prefix + key for key in keys]
 
         def fetch() -> list[bytes | None]:
             stored = _answers(self.client.mget(*names, self.keys.sequence), len(names) + 1)
-            if not all(value is None or isinstance(value, bytes) for value in stored):
+            if not _VALUE_TYPES.issuperset(map(type, stored)):
                 raise InvalidResponse("MGET was answered with what is no value")
             return stored
 

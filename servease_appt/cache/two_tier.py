@@ -30,7 +30,6 @@ import socket
 import threading
 import time
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -191,8 +190,7 @@ class TwoTierCache(Generic[V]):
         timeout_s: float | None,
     ) -> Lookup[V]:
         started_s = time.monotonic()
-        for key in missing:
-            self.kinds.of(key)
+        self.kinds.check(missing)
         lookup = Lookup(values)
         missing, l2_answers = self._read_l2(lookup, missing, tick)
         self._refresh_what_is_due(
@@ -224,16 +222,17 @@ class TwoTierCache(Generic[V]):
             self._listener.noticed(sequence)
         found: list[tuple[str, V | None]] = []
         corrupt: list[tuple[str, bytes]] = []
+        decode = self.kinds.decode
         for key, payload in zip(missing, payloads, strict=True):
             if payload is None:
                 continue
-            value = self.kinds.decode(key, payload)
+            value = decode(key, payload)
             if value is None:
                 corrupt.append((key, payload))
                 continue
             found.append((key, value))
-            lookup.values[key] = value
-            lookup.sources[key] = Source.L2
+        lookup.values.update(found)
+        lookup.sources.update(dict.fromkeys([key for key, _ in found], Source.L2))
         self._loader.keep_from_l2(found, tick)
         if corrupt:
             self._discard(corrupt)
@@ -271,20 +270,18 @@ class TwoTierCache(Generic[V]):
                 lookup.sources.setdefault(key, Source.UNKNOWN)
 
     def _count_reads(self, keys: Sequence[str], lookup: Lookup[V]) -> None:
-        name_of, sources = self.kinds.name_of, lookup.sources
+        sources = lookup.sources
         hits = keys if not sources else [key for key in keys if key not in sources]
         for name, n in self.kinds.tally(hits):
             self.recorder.count(Tier.L1, Event.HIT, name, n)
         if not sources:
             return
-        for (name, source), n in Counter((name_of(key), source) for key, source in sources.items()).items():
-            self.recorder.count(Tier.L1, Event.MISS, name, n)
-            if source is Source.L2:
-                self.recorder.count(Tier.L2, Event.HIT, name, n)
-            else:
-                self.recorder.count(Tier.L2, Event.MISS, name, n)
-            if source is Source.UNKNOWN:
-                self.recorder.count(Tier.UPSTREAM, Event.NOT_FOUND, name, n)
+        for source, found_there in _by_source(sources).items():
+            for name, n in self.kinds.tally(found_there):
+                self.recorder.count(Tier.L1, Event.MISS, name, n)
+                self.recorder.count(Tier.L2, Event.HIT if source is Source.L2 else Event.MISS, name, n)
+                if source is Source.UNKNOWN:
+                    self.recorder.count(Tier.UPSTREAM, Event.NOT_FOUND, name, n)
 
     # Read and store by hand, where no loader can be given
 
@@ -661,6 +658,13 @@ def _remote(client: Redis, keys: KeySpace, breaker: Breaker, observer: Observer 
     if isinstance(client, Cluster):
         return ClusterRemote(client, keys, breaker, observer)
     return Remote(client, keys, breaker, observer)
+
+
+def _by_source(sources: dict[str, Source]) -> dict[Source, list[str]]:
+    keys: dict[Source, list[str]] = {}
+    for key, source in sources.items():
+        keys.setdefault(source, []).append(key)
+    return keys
 
 
 _living: weakref.WeakSet[TwoTierCache[Any]] = weakref.WeakSet()
