@@ -147,7 +147,7 @@ class Loader(Generic[V]):
         for key, lease in zip(keys, leases, strict=True):
             if lease.state is LeaseState.GRANTED:
                 self.journal.note(Tier.UPSTREAM, Event.REFRESH, (key,))
-                self.start(Flight(key, Latch(1)), load, token, tick, deadline_s)
+                self.start(Flight(key, Latch()), load, token, tick, deadline_s)
 
     def _learn(self, keys: list[str]) -> None:
         try:
@@ -256,23 +256,33 @@ class Round(Generic[V]):
     holds the lease; every other call joins it. A failure is its key's alone.
     """
 
-    def __init__(self, loader: Loader[V], load: Load[V], *, deadline_s: float, use_l2: bool) -> None:
+    def __init__(self, loader: Loader[V], load: Load[V], deadline_s: float) -> None:
         self._loader = loader
         self._load = load
         self._deadline_s = deadline_s
-        self._use_l2 = use_l2
+        self._use_l2 = True
         self._token = loader.new_token()
         self._holders: dict[str, tuple[str, float]] = {}
+        self._latch = Latch()
+        self.joined: dict[str, Flight[V]] = {}
         self.cache_s = 0.0
 
-    def run(self, keys: Sequence[str], *, alone: bool = False) -> dict[str, tuple[V | None, Source]]:
-        """Answer every key, by the deadline at the latest."""
-        loader = self._loader
+    def join(self, keys: list[str]) -> list[str]:
+        """Join the loads that are under way, whose keys L2 need not be asked for. Returns the other keys."""
+        self.joined = self._loader.flights.join(keys, self._latch)
+        return [key for key in keys if key not in self.joined] if self.joined else keys
+
+    def run(
+        self, keys: Sequence[str], joined_at: Tick, *, use_l2: bool, alone: bool = False
+    ) -> dict[str, tuple[V | None, Source]]:
+        """Answer `keys` and those `joined` at that tick, or later, by the deadline at the latest."""
+        loader, latch = self._loader, self._latch
+        self._use_l2 = use_l2
         started_s = time.monotonic()
-        latch = Latch(len(keys))
         # Before joining: a load joined behind an invalidation's back would be taken for one that began after it.
         tick = loader.memory.tick()
         led, joined = loader.flights.join_or_lead(keys, latch, alone=alone)
+        joined |= self.joined
         flights = {**led, **joined}
         try:
             self._lead(self._not_landed_meanwhile(led), tick)
@@ -281,14 +291,22 @@ class Round(Generic[V]):
             self._give_up(led.values())
             raise
         self._give_up([led[key] for key in self._holders])
-        answers = {key: self._answer(flight, tick) for key, flight in flights.items()}
+        answers = {
+            key: self._answer(flight, joined_at if key in self.joined else tick)
+            for key, flight in flights.items()
+        }
         # What another caller was refused says nothing about this one.
         refused_to_others = [key for key, flight in joined.items() if flight.outcome is Outcome.DENIED]
         if refused_to_others:
-            self._holders.clear()
-            answers |= self.run(refused_to_others, alone=True)
+            answers |= self._run_alone(refused_to_others)
         if joined:
             loader.recorder.count(Tier.UPSTREAM, Event.JOINED, "-", len(joined))
+        return answers
+
+    def _run_alone(self, keys: Sequence[str]) -> dict[str, tuple[V | None, Source]]:
+        alone = Round(self._loader, self._load, self._deadline_s)
+        answers = alone.run(keys, self._loader.memory.tick(), use_l2=self._use_l2, alone=True)
+        self.cache_s += alone.cache_s
         return answers
 
     def _not_landed_meanwhile(self, led: dict[str, Flight[V]]) -> dict[str, Flight[V]]:

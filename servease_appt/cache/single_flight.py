@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
@@ -24,10 +24,15 @@ class Outcome(Enum):
 class Latch:
     """Counts down the flights that one caller waits for; `wait` also returns when it is woken. Thread-safe."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._left = count
+        self._left = 0
         self._woken = False
+
+    def expect(self, more: int) -> None:
+        """Wait for more flights. To be called before they can land."""
+        with self._condition:
+            self._left += more
 
     def count_down(self) -> None:
         """One flight has landed."""
@@ -83,11 +88,8 @@ class Flight(Generic[V]):
             latch.count_down()
 
     def wake(self) -> None:
-        """Have those who wait look again."""
-        with self._lock:
-            latches = list(self._latches)
-        for latch in latches:
-            latch.wake()
+        """Have the one who leads it look again; those who joined wait for its landing and nothing else."""
+        self._latches[0].wake()
 
 
 class Flights(Generic[V]):
@@ -97,12 +99,23 @@ class Flights(Generic[V]):
         self._lock = threading.Lock()
         self._by_key: dict[str, Flight[V]] = {}
 
+    def join(self, keys: Sequence[str], latch: Latch) -> dict[str, Flight[V]]:
+        """Join the flights of these keys that are under way; `latch` expects them from now on, too."""
+        if not self._by_key:
+            return {}
+        with self._lock:
+            joined = {key: flight for key in keys if (flight := self._by_key.get(key)) is not None}
+        latch.expect(len(joined))
+        for flight in joined.values():
+            flight.join(latch)
+        return joined
+
     def join_or_lead(
         self, keys: Iterable[str], latch: Latch, *, alone: bool = False
     ) -> tuple[dict[str, Flight[V]], dict[str, Flight[V]]]:
         """Return (led, joined): the flights this caller must land, and those it only waits for.
 
-        With `alone` none is joined, and none is offered to others.
+        `latch` expects them all from now on, too. With `alone` none is joined, and none is offered to others.
         """
         led: dict[str, Flight[V]] = {}
         joined: dict[str, Flight[V]] = {}
@@ -115,6 +128,7 @@ class Flights(Generic[V]):
                 led[key] = flight = Flight(key, latch)
                 if not alone:
                     self._by_key[key] = flight
+        latch.expect(len(led) + len(joined))
         for flight in joined.values():
             flight.join(latch)
         return led, joined

@@ -1,8 +1,9 @@
 """The two-tier cache: L1 in this process, L2 in Redis, then a loader. The protocol in one file.
 
 Read
-    L1 under one lock for all keys → one MGET for what is missing, the sequence number riding along → for what is
-    still missing, one round trip for the lease of each key, then the loads side by side (`loading.py`).
+    L1 under one lock for all keys → the loads that are under way here are joined → one MGET for the rest, the
+    sequence number riding along → for what is still missing, one round trip for the lease of each key, then the
+    loads side by side (`loading.py`).
 Fill
     L2 takes a value only under the lease that was taken before its load began; L1 only if L2 took it and no
     invalidation of the key was handled since before the read was sent.
@@ -192,15 +193,15 @@ class TwoTierCache(Generic[V]):
         started_s = time.monotonic()
         self.kinds.check(missing)
         lookup = Lookup(values)
-        missing, l2_answers = self._read_l2(lookup, missing, tick)
+        round_ = Round(self._loader, load, started_s + (timeout_s or self.policy.load_timeout_s))
+        unled = round_.join(missing)
+        missing, l2_answers = self._read_l2(lookup, unled, tick) if unled else ([], not self._l2_is_old)
         self._refresh_what_is_due(
             [key for key, source in lookup.sources.items() if source is Source.L2], load
         )
         lookup.cache_s = time.monotonic() - started_s
-        if missing:
-            deadline_s = time.monotonic() + (timeout_s or self.policy.load_timeout_s)
-            round_ = Round(self._loader, load, deadline_s=deadline_s, use_l2=l2_answers)
-            for key, (value, source) in round_.run(missing).items():
+        if missing or round_.joined:
+            for key, (value, source) in round_.run(missing, tick, use_l2=l2_answers).items():
                 values[key] = value
                 lookup.sources[key] = source
             lookup.cache_s += round_.cache_s

@@ -5,11 +5,11 @@ import pytest
 from servease_appt.cache import LoadDenied, Source
 from servease_appt.cache.stats import Event, Tier
 from tests.cache.conftest import Background, MakeCache
-from tests.cache.world import LIMIT_S, Versioned, policy
+from tests.cache.world import LIMIT_S, Versioned, eventually, monkeypatch, policy
 from tests.cache.world import Source as Truth
 
 K, OTHER = "customer_1", "customer_2"
-V1 = Versioned("1", 1)
+V1, V2 = Versioned("1", 1), Versioned("2", 1)
 
 
 def test_a_value_that_can_not_be_stored_is_a_failed_load(make_cache: MakeCache, source: Truth) -> None:
@@ -35,6 +35,37 @@ def test_one_load_for_all_threads(make_cache: MakeCache, source: Truth, backgrou
     held.open()
     assert {future.result(LIMIT_S) for future in reading} == {V1}
     assert source.loads[K] == 1
+
+
+def test_l2_is_not_asked_for_what_is_being_loaded(
+    make_cache: MakeCache, source: Truth, background: Background
+) -> None:
+    """A reader joins the load under way, asks Redis for its other keys only, and gets them all."""
+    cache = make_cache()
+    source.put(K)
+    source.put(OTHER)
+    assert cache.get(OTHER, source.load) == V2
+    cache.memory.flush()
+    held = source.hold(K)
+    loading = background.submit(cache.get, K, source.load)
+    held.wait_for_arrival()
+    asked: list[str] = []
+    read = cache.remote.read
+
+    def note_and_read(keys: list[str]) -> object:
+        asked.extend(keys)
+        return read(keys)
+
+    monkeypatch(cache.remote, "read", note_and_read)
+    joining = background.submit(cache.get_many, [K, OTHER], source.load)
+    eventually(lambda: len(cache._loader.flights._by_key[K]._latches) == 2)
+    held.open()
+
+    assert loading.result(LIMIT_S) == V1
+    found = joining.result(LIMIT_S)
+    assert found.values == {K: V1, OTHER: V2}
+    assert found.sources == {K: Source.UPSTREAM, OTHER: Source.L2}
+    assert asked == [OTHER]
 
 
 def test_a_refusal_is_its_callers_alone(make_cache: MakeCache, source: Truth, background: Background) -> None:

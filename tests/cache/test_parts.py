@@ -174,7 +174,7 @@ class TestFlights:
     def test_the_first_leads_and_the_others_join(self) -> None:
         """Whoever joins is told by the leader's landing, each key for itself."""
         flights: Flights[str] = Flights()
-        first, second = Latch(2), Latch(2)
+        first, second = Latch(), Latch()
         led, joined = flights.join_or_lead(["a", "b"], first)
         assert (sorted(led), joined) == (["a", "b"], {})
         led_too, joined = flights.join_or_lead(["b", "c"], second)
@@ -189,11 +189,11 @@ class TestFlights:
     def test_the_first_landing_counts(self) -> None:
         """A flight lands once; who joins after that does not wait."""
         flights: Flights[str] = Flights()
-        led, _ = flights.join_or_lead(["a"], Latch(1))
+        led, _ = flights.join_or_lead(["a"], Latch())
         led["a"].land(Outcome.LOADED, "first")
         led["a"].land(Outcome.FAILED)
         assert (led["a"].outcome, led["a"].value) == (Outcome.LOADED, "first")
-        late = Latch(1)
+        late = Latch()
         flights.join_or_lead(["a"], late)
         assert late.wait(0)
 
@@ -202,26 +202,26 @@ class TestFlights:
         """A flight that was detached still answers its own callers, and is no longer to be found; its end does not
         take the next flight's place."""
         flights: Flights[str] = Flights()
-        old, _ = flights.join_or_lead(["a"], Latch(1))
+        old, _ = flights.join_or_lead(["a"], Latch())
         flights.detach(keys)
-        new, joined = flights.join_or_lead(["a"], Latch(1))
+        new, joined = flights.join_or_lead(["a"], Latch())
         assert joined == {}
         flights.finish(old["a"])
-        assert flights.join_or_lead(["a"], Latch(1))[1] == new
+        assert flights.join_or_lead(["a"], Latch())[1] == new
 
     def test_alone_means_neither_joining_nor_being_joined(self) -> None:
         """A flight of one caller's own is not offered to others."""
         flights: Flights[str] = Flights()
-        shared, _ = flights.join_or_lead(["a"], Latch(1))
-        own, joined = flights.join_or_lead(["a"], Latch(1), alone=True)
+        shared, _ = flights.join_or_lead(["a"], Latch())
+        own, joined = flights.join_or_lead(["a"], Latch(), alone=True)
         assert joined == {}
         assert own["a"] is not shared["a"]
-        assert flights.join_or_lead(["a"], Latch(1))[1] == shared
+        assert flights.join_or_lead(["a"], Latch())[1] == shared
 
     def test_waking_ends_one_wait(self, background: Background) -> None:
         """Woken, a waiter looks and finds that nothing has landed."""
         flights: Flights[str] = Flights()
-        latch = Latch(1)
+        latch = Latch()
         flights.join_or_lead(["a"], latch)
         waiting = background.submit(latch.wait, LIMIT_S)
         while not waiting.done():
