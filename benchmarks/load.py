@@ -5,7 +5,7 @@ what it measures:
 
     load.py PORT CONNECTIONS SECONDS TOKEN PATH...
 
-The paths are asked for in turns. The first tenth of the time does not count. A server that gives too few answers
+The paths are asked for in turns. The first third of the time does not count. A server that gives too few answers
 in the time gets more, 20 s at most. Prints one JSON object: requests that
 count, all requests, the seconds the former took, and milliseconds of latency as median, low and high quartile and
 99th percentile. Ends with code
@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> None:
         selector.register(connection.socket, selectors.EVENT_READ, connection)
         connection.send()
     began_s = time.perf_counter()
-    count_from_s, ends_s = began_s + float(seconds) / 10, began_s + float(seconds)
+    count_from_s, ends_s = began_s + float(seconds) / 3, began_s + float(seconds)
     latencies: list[float] = []
     answers = 0
     now_s = began_s

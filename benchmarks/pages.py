@@ -11,16 +11,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import jwt
 
+from benchmarks import nameless
 from benchmarks.cpu import cpu_seconds
 from benchmarks.measure import Figure, Rounds, in_turns
+from benchmarks.one_client import WARM_UP_REQUESTS, WARM_UP_S, OneClient
 from benchmarks.results import Results, Scale
 from benchmarks.rows import PAGE_SIZE, fill_database, introduce_people, person
+from benchmarks.target import Target
 from servease_appt.demo.servers import EmbeddedPostgres, EmbeddedValkey
 from servease_appt.demo.stand_ins import StandIns
 from tests.support.gunicorn import Gunicorn
@@ -28,22 +30,13 @@ from tests.support.gunicorn import Gunicorn
 SECRET = "a-secret-for-benchmarks-of-32-bytes-or-more"  # noqa: S105 - opens nothing but what is started here
 LIST = "/api/v1/appointments/"
 UPSTREAM_DELAY_S = 0.05
-WARM_UP_REQUESTS = 40
-WARM_UP_S = 2.0
 GENERATOR = Path(__file__).with_name("load.py")
 
-SERVICE, L2_ONLY, NAMELESS = "service", "service, L1 off", "service without names"
+SERVICE, L2_ONLY = "service", "service, L1 off"
+NAMED, NAMELESS = "service, one worker", "service, one worker, without names"
 FLOOR, FLOOR_MGET, CONSTANT, ASIDE = "floor", "floor, one MGET", "constant", "cache-aside"
 FLOOR_PARALLEL = "floor, 60 calls side by side"
 CALL = "one upstream call"
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A page of a server."""
-
-    server: Gunicorn
-    path: str
 
 
 class World:
@@ -85,13 +78,13 @@ def run(results: Results, scale: Scale) -> None:
         servers = {
             SERVICE: world.serve("wsgi:app", size),
             L2_ONLY: world.serve("wsgi:app", size, CACHE_L1_TIMEOUT="0"),
-            NAMELESS: world.serve("benchmarks.nameless:application()", size),
             FLOOR: world.serve("benchmarks.floor:app", size, FLOOR_NAMES="services"),
             FLOOR_MGET: world.serve("benchmarks.floor:app", size, FLOOR_NAMES="mget"),
             ASIDE: world.serve("benchmarks.cache_aside:app", size),
         }
         measure_cold(world, servers, results, scale)
         measure_warm(world, servers, results, scale)
+        measure_names(world, results, scale)
         measure_sizes(world, servers, results, scale)
 
 
@@ -109,7 +102,8 @@ def measure_cold(world: World, servers: Mapping[str, Gunicorn], results: Results
     rounds = in_turns(samples, rounds=min(15, 2 * scale.rounds))
     for name in samples:
         _add(results, case, name, "ms", rounds, baseline=CALL)
-    one_by_one = Figure.of([_next_page(world, servers[ASIDE], iter([f"{LIST}?page={n}"])) for n in (1, 2)])
+    pages = (1,) if scale.quick else (1, 2, 3)
+    one_by_one = Figure.of([_next_page(world, servers[ASIDE], iter([f"{LIST}?page={n}"])) for n in pages])
     ratio = Figure.of([one_by_one.median / rounds.figure(CALL).median])
     results.add(
         part="pages", case=case, contender=ASIDE, unit="ms", figure=one_by_one, baseline=CALL, ratio=ratio
@@ -126,45 +120,54 @@ def measure_cold(world: World, servers: Mapping[str, Gunicorn], results: Results
 
 def measure_warm(world: World, servers: Mapping[str, Gunicorn], results: Results, scale: Scale) -> None:
     """The first page over and over, everything it needs being there."""
+    constant = world.serve("benchmarks.floor:app", scale.sizes[0])
     targets = {name: Target(server, LIST) for name, server in servers.items()}
-    targets[CONSTANT] = Target(servers[FLOOR], "/constant")
-    for connections in (1, 16) if scale.quick else (1, 16, 64):
-        case = f"Warm page, {connections} connection{'s' if connections > 1 else ''}"
-        runs: dict[str, list[dict[str, float]]] = {name: [] for name in targets}
-        rounds = in_turns(
-            {
-                name: partial(
-                    _load, world, target, connections, scale, runs[name], throughput=connections > 1
-                )
-                for name, target in targets.items()
-            },
-            rounds=_rounds(scale),
-        )
-        for name in targets:
-            p99, cpu = (Figure.of([run[what] for run in runs[name][1:]]).median for what in ("p99", "cpu_ms"))
-            unit = "pages/s" if connections > 1 else "ms"
-            _add(
-                results, case, name, unit, rounds, baseline=FLOOR, p99_ms=round(p99, 2), cpu_ms=round(cpu, 3)
-            )
-        if connections == 1:
-            _judge_time(results, rounds)
-        if connections == 16:
-            gain = rounds.ratio(SERVICE, ASIDE).median
-            results.target(
-                "Warm pages/s against cache-aside, 16 connections",
-                value=gain,
-                limit=10,
-                unit="×",
-                at_least=True,
-            )
-        sys.stderr.write(f"  {case}\n")
-
-
-def _judge_time(results: Results, rounds: Rounds) -> None:
+    targets[CONSTANT] = Target(constant, "/constant")
+    client = OneClient(targets, world.token)
+    rounds = client.measure(rounds=_rounds(scale), seconds=scale.seconds)
     results.target(
         "Warm page against the floor", value=rounds.ratio(SERVICE, FLOOR).median, limit=1.25, unit="×"
     )
-    names = rounds.ratio(SERVICE, NAMELESS).median - 1
+    for name in targets:
+        more = {"p99_ms": round(client.p99_ms[name], 2), "cpu_ms": round(client.cpu_ms[name], 3)}
+        _add(results, "Warm page, 1 connection", name, "ms", rounds, baseline=FLOOR, **more)
+    for connections in (16,) if scale.quick else (16, 64):
+        _measure_throughput(world, targets, connections, results, scale)
+
+
+def _measure_throughput(
+    world: World, targets: Mapping[str, Target], connections: int, results: Results, scale: Scale
+) -> None:
+    case = f"Warm page, {connections} connections"
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in targets}
+    loads = {
+        name: partial(_load, world, target, connections, scale, runs[name])
+        for name, target in targets.items()
+    }
+    rounds = in_turns(loads, rounds=_rounds(scale))
+    for name in targets:
+        p99, cpu = (Figure.of([run[what] for run in runs[name][1:]]).median for what in ("p99", "cpu_ms"))
+        more = {"p99_ms": round(p99, 2), "cpu_ms": round(cpu, 3)}
+        _add(results, case, name, "pages/s", rounds, baseline=FLOOR, **more)
+    if connections == 16:
+        results.target(
+            "Warm pages/s against cache-aside, 16 connections",
+            value=rounds.ratio(SERVICE, ASIDE).median,
+            limit=10,
+            unit="×",
+            at_least=True,
+        )
+    sys.stderr.write(f"  {case}\n")
+
+
+def measure_names(world: World, results: Results, scale: Scale) -> None:
+    """The same page of the same process, with names and without."""
+    server = world.serve("benchmarks.nameless:application()", scale.sizes[0], WEB_CONCURRENCY="1")
+    targets = {NAMED: Target(server, LIST), NAMELESS: Target(server, LIST, nameless.HEADER)}
+    rounds = OneClient(targets, world.token).measure(rounds=2 * _rounds(scale), seconds=scale.seconds)
+    for name in targets:
+        _add(results, "Names on a warm page", name, "ms", rounds, baseline=NAMELESS)
+    names = 1 - rounds.ratio(NAMELESS, NAMED).median
     results.target("Names on a warm page", value=names * 100, limit=5, unit="%")
 
 
@@ -198,10 +201,8 @@ def measure_sizes(world: World, servers: Mapping[str, Gunicorn], results: Result
         if view in {"first page", "last page"}:
             targets |= {f"floor, {size:,}": Target(floors[size], path(size)) for size in scale.sizes}
         case = f"By size, {view}"
-        rounds = in_turns(
-            {name: partial(_load, world, target, 1, scale, []) for name, target in targets.items()},
-            rounds=_rounds(scale),
-        )
+        client = OneClient(targets, world.token)
+        rounds = client.measure(rounds=_rounds(scale), seconds=scale.seconds / 4)
         for name in targets:
             _add(results, case, name, "ms", rounds, baseline=smallest)
         if len(scale.sizes) > 1:
@@ -236,24 +237,17 @@ def _add(
 
 
 def _load(
-    world: World,
-    target: Target,
-    connections: int,
-    scale: Scale,
-    runs: list[dict[str, float]],
-    *,
-    throughput: bool = False,
+    world: World, target: Target, connections: int, scale: Scale, runs: list[dict[str, float]]
 ) -> float:
-    """Milliseconds of the median answer, or answers a second."""
+    """Answers a second."""
     warm_by_s = time.monotonic() + WARM_UP_S
     for _ in range(6 if runs else WARM_UP_REQUESTS):
         _get(target.server.port, target.path, world.token)
         if time.monotonic() > warm_by_s:
             break
-    seconds = 0.25 if scale.quick else 0.6
     command = [
         *(sys.executable, "-I", "-S", str(GENERATOR), str(target.server.port), str(connections)),
-        *(str(seconds), world.token, target.path),
+        *(str(scale.seconds), world.token, target.path),
     ]
     workers = target.server.worker_pids()
     used_s = cpu_seconds(workers)
@@ -266,7 +260,7 @@ def _load(
         )
     run: dict[str, float] = json.loads(answer.stdout)
     runs.append(run | {"cpu_ms": used_s * 1000 / run["all_requests"]})
-    return run["requests"] / run["seconds"] if throughput else run["median"]
+    return run["requests"] / run["seconds"]
 
 
 def _get(port: int, path: str, token: str) -> float:

@@ -17,16 +17,17 @@ DIRECTORY = Path(__file__).with_name("results")
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How long to measure: how many rounds, how long each, and how many appointments there are at most."""
+    """How long to measure: rounds, times of what is usual for each, seconds for a page, appointments."""
 
     rounds: int
     length: float
+    seconds: float
     sizes: tuple[int, ...]
     quick: bool
 
 
-FULL = Scale(rounds=15, length=1.0, sizes=(1_000, 100_000, 1_000_000), quick=False)
-QUICK = Scale(rounds=5, length=0.4, sizes=(1_000,), quick=True)
+FULL = Scale(rounds=15, length=1.0, seconds=0.6, sizes=(1_000, 100_000, 1_000_000), quick=False)
+QUICK = Scale(rounds=5, length=0.4, seconds=0.25, sizes=(1_000,), quick=True)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,114 @@
+"""Pages asked for by one client of several servers in turns: a few requests to each, in an order drawn each time.
+
+Whatever disturbs the machine for longer than a moment falls on all of them alike, so that two servers can be told
+apart by less than the machine's own noise. The first requests of each turn do not count: the processor's caches
+are still full of the server before.
+"""
+
+import random
+import statistics
+import time
+from collections.abc import Mapping
+from contextlib import closing
+
+from benchmarks.cpu import cpu_seconds
+from benchmarks.load import Connection
+from benchmarks.measure import Rounds
+from benchmarks.target import Target
+
+WARM_UP_REQUESTS = 40
+WARM_UP_S = 2.0
+TURN = 20
+NOT_COUNTED = 5
+LONGEST_TURN_S = 0.5
+RECONNECT_AFTER_S = 1.0
+"""The servers close a connection that has been idle for two seconds."""
+
+
+class Client:
+    """Asks one target for its page, over a connection that is kept."""
+
+    def __init__(self, target: Target, token: str) -> None:
+        self.target = target
+        self.answers = 0
+        self.latencies_ms: list[float] = []
+        self._request = target.request(token)
+        self._connection = self._connect()
+
+    def _connect(self) -> Connection:
+        return Connection(self.target.server.port, [self._request], 0)
+
+    def ask(self) -> float:
+        """Milliseconds of one answer. Raises ValueError when it is not 200."""
+        connection = self._connection
+        if connection.sent_s and time.perf_counter() - connection.sent_s > RECONNECT_AFTER_S:
+            self.close()
+            connection = self._connection = self._connect()
+        connection.send()
+        while not connection.receive():
+            pass
+        latency_ms = (time.perf_counter() - connection.sent_s) * 1000
+        self.answers += 1
+        return latency_ms
+
+    def take_turn(self) -> float:
+        """Milliseconds of the median answer of a few, fewer where they are slow."""
+        ends_s = time.monotonic() + LONGEST_TURN_S
+        latencies_ms = [self.ask()]
+        while len(latencies_ms) < TURN and time.monotonic() < ends_s:
+            latencies_ms.append(self.ask())
+        counted = latencies_ms[min(NOT_COUNTED, len(latencies_ms) // 2) :]
+        self.latencies_ms += counted
+        return statistics.median(counted)
+
+    def warm_up(self) -> None:
+        """Ask until everything is there that a page needs, and forget how long that took."""
+        warm_by_s = time.monotonic() + WARM_UP_S
+        while self.answers < WARM_UP_REQUESTS and time.monotonic() < warm_by_s:
+            self.ask()
+        self.answers = 0
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.socket.close()
+
+
+class OneClient:
+    """What one client measures of several targets."""
+
+    def __init__(self, targets: Mapping[str, Target], token: str) -> None:
+        self._targets = targets
+        self._token = token
+        self.p99_ms: dict[str, float] = {}
+        self.cpu_ms: dict[str, float] = {}
+
+    def measure(self, *, rounds: int, seconds: float) -> Rounds:
+        """Sample each target's median answer in milliseconds, in rounds of some seconds for each target.
+
+        A round's sample is the median of its turns.
+        """
+        clients = {name: Client(target, self._token) for name, target in self._targets.items()}
+        for client in clients.values():
+            client.warm_up()
+        used_s = {name: -cpu_seconds(client.target.server.worker_pids()) for name, client in clients.items()}
+        samples: dict[str, list[float]] = {name: [] for name in clients}
+        for _ in range(rounds):
+            for name, medians_ms in _round(clients, seconds * len(clients)).items():
+                samples[name].append(statistics.median(medians_ms))
+        for name, client in clients.items():
+            with closing(client):
+                used_s[name] += cpu_seconds(client.target.server.worker_pids())
+                self.cpu_ms[name] = used_s[name] * 1000 / client.answers
+                self.p99_ms[name] = sorted(client.latencies_ms)[int(len(client.latencies_ms) * 0.99)]
+        return Rounds(samples)
+
+
+def _round(clients: Mapping[str, Client], seconds: float) -> dict[str, list[float]]:
+    medians_ms: dict[str, list[float]] = {name: [] for name in clients}
+    names = list(clients)
+    ends_s = time.monotonic() + seconds
+    while not all(medians_ms.values()) or time.monotonic() < ends_s:
+        random.shuffle(names)
+        for name in names:
+            medians_ms[name].append(clients[name].take_turn())
+    return medians_ms
