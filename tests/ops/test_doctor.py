@@ -26,10 +26,11 @@ PREFIX = "appointment_service"
 
 
 def examine(cli: Cli, worst: str = "problem", **settings: str) -> list[dict[str, Any]]:
-    """The findings, with some settings different from the service's; `ok` when there is nothing to act on."""
+    """The findings, with some settings different from the service's; exit code 1 where one asks for something."""
+    healthy = worst in ("ok", "note")
     with Cli({**cli.environment, **settings}) as other:
-        report = other.json("doctor", exit_code=1 if worst == "problem" else 0)
-    assert report["healthy"] == (worst == "ok")
+        report = other.json("doctor", exit_code=0 if healthy else 1)
+    assert report["healthy"] == healthy
     findings: list[dict[str, Any]] = report["findings"]
     assert worst in {finding["level"] for finding in findings}
     for finding in findings:
@@ -166,6 +167,13 @@ def test_a_slow_service_and_one_that_refuses_our_token_are_told(cli: Cli, served
     assert any("vehicle service" in says for says in of_level(findings, "warning"))
     assert any("employee service refuses" in says for says in of_level(findings, "note"))
     assert any("employee service refuses" in says for says in of_level(with_own_token, "problem"))
+
+
+def test_a_note_leaves_the_exit_code_at_0(cli: Cli) -> None:
+    """It may be meant so: nobody is asked to do anything."""
+    findings = examine(cli, worst="note", CACHE_STALE_TIMEOUT="0")
+
+    assert of_level(findings, "note") == ["CACHE_STALE_TIMEOUT=0: no last known copies."]
 
 
 def test_another_database_and_another_prefix_are_told(cli: Cli, valkey: EmbeddedValkey) -> None:

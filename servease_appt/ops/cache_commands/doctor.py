@@ -25,7 +25,8 @@ def doctor_command(as_json: bool) -> None:
     """Look at Redis, every worker, the services, PostgreSQL, clocks and settings, and say what to do.
 
     Works with any of them down. Sends one test invalidation, of an id that nobody has, and forgets workers of
-    this host that have died. Exit code 0 when everything works, be it with warnings, 1 when there is a problem.
+    this host that have died. Exit code 1 when a finding asks for something to be done, be it only a warning; 0
+    when there is none, notes aside.
 
     \b
     Examples:
@@ -44,7 +45,7 @@ def doctor_command(as_json: bool) -> None:
             for found in findings:
                 _show(found)
         click.echo(f"\n{counted(len(report.bad), 'finding')} to act on." if report.bad else "\nAll is well.")
-    if report.broken:
+    if report.bad:
         raise click.exceptions.Exit(1)
 
 

@@ -47,11 +47,6 @@ class Report:
         """What calls for somebody to do something."""
         return [f for f in self.findings if f.level in (Level.WARNING, Level.PROBLEM)]
 
-    @property
-    def broken(self) -> bool:
-        """Whether something does not work, and not only less well than it should."""
-        return any(f.level is Level.PROBLEM for f in self.findings)
-
 
 class Area:
     """Makes findings of one area."""

@@ -48,20 +48,32 @@ def _where(access: Access) -> str:
 
 
 def _speed(access: Access) -> Finding:
-    times_ms = []
-    for _ in range(PINGS):
-        started_s = time.perf_counter()
-        access.client.ping()
-        times_ms.append((time.perf_counter() - started_s) * 1000)
-    median_ms, longest_ms = sorted(times_ms[1:])[len(times_ms) // 2], max(times_ms[1:])
+    median_ms, longest_ms = _pings(access.client)
+    if _is_slow(median_ms, longest_ms):
+        median_ms, longest_ms = _pings(access.client)  # a moment in which the host was busy is no finding
     says = f"{_where(access)} answers in {median_ms:.1f} ms (the slowest of {PINGS}: {longest_ms:.1f} ms)."
-    if median_ms > SLOW_MS or longest_ms > REQUEST_TIMEOUT_MS:
+    if _is_slow(median_ms, longest_ms):
         return _area.warning(
             says,
             f"A request gives Redis {REQUEST_TIMEOUT_MS:.0f} ms; slower answers count as failures.",
             "Look for slow commands (`redis-cli SLOWLOG GET`), a busy host, or a long way to it.",
         )
     return _area.ok(says)
+
+
+def _pings(client: Redis) -> tuple[float, float]:
+    """The median and the longest of several, in milliseconds, not counting one that may have to connect."""
+    client.ping()
+    times_ms = []
+    for _ in range(PINGS):
+        started_s = time.perf_counter()
+        client.ping()
+        times_ms.append((time.perf_counter() - started_s) * 1000)
+    return sorted(times_ms)[PINGS // 2], max(times_ms)
+
+
+def _is_slow(median_ms: float, longest_ms: float) -> bool:
+    return median_ms > SLOW_MS or longest_ms > REQUEST_TIMEOUT_MS
 
 
 def _server(server: dict[str, Any]) -> Iterator[Finding]:

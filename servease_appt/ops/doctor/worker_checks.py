@@ -160,21 +160,30 @@ def _versions(statuses: Sequence[Status]) -> Iterator[Finding]:
 def _live_test(access: Access) -> Finding:
     """Invalidate an id that nobody has, and see who has handled it."""
     try:
-        access.cache.invalidate([f"{CUSTOMER}_{uuid.uuid4()}"])
+        answers = _who_handles_one(access)
+        if _slowest_ms(answers) > SLOW_MS:
+            answers = _who_handles_one(access)  # a moment in which the host was busy is no finding
     except CacheUnavailable as error:
         return _area.problem(
             f"Redis does not take invalidations: {error}",
             "POST /cache/invalidate/ answers 503, commands exit with 1, and values go only when they expire.",
             "Is it a replica, out of memory for scripts, or does its user lack a right?",
         )
-    answers = access.questions.ask("heard", timeout_s=ANSWER_S)
     times = ", ".join(f"{short_worker(answer['worker'])} {answer['after_ms']:.1f} ms" for answer in answers)
-    slowest_ms = max((answer["after_ms"] for answer in answers), default=0.0)
     says = f"A test invalidation was handled by {times or 'nobody, since nobody listens'}."
-    if slowest_ms > SLOW_MS:
+    if _slowest_ms(answers) > SLOW_MS:
         return _area.warning(
             says,
             f"The aim is {AIM_MS:.0f} ms: for so long after an invalidation the old value may be served.",
             "Are the workers' hosts out of CPU, or far from Redis?",
         )
     return _area.ok(says)
+
+
+def _who_handles_one(access: Access) -> list[dict[str, Any]]:
+    access.cache.invalidate([f"{CUSTOMER}_{uuid.uuid4()}"])
+    return access.questions.ask("heard", timeout_s=ANSWER_S)
+
+
+def _slowest_ms(answers: Sequence[dict[str, Any]]) -> float:
+    return max((answer["after_ms"] for answer in answers), default=0.0)
