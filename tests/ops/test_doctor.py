@@ -18,7 +18,7 @@ from servease_appt.demo.servers import EmbeddedValkey, free_port
 from servease_appt.demo.stand_ins import StandIns
 from servease_appt.ops.doctor import settings_checks
 from servease_appt.settings import Settings
-from tests.api.world import SECRET
+from tests.api.world import SECRET, World, new_id
 from tests.ops.cli import Cli
 from tests.ops.served import Served
 
@@ -167,6 +167,30 @@ def test_a_slow_service_and_one_that_refuses_our_token_are_told(cli: Cli, served
     assert any("vehicle service" in says for says in of_level(findings, "warning"))
     assert any("employee service refuses" in says for says in of_level(findings, "note"))
     assert any("employee service refuses" in says for says in of_level(with_own_token, "problem"))
+
+
+def test_an_address_where_something_else_answers_404_is_told(cli: Cli, served: Served) -> None:
+    """404 for an id that nobody has says nothing; for those that appointments need, it is no such service."""
+    stand_ins = served.world.stand_ins
+    stand_ins.reset()
+    world = World(served.world.app, stand_ins)
+    world.clear()
+    stand_ins.vehicles.rule(status=404)
+    try:
+        examine(cli, worst="ok")
+        world.appointment()
+        (says,) = bad(examine(cli, worst="warning"))
+        stand_ins.vehicles.reset()
+        world.clear()
+        one_is_known = World(served.world.app, stand_ins)
+        for vehicle in (one_is_known.alices_car, new_id()):
+            one_is_known.appointment(vehicle_id=vehicle)
+        examine(cli, worst="ok")
+    finally:
+        stand_ins.reset()
+        world.clear()
+
+    assert says == "It says 404 to the 1 vehicle that most coming appointments need."
 
 
 def test_a_note_leaves_the_exit_code_at_0(cli: Cli) -> None:

@@ -5,43 +5,59 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
+from enum import Enum, auto
 from typing import Final
 
 from sqlalchemy import text
 
 from servease_appt.clients import Denied, NotFound, UpstreamError
 from servease_appt.db.errors import DatabaseUnavailable
-from servease_appt.entities import CUSTOMER, EMPLOYEE, VEHICLE
+from servease_appt.entities import CUSTOMER, EMPLOYEE, PLACEHOLDERS, VEHICLE
+from servease_appt.ops.cache_commands.tables import counted
 from servease_appt.ops.doctor.findings import Area, Finding
+from servease_appt.scheduling.clock import today
 from servease_appt.service_token import ServiceToken
 from servease_appt.services import Services
 
 SLOW_SHARE: Final = 0.5
 CLOCK_SLACK_S: Final = 1.0
+MAX_ASKED: Final = 3
+
+Get = Callable[[str, str, float], object]
 
 _services = Area("services")
 _database = Area("database")
 
 
+class _Answer(Enum):
+    KNOWN = auto()
+    UNKNOWN = auto()
+    DENIED = auto()
+
+
 def check_service(services: Services, entity: str) -> Iterator[Finding]:
-    """Ask one service for an id that nobody has."""
+    """Ask one service for what coming appointments need, or else for an id that nobody has.
+
+    Any web server answers 404: only of an id that the service should know does that tell something.
+    """
     settings, upstreams = services.settings, services.upstreams
-    ask: dict[str, tuple[str, str, Callable[[str, str, float], object]]] = {
+    ask: dict[str, tuple[str, str, Get]] = {
         CUSTOMER: ("CUSTOMER_SERVICE_URL", settings.customer_service_url, upstreams.customers.get),
         EMPLOYEE: ("EMPLOYEE_SERVICE_URL", settings.employee_service_url, upstreams.employees.get),
         VEHICLE: ("VEHICLE_SERVICE_URL", settings.vehicle_service_url, upstreams.vehicles.get),
     }
     variable, url, get = ask[entity]
     token = ServiceToken(settings.secret_key).get()
-    started_s = time.perf_counter()
+    needed = _needed_ids(services, entity)
     try:
-        get(str(uuid.uuid4()), token, settings.upstream_timeout_s)
-        denied = False
-    except NotFound:
-        denied = False
-    except Denied:
-        denied = True
+        for id_ in needed or [str(uuid.uuid4())]:
+            started_s = time.perf_counter()
+            answer = _ask(get, id_, token, settings.upstream_timeout_s)
+            took_ms = (time.perf_counter() - started_s) * 1000
+            if answer is not _Answer.UNKNOWN:
+                break
     except UpstreamError as error:
         yield _services.problem(
             f"The {error} (asked at {url} for {settings.upstream_timeout_s:g} s at most).",
@@ -49,9 +65,41 @@ def check_service(services: Services, entity: str) -> Iterator[Finding]:
             f"Look at that service, or correct {variable}.",
         )
         return
-    yield _speed(entity, url, (time.perf_counter() - started_s) * 1000, settings.upstream_timeout_s)
-    if denied:
+    yield _speed(entity, url, took_ms, settings.upstream_timeout_s)
+    if answer is _Answer.DENIED:
         yield _denied(entity, settings.upstream_auth)
+    elif needed and answer is _Answer.UNKNOWN:
+        yield _knows_none(entity, len(needed), variable)
+
+
+def _needed_ids(services: Services, entity: str) -> list[str]:
+    """Those that most coming appointments need; none where there are none, or PostgreSQL is away."""
+    from servease_appt.ops.cache_commands.upcoming import keys_needed
+
+    day = today(datetime.now(UTC), services.settings.business_timezone)
+    with suppress(DatabaseUnavailable):
+        keys = keys_needed(services.database, [entity], day, MAX_ASKED)
+        return [key.partition("_")[2] for key in keys]
+    return []
+
+
+def _ask(get: Get, id_: str, token: str, timeout_s: float) -> _Answer:
+    try:
+        get(id_, token, timeout_s)
+    except NotFound:
+        return _Answer.UNKNOWN
+    except Denied:
+        return _Answer.DENIED
+    return _Answer.KNOWN
+
+
+def _knows_none(entity: str, asked: int, variable: str) -> Finding:
+    return _services.warning(
+        f"It says 404 to the {counted(asked, entity)} that most coming appointments need.",
+        "Something else answers at that address, or the service has lost them, or hides them from this service's"
+        f" own token. Who reads them sees {PLACEHOLDERS[entity]!r}.",
+        f"Compare {variable} with where the {entity} service is, and ask it for one of them.",
+    )
 
 
 def _speed(entity: str, url: str, took_ms: float, timeout_s: float) -> Finding:
