@@ -68,6 +68,24 @@ def test_monitor_shows_what_workers_and_other_hands_do(
         assert monitor.interrupt() == 0
 
 
+def test_monitor_says_why_a_message_can_t_be_read(cli: Cli, world: World, client: redis.Redis) -> None:
+    """A neighbour who publishes something else is told by this; what can be read of a list is carried out."""
+    vehicle = f"vehicle_{uuid.uuid4()}"
+    with cli.process("monitor", "--json") as monitor:
+        monitor.wait_for("Watching 2 workers")
+        for message, why in (
+            ("customer 42", "customer 42 is no key of customer, vehicle or employee"),
+            ("customer_42", "customer_42 is no key of customer, vehicle or employee"),
+            ('{"ids": []}', 'needs "keys", a list of 1 to 10000, or "pattern"'),
+            (json.dumps({"keys": [vehicle.upper().replace("VEHICLE", "vehicle"), 5]}), "1 key of the list"),
+        ):
+            client.publish(f"{PREFIX}:invalidate", message)
+            assert why in monitor.wait_for_event(event="unreadable", worker="redis")["why"]
+        monitor.wait_for_event(event="published", key=vehicle)
+
+        assert monitor.interrupt() == 0
+
+
 def test_monitor_for_people_shows_one_entity(cli: Cli, world: World, client: redis.Redis) -> None:
     """One line each, with time, worker, tier and reason; what is of another entity is left out."""
     employee, vehicle = f"employee_{uuid.uuid4()}", f"vehicle_{uuid.uuid4()}"

@@ -10,7 +10,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +19,7 @@ from servease_appt.cache.channel import Changed, Channel, Published
 from servease_appt.cache.messages import Invalidation, UnreadableMessage, decode
 from servease_appt.entities import ENTITIES
 from servease_appt.ops.cache_commands.access import Access
-from servease_appt.ops.cache_commands.tables import batches
+from servease_appt.ops.cache_commands.tables import batches, counted
 
 SERVER = "redis"
 ASK_AGAIN_S = 2.0
@@ -27,6 +27,7 @@ EXPLAINED_S = 2.0
 EXPIRY_SLACK_S = 0.1
 MAX_LIVES = 20_000
 MAX_KEYS_SHOWN = 20
+ONE_OF = " or ".join((", ".join(ENTITIES[:-1]), ENTITIES[-1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +149,20 @@ class Feed:
         except UnreadableMessage as error:
             yield Happening(at_s, SERVER, "channel", "unreadable", "*", str(error))
             return
+        message, strange = self._as_workers_read(message)
+        yield from (Happening(at_s, SERVER, "channel", "unreadable", "*", why) for why in strange)
         self._invalidated.update(dict.fromkeys(message.keys, now))
         if message.pattern is not None:
             self._patterns[message.pattern] = now
         yield from _announced(message, at_s)
+
+    def _as_workers_read(self, message: Invalidation) -> tuple[Invalidation, list[str]]:
+        """The message with its keys spelled as they are stored, and what is wrong with the rest."""
+        spelled = {key: self._access.cache.kinds.canonical(key) for key in message.keys}
+        strange = [f"{key} is no key of {ONE_OF}" for key, ours in spelled.items() if ours is None]
+        if message.unreadable:
+            strange.append(f"{counted(message.unreadable, 'key')} of the list can't be read")
+        return replace(message, keys=tuple(filter(None, spelled.values()))), strange[:MAX_KEYS_SHOWN]
 
     def _changed(self, names: tuple[bytes, ...] | None) -> Iterator[Happening]:
         """Values that are gone and that no invalidation explains."""
