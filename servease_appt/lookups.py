@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 UPSTREAM_FAILURES_TO_OPEN: Final = 5
 UPSTREAM_COOL_DOWN_S: Final = 2.0
 SOFT_SHARE_OF_TIMEOUT: Final = 0.25
+_BEYOND_L1: Final = (Source.L2, Source.UPSTREAM, Source.STALE, Source.UNKNOWN)
+_NONE_BEYOND_L1: Final = " ".join(f"{source}=0" for source in _BEYOND_L1)
 
 
 class PageObserver(Protocol):
@@ -113,10 +115,10 @@ class Lookups:
         endpoint: str,
     ) -> PageNames:
         """Names for everything that one answer shows: L1, one Redis command, then the services side by side."""
-        customers = [f"customer_{id_}" for id_ in set(customer_ids)]
-        vehicles = [f"vehicle_{id_}" for id_ in set(vehicle_ids)]
-        employees = [f"employee_{id_}" for id_ in set(employee_ids) if id_ is not None]
-        keys = [*customers, *vehicles, *employees]
+        customers = {id_: f"customer_{id_}" for id_ in customer_ids}
+        vehicles = {id_: f"vehicle_{id_}" for id_ in vehicle_ids}
+        employees = {id_: f"employee_{id_}" for id_ in employee_ids if id_ is not None}
+        keys = [*customers.values(), *vehicles.values(), *employees.values()]
         lookup = self.cache.get_many(keys, self._load_as(auth_token))
         self._count_page(endpoint, keys, lookup)
         values = lookup.values
@@ -212,7 +214,8 @@ class Lookups:
         with self._lock:
             counts = self._endpoints.setdefault(endpoint, Counter())
             counts[Source.L1] += len(keys) - len(lookup.sources)
-            counts.update(lookup.sources.values())
+            if lookup.sources:
+                counts.update(lookup.sources.values())
         if self._observer is not None:
             self._observer.page(endpoint, len(keys), lookup)
 
@@ -229,11 +232,12 @@ class Lookups:
         return {entity: breaker.state for entity, breaker in self.breakers.items()}
 
 
-def _texts(keys: Iterable[str], values: Mapping[str, Reference | None], entity: str) -> dict[str, str]:
-    """What to show for each key of one entity, by id."""
-    begin, placeholder = len(entity) + 1, PLACEHOLDERS[entity]
+def _texts(keys: Mapping[str, str], values: Mapping[str, Reference | None], entity: str) -> dict[str, str]:
+    """What to show for each id of one entity, given with its key."""
+    placeholder = PLACEHOLDERS[entity]
     return {
-        key[begin:]: placeholder if (reference := values[key]) is None else reference.display for key in keys
+        id_: placeholder if (reference := values[key]) is None else reference.display
+        for id_, key in keys.items()
     }
 
 
@@ -247,10 +251,11 @@ def _key(entity: str, id_: str | UUID) -> str:
 
 
 def _x_cache(references_asked: int, lookup: Lookup[Reference]) -> str:
-    counts = Counter(lookup.sources.values())
     l1 = references_asked - len(lookup.sources)
-    rest = (Source.L2, Source.UPSTREAM, Source.STALE, Source.UNKNOWN)
-    return " ".join([f"l1={l1}", *(f"{source}={counts[source]}" for source in rest)])
+    if not lookup.sources:
+        return f"l1={l1} {_NONE_BEYOND_L1}"
+    counts = Counter(lookup.sources.values())
+    return " ".join([f"l1={l1}", *(f"{source}={counts[source]}" for source in _BEYOND_L1)])
 
 
 # For code that runs in an application context
