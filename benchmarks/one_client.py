@@ -18,6 +18,7 @@ from benchmarks.target import Target
 
 WARM_UP_REQUESTS = 40
 WARM_UP_S = 2.0
+FEWEST_TURNS = 3
 TURN = 20
 NOT_COUNTED = 5
 LONGEST_TURN_S = 0.5
@@ -82,33 +83,22 @@ class OneClient:
         self.p99_ms: dict[str, float] = {}
         self.cpu_ms: dict[str, float] = {}
 
-    def measure(self, *, rounds: int, seconds: float) -> Rounds:
-        """Sample each target's median answer in milliseconds, in rounds of some seconds for each target.
-
-        A round's sample is the median of its turns.
-        """
+    def measure(self, seconds: float) -> Rounds:
+        """Sample each target's median answer, in ms, for so many seconds each. A round is a turn of each."""
         clients = {name: Client(target, self._token) for name, target in self._targets.items()}
         for client in clients.values():
             client.warm_up()
         used_s = {name: -cpu_seconds(client.target.server.worker_pids()) for name, client in clients.items()}
         samples: dict[str, list[float]] = {name: [] for name in clients}
-        for _ in range(rounds):
-            for name, medians_ms in _round(clients, seconds * len(clients)).items():
-                samples[name].append(statistics.median(medians_ms))
+        names = list(clients)
+        ends_s = time.monotonic() + seconds * len(names)
+        while len(samples[names[0]]) < FEWEST_TURNS or time.monotonic() < ends_s:
+            random.shuffle(names)
+            for name in names:
+                samples[name].append(clients[name].take_turn())
         for name, client in clients.items():
             with closing(client):
                 used_s[name] += cpu_seconds(client.target.server.worker_pids())
                 self.cpu_ms[name] = used_s[name] * 1000 / client.answers
                 self.p99_ms[name] = sorted(client.latencies_ms)[int(len(client.latencies_ms) * 0.99)]
         return Rounds(samples)
-
-
-def _round(clients: Mapping[str, Client], seconds: float) -> dict[str, list[float]]:
-    medians_ms: dict[str, list[float]] = {name: [] for name in clients}
-    names = list(clients)
-    ends_s = time.monotonic() + seconds
-    while not all(medians_ms.values()) or time.monotonic() < ends_s:
-        random.shuffle(names)
-        for name in names:
-            medians_ms[name].append(clients[name].take_turn())
-    return medians_ms

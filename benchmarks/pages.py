@@ -54,8 +54,8 @@ class World:
         self.token = jwt.encode(claims, SECRET, algorithm="HS256")
         self._numbers = itertools.count()
 
-    def serve(self, application: str, size: int, **settings: str) -> Gunicorn:
-        """Start an application with two workers on the database of that size."""
+    def serve(self, application: str, size: int, *, workers: int = 2, **settings: str) -> Gunicorn:
+        """Start an application on the database of that size."""
         number = next(self._numbers)
         directory = self._directory / str(number)
         directory.mkdir()
@@ -67,7 +67,8 @@ class World:
             **self.stand_ins.settings,
             **settings,
         }
-        return self._stack.enter_context(Gunicorn(environment, directory, application=application))
+        gunicorn = Gunicorn(environment, directory, application=application, workers=workers)
+        return self._stack.enter_context(gunicorn)
 
 
 def run(results: Results, scale: Scale) -> None:
@@ -124,7 +125,7 @@ def measure_warm(world: World, servers: Mapping[str, Gunicorn], results: Results
     targets = {name: Target(server, LIST) for name, server in servers.items()}
     targets[CONSTANT] = Target(constant, "/constant")
     client = OneClient(targets, world.token)
-    rounds = client.measure(rounds=_rounds(scale), seconds=scale.seconds)
+    rounds = client.measure(_rounds(scale) * scale.seconds)
     results.target(
         "Warm page against the floor", value=rounds.ratio(SERVICE, FLOOR).median, limit=1.25, unit="×"
     )
@@ -162,9 +163,9 @@ def _measure_throughput(
 
 def measure_names(world: World, results: Results, scale: Scale) -> None:
     """The same page of the same process, with names and without."""
-    server = world.serve("benchmarks.nameless:application()", scale.sizes[0], WEB_CONCURRENCY="1")
+    server = world.serve("benchmarks.nameless:application()", scale.sizes[0], workers=1)
     targets = {NAMED: Target(server, LIST), NAMELESS: Target(server, LIST, nameless.HEADER)}
-    rounds = OneClient(targets, world.token).measure(rounds=2 * _rounds(scale), seconds=scale.seconds)
+    rounds = OneClient(targets, world.token).measure(2 * _rounds(scale) * scale.seconds)
     for name in targets:
         _add(results, "Names on a warm page", name, "ms", rounds, baseline=NAMELESS)
     names = 1 - rounds.ratio(NAMELESS, NAMED).median
@@ -193,6 +194,7 @@ def measure_sizes(world: World, servers: Mapping[str, Gunicorn], results: Result
         ),
         "a vehicle's array": lambda _: f"{LIST}vehicle_history/?vehicle_id={person('vehicle', 0)}",
         "an employee's array": lambda _: f"{LIST}employee_schedule/?employee_id={person('employee', 0)}",
+        "numbers over all": lambda _: f"{LIST}stats/",
         "an employee's second page": lambda _: f"{LIST}employee/{person('employee', 0)}/?page=2",
     }
     smallest = f"service, {scale.sizes[0]:,}"
@@ -202,7 +204,7 @@ def measure_sizes(world: World, servers: Mapping[str, Gunicorn], results: Result
             targets |= {f"floor, {size:,}": Target(floors[size], path(size)) for size in scale.sizes}
         case = f"By size, {view}"
         client = OneClient(targets, world.token)
-        rounds = client.measure(rounds=_rounds(scale), seconds=scale.seconds / 4)
+        rounds = client.measure(_rounds(scale) * scale.seconds / 4)
         for name in targets:
             _add(results, case, name, "ms", rounds, baseline=smallest)
         if len(scale.sizes) > 1:
