@@ -57,8 +57,8 @@ _CUSTOMERS_STARTS: Final = text(
     " AND id <> :ignoring AND scheduled_date BETWEEN :first_day AND :last_day"
 )
 _SLOTS: Final = text(
-    "SELECT date, start_time, end_time, is_available, max_concurrent_appointments FROM time_slots"
-    " WHERE date BETWEEN :first_day AND :last_day"
+    "SELECT date, start_time, end_time, COALESCE(is_available, false), COALESCE(max_concurrent_appointments, 0)"
+    " FROM time_slots WHERE date BETWEEN :first_day AND :last_day"
 )
 _NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 

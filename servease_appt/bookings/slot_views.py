@@ -26,7 +26,13 @@ from servease_appt.scheduling.openings import days_between, offers
 MAX_DAYS_OFFERED: Final = 92
 
 COLUMNS: Final = ("id", "date", "start_time", "end_time", "is_available", "max_concurrent_appointments")
-SELECT_SLOTS: Final = select(*(getattr(TimeSlot, name) for name in COLUMNS))
+_READ_AS: Final[dict[str, Any]] = {
+    "is_available": func.coalesce(TimeSlot.is_available, False),
+    "max_concurrent_appointments": func.coalesce(TimeSlot.max_concurrent_appointments, 0),
+}
+"""An adopted table may hold NULL where ours can't: what nobody has opened is closed."""
+AS_READ: Final = [_READ_AS.get(name, getattr(TimeSlot, name)) for name in COLUMNS]
+SELECT_SLOTS: Final = select(*AS_READ)
 _ONE_DAY: Final = timedelta(days=1)
 
 

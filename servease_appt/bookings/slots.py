@@ -20,6 +20,7 @@ from servease_appt.bookings.errors import NotFound, RuleBroken
 from servease_appt.bookings.policy import BookingPolicy
 from servease_appt.bookings.records import NewSlot, Slot
 from servease_appt.bookings.slot_views import (
+    AS_READ,
     COLUMNS,
     SELECT_SLOTS,
     available_slots,
@@ -190,7 +191,7 @@ def _covers(slot: Mapping[str, Any]) -> bool:
 
 def _write(connection: Connection, policy: BookingPolicy, statement: Any, wanted: Mapping[str, Any]) -> Slot:
     try:
-        row = connection.execute(statement.returning(*(getattr(TimeSlot, name) for name in COLUMNS))).one()
+        row = connection.execute(statement.returning(*AS_READ)).one()
     except IntegrityError as error:
         if sqlstate(error) == _UNIQUE_VIOLATED:
             taken = f"{wanted['date']} {wanted['start_time']}"

@@ -9,7 +9,7 @@ from datetime import time
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, func, not_, or_, select
 
 from servease_appt.db.models import Appointment, TimeSlot
 from servease_appt.scheduling.capacity import Opening, overfull
@@ -99,8 +99,8 @@ def _overfull(connection: Connection, running: Sequence[_Running], default_capac
             TimeSlot.date,
             TimeSlot.start_time,
             TimeSlot.end_time,
-            TimeSlot.is_available,
-            TimeSlot.max_concurrent_appointments,
+            func.coalesce(TimeSlot.is_available, False),
+            func.coalesce(TimeSlot.max_concurrent_appointments, 0),
         )
     )
     openings = [

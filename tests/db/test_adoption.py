@@ -348,6 +348,38 @@ def test_empty_columns_are_read_as_what_they_stand_for(
     assert (done.status, done.updated_at) == ("in_progress", NOW)
 
 
+def test_a_slot_without_a_capacity_is_closed(engine: Engine, postgres_url: str, database: Database) -> None:
+    """NULL opens nothing: the slot can be seen, booked around, and opened."""
+    run(
+        engine,
+        TABLES,
+        SECOND_MIGRATION,
+        *CLEAN,
+        "ALTER TABLE time_slots ALTER is_available DROP NOT NULL, ALTER max_concurrent_appointments DROP NOT NULL",
+        slot(105, "2030-06-03", "09:00", "10:00"),
+        slot(106, "2030-06-03", "10:00", "11:00"),
+        "UPDATE time_slots SET is_available = NULL WHERE start_time = '09:00'",
+        "UPDATE time_slots SET max_concurrent_appointments = NULL WHERE start_time = '10:00'",
+    )
+
+    upgrade(postgres_url)
+
+    day = date(2030, 6, 3)
+    with database.reading() as connection:
+        window = Window(offset=0, limit=10)
+        seen = slots.list_slots(connection, POLICY, ADMIN, start_date=day, end_date=day, window=window).rows
+        free = slots.available_slots(
+            connection, POLICY, ADMIN, start_date=day, end_date=day, duration_minutes=60, now=NOW
+        )
+    assert [(row.is_available, row.max_concurrent_appointments) for row in seen] == [(False, 3), (True, 0)]
+    assert not {start.start_time for start in free} & {time(9), time(10)}
+    for number, changes in ((105, {"end_time": time(9, 30)}), (106, {"is_available": True})):
+        changed = slots.update_slot(database, POLICY, ADMIN, known(number), changes)
+        assert changed.available_capacity == 0
+    opened = slots.update_slot(database, POLICY, ADMIN, known(106), {"max_concurrent_appointments": 2})
+    assert opened.available_capacity == 2
+
+
 def test_a_column_that_the_service_would_have_to_fill_is_refused(engine: Engine, postgres_url: str) -> None:
     """It could read such a table, but not add to it; columns that may be empty or fill themselves do no harm."""
     run(
