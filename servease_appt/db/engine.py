@@ -13,7 +13,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import InvalidatePoolError
 
 from servease_appt.db.deadlines import WatchedConnection, WatchedCursor
-from servease_appt.db.errors import unavailable
+from servease_appt.db.errors import OUT_OF_DATE, DatabaseUnavailable, unavailable
+from servease_appt.db.versions import VERSION_TABLE, VERSIONS
 
 CONNECT_TIMEOUT_S: Final = 2
 POOL_TIMEOUT_S: Final = 5
@@ -27,6 +28,9 @@ SESSION_SETTINGS: Final = {
 }
 """In milliseconds where a number. No request waits longer for PostgreSQL than its client would, and no statement
 here runs long enough to earn back what compiling it costs."""
+
+_ALL_TABLES: Final = text("SELECT 1 FROM appointments, idempotency_keys LIMIT 1")
+_VERSION: Final = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a name of our own
 
 
 class Database:
@@ -76,9 +80,15 @@ class Database:
             yield connection
 
     def ping(self) -> None:
-        """Return when PostgreSQL answers and has the tables, else raise `DatabaseUnavailable`."""
+        """Return when PostgreSQL answers and has the tables of this version, or of a newer one.
+
+        Raises:
+            DatabaseUnavailable: it does not.
+        """
         with self.reading() as connection:
-            connection.execute(text("SELECT 1 FROM appointments, idempotency_keys LIMIT 1"))
+            connection.execute(_ALL_TABLES)
+            if connection.execute(_VERSION).scalar() in (None, *VERSIONS[:-1]):
+                raise DatabaseUnavailable(OUT_OF_DATE)
 
     def close(self) -> None:
         """Close all idle connections; may be called twice."""

@@ -7,12 +7,13 @@ from typing import Final
 from sqlalchemy import exc
 
 RETRY_AFTER_S: Final = 2
+OUT_OF_DATE: Final = "the tables are out of date: run `flask --app wsgi db upgrade`"
 
 _MEANINGS: Final = {
     "25006": "PostgreSQL is read-only",
     "42P01": "the tables are missing: run `flask --app wsgi db upgrade`",
-    "42703": "the tables are out of date: run `flask --app wsgi db upgrade`",
-    "42883": "the tables are out of date: run `flask --app wsgi db upgrade`",
+    "42703": OUT_OF_DATE,
+    "42883": OUT_OF_DATE,
     "42501": "PostgreSQL denies this service a right that it needs",
     "40P01": "PostgreSQL broke a deadlock",
     "53100": "PostgreSQL's disk is full",

@@ -11,10 +11,8 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 
 from servease_appt.db.engine import psycopg2_url
 from servease_appt.db.errors import unavailable
+from servease_appt.db.versions import VERSION_TABLE
 from servease_appt.db.violations import Violation, violations
-
-VERSION_TABLE: Final = "appointment_service_alembic_version"
-"""Of our own, since a host application may keep its versions in the same database."""
 
 _ONE_AT_A_TIME: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('servease_appt.db.migrate', 0))")
 _EXEMPTIONS: Final = text(

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from servease_appt.db import deadlines, engine
 from servease_appt.db.engine import Database
 from servease_appt.db.errors import DatabaseUnavailable
+from servease_appt.db.versions import VERSION_TABLE, VERSIONS
 from servease_appt.demo.servers import EmbeddedPostgres, free_port
 
 ADD_A_SLOT = text("INSERT INTO time_slots VALUES (gen_random_uuid(), '2030-01-01', '9:00', '10:00', true, 1)")
@@ -268,8 +269,17 @@ assert backend() == before, "the parent lost its connection"
 
 
 def test_ping(database: Database, postgres_url: str) -> None:
-    """Ready means that the tables are there too; it says what to do when they are not."""
+    """Ready means that the tables are there too; it says what to do when they are not, or are older ones."""
     database.ping()
+
+    for version, is_ready in (("v999", True), (VERSIONS[-2], False), (VERSIONS[-1], True)):
+        with database.transaction() as connection:
+            connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '{version}'"))  # noqa: S608
+        if is_ready:
+            database.ping()
+        else:
+            with pytest.raises(DatabaseUnavailable, match=r"out of date.*db upgrade"):
+                database.ping()
 
     empty = Database(postgres_url)
     with pytest.raises(DatabaseUnavailable, match="db upgrade"):

@@ -10,8 +10,9 @@ from sqlalchemy import Engine, NullPool, create_engine, inspect, text
 
 from servease_appt.db.engine import psycopg2_url
 from servease_appt.db.errors import DatabaseUnavailable
-from servease_appt.db.migrate import VERSION_TABLE, current, upgrade
+from servease_appt.db.migrate import current, upgrade
 from servease_appt.db.models import Base
+from servease_appt.db.versions import VERSION_TABLE, VERSIONS
 from servease_appt.demo.servers import free_port
 
 
@@ -32,6 +33,7 @@ def test_an_empty_database(engine: Engine, postgres_url: str) -> None:
     assert (first.before, first.after) == (None, head)
     assert (second.before, second.after) == (head, head)
     assert current(postgres_url) == (head, head)
+    assert head == VERSIONS[-1]
     tables = {"appointments", "time_slots", "appointment_history", "idempotency_keys", VERSION_TABLE}
     tables |= {"appointment_counts", "appointment_count_changes"}
     assert set(inspect(engine).get_table_names()) == tables
