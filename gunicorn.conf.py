@@ -13,10 +13,22 @@ from servease_appt.ops import refusals
 from servease_appt.ops.logs import GunicornLogger, logging_config
 from servease_appt.settings import Settings, SettingsError
 
+
+def _whole_number(name: str, default: int, most: int) -> int:
+    """The variable's value; anything else than what is allowed stops the start with one line.
+
+    gunicorn reads WEB_CONCURRENCY itself before: over what is no number at all it ends with a trace of its own.
+    """
+    given = os.environ.get(name) or str(default)
+    if given.isascii() and given.isdigit() and len(given) <= len(str(most)) and 1 <= int(given) <= most:
+        return int(given)
+    sys.exit(f"{name}={given!r} can't be used: allowed is a whole number from 1 to {most}")
+
+
 bind = os.environ.get("BIND", "0.0.0.0:8005")
-workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+workers = _whole_number("WEB_CONCURRENCY", 2, 256)
 worker_class = "gthread"
-threads = int(os.environ.get("WEB_THREADS", "8"))
+threads = _whole_number("WEB_THREADS", 8, 256)
 timeout = 30
 graceful_timeout = 20
 keepalive = 5

@@ -194,17 +194,28 @@ def test_the_service_refuses_to_start_with_one_line_a_mistake() -> None:
     assert [line.partition("=")[0] for line in done.stderr.splitlines()] == ["CACHE_TIMEOUT", "SECRET_KEY"]
 
 
-def test_gunicorn_ends_at_once_over_a_bad_environment(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("CACHE_TIMEOUT", "soon", "seconds, a number from 1 to 86400"),
+        ("WEB_CONCURRENCY", "0", "a whole number from 1 to 256"),
+        ("WEB_THREADS", "eight", "a whole number from 1 to 256"),
+        ("WEB_THREADS", "9" * 5000, "a whole number from 1 to 256"),
+    ],
+)
+def test_gunicorn_ends_at_once_over_a_bad_environment(
+    name: str, value: str, allowed: str, tmp_path: Path
+) -> None:
     """One line from the master and exit code 1: workers that can't start would be replaced for ever."""
-    env = {**os.environ, **NEEDED, "CACHE_TIMEOUT": "soon", "BIND": "127.0.0.1:0", "TMPDIR": str(tmp_path)}
+    env = {**os.environ, **NEEDED, name: value, "BIND": "127.0.0.1:0", "TMPDIR": str(tmp_path)}
     env.pop("PROMETHEUS_MULTIPROC_DIR", None)
     command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
 
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
 
     assert done.returncode == 1
-    assert [line for line in done.stderr.splitlines() if "CACHE_TIMEOUT" in line] == [
-        "CACHE_TIMEOUT='soon' can't be used: allowed is seconds, a number from 1 to 86400"
+    assert [line for line in done.stderr.splitlines() if name in line] == [
+        f"{name}={value!r} can't be used: allowed is {allowed}"
     ]
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
