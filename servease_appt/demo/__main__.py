@@ -4,12 +4,13 @@ import argparse
 import contextlib
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -137,6 +138,7 @@ def _run(arguments: argparse.Namespace, say: _Progress, running: contextlib.Exit
 
     base_url = f"http://{HOST}:{ports['port']}"
     print(*invitation(base_url, settings.secret_key, data, stand_ins.customers.url), sep="\n")
+    print(*_operators_lines(directory / "environment", environment), sep="\n")
     print(f"\nThe API to try out:     {base_url}/docs")
     print(f"The cache's dashboard:  {base_url}{PATH} (paste the admin's token, or open this once,")
     print(f"                        within {LINK_LIFETIME_S // 60} minutes)")
@@ -149,6 +151,20 @@ def _serve(service: GuardedProcess) -> int:
     while service.wait(3600) is None:
         pass
     raise ProcessError(f"gunicorn has ended:\n{service.log_tail()}")
+
+
+def _operators_lines(file: Path, environment: Mapping[str, str]) -> Iterator[str]:
+    """Lines to paste for the cache's commands; the file is given the service's environment, which they read."""
+    file.touch(mode=0o600)
+    file.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()))
+    yield "# The same as an operator sees it, in the service's environment and this folder"
+    yield f". {shlex.quote(str(file.relative_to(ROOT)))}"
+    yield f"{shlex.quote(str(_flask()))} --app wsgi cache doctor"
+
+
+def _flask() -> Path:
+    command = Path(sys.executable).with_name("flask")
+    return command.relative_to(ROOT) if command.is_relative_to(ROOT) else command
 
 
 def usable_port(name: str, port: int) -> int:

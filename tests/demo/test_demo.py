@@ -88,6 +88,11 @@ def test_serving(demo: Demo) -> None:
     for line in lines:
         answer = paste(line, variables)
         assert answer.ok, (line, answer.text)
+    operators = re.search(r"^\. \S+/environment\n.*cache doctor$", printed, re.MULTILINE)
+    assert operators is not None
+    shell = ["/bin/sh", "-c", operators[0]]
+    doctor = subprocess.run(shell, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "2 listening, 2 registered, 2 answered." in doctor.stdout, doctor.stderr
     docs = re.search(r"http://\S+/docs", printed)
     assert docs is not None
     assert requests.get(docs[0], timeout=10).ok
