@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Generic, NamedTuple, TypeVar
 
-from cachetools import Cache, LRUCache
+from cachetools import FIFOCache
 
 V = TypeVar("V")
 
@@ -76,11 +76,12 @@ class _Marks:
         return self._floor > tick or self._ticks.get(key, 0) > tick
 
 
-class _EntryCache(LRUCache[str, "Entry[V] | None"]):
-    """An LRUCache that gives None for what it has not, and counts what it evicts for lack of room.
+class _EntryCache(FIFOCache[str, "Entry[V] | None"]):
+    """A FIFOCache that gives None for what it has not, and counts what it evicts for lack of room.
 
     Lifetimes are looked at by `Memory`, once a read: cachetools' timed caches ask the clock again for each key,
-    and cost two to four times as much.
+    and cost two to four times as much. The oldest goes first, whether it is read or not: what is read comes back
+    within seconds anyway, and moving it to the end would cost each hit as much again.
     """
 
     def __init__(self, maxsize: int) -> None:
@@ -91,8 +92,8 @@ class _EntryCache(LRUCache[str, "Entry[V] | None"]):
         return None
 
     def peek(self, key: str, now: float) -> Entry[V] | None:
-        """The entry if it has not expired; not counted as a use."""
-        entry = Cache.__getitem__(self, key)
+        """The entry if it has not expired."""
+        entry = self[key]
         return entry if entry is not None and now < entry.expires_at_s else None
 
     def expire(self, now: float) -> None:

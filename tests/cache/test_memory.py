@@ -63,10 +63,10 @@ def test_an_entry_that_has_expired_on_its_way_takes_the_older_one_along(
     assert memory.get_many(["a"]).values == {}
 
 
-def test_the_longest_unread_is_evicted(memory: Memory[str]) -> None:
-    """Full, it drops whom nobody has asked for, and counts that; a flush is no eviction."""
+def test_the_oldest_is_evicted(memory: Memory[str]) -> None:
+    """Full, it drops what has been there for longest, and counts that; a flush is no eviction."""
     put(memory, ["x_a", "x_b", "x_c"])
-    memory.get_many(["x_a"])
+    put(memory, ["x_a"])
     put(memory, ["y_d"])
     assert memory.get_many(["x_a", "x_b", "x_c", "y_d"]).missing == ["x_b"]
     assert memory.evicted() == {"x": 1}
