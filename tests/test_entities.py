@@ -56,7 +56,7 @@ def test_what_is_stored_is_found_again(entity: str, made: Reference, display: st
     ],
 )
 def test_another_field_or_value_makes_it_none(entity: str, changed: dict[str, Any]) -> None:
-    """Whoever wrote it: a field of another type, one too many, a text too long or another id are no such record."""
+    """Whoever wrote it: a field of another type, one too many, too long a text and another id are refused."""
     assert decoded(entity, FIELDS[entity]) is not None
     assert decoded(entity, FIELDS[entity] | changed) is None
 
