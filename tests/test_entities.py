@@ -40,17 +40,17 @@ def test_what_is_stored_is_found_again(entity: str, made: Reference, display: st
     assert made.display == display
 
 
+NO_TEXTS: tuple[Any, ...] = (None, 1, True, ["x"], {}, LONG)
+NO_YEARS: tuple[Any, ...] = (None, True, 2020.0, [2020], LONG)
+
+
 @pytest.mark.parametrize(
     ("entity", "changed"),
     [
-        *(
-            ("customer", {name: wrong})
-            for name in ("full_name", "email")
-            for wrong in (None, 1, ["x"], {}, LONG)
-        ),
-        *(("vehicle", {name: wrong}) for name in ("make", "model") for wrong in (None, 1, True, ["x"], LONG)),
-        *(("vehicle", {"year": wrong}) for wrong in (None, True, 2020.0, [2020], LONG)),
-        *(("employee", {"full_name": wrong}) for wrong in (None, 1, ["x"], LONG)),
+        *(("customer", {name: wrong}) for name in ("full_name", "email") for wrong in NO_TEXTS),
+        *(("vehicle", {name: wrong}) for name in ("make", "model") for wrong in NO_TEXTS),
+        *(("vehicle", {"year": wrong}) for wrong in NO_YEARS),
+        *(("employee", {"full_name": wrong}) for wrong in NO_TEXTS),
         *((entity, {"id": ID.upper()}) for entity in FIELDS),
         *((entity, {"more": 1}) for entity in FIELDS),
     ],

@@ -23,8 +23,8 @@ REFERENCES = 60
 HEARTBEAT = {"get"}
 """What the listener sends twice a second, whatever else happens."""
 
-MOST_CALLS_OF_A_WARM_LOOKUP = 260
-MOST_CALLS_OF_A_WARM_PAGE = 2500
+MOST_CALLS_OF_A_WARM_LOOKUP = 130
+MOST_CALLS_OF_A_WARM_PAGE = 2350
 
 
 @pytest.fixture
