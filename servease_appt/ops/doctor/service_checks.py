@@ -61,7 +61,7 @@ def check_service(services: Services, entity: str) -> Iterator[Finding]:
     except UpstreamError as error:
         yield _services.problem(
             f"The {error} (asked at {url} for {settings.upstream_timeout_s:g} s at most).",
-            f"What neither tier holds of a {entity} is shown as its last known copy, or as a placeholder.",
+            "Each name that neither tier holds is shown as its last known copy, or as a placeholder.",
             f"Look at that service, or correct {variable}.",
         )
         return
