@@ -50,6 +50,9 @@ class Hearer(Protocol):
     def on_gap(self) -> None:
         """At least one message was lost; all that was kept before may be old."""
 
+    def on_counted_anew(self) -> None:
+        """The first invalidation of a server that had no sequence, new or flushed; what was lost can't be told."""
+
     def on_trust(self, until_s: float) -> None:
         """L1 may be trusted until then, on the listener's clock; minus infinity: not at all."""
 
@@ -306,7 +309,9 @@ class Listener:
 
     def _follow(self, sequence: int) -> None:
         """A message whose number is not the next one tells of others that were lost."""
-        if self.confirmed and (self.sequence is None or sequence > self.sequence + 1):
+        if self.confirmed and self.sequence is None:
+            self._hearer.on_counted_anew()
+        elif self.confirmed and self.sequence is not None and sequence > self.sequence + 1:
             self._hearer.on_gap()
         if self.sequence is None or sequence > self.sequence:
             self.sequence = sequence

@@ -419,6 +419,10 @@ class TwoTierCache(Generic[V]):
         """A message was lost."""
         self._forget_all(Event.GAP, "a message was lost")
 
+    def on_counted_anew(self) -> None:
+        """Invalidations are counted anew, as after a flush."""
+        self._forget_all(Event.FLUSH, "invalidations are counted anew")
+
     def on_trust(self, until_s: float) -> None:
         """How long L1 may be trusted. The listener says so at each beat, and at each failure to connect."""
         self.memory.trusted_until_s = until_s

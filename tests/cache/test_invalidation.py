@@ -170,6 +170,21 @@ class TestByHand:
         a.invalidate([K])
         see_new(source, a, b, version=3)
 
+    def test_the_first_invalidation_after_a_flush_is_no_lost_message(
+        self, make_cache: MakeCache, source: Source, client: redis.Redis
+    ) -> None:
+        """It begins a new row of numbers: what a worker holds by then goes, and nothing is said to be lost."""
+        a, b = make_cache(), make_cache()
+        client.flushdb()
+        eventually(lambda: count(b, Tier.CHANNEL, Event.FLUSH) == 2, "the flush is heard")
+        warm(source, b, keys=(OTHER,))
+        a.invalidate([K])
+        settle(a, b)
+
+        assert count(b, Tier.CHANNEL, Event.FLUSH) == 3
+        assert held_in_l1(b, OTHER) is None
+        assert [count(cache, Tier.CHANNEL, Event.GAP) for cache in (a, b)] == [0, 0]
+
     def test_other_peoples_keys_do_not_matter(
         self, make_cache: MakeCache, source: Source, client: redis.Redis
     ) -> None:
