@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import select
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import redis
@@ -44,10 +45,13 @@ class Lane:
             key = self._next_key()
             self._slots = self._load.repin(self._slots)
             self._load.tell_pinned(self._number, len(self._slots))
-            version = self._announce(key)
-            if version is not None and self._load.rushing and self._turn % RUSH_EVERY == 0:
+            # Once a turn, and in this order: a rush begun by HTTP must not end by a hand that stops no load.
+            by_hand = self._load.announce
+            rushing = self._load.rushing
+            version = self._announce(key, by_hand)
+            if version is not None and rushing and self._turn % RUSH_EVERY == 0:
                 self._ask_free_workers(key)
-                version = self._announce(key)
+                version = self._announce(key, by_hand)
             if version is not None:
                 self._ask_until_new(key, version)
             if self._load.stopping.wait(self._load.lane_pause_s):
@@ -60,7 +64,7 @@ class Lane:
         self._turn += 1
         return self._keys[self._turn * 13 % len(self._keys)]
 
-    def _announce(self, key: str) -> int | None:
+    def _announce(self, key: str, by_hand: Callable[[str], object] | None) -> int | None:
         """Bump and invalidate until it is acknowledged; None where that did not come to be."""
         world = self._world
         kind = world.kind_of(key)
@@ -73,7 +77,7 @@ class Lane:
                 return None
         limit_s = time.monotonic() + RETRY_LIMIT_S
         while time.monotonic() < limit_s:
-            operation = self._by_hand(key) if self._load.announce else self._by_http(key, kind)
+            operation = _by_hand(key, by_hand) if by_hand is not None else self._by_http(key, kind)
             operation.live = {key: version}
             self._load.history.add(operation)
             if operation.status == 200:
@@ -93,15 +97,6 @@ class Lane:
         return Operation(
             INVALIDATE, answer.t_call, answer.t_return, answer.status, answer.request, facts=facts
         )
-
-    def _by_hand(self, key: str) -> Operation:
-        assert self._load.announce is not None
-        t_call, status = time.monotonic_ns(), 200
-        try:
-            self._load.announce(key)
-        except redis.RedisError:
-            status = 503
-        return Operation(INVALIDATE, t_call, time.monotonic_ns(), status)
 
     def _ask_until_new(self, key: str, version: int) -> None:
         """Ask each worker again and again until it shows the new version (or a placeholder), or time is over."""
@@ -143,3 +138,12 @@ class Lane:
                 self._asked.discard(worker)
                 found.append((worker, self._load.record_page(PROBE, slot.give_up())))
         return found
+
+
+def _by_hand(key: str, announce: Callable[[str], object]) -> Operation:
+    t_call, status = time.monotonic_ns(), 200
+    try:
+        announce(key)
+    except redis.RedisError:
+        status = 503
+    return Operation(INVALIDATE, t_call, time.monotonic_ns(), status)
