@@ -32,6 +32,8 @@ Load = Callable[[str, float], V]
 
 POLL_S = 0.05
 ERRAND_THREADS = 2
+UNSHARED_S = 1.0
+"""How long L1 holds what L2 has not taken: the server has nothing to tell of it when another hand deletes it."""
 
 
 class Source(StrEnum):
@@ -112,7 +114,7 @@ class Loader(Generic[V]):
 
     def keep_from_l2(self, values: Sequence[tuple[str, V | None]], tick: Tick) -> None:
         """Keep in L1 what was read from L2 after `tick` was taken."""
-        self._keep(self._entries(values, tick), tick)
+        self._keep(self._entries(values, tick, self.policy.l1_ttl_s), tick)
 
     def submit(self, work: Callable[..., None], *args: object) -> None:
         """Run something short soon, however many loads are under way."""
@@ -181,20 +183,21 @@ class Loader(Generic[V]):
     def _commit(self, batch: list[_Landed[V]]) -> None:
         """Store a batch in L2, keep in L1 what was not refused, give other leases back, land the flights."""
         fills: list[tuple[_Landed[V], Fill]] = []
-        kept: list[_Landed[V]] = []
+        unshared: list[_Landed[V]] = []
         released: list[tuple[str, str]] = []
         for landed in batch:
             fillable = landed.outcome in (Outcome.LOADED, Outcome.NOT_FOUND)
             if fillable and landed.token is None:
-                kept.append(landed)
+                unshared.append(landed)
             elif fillable and landed.token is not None:
                 fills.append((landed, self._fill(landed, landed.token)))
             elif landed.token is not None:
                 released.append((landed.flight.key, landed.token))
-        kept += self._fill_l2(fills)
+        stored, unasked = self._fill_l2(fills)
         if released:
             self._release(released)
-        self._keep_in_l1(kept)
+        self._keep_in_l1(stored, self.policy.l1_ttl_s)
+        self._keep_in_l1(unshared + unasked, UNSHARED_S)
         for landed in batch:
             self.flights.finish(landed.flight)
             landed.flight.land(landed.outcome, landed.value)
@@ -207,15 +210,15 @@ class Loader(Generic[V]):
         copy_ms = ttl_ms + int(policy.stale_ttl_s * 1000) if policy.stale_ttl_s else 0
         return Fill(key, token, landed.payload, ttl_ms, copy_ms)
 
-    def _fill_l2(self, fills: list[tuple[_Landed[V], Fill]]) -> list[_Landed[V]]:
-        """Return those that L1 may keep: stored in L2, or L2 could not be asked."""
+    def _fill_l2(self, fills: list[tuple[_Landed[V], Fill]]) -> tuple[list[_Landed[V]], list[_Landed[V]]]:
+        """Return those that L1 may keep: stored in L2, and those for which L2 could not be asked."""
         if not fills:
-            return []
+            return [], []
         try:
             stored = self.remote.fill([fill for _, fill in fills])
         except L2Unavailable:
             self.recorder.count(Tier.L2, Event.ERROR, "-")
-            return [landed for landed, _ in fills]
+            return [], [landed for landed, _ in fills]
         accepted = [landed for (landed, _), taken in zip(fills, stored, strict=True) if taken]
         keys = [landed.flight.key for landed in accepted]
         self.journal.note(Tier.L2, Event.FILL, keys)
@@ -223,20 +226,22 @@ class Loader(Generic[V]):
         if refused:
             self.journal.note(Tier.L2, Event.REFUSED_FILL, refused, "its lease is gone")
         self._book.filled(keys, self._clock())
-        return accepted
+        return accepted, []
 
-    def _keep_in_l1(self, kept: list[_Landed[V]]) -> None:
+    def _keep_in_l1(self, kept: list[_Landed[V]], longest_s: float) -> None:
         by_tick: dict[Tick, list[tuple[str, V | None]]] = {}
         for landed in kept:
             by_tick.setdefault(landed.tick, []).append((landed.flight.key, landed.value))
         for tick, values in by_tick.items():
-            self._keep(self._entries(values, tick), tick)
+            self._keep(self._entries(values, tick, longest_s), tick)
 
-    def _entries(self, values: Sequence[tuple[str, V | None]], tick: Tick) -> list[tuple[str, Entry[V]]]:
+    def _entries(
+        self, values: Sequence[tuple[str, V | None]], tick: Tick, longest_s: float
+    ) -> list[tuple[str, Entry[V]]]:
         """Entries of L1, whose lives count from before the read was sent: a slow answer is old when it comes."""
         at_s = tick.at_s
-        absent_until_s = at_s + self.policy.negative_ttl_s
-        untils_s = self._book.l1_until_s([key for key, _ in values], at_s)
+        absent_until_s = at_s + min(longest_s, self.policy.negative_ttl_s)
+        untils_s = self._book.l1_until_s([key for key, _ in values], at_s, longest_s)
         return [
             (key, Entry(value, at_s, until_s if value is not None else min(until_s, absent_until_s)))
             for (key, value), until_s in zip(values, untils_s, strict=True)

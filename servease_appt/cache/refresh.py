@@ -56,9 +56,9 @@ class RefreshBook:
                 self._due_at_s[key] = now + self._policy.ttl_s * 0.05
         return due, unknown
 
-    def l1_until_s(self, keys: Iterable[str], now: float) -> list[float]:
+    def l1_until_s(self, keys: Iterable[str], now: float, longest_s: float) -> list[float]:
         """Until when L1 may hold each key, so that its readers come to L2 in time to have it refreshed."""
-        latest_s = now + self._policy.l1_ttl_s
+        latest_s = now + min(longest_s, self._policy.l1_ttl_s)
         return [
             due_at_s if due_at_s is not None and now < due_at_s < latest_s else latest_s
             for due_at_s in map(self._due_at_s.get, keys)

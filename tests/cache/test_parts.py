@@ -156,10 +156,10 @@ class TestRefreshBook:
     def test_l1_ends_in_time_for_the_refresh(self) -> None:
         """L1 holds a key for its own lifetime, and no longer than to the moment when a refresh is due."""
         book = RefreshBook(self.policy)
-        assert book.l1_until_s(["a"], 5.0) == [15.0]
+        assert book.l1_until_s(["a"], 5.0, 10.0) == [15.0]
         book.learned("a", 0.0, 30.0)
-        assert book.l1_until_s(["a", "b"], 0.0) == [5.0, 10.0]
-        assert book.l1_until_s(["a"], 6.0) == [16.0]
+        assert book.l1_until_s(["a", "b"], 0.0, 10.0) == [5.0, 10.0]
+        assert book.l1_until_s(["a"], 6.0, 1.0) == [7.0]
 
     def test_it_is_bounded(self) -> None:
         """It knows as many keys as L1 has room for."""
