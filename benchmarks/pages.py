@@ -86,7 +86,8 @@ def run(results: Results, scale: Scale) -> None:
         measure_cold(world, servers, results, scale)
         measure_warm(world, servers, results, scale)
         measure_names(world, results, scale)
-        measure_sizes(world, servers, results, scale)
+        if len(scale.sizes) > 1:
+            measure_sizes(world, servers, results, scale)
 
 
 def measure_cold(world: World, servers: Mapping[str, Gunicorn], results: Results, scale: Scale) -> None:
@@ -207,14 +208,13 @@ def measure_sizes(world: World, servers: Mapping[str, Gunicorn], results: Result
         rounds = client.measure(_rounds(scale) * scale.seconds / 4)
         for name in targets:
             _add(results, case, name, "ms", rounds, baseline=smallest)
-        if len(scale.sizes) > 1:
-            largest = f"service, {scale.sizes[-1]:,}"
-            results.target(
-                f"{case}: {scale.sizes[-1]:,} against {scale.sizes[0]:,}",
-                value=rounds.ratio(largest, smallest).median,
-                limit=1.2,
-                unit="×",
-            )
+        largest = f"service, {scale.sizes[-1]:,}"
+        results.target(
+            f"{case}: {scale.sizes[-1]:,} against {scale.sizes[0]:,}",
+            value=rounds.ratio(largest, smallest).median,
+            limit=1.2,
+            unit="×",
+        )
         sys.stderr.write(f"  {case}\n")
 
 

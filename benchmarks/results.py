@@ -27,7 +27,7 @@ class Scale:
 
 
 FULL = Scale(rounds=15, length=1.0, seconds=0.6, sizes=(1_000, 100_000, 1_000_000), quick=False)
-QUICK = Scale(rounds=5, length=0.4, seconds=0.25, sizes=(1_000,), quick=True)
+QUICK = Scale(rounds=5, length=0.4, seconds=0.2, sizes=(1_000,), quick=True)
 
 
 @dataclass(slots=True)
