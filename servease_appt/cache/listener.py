@@ -309,10 +309,11 @@ class Listener:
 
     def _follow(self, sequence: int) -> None:
         """A message whose number is not the next one tells of others that were lost."""
-        if self.confirmed and self.sequence is None:
-            self._hearer.on_counted_anew()
-        elif self.confirmed and self.sequence is not None and sequence > self.sequence + 1:
-            self._hearer.on_gap()
+        if self.confirmed:
+            if self.sequence is None:
+                self._hearer.on_counted_anew()
+            elif sequence > self.sequence + 1:
+                self._hearer.on_gap()
         if self.sequence is None or sequence > self.sequence:
             self.sequence = sequence
 

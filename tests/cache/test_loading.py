@@ -1,11 +1,13 @@
 """What becomes of loads: whose answers are kept, who waits for whom, and what a failure costs."""
 
 import pytest
+import redis
 
 from servease_appt.cache import LoadDenied, Source
 from servease_appt.cache.stats import Event, Tier
 from tests.cache.conftest import Background, MakeCache
-from tests.cache.world import LIMIT_S, Versioned, eventually, monkeypatch, policy
+from tests.cache.test_reading import expire_by_hand
+from tests.cache.world import LIMIT_S, Versioned, eventually, monkeypatch, policy, settle, stop_before
 from tests.cache.world import Source as Truth
 
 K, OTHER = "customer_1", "customer_2"
@@ -66,6 +68,38 @@ def test_l2_is_not_asked_for_what_is_being_loaded(
     assert found.values == {K: V1, OTHER: V2}
     assert found.sources == {K: Source.UPSTREAM, OTHER: Source.L2}
     assert asked == [OTHER]
+
+
+def test_no_copy_stands_in_for_a_load_joined_before_an_invalidation(
+    make_cache: MakeCache, source: Truth, background: Background, client: redis.Redis
+) -> None:
+    """While Redis is asked for a reader's other key, the one whose load it has joined is invalidated. The load
+    fails, and no last known copy is shown (race R16)."""
+    cache = make_cache(policy=policy(soft_timeout_s=1.5))
+    source.put(K)
+    source.put(OTHER)
+    assert cache.get(K, source.load) == V1
+    expire_by_hand(client, cache)
+    held = background.gate()
+
+    def fail(key: str, _timeout_s: float) -> Versioned:
+        held.pass_through()
+        raise RuntimeError(key)
+
+    loading = background.submit(cache.get, K, fail)
+    held.wait_for_arrival()
+    assert cache._loader.flights._by_key[K].copy == V1
+    asking = background.gate()
+    stop_before(cache.remote, "read", asking)
+    joining = background.submit(cache.get_many, [K, OTHER], source.load)
+    asking.wait_for_arrival()
+    cache.invalidate([K])
+    settle(cache)
+    asking.open()
+    held.open()
+
+    assert joining.result(LIMIT_S).values == {K: None, OTHER: V2}
+    assert loading.result(LIMIT_S) is None
 
 
 def test_a_refusal_is_its_callers_alone(make_cache: MakeCache, source: Truth, background: Background) -> None:
