@@ -23,7 +23,7 @@ TURN = 20
 NOT_COUNTED = 5
 LONGEST_TURN_S = 0.5
 RECONNECT_AFTER_S = 1.0
-"""The servers close a connection that has been idle for two seconds."""
+"""Before the servers close it: gunicorn keeps an idle connection for `keepalive` seconds."""
 
 
 class Client:
