@@ -9,8 +9,8 @@ from typing import Any
 
 from gunicorn import util  # type: ignore[import-untyped]
 
-from servease_appt.ops import refusals
-from servease_appt.ops.logs import GunicornLogger, logging_config
+from servease_appt.observability.logs import GunicornLogger, logging_config
+from servease_appt.serving import gunicorn_errors as refusals
 from servease_appt.settings import Settings, SettingsError
 
 
@@ -85,7 +85,7 @@ def worker_exit(_server: Any, worker: Any) -> None:
 
 def child_exit(_server: Any, worker: Any) -> None:
     """A worker that is gone has no states any more; what it counted stays."""
-    from servease_appt.ops import metric_files
+    from servease_appt.observability import metric_files
 
     metric_files.bury(worker.pid)
 

@@ -15,7 +15,7 @@ from cachetools import TTLCache
 from redis import Redis
 
 from servease_appt.cache import CachePolicy, TwoTierCache, connect
-from servease_appt.entities import KINDS, Reference, customer, employee, vehicle
+from servease_appt.references.entities import KINDS, Reference, customer, employee, vehicle
 
 L1_TTL_S = 10.0
 L2_TTL_S = 300

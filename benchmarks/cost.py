@@ -17,11 +17,11 @@ from benchmarks.pages import SECRET
 from benchmarks.redis_commands import command_counts, commands_per_call
 from benchmarks.results import Results, Scale
 from servease_appt.cache import Mode
-from servease_appt.cache.memory import Entry, Memory
-from servease_appt.demo.processes import wait_until
-from servease_appt.demo.servers import EmbeddedPostgres, EmbeddedValkey
-from servease_appt.demo.stand_ins import StandIns
-from servease_appt.entities import KINDS, Reference
+from servease_appt.cache.l1 import Entry, Memory
+from servease_appt.references.entities import KINDS, Reference
+from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.processes import wait_until
+from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey
 from tests.support.gunicorn import REPOSITORY, Gunicorn
 
 ENTRIES = 10_000

@@ -15,8 +15,8 @@ from benchmarks.contenders import new_keys
 from benchmarks.measure import Figure
 from benchmarks.results import Results, Scale
 from servease_appt.cache import Mode, TwoTierCache, connect, json_kind
-from servease_appt.demo.processes import wait_until
-from servease_appt.demo.servers import EmbeddedValkey
+from servease_appt.testing.processes import wait_until
+from servease_appt.testing.servers import EmbeddedValkey
 
 JUDGED_WORKERS = 4
 IDLE_PAUSE_S = 0.0002

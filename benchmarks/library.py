@@ -14,8 +14,8 @@ from benchmarks.peers import PEERS, quiet
 from benchmarks.redis_commands import commands_per_call
 from benchmarks.results import Results, Scale
 from servease_appt.cache import Mode
-from servease_appt.demo.processes import wait_until
-from servease_appt.demo.servers import EmbeddedValkey
+from servease_appt.testing.processes import wait_until
+from servease_appt.testing.servers import EmbeddedValkey
 
 WARM, L2_WARM, COLD = "L1 warm", "L1 cold, L2 warm", "both cold"
 THREADS = 8

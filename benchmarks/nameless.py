@@ -10,8 +10,8 @@ from typing import Any, cast
 from flask import Flask, request
 
 from servease_appt.app import create_app
-from servease_appt.lookups import Lookups, PageNames
-from servease_appt.services import EXTENSION, Services
+from servease_appt.container import EXTENSION, Services
+from servease_appt.references.enrichment import Lookups, PageNames
 
 HEADER = "X-Without-Names: yes"
 

@@ -23,8 +23,8 @@ from benchmarks.one_client import WARM_UP_REQUESTS, WARM_UP_S, OneClient
 from benchmarks.results import Results, Scale
 from benchmarks.rows import PAGE_SIZE, fill_database, introduce_people, person
 from benchmarks.target import Target
-from servease_appt.demo.servers import EmbeddedPostgres, EmbeddedValkey
-from servease_appt.demo.stand_ins import StandIns
+from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey
 from tests.support.gunicorn import Gunicorn
 
 SECRET = "a-secret-for-benchmarks-of-32-bytes-or-more"  # noqa: S105 - opens nothing but what is started here
@@ -79,8 +79,8 @@ def run(results: Results, scale: Scale) -> None:
         servers = {
             SERVICE: world.serve("wsgi:app", size),
             L2_ONLY: world.serve("wsgi:app", size, CACHE_L1_TIMEOUT="0"),
-            FLOOR: world.serve("benchmarks.floor:app", size, FLOOR_NAMES="services"),
-            FLOOR_MGET: world.serve("benchmarks.floor:app", size, FLOOR_NAMES="mget"),
+            FLOOR: world.serve("benchmarks.minimal_baseline:app", size, FLOOR_NAMES="services"),
+            FLOOR_MGET: world.serve("benchmarks.minimal_baseline:app", size, FLOOR_NAMES="mget"),
             ASIDE: world.serve("benchmarks.cache_aside:app", size),
         }
         measure_cold(world, servers, results, scale)
@@ -122,7 +122,7 @@ def measure_cold(world: World, servers: Mapping[str, Gunicorn], results: Results
 
 def measure_warm(world: World, servers: Mapping[str, Gunicorn], results: Results, scale: Scale) -> None:
     """The first page over and over, everything it needs being there."""
-    constant = world.serve("benchmarks.floor:app", scale.sizes[0])
+    constant = world.serve("benchmarks.minimal_baseline:app", scale.sizes[0])
     targets = {name: Target(server, LIST) for name, server in servers.items()}
     targets[CONSTANT] = Target(constant, "/constant")
     client = OneClient(targets, world.token)
@@ -180,7 +180,9 @@ def measure_sizes(world: World, servers: Mapping[str, Gunicorn], results: Result
         for size in scale.sizes
     }
     floors = {
-        size: servers[FLOOR] if size == scale.sizes[0] else world.serve("benchmarks.floor:app", size)
+        size: servers[FLOOR]
+        if size == scale.sizes[0]
+        else world.serve("benchmarks.minimal_baseline:app", size)
         for size in scale.sizes
     }
     views: dict[str, Callable[[int], str]] = {

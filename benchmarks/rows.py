@@ -8,8 +8,8 @@ from typing import Any
 
 import psycopg2
 
-from servease_appt.demo.servers import EmbeddedPostgres
-from servease_appt.demo.stand_ins import StandIns
+from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.servers import EmbeddedPostgres
 
 PEOPLE = 1000
 """Customers, as many vehicles and as many employees; whoever has the number 0 has 40 appointments in any size."""

@@ -44,9 +44,9 @@ from sqlalchemy import create_engine, insert, text
 
 from servease_appt.db.migrate import upgrade
 from servease_appt.db.models import Appointment
-from servease_appt.demo.people import Entry, new_id
-from servease_appt.demo.servers import EmbeddedPostgres, EmbeddedValkey
-from servease_appt.demo.stand_ins import StandIns
+from servease_appt.demo.sample_entities import Entry, new_id
+from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey
 from tests.support.gunicorn import Gunicorn
 
 SECRET = "a-secret-for-benchmarks-of-32-bytes-or-more"  # noqa: S105 - opens nothing but what is started here

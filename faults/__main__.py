@@ -10,7 +10,7 @@ from pathlib import Path
 from faults import distribution, experiment, report, shutdown
 from faults.catalog import FAULTS
 from faults.experiment import Result
-from faults.rig import Rig
+from faults.testbed import Rig
 
 SYNC_TOO = (
     "none",

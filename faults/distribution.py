@@ -10,7 +10,7 @@ from faults import checkers
 from faults.experiment import HEALTHY_BOUND_MS, PINNED_LIMIT_S, WARM_UP_S
 from faults.history import INVALIDATE, READS, History
 from faults.load import Load
-from faults.rig import Rig
+from faults.testbed import Rig
 
 AIM_P99_MS = 10.0
 _SLOWEST_RATE = 10

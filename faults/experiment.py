@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from faults import checkers, history
 from faults.history import BOOK, INVALIDATE, L2, NO_ANSWER, PAGE, PROBE, READS, STATS, History, Operation
 from faults.load import Load
-from faults.rig import Rig
+from faults.testbed import Rig
 
 WARM_UP_S = 1.0
 PINNED_LIMIT_S = 10.0

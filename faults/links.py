@@ -14,7 +14,7 @@ import subprocess
 import sys
 from typing import Any
 
-from tests.support.proxy import Kind, Proxy
+from servease_appt.testing.fault_proxy import Kind, Proxy
 
 DATA, PUBSUB = Kind.DATA.value, Kind.PUBSUB.value
 

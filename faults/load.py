@@ -14,8 +14,8 @@ import redis
 
 from faults.history import BOOK, L2, PAGE, STATS, History, Operation
 from faults.http_client import Answer, Slot
-from faults.lanes import LANE_PAUSE_S, LANES, RETRY_LIMIT_S, Lane
-from faults.rig import PREFIX, Rig
+from faults.testbed import PREFIX, Rig
+from faults.writers import LANE_PAUSE_S, LANES, RETRY_LIMIT_S, Lane
 
 BROWSERS = 3
 PAGE_PAUSE_S = 0.08

@@ -13,7 +13,7 @@ import time
 
 from faults.experiment import Result
 from faults.http_client import Answer
-from faults.rig import UPSTREAM_DELAY_S, Rig
+from faults.testbed import UPSTREAM_DELAY_S, Rig
 
 NAME = "stop-by-sigterm"
 _CLIENTS = 36

@@ -12,20 +12,21 @@ from redis import Redis
 
 import servease_appt
 from servease_appt import api
-from servease_appt.bookings.policy import BookingPolicy
+from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.cache import TwoTierCache, connect
+from servease_appt.cli import db as db_cli
+from servease_appt.cli import slots as slots_cli
+from servease_appt.cli.cache import group as cache_cli
 from servease_appt.clients import Upstreams
-from servease_appt.db import cli as db_cli
+from servease_appt.clients.service_token import ServiceToken
+from servease_appt.container import Services
+from servease_appt.dashboard.blueprint import dashboard
 from servease_appt.db.engine import Database
-from servease_appt.entities import KINDS
-from servease_appt.lookups import Lookups, cache_policy
-from servease_appt.ops import cache_cli, slots_cli
-from servease_appt.ops.dashboard import dashboard
-from servease_appt.ops.heartbeat import Heartbeat
-from servease_appt.ops.history import History
-from servease_appt.ops.metrics import Metrics
-from servease_appt.service_token import ServiceToken
-from servease_appt.services import Services
+from servease_appt.observability.heartbeat import Heartbeat
+from servease_appt.observability.metric_history import History
+from servease_appt.observability.metrics import Metrics
+from servease_appt.references.enrichment import Lookups, cache_policy
+from servease_appt.references.entities import KINDS
 from servease_appt.settings import Settings, SettingsError, mask_url
 
 API_PREFIX = "/api/v1"

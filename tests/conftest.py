@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from servease_appt.demo.servers import EmbeddedPostgres, EmbeddedValkey
-from servease_appt.demo.stand_ins import StandIns
+from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey
 
 # What a developer's shell holds must not decide what a test connects to.
 for name in [name for name in os.environ if name.startswith("PG") or name.lower().endswith("_proxy")]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from servease_appt.services import EXTENSION
+from servease_appt.container import EXTENSION
 
 EMBEDDING = Path(__file__).parents[1] / "docs" / "embedding.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from faults.experiment import HEALTHY_BOUND_MS, Context, Fault
-from faults.rig import PREFIX
+from faults.testbed import PREFIX
 
 _GROUP = "by hand"
 _FOLLOWS = "every worker follows within 250 ms"

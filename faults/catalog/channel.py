@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faults.experiment import Context, Fault
 from faults.links import PUBSUB
-from faults.rig import PREFIX
+from faults.testbed import PREFIX
 
 _GROUP = "invalidation channel"
 _HEARD_LATE = "no old value later than 2 s after its invalidation, and none after the new subscription"

@@ -5,7 +5,9 @@ from functools import cache, partial
 from flask import Blueprint, Flask
 from flask.sansio.scaffold import Scaffold
 
-from servease_appt.api import headers, measuring, problems
+from servease_appt.api import errors as problems
+from servease_appt.api import headers
+from servease_appt.api import request_metrics as measuring
 from servease_appt.api.context import API_NAME, DOCUMENT
 from servease_appt.api.fallbacks import fallback_blueprint
 from servease_appt.api.openapi import build_document
@@ -21,7 +23,7 @@ from servease_appt.api.resources import (
     reports,
     time_slots,
 )
-from servease_appt.services import EXTENSION, Services
+from servease_appt.container import EXTENSION, Services
 
 RESOURCES = (
     appointments.resource,

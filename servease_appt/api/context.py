@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from flask import current_app
 
-from servease_appt.services import EXTENSION, Services
+from servease_appt.container import EXTENSION, Services
 
 API_NAME = "servease"
 """The blueprint that holds all others: endpoints are `servease.<resource>.<view>`."""

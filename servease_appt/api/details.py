@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 from flask import Response
 
-from servease_appt.api.appointment_json import detail_json
 from servease_appt.api.context import now, services
-from servease_appt.api.names import Stopwatch, name_headers, names_for
+from servease_appt.api.enrichment import Stopwatch, name_headers, names_for
 from servease_appt.api.responses import json_response
+from servease_appt.api.schemas.appointment_json import detail_json
 from servease_appt.api.tokens import Caller
-from servease_appt.bookings.records import Appointment
+from servease_appt.appointments.records import Appointment
 
 
 def detail_response(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from flask import Blueprint, Response, request
 from flask.sansio.blueprints import BlueprintSetupState
 
-from servease_appt.api.problems import detail_problem
+from servease_appt.api.errors import detail_problem
 from servease_appt.api.responses import empty_response
 from servease_appt.api.routing import AS_WRITTEN, Resource
 

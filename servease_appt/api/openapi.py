@@ -9,9 +9,9 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 
 import servease_appt
-from servease_appt.api import fields
 from servease_appt.api.routing import Resource, Route, Who
-from servease_appt.api.shapes import COMPONENTS, ref
+from servease_appt.api.schemas import fields
+from servease_appt.api.schemas.shapes import COMPONENTS, ref
 
 _JSON = "application/json"
 _PATH_ID = re.compile(r"<(\w+)>")

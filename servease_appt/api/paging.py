@@ -6,9 +6,9 @@ from urllib.parse import quote, urlencode
 from flask import Request
 from marshmallow import EXCLUDE, Schema
 
-from servease_appt.api.fields import Whole
+from servease_appt.api.errors import detail_problem
 from servease_appt.api.parsing import query_pairs
-from servease_appt.api.problems import detail_problem
+from servease_appt.api.schemas.fields import Whole
 
 DEFAULT_PAGE_SIZE = 20
 LARGEST_PAGE_SIZE = 100

@@ -9,7 +9,7 @@ import orjson
 from flask import Request
 from marshmallow import Schema, ValidationError
 
-from servease_appt.api.problems import Problem, detail_problem, field_problem, rule_problem
+from servease_appt.api.errors import Problem, detail_problem, field_problem, rule_problem
 
 LARGEST_BODY = 1024 * 1024
 _MOST_QUERY_FIELDS = 100

@@ -12,10 +12,10 @@ from flask import Blueprint, Response, request
 from marshmallow import Schema
 
 from servease_appt.api.context import services
+from servease_appt.api.errors import detail_problem
 from servease_appt.api.parsing import read_body, read_query, refuse_large_body
-from servease_appt.api.problems import detail_problem
 from servease_appt.api.tokens import Caller, read_caller
-from servease_appt.bookings.actors import Role
+from servease_appt.appointments.actors import Role
 from servease_appt.identifiers import canonical_uuid
 
 View = Callable[..., Response]

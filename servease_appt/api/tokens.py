@@ -12,7 +12,7 @@ from typing import Any
 
 import jwt
 
-from servease_appt.bookings.actors import Actor, Role
+from servease_appt.appointments.actors import Actor, Role
 from servease_appt.identifiers import canonical_uuid
 
 _ALGORITHMS = ["HS256"]

@@ -9,8 +9,8 @@ Usable alone, with nothing but cachetools and redis:
     cache.invalidate([f"customer_{id}"])
 """
 
+from servease_appt.cache.codecs import Kind, json_kind
 from servease_appt.cache.errors import CacheError, CacheUnavailable, LoadDenied, ValueNotFound
-from servease_appt.cache.kinds import Kind, json_kind
 from servease_appt.cache.loading import Lookup, Source
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.redis_client import connect

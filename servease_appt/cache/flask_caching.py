@@ -25,7 +25,7 @@ from flask import Flask, Response
 from flask.json.tag import JSONTag, TaggedJSONSerializer
 from flask_caching.backends.base import BaseCache
 
-from servease_appt.cache.kinds import Kind
+from servease_appt.cache.codecs import Kind
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.redis_client import connect
 from servease_appt.cache.two_tier import Fence, TwoTierCache

@@ -22,9 +22,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from servease_appt.cache.channel import Changed, Channel, Published, Reply, Subscribed
-from servease_appt.cache.cluster import Cluster, ClusterChannel
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.memory import Entry
+from servease_appt.cache.l1 import Entry
+from servease_appt.cache.l2.cluster import Cluster, ClusterChannel
 from servease_appt.cache.messages import Invalidation, UnreadableMessage, decode, sequence_of
 
 log = logging.getLogger(__name__)

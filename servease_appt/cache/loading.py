@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from servease_appt.cache.commits import GroupCommit
+from servease_appt.cache.codecs import Kinds
 from servease_appt.cache.errors import L2Unavailable, LoadDenied, ValueNotFound
-from servease_appt.cache.journal import Journal
-from servease_appt.cache.kinds import Kinds
-from servease_appt.cache.memory import Entry, Memory, Tick
+from servease_appt.cache.event_log import Journal
+from servease_appt.cache.group_commit import GroupCommit
+from servease_appt.cache.l1 import Entry, Memory, Tick
+from servease_appt.cache.l2.single_server import Fill, Lease, LeaseState, Remote
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.refresh import RefreshBook
-from servease_appt.cache.remote import Fill, Lease, LeaseState, Remote
 from servease_appt.cache.single_flight import Flight, Flights, Latch, Outcome
 from servease_appt.cache.stats import Event, Recorder, Tier
 from servease_appt.cache.threads import Threads

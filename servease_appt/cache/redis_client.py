@@ -14,7 +14,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from servease_appt.cache.cluster import Cluster
+from servease_appt.cache.l2.cluster import Cluster
 
 DEFAULT_TIMEOUT_S = 0.2
 DEFAULT_DATABASE = 1

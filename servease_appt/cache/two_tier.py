@@ -40,21 +40,21 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from servease_appt.cache.breaker import Breaker, BreakerState
-from servease_appt.cache.cluster import Cluster, ClusterRemote
+from servease_appt.cache.codecs import Kind, Kinds
 from servease_appt.cache.errors import CacheUnavailable, L2Unavailable
+from servease_appt.cache.event_log import Journal
 from servease_appt.cache.forks import after_fork
-from servease_appt.cache.journal import Journal
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.kinds import Kind, Kinds
+from servease_appt.cache.l1 import Entry, Memory, Tick
+from servease_appt.cache.l2.cluster import Cluster, ClusterRemote
+from servease_appt.cache.l2.single_server import Fill, LeaseState, Remote, distinct
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.loading import Load, Loader, Lookup, Round, Source
-from servease_appt.cache.memory import Entry, Memory, Tick
 from servease_appt.cache.messages import Invalidation
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.refresh import RefreshBook
-from servease_appt.cache.remote import Fill, LeaseState, Remote, distinct
 from servease_appt.cache.stats import Event, Observer, Recorder, Stats, Tier
-from servease_appt.cache.telemetry import Questions, Telemetry
+from servease_appt.cache.worker_queries import Questions, Telemetry
 
 log = logging.getLogger(__name__)
 V = TypeVar("V")

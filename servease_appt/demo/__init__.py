@@ -1,1 +1,1 @@
-"""What `make demo` and the tests run on: embedded servers, stand-in upstream services and demo data."""
+"""`make demo`: sample data, the service under gunicorn, and what is printed."""

@@ -15,16 +15,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
+from servease_appt.dashboard.links import LINK_LIFETIME_S, PATH, dashboard_link
 from servease_appt.db.migrate import upgrade
-from servease_appt.demo.data import DemoData
-from servease_appt.demo.measuring import Meter
-from servease_appt.demo.processes import GuardedProcess, ProcessError
+from servease_appt.demo.measurement import Meter
 from servease_appt.demo.report import checks, comparison, invitation, make_token
-from servease_appt.demo.servers import HOST, EmbeddedPostgres, EmbeddedValkey, free_port
-from servease_appt.demo.stand_ins import StandIns
+from servease_appt.demo.sample_data import DemoData
 from servease_appt.demo.web import start_service
-from servease_appt.ops.dashboard_link import LINK_LIFETIME_S, PATH, dashboard_link
 from servease_appt.settings import Settings, SettingsError
+from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.processes import GuardedProcess, ProcessError
+from servease_appt.testing.servers import HOST, EmbeddedPostgres, EmbeddedValkey, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import jwt
 
-from servease_appt.demo.data import DemoData
-from servease_appt.demo.measuring import COLD_RUNS, WARM_RUNS, Fetch, Measurement, typical
+from servease_appt.demo.measurement import COLD_RUNS, WARM_RUNS, Fetch, Measurement, typical
+from servease_appt.demo.sample_data import DemoData
 from servease_appt.demo.web import API
 
 MAX_COLD_RATIO = 3.0

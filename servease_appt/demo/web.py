@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from servease_appt.demo.processes import GuardedProcess, ProcessError, wait_until
+from servease_appt.testing.processes import GuardedProcess, ProcessError, wait_until
 
 API = "/api/v1"
 HOST = "127.0.0.1"

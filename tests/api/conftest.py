@@ -6,11 +6,11 @@ import pytest
 from flask import Flask
 
 from servease_appt.app import create_app
-from servease_appt.demo.servers import EmbeddedValkey
-from servease_appt.demo.stand_ins import StandIns
-from servease_appt.services import EXTENSION
+from servease_appt.container import EXTENSION
 from servease_appt.settings import Settings
-from tests.api.world import SECRET, World
+from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.servers import EmbeddedValkey
+from tests.support.dataset import SECRET, World
 
 ORIGIN = "https://desk.example"
 

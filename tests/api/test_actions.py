@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.api.test_appointments import DETAIL_FIELDS
-from tests.api.world import World, new_id
+from tests.support.dataset import World, new_id
 
 CASES: list[tuple[str, str, str, str]] = [
     ("confirm", "pending", "confirmed", "confirmed"),

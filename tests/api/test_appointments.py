@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.api.world import TODAY, World, new_id, weekday
+from tests.support.dataset import TODAY, World, new_id, weekday
 
 ROW_FIELDS = {
     "id", "customer_id", "vehicle_id", "assigned_employee_id", "appointment_type", "scheduled_date",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.api.test_appointments import DETAIL_FIELDS
-from tests.api.world import TODAY, Asker, World, new_id, token
+from tests.support.dataset import TODAY, Asker, World, new_id, token
 
 KEY = "Idempotency-Key"
 

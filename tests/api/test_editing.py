@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.world import World, new_id
+from tests.support.dataset import World, new_id
 
 READ_ONLY = {
     "id": new_id(),

@@ -11,9 +11,9 @@ from flask import Blueprint, Flask, abort, jsonify
 from flask.json.provider import DefaultJSONProvider
 
 from servease_appt.app import install
-from servease_appt.services import EXTENSION
+from servease_appt.container import EXTENSION
 from tests.api.conftest import ORIGIN
-from tests.api.world import World, new_id, token
+from tests.support.dataset import World, new_id, token
 
 PREFIX = "/garage/booking"
 

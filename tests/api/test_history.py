@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.api.world import World, new_id
+from tests.support.dataset import World, new_id
 
 
 def test_history_rows(world: World) -> None:

@@ -10,7 +10,7 @@ import pytest
 from servease_appt.api import RESOURCES
 from servease_appt.api.parsing import LARGEST_BODY
 from servease_appt.api.routing import Route
-from tests.api.world import World, new_id
+from tests.support.dataset import World, new_id
 
 ROUTES = [route for resource in RESOURCES for route in resource.routes]
 WITH_BODY = [route for route in ROUTES if route.body is not None]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from servease_appt.api.parsing import LARGEST_BODY
-from tests.api.world import BASE, World, token
+from tests.support.dataset import BASE, World, token
 from tests.support.gunicorn import Gunicorn
 
 

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from tests.api.test_permissions import ROWS
-from tests.api.world import BASE, World
+from tests.support.dataset import BASE, World
 
 TYPES: dict[str, type | tuple[type, ...]] = {
     "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool,

@@ -9,10 +9,10 @@ from flask import Flask
 
 import servease_appt
 from servease_appt.app import create_app
-from servease_appt.demo.servers import EmbeddedPostgres, EmbeddedValkey
-from servease_appt.services import EXTENSION
+from servease_appt.container import EXTENSION
 from servease_appt.settings import Settings
-from tests.api.world import BASE, Asker, World, new_id, token
+from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey
+from tests.support.dataset import BASE, Asker, World, new_id, token
 
 
 @pytest.mark.parametrize("entity", ["customer", "vehicle", "employee"])

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pytest
 from flask import Flask
 
-from tests.api.world import BASE, World, new_id, weekday
+from tests.support.dataset import BASE, World, new_id, weekday
 
 Request = tuple[str, dict[str, Any] | None]
 NOBODY, OWNER, OTHER, EMPLOYEE, ADMIN, SERVICE = "nobody", "owner", "other", "employee", "admin", "service"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.api.test_appointments import ROW_FIELDS
-from tests.api.world import TODAY, World, weekday
+from tests.support.dataset import TODAY, World, weekday
 
 ARRAYS = {
     "customer_appointments": "customer_id",

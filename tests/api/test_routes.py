@@ -6,7 +6,7 @@ from flask import Flask
 from servease_appt.api import RESOURCES
 from tests.api.conftest import ORIGIN
 from tests.api.test_permissions import ROWS
-from tests.api.world import BASE, World, new_id, token
+from tests.support.dataset import BASE, World, new_id, token
 
 ROUTES = [(route.method, route.path) for resource in RESOURCES for route in resource.routes]
 PATHS = sorted({path for _, path in ROUTES})

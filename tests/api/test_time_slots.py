@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.world import World, weekday
+from tests.support.dataset import World, weekday
 
 FIELDS = {
     "id", "date", "start_time", "end_time", "is_available", "max_concurrent_appointments", "available_capacity",

@@ -11,8 +11,8 @@ import pytest
 from flask import Flask
 
 from servease_appt.api.tokens import Caller, NotAuthenticatedError, read_caller
-from servease_appt.bookings.actors import Role
-from tests.api.world import SECRET, Asker, World, new_id, token
+from servease_appt.appointments.actors import Role
+from tests.support.dataset import SECRET, Asker, World, new_id, token
 
 USER_ID = "0b9c7a52-0b1d-4c57-9c7a-2f6f0a3c1d11"
 

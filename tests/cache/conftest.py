@@ -9,9 +9,9 @@ import redis
 
 from servease_appt.cache import CachePolicy, connect
 from servease_appt.cache.keys import KeySpace
-from servease_appt.demo.servers import EmbeddedValkey
-from tests.cache.world import KINDS, POLICY, PREFIX, Cache, Gate, Source, listening
-from tests.support.proxy import Proxy
+from servease_appt.testing.fault_proxy import Proxy
+from servease_appt.testing.servers import EmbeddedValkey
+from tests.cache.testbed import KINDS, POLICY, PREFIX, Cache, Gate, Source, listening
 
 
 class MakeCache(Protocol):

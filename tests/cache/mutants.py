@@ -4,7 +4,7 @@ from collections.abc import Callable
 from importlib import resources
 
 from servease_appt.cache.messages import Invalidation
-from tests.cache.world import Cache, monkeypatch
+from tests.cache.testbed import Cache, monkeypatch
 
 
 def no_mutation(_cache: Cache) -> None:
@@ -19,7 +19,7 @@ def without_l1_fence(cache: Cache) -> None:
 
 def without_lease_check(cache: Cache) -> None:
     """`fill.lua` stores under no lease at all."""
-    script = resources.files("servease_appt.cache").joinpath("scripts", "fill.lua").read_text()
+    script = resources.files("servease_appt.cache.l2").joinpath("scripts", "fill.lua").read_text()
     check = "redis.call('GET', lease) ~= token"
     assert check in script
     cache.remote._fill = cache.remote.client.register_script(script.replace(check, "false"))
@@ -27,7 +27,7 @@ def without_lease_check(cache: Cache) -> None:
 
 def with_any_lease(cache: Cache) -> None:
     """`fill.lua` stores as long as somebody has a lease."""
-    script = resources.files("servease_appt.cache").joinpath("scripts", "fill.lua").read_text()
+    script = resources.files("servease_appt.cache.l2").joinpath("scripts", "fill.lua").read_text()
     check = "redis.call('GET', lease) ~= token"
     assert check in script
     changed = script.replace(check, "not redis.call('GET', lease)")

@@ -13,8 +13,8 @@ from redis.connection import Connection
 
 from servease_appt.cache import connect
 from servease_appt.cache.channel import Changed, Channel, Frame, Published, Reply, Subscribed
-from tests.cache.world import eventually
-from tests.support.proxy import Kind, Proxy
+from servease_appt.testing.fault_proxy import Kind, Proxy
+from tests.cache.testbed import eventually
 
 
 @pytest.fixture

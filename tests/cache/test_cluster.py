@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from servease_appt.cache import CacheUnavailable, connect
-from servease_appt.demo.servers import EmbeddedValkey, free_port
+from servease_appt.testing.servers import EmbeddedValkey, free_port
 from tests.cache.conftest import Background
-from tests.cache.world import (
+from tests.cache.testbed import (
     KINDS,
     PREFIX,
     Cache,

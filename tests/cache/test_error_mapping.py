@@ -12,8 +12,8 @@ from servease_appt.cache import connect
 from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.remote import Remote
-from tests.cache.world import PREFIX
+from servease_appt.cache.l2.single_server import Remote
+from tests.cache.testbed import PREFIX
 
 ERRORS = [
     error for _, error in inspect.getmembers(exceptions, inspect.isclass) if issubclass(error, Exception)

@@ -14,10 +14,11 @@ from servease_appt.cache.breaker import BreakerState
 from servease_appt.cache.listener import TRUST_S
 from servease_appt.cache.messages import Invalidation
 from servease_appt.cache.two_tier import L2_COOL_DOWN_S
-from servease_appt.demo.servers import EmbeddedValkey
+from servease_appt.testing.fault_proxy import Kind, Proxy
+from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache.conftest import Background, MakeCache
 from tests.cache.test_reading import count
-from tests.cache.world import (
+from tests.cache.testbed import (
     KINDS,
     LIMIT_S,
     PREFIX,
@@ -30,8 +31,7 @@ from tests.cache.world import (
     policy,
     settle,
 )
-from tests.cache.world import Source as Truth
-from tests.support.proxy import Kind, Proxy
+from tests.cache.testbed import Source as Truth
 
 K = "customer_1"
 V1, V2 = Versioned("1", 1), Versioned("1", 2)

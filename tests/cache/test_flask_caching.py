@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from servease_appt.cache import CacheUnavailable
 from servease_appt.cache.flask_caching import TwoTierBackend
-from servease_appt.demo.processes import wait_until
-from servease_appt.demo.servers import EmbeddedValkey
+from servease_appt.testing.processes import wait_until
+from servease_appt.testing.servers import EmbeddedValkey
 
 Worker = tuple[Flask, Cache, TwoTierBackend]
 

@@ -7,11 +7,11 @@ import pytest
 import redis
 
 from servease_appt.cache import CacheUnavailable, Event, Tier
-from servease_appt.cache.remote import Fill
-from servease_appt.demo.servers import EmbeddedValkey
+from servease_appt.cache.l2.single_server import Fill
+from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache.conftest import MakeCache
 from tests.cache.test_reading import count
-from tests.cache.world import (
+from tests.cache.testbed import (
     PREFIX,
     Cache,
     Source,

@@ -7,8 +7,8 @@ from servease_appt.cache import LoadDenied, Source
 from servease_appt.cache.stats import Event, Tier
 from tests.cache.conftest import Background, MakeCache
 from tests.cache.test_reading import expire_by_hand
-from tests.cache.world import LIMIT_S, Versioned, eventually, monkeypatch, policy, settle, stop_before
-from tests.cache.world import Source as Truth
+from tests.cache.testbed import LIMIT_S, Versioned, eventually, monkeypatch, policy, settle, stop_before
+from tests.cache.testbed import Source as Truth
 
 K, OTHER = "customer_1", "customer_2"
 V1, V2 = Versioned("1", 1), Versioned("2", 1)

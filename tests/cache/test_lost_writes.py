@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import redis
 
+from servease_appt.testing.fault_proxy import Kind, Proxy
 from tests.cache.conftest import MakeCache
 from tests.cache.test_races import DATA, V1, V2, K, in_l2
-from tests.cache.world import PREFIX, Cache, Source, eventually, listening, settle
-from tests.support.proxy import Kind, Proxy
+from tests.cache.testbed import PREFIX, Cache, Source, eventually, listening, settle
 
 SEQUENCE = f"{PREFIX}:__seq"
 

@@ -28,11 +28,11 @@ from redis.exceptions import RedisError
 from servease_appt.cache import connect
 from servease_appt.cache.channel import Channel, Frame, Published, Reply
 from servease_appt.cache.listener import BEAT_S, Listener, _Deaf
-from servease_appt.demo.servers import EmbeddedValkey
+from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache import mutants
 from tests.cache.mutants import Mutation
-from tests.cache.test_memory import Clock
-from tests.cache.world import (
+from tests.cache.test_l1 import Clock
+from tests.cache.testbed import (
     KINDS,
     LIMIT_S,
     PREFIX,

@@ -1,10 +1,10 @@
 """What an outage of Redis costs readers: one short timeout once, and nothing until it is back."""
 
 from servease_appt.cache.breaker import Breaker, BreakerState
+from servease_appt.testing.fault_proxy import Proxy
 from tests.cache.conftest import MakeCache
 from tests.cache.test_races import V1, K
-from tests.cache.world import Source, eventually, listening
-from tests.support.proxy import Proxy
+from tests.cache.testbed import Source, eventually, listening
 
 
 def test_no_caller_is_let_in_where_somebody_else_tries() -> None:

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from servease_appt.cache.breaker import Breaker, BreakerState
-from servease_appt.cache.commits import MAX_BATCH, GroupCommit
+from servease_appt.cache.codecs import MAX_PAYLOAD_BYTES, Kinds, json_kind
+from servease_appt.cache.group_commit import MAX_BATCH, GroupCommit
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.kinds import MAX_PAYLOAD_BYTES, Kinds, json_kind
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.refresh import RefreshBook
 from servease_appt.cache.single_flight import Flights, Latch, Outcome
 from tests.cache.conftest import Background
-from tests.cache.test_memory import Clock
-from tests.cache.world import KINDS, LIMIT_S, Versioned
+from tests.cache.test_l1 import Clock
+from tests.cache.testbed import KINDS, LIMIT_S, Versioned
 
 
 class TestBreaker:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import redis
 
-from servease_appt.demo.servers import EmbeddedValkey
-from tests.cache.world import PREFIX, eventually
+from servease_appt.testing.servers import EmbeddedValkey
+from tests.cache.testbed import PREFIX, eventually
 
 K = "customer_1"
 
@@ -158,7 +158,7 @@ def run(code: str, *arguments: str, timeout_s: float = 30.0) -> subprocess.Compl
 PREPARE = f"""
 import os, sys, threading, time
 from servease_appt.cache import connect
-from tests.cache.world import *
+from tests.cache.testbed import *
 def make(url, **options):
     return Cache(connect(url, timeout_s=1.0), KINDS, prefix={PREFIX!r}, policy=POLICY, **options)
 source = Source()

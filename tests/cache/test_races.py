@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import redis
 
-from servease_appt.cache.remote import LeaseState
+from servease_appt.cache.l2.single_server import LeaseState
 from servease_appt.cache.stats import Event, Tier
 from tests.cache import mutants
 from tests.cache.conftest import Background, MakeCache
 from tests.cache.mutants import Mutation
-from tests.cache.world import (
+from tests.cache.testbed import (
     LIMIT_S,
     PREFIX,
     Source,

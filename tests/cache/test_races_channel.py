@@ -12,12 +12,13 @@ from servease_appt.cache import CacheUnavailable, connect
 from servease_appt.cache import listener as listener_module
 from servease_appt.cache.channel import Channel, Published
 from servease_appt.cache.listener import TRUST_S
-from servease_appt.demo.servers import EmbeddedValkey
+from servease_appt.testing.fault_proxy import Kind, Proxy
+from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache import mutants
 from tests.cache.conftest import Background, MakeCache
 from tests.cache.mutants import Mutation
 from tests.cache.test_races import DATA, V1, V2, K, as_is, guarded_or, in_l2
-from tests.cache.world import (
+from tests.cache.testbed import (
     KINDS,
     LIMIT_S,
     PREFIX,
@@ -31,7 +32,6 @@ from tests.cache.world import (
     settle,
     stop_after,
 )
-from tests.support.proxy import Kind, Proxy
 
 NEVER_S = 10_000.0
 

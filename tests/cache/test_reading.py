@@ -7,8 +7,9 @@ import pytest
 import redis
 
 from servease_appt.cache import Event, Source, Tier
+from servease_appt.testing.fault_proxy import Kind, Proxy
 from tests.cache.conftest import Background, MakeCache
-from tests.cache.world import (
+from tests.cache.testbed import (
     LIMIT_S,
     PREFIX,
     Cache,
@@ -19,8 +20,7 @@ from tests.cache.world import (
     settle,
     stop_after,
 )
-from tests.cache.world import Source as Truth
-from tests.support.proxy import Kind, Proxy
+from tests.cache.testbed import Source as Truth
 
 K = "customer_1"
 DATA = f"{PREFIX}:{K}"

@@ -8,10 +8,10 @@ import pytest
 import redis
 
 from servease_appt.cache import connect
-from servease_appt.demo.processes import GuardedProcess
-from servease_appt.demo.servers import EmbeddedValkey, _valkey_binary, free_port
-from tests.cache.world import eventually
-from tests.support.proxy import Kind, Proxy
+from servease_appt.testing.fault_proxy import Kind, Proxy
+from servease_appt.testing.processes import GuardedProcess
+from servease_appt.testing.servers import EmbeddedValkey, _valkey_binary, free_port
+from tests.cache.testbed import eventually
 
 
 @pytest.mark.parametrize(

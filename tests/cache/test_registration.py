@@ -5,7 +5,7 @@ import redis
 
 from servease_appt.cache.listener import Listener
 from tests.cache.conftest import MakeCache
-from tests.cache.world import Cache, eventually
+from tests.cache.testbed import Cache, eventually
 
 
 def is_registered(cache: Cache, client: redis.Redis) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import redis
 
 from servease_appt.cache import CachePolicy, ValueNotFound, connect
-from tests.cache.world import KINDS, PREFIX, Cache, Versioned, held_in_l1, listening
+from tests.cache.testbed import KINDS, PREFIX, Cache, Versioned, held_in_l1, listening
 
 
 class SharedSource:

@@ -17,7 +17,7 @@ from servease_appt.clients import (
     Upstreams,
     Vehicle,
 )
-from servease_appt.demo.stand_ins import StandIn, StandIns
+from servease_appt.testing.fake_services import StandIn, StandIns
 
 ID = "6f1c0a52-57c3-4c6f-9d3a-0a2b6a1f4e10"
 OWN_ID = "0b54e7cc-3f0e-4f41-8e0c-77a1d4a8b3f9"

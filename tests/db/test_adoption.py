@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 from sqlalchemy.exc import IntegrityError
 
-from servease_appt.bookings import commands, reading, slots
-from servease_appt.bookings.actors import Actor, Role
-from servease_appt.bookings.errors import FieldErrors, RuleBroken
-from servease_appt.bookings.policy import BookingPolicy
-from servease_appt.bookings.records import AppointmentFilters, NewAppointment, Window
+from servease_appt.appointments import commands, reading, slots
+from servease_appt.appointments.actors import Actor, Role
+from servease_appt.appointments.errors import FieldErrors, RuleBroken
+from servease_appt.appointments.policy import BookingPolicy
+from servease_appt.appointments.records import AppointmentFilters, NewAppointment, Window
 from servease_appt.db.engine import Database, psycopg2_url
 from servease_appt.db.errors import UpgradeRefused
 from servease_appt.db.migrate import upgrade

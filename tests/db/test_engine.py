@@ -16,7 +16,7 @@ from servease_appt.db import deadlines, engine
 from servease_appt.db.engine import Database
 from servease_appt.db.errors import DatabaseUnavailable
 from servease_appt.db.versions import VERSION_TABLE, VERSIONS
-from servease_appt.demo.servers import EmbeddedPostgres, free_port
+from servease_appt.testing.servers import EmbeddedPostgres, free_port
 
 ADD_A_SLOT = text("INSERT INTO time_slots VALUES (gen_random_uuid(), '2030-01-01', '9:00', '10:00', true, 1)")
 

@@ -13,7 +13,7 @@ from servease_appt.db.errors import DatabaseUnavailable
 from servease_appt.db.migrate import current, upgrade
 from servease_appt.db.models import Base
 from servease_appt.db.versions import VERSION_TABLE, VERSIONS
-from servease_appt.demo.servers import free_port
+from servease_appt.testing.servers import free_port
 
 
 @pytest.fixture

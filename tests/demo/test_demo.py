@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from servease_appt.demo.__main__ import usable_port
-from servease_appt.demo.processes import ProcessError, wait_until
+from servease_appt.testing.processes import ProcessError, wait_until
 from tests.support.processes import alive, descendants
 
 ROOT = Path(__file__).resolve().parents[2]

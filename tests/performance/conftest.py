@@ -8,11 +8,11 @@ from sqlalchemy import text
 
 from servease_appt.app import create_app
 from servease_appt.cache import Mode
-from servease_appt.demo.processes import wait_until
-from servease_appt.demo.stand_ins import StandIns
-from servease_appt.services import EXTENSION, Services
+from servease_appt.container import EXTENSION, Services
 from servease_appt.settings import Settings
-from tests.api.world import SECRET
+from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.processes import wait_until
+from tests.support.dataset import SECRET
 
 PAGE = 20
 ROWS = text(

@@ -12,11 +12,11 @@ from redis import Redis
 from werkzeug.test import TestResponse
 
 from benchmarks.redis_commands import command_counts
-from servease_appt.demo.processes import wait_until
-from servease_appt.entities import Reference
-from servease_appt.services import Services
-from tests.api.world import Asker, token
+from servease_appt.container import Services
+from servease_appt.references.entities import Reference
+from servease_appt.testing.processes import wait_until
 from tests.performance.counting import function_calls, sql_statements
+from tests.support.dataset import Asker, token
 
 LIST = "/appointments/"
 REFERENCES = 60

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from servease_appt.demo.processes import GuardedProcess, wait_until
-from servease_appt.demo.servers import free_port
+from servease_appt.testing.processes import GuardedProcess, wait_until
+from servease_appt.testing.servers import free_port
 from tests.support.processes import alive, descendants
 
 REPOSITORY = Path(__file__).resolve().parents[2]

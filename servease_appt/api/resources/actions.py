@@ -8,12 +8,12 @@ from marshmallow import Schema
 
 from servease_appt.api.context import now, services
 from servease_appt.api.details import action_response
-from servease_appt.api.names import Stopwatch
+from servease_appt.api.enrichment import Stopwatch
 from servease_appt.api.routing import Resource, View, Who
-from servease_appt.api.schemas import Assign, Reason, Reschedule
-from servease_appt.api.shapes import ref
+from servease_appt.api.schemas.requests import Assign, Reason, Reschedule
+from servease_appt.api.schemas.shapes import ref
 from servease_appt.api.tokens import Caller
-from servease_appt.bookings import commands
+from servease_appt.appointments import commands
 from servease_appt.scheduling.statuses import Action
 
 resource = Resource("actions", "/appointments/", "Appointment actions")

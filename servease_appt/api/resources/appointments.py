@@ -4,23 +4,23 @@ from typing import Any
 
 from flask import Response, request
 
-from servease_appt.api.appointment_json import row_json
 from servease_appt.api.context import now, services
 from servease_appt.api.details import detail_response
-from servease_appt.api.names import Stopwatch, name_headers, names_for
+from servease_appt.api.enrichment import Stopwatch, name_headers, names_for
 from servease_appt.api.paging import page_body
 from servease_appt.api.responses import empty_response, json_response
 from servease_appt.api.routing import Resource, Who
-from servease_appt.api.schemas import (
+from servease_appt.api.schemas.appointment_json import row_json
+from servease_appt.api.schemas.requests import (
     CUSTOMER_EDITABLE,
     AppointmentFilterQuery,
     AppointmentPatch,
     AppointmentUpdate,
 )
-from servease_appt.api.shapes import page_of, ref
+from servease_appt.api.schemas.shapes import page_of, ref
 from servease_appt.api.tokens import Caller
-from servease_appt.bookings import commands, reading
-from servease_appt.bookings.records import AppointmentFilters, Window
+from servease_appt.appointments import commands, reading
+from servease_appt.appointments.records import AppointmentFilters, Window
 
 resource = Resource("appointments", "/appointments/", "Appointments")
 

@@ -9,18 +9,18 @@ from flask import Response, request, url_for
 
 from servease_appt.api.context import API_NAME, now, services
 from servease_appt.api.details import detail_response
-from servease_appt.api.names import Stopwatch, server_timing
-from servease_appt.api.problems import answer_to
+from servease_appt.api.enrichment import Stopwatch, server_timing
+from servease_appt.api.errors import answer_to
 from servease_appt.api.responses import raw_response
 from servease_appt.api.routing import Resource, Who
-from servease_appt.api.schemas import STAFF_ONLY_ON_CREATE, AppointmentCreate
-from servease_appt.api.shapes import ref
+from servease_appt.api.schemas.requests import STAFF_ONLY_ON_CREATE, AppointmentCreate
+from servease_appt.api.schemas.shapes import ref
 from servease_appt.api.tokens import Caller
-from servease_appt.bookings import commands, idempotency, reading
-from servease_appt.bookings.errors import BookingError, Forbidden
-from servease_appt.bookings.idempotency import Claim, StoredAnswer
-from servease_appt.bookings.records import Appointment, NewAppointment
-from servease_appt.bookings.references import check_references
+from servease_appt.appointments import commands, idempotency, reading
+from servease_appt.appointments.errors import BookingError, Forbidden
+from servease_appt.appointments.idempotency import Claim, StoredAnswer
+from servease_appt.appointments.records import Appointment, NewAppointment
+from servease_appt.appointments.references import check_references
 from servease_appt.db.errors import DatabaseUnavailable
 
 _log = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ from flask import Response
 from servease_appt.api.context import services
 from servease_appt.api.responses import json_response, raw_response
 from servease_appt.api.routing import Resource, Who
-from servease_appt.api.schemas import CacheInvalidation
-from servease_appt.api.shapes import ref
+from servease_appt.api.schemas.requests import CacheInvalidation
+from servease_appt.api.schemas.shapes import ref
 from servease_appt.api.tokens import Caller
-from servease_appt.ops.cache_report import cache_report
+from servease_appt.observability.cache_report import cache_report
 
 resource = Resource("cache", "/cache/", "Cache")
 

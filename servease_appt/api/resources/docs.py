@@ -9,7 +9,7 @@ from flask import Response, url_for
 from servease_appt.api.context import API_NAME, api_document
 from servease_appt.api.responses import json_response
 from servease_appt.api.routing import Resource, Who
-from servease_appt.api.shapes import ref
+from servease_appt.api.schemas.shapes import ref
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:;"

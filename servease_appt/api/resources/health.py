@@ -3,11 +3,11 @@
 from flask import Response
 
 from servease_appt.api.context import services
+from servease_appt.api.readiness import alive, readiness
 from servease_appt.api.responses import json_response
 from servease_appt.api.routing import Resource, Who
-from servease_appt.api.shapes import ref
+from servease_appt.api.schemas.shapes import ref
 from servease_appt.db.errors import RETRY_AFTER_S
-from servease_appt.ops.health import alive, readiness
 
 resource = Resource("health", "/health/", "Health")
 

@@ -8,11 +8,11 @@ from servease_appt.api.context import services
 from servease_appt.api.paging import page_body
 from servease_appt.api.responses import json_response
 from servease_appt.api.routing import Resource, Who
-from servease_appt.api.schemas import HistoryQuery
-from servease_appt.api.shapes import array_of, page_of, ref
+from servease_appt.api.schemas.requests import HistoryQuery
+from servease_appt.api.schemas.shapes import array_of, page_of, ref
 from servease_appt.api.tokens import Caller
-from servease_appt.bookings import reading
-from servease_appt.bookings.records import ARRAY, Window
+from servease_appt.appointments import reading
+from servease_appt.appointments.records import ARRAY, Window
 
 resource = Resource("history", "/history/", "History")
 of_appointment = Resource("appointment_history", "/appointments/", "History")

@@ -3,9 +3,9 @@
 from flask import Response
 
 from servease_appt.api.context import services
-from servease_appt.api.problems import detail_problem
+from servease_appt.api.errors import detail_problem
 from servease_appt.api.routing import Resource, Who
-from servease_appt.ops.metrics import CONTENT_TYPE
+from servease_appt.observability.metrics import CONTENT_TYPE
 
 resource = Resource("metrics", "/metrics/", "Metrics")
 

@@ -7,23 +7,23 @@ from flask import Response, request
 from marshmallow import Schema
 from sqlalchemy import Connection
 
-from servease_appt.api.appointment_json import row_json
 from servease_appt.api.context import now, services
-from servease_appt.api.names import Stopwatch, name_headers, names_for
+from servease_appt.api.enrichment import Stopwatch, name_headers, names_for
 from servease_appt.api.paging import PageQuery, page_body
 from servease_appt.api.responses import json_response
 from servease_appt.api.routing import Resource, View, Who
-from servease_appt.api.schemas import (
+from servease_appt.api.schemas.appointment_json import row_json
+from servease_appt.api.schemas.requests import (
     AvailableSlotsQuery,
     CustomerAppointmentsQuery,
     EmployeeScheduleQuery,
     VehicleHistoryQuery,
 )
-from servease_appt.api.shapes import array_or_page_of, page_of, ref
+from servease_appt.api.schemas.shapes import array_or_page_of, page_of, ref
 from servease_appt.api.tokens import Caller
-from servease_appt.bookings import reading, slots
-from servease_appt.bookings.actors import Actor
-from servease_appt.bookings.records import ARRAY, AppointmentFilters, AppointmentRow, Page, Window
+from servease_appt.appointments import reading, slots
+from servease_appt.appointments.actors import Actor
+from servease_appt.appointments.records import ARRAY, AppointmentFilters, AppointmentRow, Page, Window
 
 resource = Resource("reports", "/appointments/", "Appointment views")
 

@@ -8,11 +8,11 @@ from servease_appt.api.context import services
 from servease_appt.api.paging import page_body
 from servease_appt.api.responses import empty_response, json_response
 from servease_appt.api.routing import Resource, Who
-from servease_appt.api.schemas import SlotCreate, SlotPatch, SlotQuery, SlotRange, SlotUpdate
-from servease_appt.api.shapes import page_of, ref
+from servease_appt.api.schemas.requests import SlotCreate, SlotPatch, SlotQuery, SlotRange, SlotUpdate
+from servease_appt.api.schemas.shapes import page_of, ref
 from servease_appt.api.tokens import Caller
-from servease_appt.bookings import slots
-from servease_appt.bookings.records import NewSlot, Window
+from servease_appt.appointments import slots
+from servease_appt.appointments.records import NewSlot, Window
 
 resource = Resource("time_slots", "/time-slots/", "Time slots")
 

@@ -1,0 +1,200 @@
+"""Everything that one experiment runs on: PostgreSQL, Valkey behind a proxy, three services, gunicorn."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import jwt
+import redis
+
+from faults.dataset import World
+from faults.http_client import Slot
+from faults.links import Links
+from servease_appt.db.migrate import upgrade
+from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.processes import wait_until
+from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey
+from tests.support.gunicorn import Gunicorn
+
+SECRET = "a-secret-for-faults-of-32-bytes-or-more"  # noqa: S105 - of servers that live for minutes
+PREFIX = "appointment_service"
+UPSTREAM_DELAY_S = 0.01
+_PIN_TRIES = 120
+_PIN_LIMIT_S = 2.0
+_ADMIN = "00000000-0000-4000-8000-000000000001"
+
+
+class AccessLog:
+    """Says which worker answered a request, as the service's own log does. For one thread at a time."""
+
+    _LINE = re.compile(r'"pid": (\d+), .*"request_id": "(f-[0-9a-f-]+)"')
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open(errors="replace")
+        self._workers: dict[str, int] = {}
+        self._part = ""
+
+    def read_on(self) -> None:
+        """Take in what has been written since."""
+        *lines, self._part = (self._part + self._file.read()).split("\n")
+        for line in lines:
+            if match := self._LINE.search(line):
+                self._workers[match[2]] = int(match[1])
+
+    def worker_of(self, request: str, timeout_s: float = 0.0) -> int:
+        """The process id; 0 where it is not known within the time."""
+        limit_s = time.monotonic() + timeout_s
+        while request not in self._workers:
+            self.read_on()
+            if request in self._workers or time.monotonic() > limit_s:
+                break
+            time.sleep(0.001)
+        return self._workers.get(request, 0)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class Rig:
+    """The whole service, started for an experiment. A context manager.
+
+    Args:
+        workers: how many gunicorn workers.
+        worker_class: `gthread` or `sync`.
+    """
+
+    def __init__(self, *, workers: int = 4, worker_class: str = "gthread") -> None:
+        self.workers = workers
+        self.worker_class = worker_class
+        self.directory = Path(tempfile.mkdtemp(prefix="servease-faults-"))
+        self._stack = contextlib.ExitStack()
+        self._names = itertools.count(1)
+        self.booking_numbers = itertools.count()
+        claims = {"user_id": _ADMIN, "user_role": "admin", "exp": int(time.time()) + 36_000}
+        self.token = jwt.encode(claims, SECRET, algorithm="HS256")
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._remove_directory)
+            self.postgres = stack.enter_context(EmbeddedPostgres())
+            self.valkey = stack.enter_context(EmbeddedValkey())
+            self.links = Links(self.valkey.port)
+            stack.callback(self.links.close)
+            self.stand_ins = stack.enter_context(StandIns(self.directory, delay_s=UPSTREAM_DELAY_S))
+            self.database_url = self.postgres.create_database("faults").replace("://", "+psycopg2://", 1)
+            upgrade(self.database_url)
+            self.world = World(self.stand_ins)
+            self.world.seed(self.database_url)
+            self.redis = redis.Redis.from_url(self.valkey.url(1), socket_timeout=1.0)
+            stack.callback(self.redis.close)
+            self._stack = stack.pop_all()
+        try:
+            self.serve()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop_serving()
+        self._stack.close()
+
+    def serve(self) -> None:
+        """Start gunicorn and wait until every worker is there."""
+        directory = self.directory / f"gunicorn-{next(self._names)}"
+        directory.mkdir()
+        arguments = ("--worker-class", self.worker_class)
+        threads = 1 if self.worker_class == "sync" else 8  # more would make it gthread
+        settings = {
+            "SECRET_KEY": SECRET,
+            "DATABASE_URL": self.database_url,
+            "REDIS_URL": self.links.url,
+            "PYTHONUNBUFFERED": "1",
+            **self.stand_ins.settings,
+        }
+        self.gunicorn = Gunicorn(
+            settings, directory, workers=self.workers, threads=threads, arguments=arguments
+        ).start()
+        self.access_log = AccessLog(self.gunicorn.log)
+        if not self.wait_for_mode():
+            raise RuntimeError(f"the workers did not come up:\n{self.gunicorn.read_log()}")
+
+    def stop_serving(self) -> None:
+        """End gunicorn."""
+        self.gunicorn.stop()
+        self.access_log.close()
+
+    def slot(self) -> Slot:
+        """A place for a connection to the service."""
+        return Slot(self.gunicorn.port, self.token, keep_alive=self.worker_class != "sync")
+
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers that are there."""
+        master = self.gunicorn.pid
+        with contextlib.suppress(FileNotFoundError):
+            return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
+        return []
+
+    def pinned(self, wanted: set[int]) -> dict[int, Slot]:
+        """A kept connection to each of these workers, as far as they can be had; found by opening many."""
+        found: dict[int, Slot] = {}
+        others: list[Slot] = []
+        limit_s = time.monotonic() + _PIN_LIMIT_S
+        for _ in range(_PIN_TRIES):
+            if wanted <= found.keys() or time.monotonic() > limit_s:
+                break
+            slot = self.slot()
+            worker = self._worker_behind(slot)
+            if worker in wanted and worker not in found:
+                slot.worker = worker
+                found[worker] = slot
+            else:
+                others.append(slot)  # kept until the end, so that the kernel hands out other workers
+        for slot in others:
+            slot.close()
+        return found
+
+    def _worker_behind(self, slot: Slot) -> int:
+        answer = slot.ask("GET", "/health/", timeout_s=0.5)
+        return self.access_log.worker_of(answer.request, 0.5) if answer.status == 200 else 0
+
+    def wait_for_mode(self, mode: str = "both", timeout_s: float = 20.0) -> bool:
+        """Wait until every worker says that its cache is in this mode."""
+        return wait_until(lambda: self._modes() == [mode] * self.workers, timeout_s=timeout_s, interval_s=0.1)
+
+    def _modes(self) -> list[str]:
+        pids = self.worker_pids()
+        modes: dict[int, str] = {}
+        for _ in range(30):
+            # Several at once, or the worker that is awake answers them all.
+            slots = [self.slot() for _ in range(self.workers)]
+            started = [slot for slot in slots if slot.start("GET", "/cache/stats/") is None]
+            for answer in [slot.wait(1.0) for slot in started]:
+                if answer.status == 200:
+                    worker = self.access_log.worker_of(answer.request, 0.5)
+                    modes[worker] = json.loads(answer.body)["mode"]
+            for slot in slots:
+                slot.close()
+            if set(pids) <= modes.keys():
+                break
+        return [modes.get(pid, "unknown") for pid in pids]
+
+    def _remove_directory(self) -> None:
+        import shutil
+
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+sys.setswitchinterval(0.0005)

@@ -1,0 +1,141 @@
+"""Everything that can go wrong, as the answer a client gets: JSON, the right status, no inner detail.
+
+Layers below raise their own errors and know nothing of HTTP; the table here is the only place where the two meet.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from flask import Response
+from werkzeug.exceptions import HTTPException, default_exceptions
+
+from servease_appt.api.request_ids import request_id
+from servease_appt.api.responses import json_response
+from servease_appt.api.tokens import NotAuthenticatedError
+from servease_appt.appointments import errors as bookings
+from servease_appt.cache import CacheUnavailable
+from servease_appt.db.errors import DatabaseUnavailable
+
+_log = logging.getLogger(__name__)
+
+_MESSAGES = {
+    400: "The request could not be understood.",
+    404: "Not found.",
+    403: "You may not do this.",
+    405: "This method is not allowed here.",
+    408: "The request took too long to arrive.",
+    412: "It was changed in the meantime; read it again.",
+    413: "The request body is larger than 1 MB.",
+    414: "The address is too long.",
+    415: "The body must be JSON, sent with Content-Type: application/json.",
+    422: "This Idempotency-Key was used with another body before.",
+    431: "The request's headers are too large.",
+}
+_KEPT_HEADERS = frozenset({"Allow", "Retry-After", "WWW-Authenticate"})
+
+
+class Problem(Exception):
+    """An error answer: status, JSON body and headers."""
+
+    def __init__(
+        self, status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, body)
+        self.status = status
+        self.body = body
+        self.headers = dict(headers or {})
+
+
+def field_problem(errors: Mapping[str, list[str]]) -> Problem:
+    """400 for fields: `{"field": ["what is wrong", …]}`."""
+    return Problem(400, errors)
+
+
+def rule_problem(*sentences: str) -> Problem:
+    """400 for a rule: `{"detail": ["what is wrong", …]}`."""
+    return Problem(400, {"detail": list(sentences)})
+
+
+def detail_problem(status: int, detail: str | None = None, **headers: str) -> Problem:
+    """Any other status: `{"detail": "what is wrong"}`. Underscores in header names stand for dashes."""
+    return Problem(
+        status,
+        {"detail": detail or _MESSAGES[status]},
+        {name.replace("_", "-"): value for name, value in headers.items()},
+    )
+
+
+def unavailable(detail: str, retry_after_s: int) -> Problem:
+    """503, with the seconds after which another try makes sense."""
+    return detail_problem(503, detail, Retry_After=str(retry_after_s))
+
+
+class ErrorScope(Protocol):
+    """An application or a blueprint: whatever takes error handlers."""
+
+    def register_error_handler(
+        self, code_or_exception: type[Exception] | int, f: Callable[..., Response]
+    ) -> None: ...
+
+
+def install(scope: ErrorScope) -> None:
+    """Make every error within `scope` answer in JSON.
+
+    Handlers go in for each status as well: Flask prefers an application's handler for a status to a
+    blueprint's for all, so a host's own 404 page would otherwise stand in for ours.
+    """
+    scope.register_error_handler(Exception, answer_to)
+    scope.register_error_handler(HTTPException, answer_to)
+    for status in default_exceptions:
+        scope.register_error_handler(status, answer_to)
+
+
+def answer_to(error: Exception) -> Response:
+    """Return the answer for any error. One that nobody foresaw is logged, and its text stays inside."""
+    problem = as_problem(error)
+    if problem is None:
+        _log.error("Unexpected error, request %s", request_id(), exc_info=error)
+        problem = Problem(500, {"detail": "Something went wrong on our side."})
+    return json_response(problem.body, problem.status, problem.headers)
+
+
+def as_problem(error: Exception) -> Problem | None:
+    """Return the answer for `error`; None for one that nobody foresaw."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, HTTPException):
+        return _from_werkzeug(error)
+    for kind, make in _ANSWERS:
+        if isinstance(error, kind):
+            return make(error)
+    return None
+
+
+def _from_werkzeug(error: HTTPException) -> Problem | None:
+    status = error.code or 500
+    if status >= 500 or status < 400:
+        return None
+    headers = {name: value for name, value in error.get_headers() if name in _KEPT_HEADERS}
+    if status == 400:
+        return rule_problem(_MESSAGES[400])
+    return Problem(status, {"detail": _MESSAGES.get(status, error.name)}, headers)
+
+
+def _key_busy(error: bookings.KeyBusy) -> Problem:
+    return detail_problem(409, str(error), Retry_After=str(error.retry_after_s))
+
+
+_ANSWERS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
+    (NotAuthenticatedError, lambda error: detail_problem(401, str(error), WWW_Authenticate="Bearer")),
+    (bookings.NotFound, lambda _: detail_problem(404)),
+    (bookings.Forbidden, lambda error: detail_problem(403, str(error))),
+    (bookings.FieldErrors, lambda error: field_problem(error.errors)),
+    (bookings.RuleBroken, lambda error: rule_problem(*error.messages)),
+    (bookings.PreconditionFailed, lambda _: detail_problem(412)),
+    (bookings.KeyReused, lambda _: detail_problem(422)),
+    (bookings.KeyBusy, _key_busy),
+    (bookings.ReferencesUnavailable, lambda error: unavailable(str(error), error.retry_after_s)),
+    (DatabaseUnavailable, lambda error: unavailable("The database is not available.", error.retry_after_s)),
+    (CacheUnavailable, lambda error: unavailable("The cache is not available.", error.retry_after_s)),
+)

@@ -1,0 +1,47 @@
+"""Is the service alive, and is it ready for requests?"""
+
+from dataclasses import dataclass
+
+import servease_appt
+from servease_appt.cache import Mode
+from servease_appt.container import Services
+from servease_appt.db.errors import DatabaseUnavailable
+
+_REDIS_ANSWERS = (Mode.BOTH, Mode.L2_ONLY)
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether requests can be served, and the state of each part in one word."""
+
+    status: str
+    checks: dict[str, str]
+
+    @property
+    def can_serve(self) -> bool:
+        """Without the cache the service still answers; without PostgreSQL it does not."""
+        return self.status not in ("unavailable", "draining")
+
+
+def alive() -> dict[str, str]:
+    """Return that this process runs, asking nobody else."""
+    return {
+        "status": "healthy",
+        "service": "appointment-service",
+        "version": servease_appt.__version__,
+    }
+
+
+def readiness(services: Services) -> Readiness:
+    """Ask each part for its state. Takes as long as PostgreSQL's connect and statement timeouts at most."""
+    mode = services.lookups.mode()
+    redis = "ok" if mode in _REDIS_ANSWERS else "unavailable"
+    checks = {"database": "ok", "redis": redis, "cache_mode": mode}
+    if services.lifecycle.draining():
+        return Readiness("draining", {**checks, "database": "not asked"})
+    try:
+        services.database.ping()
+    except DatabaseUnavailable:
+        checks["database"] = "unavailable"
+        return Readiness("unavailable", checks)
+    return Readiness("ready" if mode == Mode.BOTH else "degraded", checks)

@@ -1,0 +1,1 @@
+"""Marshmallow schemas: what clients may send, and what they get."""

@@ -1,0 +1,1 @@
+"""L2: the operations on Redis, for a single server and for a cluster."""

@@ -1,0 +1,304 @@
+"""L2 on a Redis Cluster: the same operations, one pipeline for each node that holds some of the keys.
+
+A key's value, lease, absence and copy share its slot (see `keys.py`), so each script still runs where all it needs
+is. Only the sequence lies elsewhere: an invalidation deletes in every slot first and announces last, which is the
+order that counts; the server's news of changes covers a crash in between. A cluster has database 0 alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final
+
+from redis import Redis
+from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from servease_appt.cache.breaker import Breaker
+from servease_appt.cache.channel import Channel, Frame, Reply
+from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.l2.single_server import (
+    SCAN_BATCH,
+    Fill,
+    Lease,
+    LeaseState,
+    Remote,
+    fingerprint,
+    read_lease,
+    script_source,
+)
+from servease_appt.cache.messages import Invalidation, own_message_parts, sequence_of
+from servease_appt.cache.stats import Observer
+
+SILENT_FOR_S: Final = 1.5
+
+Commands = Sequence[tuple[str | bytes, Sequence[Any]]]
+"""Each a key, which says where it goes, and the command."""
+
+
+class Cluster:
+    """A cluster client that is made when it is first needed, so that an application starts without its Redis.
+
+    Everything else is redis-py's RedisCluster, by the same names. Raises its errors. Thread-safe.
+    """
+
+    def __init__(self, nodes: Sequence[tuple[str, int]], options: dict[str, Any]) -> None:
+        self._nodes = nodes
+        self._options = options
+        self._lock = threading.Lock()
+        self._made: Any = None
+
+    def client(self) -> Any:
+        """The client; asks the first node that answers for the others."""
+        with self._lock:
+            if self._made is None:
+                self._made = self.new_client()
+            return self._made
+
+    def new_client(self) -> Any:
+        """A client of the caller's own, which knows who has what right now."""
+        nodes = [_node(host, port) for host, port in self._nodes]
+        return RedisCluster(startup_nodes=nodes, **self._options)
+
+    def learn_anew(self) -> None:
+        """Ask the nodes again who has what, before the next command.
+
+        The old client is left to those who are using it, and closed when the last of them is done.
+        """
+        with self._lock:
+            self._made = None
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            made, self._made = self._made, None
+        if made is not None:
+            made.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client(), name)
+
+
+class ClusterRemote(Remote):
+    """As `Remote`. What needs several nodes asks them one after the other."""
+
+    listens_where_it_reads = False
+
+    def __init__(
+        self, cluster: Cluster, keys: KeySpace, breaker: Breaker, observer: Observer | None = None
+    ) -> None:
+        self._cluster = cluster
+        super().__init__(cluster, keys, breaker, observer)  # type: ignore[arg-type] # has the same commands
+
+    def read(self, keys: Sequence[str]) -> tuple[list[bytes | None], int | None]:
+        """One pipeline a node; a value of a wrong type is a missing one."""
+        names = [*map(self.keys.data, keys), self.keys.sequence]
+        answers = self._run("read", lambda: self._each([(name, ("GET", name)) for name in names]))
+        *payloads, sequence = (None if isinstance(answer, ResponseError) else answer for answer in answers)
+        return payloads, sequence_of(sequence)
+
+    def acquire(
+        self,
+        keys: Sequence[str],
+        token: str,
+        lease_ms: int,
+        *,
+        take_over: dict[str, str] | None = None,
+        refresh: bool = False,
+    ) -> list[Lease]:
+        """See `Remote.acquire`."""
+        wanted = take_over or {}
+        mode = "refresh" if refresh else "load"
+        calls = [(self.keys.group(key), (token, lease_ms, mode, wanted.get(key, ""))) for key in keys]
+        answers = self._run("acquire", lambda: self._scripts("acquire", calls))
+        # A call that was repeated finds its own lease.
+        return [
+            lease._replace(state=LeaseState.GRANTED) if lease.payload == token.encode() else lease
+            for lease in (read_lease(answer) for (answer,) in answers)
+        ]
+
+    def fill(self, fills: Sequence[Fill]) -> list[bool]:
+        """See `Remote.fill`."""
+        calls = [(self.keys.group(f.key), (f.token, f.payload, f.ttl_ms, f.copy_ms)) for f in fills]
+        return [flag == 1 for (flag,) in self._run("fill", lambda: self._scripts("fill", calls))]
+
+    def release(self, leases: Sequence[tuple[str, str]]) -> None:
+        """See `Remote.release`."""
+        calls = [((self.keys.lease(key),), (token,)) for key, token in leases]
+        self._run("release", lambda: self._scripts("release", calls))
+
+    def discard(self, seen: Sequence[tuple[str, bytes]]) -> None:
+        """See `Remote.discard`."""
+        calls = [((self.keys.data(key),), (fingerprint(payload),)) for key, payload in seen]
+        self._run("discard", lambda: self._scripts("discard", calls))
+
+    def ttl_ms(self, keys: Sequence[str]) -> list[int]:
+        """See `Remote.ttl_ms`."""
+        names = list(map(self.keys.data, keys))
+        return self._run("ttl_ms", lambda: self._checked([(name, ("PTTL", name)) for name in names]))
+
+    def write(self, key: str, payload: bytes, ttl_ms: int, source: str) -> int:
+        """See `Remote.write`."""
+        data, *rest = self.keys.group(key)
+        calls = [(data, ("DEL", *rest)), (data, ("SET", data, payload, "PX", ttl_ms))]
+        self._run("write", lambda: self._checked(calls))
+        return self._announce([], *own_message_parts(Invalidation(keys=(key,), source=source)))
+
+    def _announce(self, names: Sequence[str], head: str, tail: str) -> int:
+        """Delete in every slot, then count and publish where the sequence is.
+
+        One DEL for all that belongs to a key: a fill between its value's and its lease's would be stored for good.
+        """
+        size = len(self.keys.group(""))
+        groups = [names[start : start + size] for start in range(0, len(names), size)]
+        if groups:
+            deletions = [(group[0], ("DEL", *group)) for group in groups]
+            self._run("invalidate", lambda: self._checked(deletions), guarded=False)
+        calls = [((self.keys.sequence,), (self.keys.channel, head, tail))]
+        return int(self._run("invalidate", lambda: self._scripts("invalidate", calls), guarded=False)[0])
+
+    def _delete_matching(self, pattern: str, *, values: bool) -> None:
+        own = f"{self.keys.prefix}:__".encode()
+        found: Iterator[bytes] = self.client.scan_iter(match=pattern, count=SCAN_BATCH)
+        wanted = (name for name in found if not (values and name.startswith(own)))
+        while batch := list(islice(wanted, SCAN_BATCH)):
+            self._checked([(name, ("UNLINK", name)) for name in batch])
+
+    def _scripts(self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        source = script_source(name)
+        sha = hashlib.sha1(source.encode()).hexdigest()  # noqa: S324 - Redis' own name for a script
+        commands = [(keys[0], ("EVALSHA", sha, len(keys), *keys, *args)) for keys, args in calls]
+        return self._checked(commands, source)
+
+    def _checked(
+        self, commands: Sequence[tuple[str | bytes, Sequence[Any]]], script: str | None = None
+    ) -> list[Any]:
+        answers = self._each(commands, script)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    def _each(
+        self, commands: Sequence[tuple[str | bytes, Sequence[Any]]], script: str | None = None
+    ) -> list[Any]:
+        """Send each command to the node of its key, and return the answers in the order given.
+
+        A node that is gone or has handed on a slot makes the next call ask the cluster anew; this one fails.
+        """
+        answers: list[Any] = [None] * len(commands)
+        try:
+            cluster = self._cluster.client()
+            by_node: dict[str, list[int]] = {}
+            for number, (key, _) in enumerate(commands):
+                by_node.setdefault(cluster.get_node_from_key(key).name, []).append(number)
+            for node_name, numbers in by_node.items():
+                node: Redis = cluster.get_redis_connection(cluster.get_node(node_name=node_name))
+                got = _pipelined(node, [commands[number][1] for number in numbers], script)
+                for number, answer in zip(numbers, got, strict=True):
+                    answers[number] = answer
+                    if isinstance(answer, RedisError) and _is_about_topology(answer):
+                        raise answer
+        except RedisError:
+            self._cluster.learn_anew()
+            raise
+        return answers
+
+
+def _pipelined(node: Redis, commands: Sequence[Sequence[Any]], script: str | None) -> list[Any]:
+    def send(wanted: Sequence[Sequence[Any]]) -> list[Any]:
+        pipeline: Any
+        with node.pipeline(transaction=False) as pipeline:
+            for command in wanted:
+                pipeline.execute_command(*command)
+            answers: list[Any] = pipeline.execute(raise_on_error=False)
+            return answers
+
+    answers = send(commands)
+    unknown = [number for number, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+    if unknown and script is not None:
+        node.script_load(script)
+        for number, answer in zip(unknown, send([commands[number] for number in unknown]), strict=True):
+            answers[number] = answer
+    return answers
+
+
+def _node(host: str, port: int) -> ClusterNode:
+    return ClusterNode(host, port)  # type: ignore[no-untyped-call]
+
+
+def _is_about_topology(error: RedisError) -> bool:
+    return str(error).startswith(("MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN")) or type(
+        error
+    ).__name__ in ("MovedError", "AskError", "ClusterDownError", "TryAgainError", "MasterDownError")
+
+
+class ClusterChannel:
+    """As `Channel`: messages, heartbeat and changes from the node of the sequence, changes from all others.
+
+    PUBLISH reaches every node of a cluster, so one subscription is enough; changes are told by the node where
+    they happen. A node that no longer answers makes the whole channel fail, as a silent server does.
+    """
+
+    def __init__(self, cluster: Cluster, sequence: str, clock: Callable[[], float] = time.monotonic) -> None:
+        client = cluster.new_client()
+        main = client.get_node_from_key(sequence)
+        self._clock = clock
+        self._main = Channel(client.get_redis_connection(main))
+        self._others: list[Channel] = []
+        self._asked_at_s: dict[int, float] = {}
+        try:
+            for node in client.get_primaries():
+                if node.name != main.name:
+                    self._others.append(Channel(client.get_redis_connection(node)))
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            client.close()  # the channels have connections of their own
+
+    def send(self, *command: str | bytes) -> None:
+        """Send to the node of the sequence; tracking is asked of all, and each heartbeat of ours is one of all."""
+        self._main.send(*command)
+        if command[0] == "CLIENT":
+            for other in self._others:
+                other.send(*command)
+        elif command[0] == "GET":
+            self._ping_others()
+
+    def _ping_others(self) -> None:
+        now = self._clock()
+        for number, other in enumerate(self._others):
+            if now - self._asked_at_s.setdefault(number, now) > SILENT_FOR_S:
+                raise RedisTimeoutError("a node of the cluster does not answer")
+            other.send("PING")
+
+    def wait(self, wake: socket.socket, timeout_s: float) -> None:
+        """See `Channel.wait`."""
+        if not any(channel.has_frame() for channel in (self._main, *self._others)):
+            self._main.wait(wake, timeout_s, [other.link for other in self._others])
+
+    def receive(self) -> tuple[bool, Frame]:
+        """See `Channel.receive`; what the other nodes answer is only a sign of life."""
+        there, frame = self._main.receive()
+        if there:
+            return True, frame
+        for number, other in enumerate(self._others):
+            there, frame = other.receive()
+            while there and isinstance(frame, Reply):
+                self._asked_at_s.pop(number, None)
+                there, frame = other.receive()
+            if there:
+                return True, frame
+        return False, None
+
+    def close(self) -> None:
+        """Close all connections."""
+        for channel in (self._main, *self._others):
+            channel.close()

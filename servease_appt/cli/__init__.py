@@ -1,0 +1,1 @@
+"""The commands: `flask cache …`, `flask db …`, `flask slots …`."""

@@ -1,0 +1,1 @@
+"""The commands of `flask --app wsgi cache`, one file for each purpose."""

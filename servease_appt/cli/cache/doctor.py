@@ -1,0 +1,71 @@
+"""`cache doctor`: the findings, and what to do about each."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from itertools import groupby
+from typing import Final
+
+import click
+from flask.cli import with_appcontext
+
+from servease_appt.cli.cache.session import opened
+from servease_appt.cli.cache.tables import counted, echo_json, json_option, printable
+from servease_appt.doctor.findings import Finding
+
+MIN_WIDTH, MAX_WIDTH = 60, 110
+COLORS: Final = {"ok": "green", "note": "blue", "warning": "yellow", "problem": "red"}
+
+
+@click.command("doctor")
+@json_option
+@with_appcontext
+def doctor_command(as_json: bool) -> None:
+    """Look at Redis, every worker, the services, PostgreSQL, clocks and settings, and say what to do.
+
+    Works with any of them down. Sends one test invalidation, of an id that nobody has, and forgets workers of
+    this host that have died. Exit code 1 when a finding asks for something to be done, be it only a warning; 0
+    when there is none, notes aside.
+
+    \b
+    Examples:
+      flask --app wsgi cache doctor
+      flask --app wsgi cache doctor --json
+    """
+    from servease_appt.doctor.examination import examine
+
+    with opened() as access:
+        report = examine(access)
+    if as_json:
+        echo_json({"healthy": not report.bad, "findings": [found.as_json() for found in report.findings]})
+    else:
+        for area, findings in groupby(report.findings, key=lambda found: found.area):
+            click.echo(click.style(area, bold=True))
+            for found in findings:
+                _show(found)
+        click.echo(f"\n{counted(len(report.bad), 'finding')} to act on." if report.bad else "\nAll is well.")
+    if report.bad:
+        raise click.exceptions.Exit(1)
+
+
+def _show(found: Finding) -> None:
+    level = click.style(f"{found.level:<8}", fg=COLORS[found.level])
+    click.echo(f"  {level} {_wrapped(found.says, 11)}")
+    for label, text in (("means:", found.means), ("do:", found.do)):
+        if text:
+            click.echo(f"           {label:<6} {_wrapped(text, 18)}")
+
+
+def _wrapped(text: str, indent: int) -> str:
+    """Lines as wide as the terminal, the first without its indent."""
+    width = max(MIN_WIDTH, min(MAX_WIDTH, shutil.get_terminal_size((MAX_WIDTH, 24)).columns))
+    filled = textwrap.fill(
+        printable(text),
+        width=width,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return filled.lstrip()

@@ -1,0 +1,47 @@
+"""`flask --app wsgi cache …`: what operators do with the cache from a shell."""
+
+from __future__ import annotations
+
+import click
+
+from servease_appt.cli.cache import (
+    dashboard,
+    doctor,
+    explain,
+    inspect,
+    invalidate,
+    monitor,
+    stats,
+    warm,
+)
+
+
+@click.group("cache")
+def commands() -> None:
+    """Look at the cache and steer it.
+
+    \b
+    A customer, vehicle or employee is named in any of these ways:
+      customer bcee5755-2c9f-4c0a-8720-1592b75edf96
+      customer_bcee5755-2c9f-4c0a-8720-1592b75edf96
+      appointment_service:customer_bcee5755-2c9f-4c0a-8720-1592b75edf96
+
+    Exit codes: 0 done, 1 could not, 2 wrong usage.
+    """
+
+
+for command in (
+    inspect.keys_command,
+    inspect.get_command,
+    inspect.ttl_command,
+    inspect.exists_command,
+    invalidate.invalidate_command,
+    invalidate.clear_command,
+    stats.stats_command,
+    monitor.monitor_command,
+    warm.warm_command,
+    explain.explain_command,
+    doctor.doctor_command,
+    dashboard.dashboard_command,
+):
+    commands.add_command(command)

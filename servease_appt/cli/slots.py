@@ -1,0 +1,47 @@
+"""`flask --app wsgi slots …`"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import cast
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+
+from servease_appt.appointments.errors import FieldErrors
+from servease_appt.appointments.slots import seed_slots
+from servease_appt.container import Services
+from servease_appt.db.errors import DatabaseUnavailable
+
+
+@click.group("slots")
+def commands() -> None:
+    """The time slots that appointments are booked in."""
+
+
+@commands.command("seed")
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 366), help="From today on.")
+@click.option("--start-hour", default=9, show_default=True, type=click.IntRange(0, 23), help="First start.")
+@click.option("--end-hour", default=17, show_default=True, type=click.IntRange(1, 24), help="Last end.")
+@with_appcontext
+def seed_command(days: int, start_hour: int, end_hour: int) -> None:
+    """Add hourly slots on weekdays; slots that are there already stay as they are.
+
+    Example: flask --app wsgi slots seed --days 30 --start-hour 9 --end-hour 17
+    """
+    services = cast("Services", current_app.extensions["servease"])
+    try:
+        added = seed_slots(
+            services.database,
+            services.policy,
+            days=days,
+            start_hour=start_hour,
+            end_hour=end_hour,
+            now=datetime.now(UTC),
+        )
+    except FieldErrors as error:
+        raise click.UsageError(str(error)) from error
+    except DatabaseUnavailable as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{added} slots added.")

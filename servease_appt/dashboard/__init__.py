@@ -1,0 +1,1 @@
+"""The dashboard of the cache at `/ops/cache/`."""

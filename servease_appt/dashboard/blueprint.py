@@ -1,0 +1,118 @@
+"""The cache's dashboard at `/ops/cache/`: a page of local files, and its data for admins."""
+
+from __future__ import annotations
+
+from functools import cache
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from flask import Response, url_for
+from marshmallow import EXCLUDE, Schema, fields
+
+from servease_appt.api.responses import json_response
+from servease_appt.api.routing import Resource, Who
+from servease_appt.api.schemas.fields import Choice, Id
+from servease_appt.api.tokens import Caller
+from servease_appt.container import Services
+from servease_appt.dashboard.links import PATH
+from servease_appt.dashboard.sessions import Sessions
+from servease_appt.dashboard.views import Entry, Overview
+from servease_appt.references.entities import ENTITIES
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:;"
+        " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class Since(Schema):
+    """Which part of the history the page does not have yet."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    since = fields.Float(load_default=0.0)
+
+
+class Named(Schema):
+    """One entity."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    entity = Choice(list(ENTITIES), required=True)
+    id = Id(required=True)
+
+
+class Code(Schema):
+    """What a link brought along."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    code = fields.String(required=True)
+
+
+def dashboard(services: Services) -> Resource:
+    """Return a blueprint for the application that `services` belongs to; register it at the root."""
+    resource = Resource("dashboard", PATH, "Dashboard")
+    overview = Overview(services)
+    entry = Entry(services)
+    sessions = Sessions(services)
+
+    @resource.declare("GET", PATH, who=Who.OPEN, summary="The page.")
+    def dashboard_page() -> Response:
+        """Return the page; without a token it shows nothing."""
+        base = escape(url_for("dashboard.dashboard_page").rstrip("/"))
+        return Response(
+            _file("page.html").decode().replace("{{base}}", base), mimetype="text/html", headers=_HEADERS
+        )
+
+    @resource.declare("GET", f"{PATH}page.css", who=Who.OPEN, summary="The page's style.")
+    def dashboard_style() -> Response:
+        """Return the style sheet."""
+        return Response(_file("page.css"), mimetype="text/css")
+
+    for name in ("token", "page", "figures", "lines"):
+        _serve_script(resource, name)
+
+    @resource.declare(
+        "POST", f"{PATH}session", who=Who.OPEN, summary="A link's code for a token.", body=Code()
+    )
+    def dashboard_session(body: dict[str, Any]) -> Response:
+        """Return the token; 401 for a code that is not good."""
+        return json_response({"token": sessions.token_for(body["code"])})
+
+    @resource.declare("GET", f"{PATH}data", who=Who.ADMIN, summary="What the page shows.", query=Since())
+    def dashboard_data(caller: Caller, query: dict[str, Any]) -> Response:  # noqa: ARG001 - the role was checked
+        """Return totals, states, workers and history."""
+        return json_response(overview.as_json(since_s=query["since"]))
+
+    @resource.declare("POST", f"{PATH}explain", who=Who.ADMIN, summary="Who holds an entity.", body=Named())
+    def dashboard_explain(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG001
+        """Return what Redis and each worker hold of it."""
+        return json_response(entry.explain(body["entity"], body["id"]))
+
+    @resource.declare("POST", f"{PATH}invalidate", who=Who.ADMIN, summary="Drop an entity.", body=Named())
+    def dashboard_invalidate(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG001
+        """Invalidate it and return when each worker had handled that."""
+        return json_response(entry.invalidate(body["entity"], body["id"]))
+
+    return resource
+
+
+def _serve_script(resource: Resource, name: str) -> None:
+    def script() -> Response:
+        return Response(_file(f"{name}.js"), mimetype="text/javascript")
+
+    script.__name__ = f"dashboard_script_{name}"
+    resource.declare("GET", f"{PATH}{name}.js", who=Who.OPEN, summary="A script of the page.")(script)
+
+
+@cache
+def _file(name: str) -> bytes:
+    return files("servease_appt.dashboard").joinpath("page", name).read_bytes()

@@ -1,0 +1,42 @@
+"""Fills a migrated database with the demo's appointments."""
+
+import random
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import create_engine, insert, text
+
+from servease_appt.db.models import Appointment, AppointmentHistory, TimeSlot
+from servease_appt.demo.sample_appointments import Schedule, make_schedule
+from servease_appt.demo.sample_entities import People, make_people
+
+SEED = 8005
+
+
+@dataclass(frozen=True, slots=True)
+class DemoData:
+    """Who there is, and what they have booked."""
+
+    people: People
+    schedule: Schedule
+
+    @classmethod
+    def make(cls, now: datetime, timezone: ZoneInfo) -> "DemoData":
+        """The same for the same `now` (aware), down to the ids."""
+        rng = random.Random(SEED)
+        people = make_people(rng, now.year)
+        return cls(people, make_schedule(rng, people, now, timezone))
+
+    def insert(self, database_url: str) -> None:
+        """Write the schedule into an empty database that has the service's tables."""
+        engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg2://", 1))
+        try:
+            with engine.begin() as connection:
+                connection.execute(insert(TimeSlot), self.schedule.slots)
+                connection.execute(insert(Appointment), self.schedule.appointments)
+                connection.execute(insert(AppointmentHistory), self.schedule.history)
+            with engine.begin() as connection:
+                connection.execute(text("ANALYZE"))
+        finally:
+            engine.dispose()

@@ -1,0 +1,1 @@
+"""Metrics, logs, health and the checks that run beside the requests."""

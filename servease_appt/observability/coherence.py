@@ -1,0 +1,125 @@
+"""Is what is cached the same as what it was taken from? Looked at by sample, off the request path.
+
+Twice a value differs before it counts: between the two readings of one comparison anything may change, and an
+invalidation takes a moment to arrive. L1 is compared with L2 at a few keys a second. L2 is compared with its
+source once a minute in each worker, which needs `UPSTREAM_AUTH=service`: otherwise there is no token for it.
+
+A mismatch of L1 and L2 is a fault of this cache. One of L2 and its source is a change that nobody announced.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from servease_appt.cache import Mode, TwoTierCache
+from servease_appt.cache.errors import CacheError, L2Unavailable
+from servease_appt.clients import UpstreamError
+from servease_appt.observability.metrics import Metrics
+from servease_appt.references.enrichment import Lookups
+
+L1_EVERY_S: Final = 1.0
+L1_KEYS: Final = 3
+SOURCE_EVERY_S: Final = 60.0
+SECOND_LOOK_AFTER_S: Final = 1.0
+L1_L2: Final = "l1_l2"
+L2_SOURCE: Final = "l2_source"
+
+Pairs = dict[str, tuple[Any, Any]]
+"""By key: what is cached, and what the tier behind it has."""
+Read = Callable[[list[str]], Pairs]
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """Two values of a key that were not the same at a first look."""
+
+    key: str
+    cached: Any
+    behind: Any
+    seen_at_s: float
+
+
+class Coherence:
+    """Compares for one worker; `step` is called a few times a second, by one thread at a time."""
+
+    def __init__(self, lookups: Lookups, metrics: Metrics) -> None:
+        self._lookups = lookups
+        self._cache: TwoTierCache[Any] = lookups.cache
+        self._metrics = metrics
+        self._l1_due_at_s = 0.0
+        self._source_due_at_s = 0.0
+        self._unsure: dict[str, list[_Difference]] = {L1_L2: [], L2_SOURCE: []}
+
+    def step(self, now_s: float) -> None:
+        """Take the second looks that are due, then the first ones; `now_s` is of a clock that only moves forward.
+
+        Raises nothing for a Redis or a service that is away: then nothing is compared, and nothing counted.
+        """
+        self._look_again(L1_L2, self._l1_and_l2, now_s)
+        self._look_again(L2_SOURCE, self._l2_and_source, now_s)
+        if now_s >= self._l1_due_at_s:
+            self._l1_due_at_s = now_s + L1_EVERY_S
+            self._look(L1_L2, self._l1_and_l2, self._some_keys(L1_KEYS), now_s)
+        if now_s >= self._source_due_at_s:
+            has_begun, self._source_due_at_s = self._source_due_at_s > 0, now_s + SOURCE_EVERY_S
+            if has_begun:  # a worker that starts has better things to do
+                self._look(L2_SOURCE, self._l2_and_source, self._some_keys(1), now_s)
+
+    def _some_keys(self, n: int) -> list[str]:
+        keys = self._cache.memory.keys()
+        return random.sample(keys, min(n, len(keys)))
+
+    def _look(self, tiers: str, read: Read, keys: list[str], now_s: float) -> None:
+        pairs = read(keys)
+        unsure = [_Difference(key, *pair, now_s) for key, pair in pairs.items() if pair[0] != pair[1]]
+        self._unsure[tiers] += unsure
+        self._metrics.compared(tiers, len(pairs) - len(unsure), mismatches=0)
+
+    def _look_again(self, tiers: str, read: Read, now_s: float) -> None:
+        unsure = self._unsure[tiers]
+        due = [it for it in unsure if now_s - it.seen_at_s >= SECOND_LOOK_AFTER_S]
+        if not due:
+            return
+        self._unsure[tiers] = [it for it in unsure if it not in due]
+        pairs = read([it.key for it in due])
+        still = [it for it in due if it.key in pairs and pairs[it.key] == (it.cached, it.behind)]
+        self._metrics.compared(tiers, len(pairs), mismatches=len(still))
+
+    def _l1_and_l2(self, keys: list[str]) -> Pairs:
+        """Both values of the keys that have both: a tier that has forgotten one does not contradict.
+
+        An L1 that is not trusted serves next to nothing, and is not looked at.
+        """
+        if not keys or self._cache.mode is not Mode.BOTH:
+            return {}
+        held = self._cache.memory.held(keys)
+        stored = self._stored(keys)
+        return {
+            key: (entry.value, stored[key]) for key, entry in held.items() if entry.value and key in stored
+        }
+
+    def _l2_and_source(self, keys: list[str]) -> Pairs:
+        pairs = {}
+        for key, value in self._stored(keys).items():
+            try:
+                pairs[key] = (value, self._lookups.ask_source(key))
+            except (CacheError, UpstreamError):
+                continue
+        return pairs
+
+    def _stored(self, keys: list[str]) -> dict[str, Any]:
+        if not keys:
+            return {}
+        try:
+            payloads, _sequence = self._cache.remote.read(keys)
+        except L2Unavailable:
+            return {}
+        values = {
+            key: self._cache.kinds.decode(key, payload)
+            for key, payload in zip(keys, payloads, strict=True)
+            if payload
+        }
+        return {key: value for key, value in values.items() if value is not None}

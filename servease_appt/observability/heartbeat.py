@@ -1,0 +1,73 @@
+"""What a worker does besides answering, on the cache's heartbeat and threads: no thread of its own is needed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from typing import Final
+
+from servease_appt.cache import Event, Tier
+from servease_appt.cache.forks import after_fork
+from servease_appt.observability.coherence import Coherence
+from servease_appt.observability.metric_history import History
+from servease_appt.observability.metrics import Metrics
+from servease_appt.references.enrichment import Lookups
+
+log = logging.getLogger(__name__)
+
+AT_MOST_EVERY_S: Final = 0.25
+
+
+class Heartbeat:
+    """Called by the cache's listener about twice a second, whether Redis answers or not; returns at once."""
+
+    def __init__(self, lookups: Lookups, metrics: Metrics, history: History) -> None:
+        self._lookups = lookups
+        self._metrics = metrics
+        self._history = history
+        self._set_up()
+        after_fork(self, Heartbeat._set_up)
+
+    def _set_up(self) -> None:
+        self._coherence = Coherence(self._lookups, self._metrics)
+        self._evicted: Counter[str] = Counter()
+        self._busy = False
+        self._next_at_s = 0.0
+        self._began_at_s = time.time()
+
+    def __call__(self) -> None:
+        """Have the work done on the cache's threads, unless it has just been or still is."""
+        now_s = time.monotonic()
+        if self._busy or now_s < self._next_at_s:
+            return
+        self._busy = True
+        self._next_at_s = now_s + AT_MOST_EVERY_S
+        try:
+            self._lookups.cache.in_background(self._work)
+        except RuntimeError:
+            log.debug("The cache is closed")
+
+    def _work(self) -> None:
+        try:
+            self.tell_state()
+            self._history.step(time.time())
+            self._coherence.step(time.monotonic())
+        except Exception:
+            log.exception("What is done on each heartbeat failed")
+        finally:
+            self._busy = False
+
+    def tell_state(self) -> None:
+        """Set the gauges of this worker."""
+        cache = self._lookups.cache
+        listener = cache.listener
+        for kind, n in cache.memory.evicted().items():
+            self._metrics.count(Tier.L1, Event.EVICTION, kind, n - self._evicted[kind])
+            self._evicted[kind] = n
+        self._metrics.worker_stands(
+            mode=cache.mode,
+            breakers={"redis": cache.breaker.state, **self._lookups.breaker_states()},
+            l1_entries=cache.memory.size(),
+            heard_at_s=self._began_at_s if listener is None else time.time() - listener.silent_s,
+        )

@@ -1,1 +1,0 @@
-"""The commands of `flask --app wsgi cache`, one file a purpose."""

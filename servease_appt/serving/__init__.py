@@ -1,0 +1,1 @@
+"""How the API is served: what gunicorn needs beyond its own settings."""

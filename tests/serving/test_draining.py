@@ -1,0 +1,68 @@
+"""Stopping: what has begun is finished, and readiness says so to whoever can still ask."""
+
+import http.client
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.processes import wait_until
+from servease_appt.testing.servers import EmbeddedValkey
+from tests.support.served import Answer, serve, settings
+
+LIST = "/api/v1/appointments/"
+READY = "/api/v1/health/ready/"
+
+
+def test_a_stopping_worker_is_not_ready_and_finishes_what_has_begun(
+    valkey: EmbeddedValkey,
+    new_database: Callable[[str], str],
+    migrated_template: str,
+    stand_ins: StandIns,
+    tmp_path: Path,
+) -> None:
+    """After SIGTERM: 503 `draining` on a kept-alive connection, 200 for the request under way, exit code 0."""
+    environment = settings(
+        new_database(migrated_template),
+        valkey.url(1),
+        stand_ins,
+        UPSTREAM_TIMEOUT="20",
+        CACHE_KEY_PREFIX="draining",
+    )
+    with serve(environment, stand_ins, tmp_path, workers=1) as served, ThreadPoolExecutor(1) as pool:
+        served.world.appointment()
+        stand_ins.customers.rule(hold=True)
+        under_way = pool.submit(served.get, LIST)
+        stand_ins.customers.wait_for(held=1)
+        with served.client() as kept_alive, served.client() as late:
+            before = kept_alive.get(READY)
+
+            served.gunicorn.send(signal.SIGTERM)
+            answers: list[Answer] = []
+
+            def is_unready() -> bool:
+                answers.append(kept_alive.get(READY))
+                return answers[-1].status != 200
+
+            assert wait_until(is_unready, timeout_s=30)
+            late.connection.request("GET", READY)
+            still_under_way = not under_way.done()
+            stand_ins.customers.release()
+            finished = under_way.result(timeout=30)
+            with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
+                late.connection.getresponse()
+        exit_code = served.gunicorn.wait(30)
+
+    assert before.json["status"] == "ready"
+    assert {answer.status for answer in answers[:-1]} <= {200}
+    assert answers[-1].status == 503
+    assert answers[-1].json["status"] == "draining"
+    assert answers[-1].headers["Connection"] == "close"
+    assert answers[-1].headers["Retry-After"]
+    assert still_under_way
+    assert finished.status == 200
+    assert finished.json["results"][0]["customer_name"] == "Alice Ant"
+    assert exit_code == 0

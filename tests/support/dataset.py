@@ -1,0 +1,230 @@
+"""A small workshop to ask about: two customers, their cars, employees, and a client for whoever asks."""
+
+import itertools
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock
+from typing import Any
+
+import jwt
+from flask import Flask
+from sqlalchemy import insert, select, text
+from werkzeug.test import TestResponse
+
+from servease_appt.container import EXTENSION, Services
+from servease_appt.db import models
+from servease_appt.testing.fake_services import StandIns
+
+SECRET = "a-secret-for-tests-of-32-bytes-or-more"
+BASE = "/api/v1"
+TODAY = datetime.now(UTC).date()
+
+
+def new_id() -> str:
+    """A UUID that nothing has."""
+    return str(uuid.uuid4())
+
+
+def token(secret: str = SECRET, **claims: Any) -> str:
+    """A token as the authentication service makes them. A claim of None is left out."""
+    full = {
+        "user_id": new_id(),
+        "user_role": "customer",
+        "token_type": "access",
+        "exp": int(time.time()) + 86400,
+    }
+    given = {name: value for name, value in {**full, **claims}.items() if value is not None}
+    return jwt.encode(given, secret, algorithm="HS256")
+
+
+def weekday(number: int) -> date:
+    """The `number`th weekday after today."""
+    days = (TODAY + timedelta(days=ahead) for ahead in itertools.count(1))
+    return next(itertools.islice((day for day in days if day.weekday() < 5), number - 1, None))
+
+
+class Asker:
+    """A client that asks as one user, below the API's base path."""
+
+    def __init__(self, app: Flask, bearer: str | None) -> None:
+        self._client = app.test_client()
+        self._headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+
+    def ask(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, **given: Any
+    ) -> TestResponse:
+        """Send one request."""
+        base = "" if path.startswith("/ops/") else BASE
+        return self._client.open(
+            base + path, method=method, headers={**self._headers, **(headers or {})}, **given
+        )
+
+    def get(self, path: str, **given: Any) -> TestResponse:
+        """Send a GET."""
+        return self.ask("GET", path, **given)
+
+    def post(self, path: str, body: object = None, **given: Any) -> TestResponse:
+        """Send a POST with a JSON body."""
+        return self.ask("POST", path, json=body or {}, **given)
+
+    def put(self, path: str, body: object, **given: Any) -> TestResponse:
+        """Send a PUT with a JSON body."""
+        return self.ask("PUT", path, json=body, **given)
+
+    def patch(self, path: str, body: object, **given: Any) -> TestResponse:
+        """Send a PATCH with a JSON body."""
+        return self.ask("PATCH", path, json=body, **given)
+
+    def delete(self, path: str, **given: Any) -> TestResponse:
+        """Send a DELETE."""
+        return self.ask("DELETE", path, **given)
+
+
+class World:
+    """Ids are new in each test, so that nothing cached for another test is met."""
+
+    def __init__(self, app: Flask, stand_ins: StandIns) -> None:
+        self.app = app
+        self.stand_ins = stand_ins
+        self.services: Services = app.extensions[EXTENSION]
+        self.alice_id, self.bob_id, self.erin_id, self.emil_id, self.ada_id = (new_id() for _ in range(5))
+        self.alices_car, self.bobs_car = new_id(), new_id()
+        stand_ins.customers.put(
+            {"id": self.alice_id, "full_name": "Alice Ant", "email": "alice@example.com"},
+            {"id": self.bob_id, "full_name": "Bob Bee", "email": "bob@example.com"},
+        )
+        stand_ins.vehicles.put(
+            {
+                "id": self.alices_car,
+                "year": 2020,
+                "make": "Toyota",
+                "model": "Camry",
+                "customer_id": self.alice_id,
+            },
+            {
+                "id": self.bobs_car,
+                "year": 2018,
+                "make": "Honda",
+                "model": "Civic",
+                "customer_id": self.bob_id,
+            },
+        )
+        stand_ins.employees.put(
+            {"id": self.erin_id, "full_name": "Erin Eel"}, {"id": self.emil_id, "full_name": "Emil Elk"}
+        )
+        self.nobody = Asker(app, None)
+        self.alice = Asker(app, token(user_id=self.alice_id))
+        self.bob = Asker(app, token(user_id=self.bob_id))
+        self.erin = Asker(app, token(user_id=self.erin_id, user_role="employee"))
+        self.ada = Asker(app, token(user_id=self.ada_id, user_role="admin"))
+        self.service = Asker(app, token(user_id=None, user_role="service"))
+        self.askers = {
+            "nobody": self.nobody,
+            "owner": self.alice,
+            "other": self.bob,
+            "employee": self.erin,
+            "admin": self.ada,
+            "service": self.service,
+        }
+        self._hours = itertools.count()
+
+    def start_ahead(self) -> tuple[date, clock]:
+        """A start that no other appointment of this world is near to."""
+        number = next(self._hours)
+        return weekday(3 + number // 8), clock(9 + number % 8)
+
+    def appointment(self, **columns: Any) -> str:
+        """Put an appointment of Alice's into the database, past all rules; return its id."""
+        day, start = self.start_ahead()
+        now = datetime.now(UTC)
+        row = {
+            "id": new_id(),
+            "customer_id": self.alice_id,
+            "vehicle_id": self.alices_car,
+            "assigned_employee_id": None,
+            "appointment_type": "repair",
+            "scheduled_date": day,
+            "scheduled_time": start,
+            "duration_minutes": 60,
+            "status": "pending",
+            "service_description": "Brakes",
+            "customer_notes": "",
+            "internal_notes": "A secret of the workshop",
+            "estimated_cost": None,
+            "duration_seconds": 0,
+            "created_by_user_id": self.alice_id,
+            "created_at": now,
+            "updated_at": now,
+            "cancelled_at": None,
+            "completed_at": None,
+            **columns,
+        }
+        with self.services.database.transaction() as connection:
+            connection.execute(insert(models.Appointment).values(row))
+        return str(row["id"])
+
+    def history_row(self, appointment_id: str, **columns: Any) -> str:
+        """Put a history row into the database; return its id."""
+        row = {
+            "id": new_id(),
+            "appointment_id": appointment_id,
+            "changed_by_user_id": self.erin_id,
+            "previous_status": "pending",
+            "new_status": "confirmed",
+            "change_reason": "",
+            "changed_at": datetime.now(UTC),
+            **columns,
+        }
+        with self.services.database.transaction() as connection:
+            connection.execute(insert(models.AppointmentHistory).values(row))
+        return str(row["id"])
+
+    def slot(self, **columns: Any) -> str:
+        """Put a time slot into the database; return its id."""
+        day, start = self.start_ahead()
+        row = {
+            "id": new_id(),
+            "date": day,
+            "start_time": start,
+            "end_time": clock(start.hour + 1),
+            "is_available": True,
+            "max_concurrent_appointments": 2,
+            **columns,
+        }
+        with self.services.database.transaction() as connection:
+            connection.execute(insert(models.TimeSlot).values(row))
+        return str(row["id"])
+
+    def booking(self, **fields: Any) -> dict[str, Any]:
+        """A body that books for Alice."""
+        day, start = self.start_ahead()
+        return {
+            "customer_id": self.alice_id,
+            "vehicle_id": self.alices_car,
+            "appointment_type": "maintenance",
+            "scheduled_date": day.isoformat(),
+            "scheduled_time": start.isoformat(),
+            **fields,
+        }
+
+    def stored(self, appointment_id: str) -> dict[str, Any]:
+        """The appointment's row as it stands in the database."""
+        with self.services.database.reading() as connection:
+            row = connection.execute(
+                select(models.Appointment.__table__).where(models.Appointment.id == appointment_id)
+            ).one()
+        return dict(row._mapping)
+
+    def count(self, table: str) -> int:
+        """How many rows `table` has."""
+        with self.services.database.reading() as connection:
+            return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())  # noqa: S608
+
+    def clear(self) -> None:
+        """Empty all tables."""
+        with self.services.database.transaction() as connection:
+            connection.execute(
+                text("TRUNCATE appointments, time_slots, appointment_history, idempotency_keys")
+            )

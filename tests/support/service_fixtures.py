@@ -1,0 +1,51 @@
+"""The service under gunicorn, one for each test module that takes it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from servease_appt.cache import two_tier
+from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.servers import EmbeddedValkey
+from tests.support.cli import Cli
+from tests.support.served import Served, serve, settings
+
+
+@pytest.fixture(scope="package", autouse=True)
+def no_other_workers() -> None:
+    """What earlier tests left listening in this process would answer as a worker here."""
+    two_tier._close_all()
+
+
+@pytest.fixture(scope="module")
+def served(
+    new_database: Callable[[str], str],
+    migrated_template: str,
+    valkey: EmbeddedValkey,
+    running_stand_ins: StandIns,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Served]:
+    """Two workers that nothing is broken for; tests that stop servers start a service of their own."""
+    running_stand_ins.reset()
+    directory = Path(tmp_path_factory.mktemp("served"))
+    more = {"PROMETHEUS_MULTIPROC_DIR": str(directory / "metrics")}
+    environment = settings(new_database(migrated_template), valkey.url(1), running_stand_ins, **more)
+    with serve(environment, running_stand_ins, directory) as served:
+        served.wait_for_metric(r'servease_cache_mode\{mode="both"\}', 2)
+        yield served
+
+
+@pytest.fixture(scope="module")
+def cli(served: Served) -> Iterator[Cli]:
+    """The cache's commands, in that service's environment."""
+    with Cli(served.gunicorn.settings) as cli:
+        yield cli
+
+
+@pytest.fixture
+def client(valkey: EmbeddedValkey) -> Iterator[redis.Redis]:
+    """What an operator's redis-cli is: database 1 of the run's Valkey server."""
+    with redis.Redis.from_url(valkey.url(1)) as client:
+        yield client

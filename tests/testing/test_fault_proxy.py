@@ -1,0 +1,95 @@
+"""The proxy breaks links as it says: otherwise the tests behind it would prove nothing."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from servease_appt.testing.fault_proxy import Kind, Proxy
+from servease_appt.testing.servers import EmbeddedValkey
+
+
+@pytest.fixture
+def proxy(valkey: EmbeddedValkey, redis_url: str) -> Iterator[Proxy]:
+    """A proxy in front of the run's Valkey."""
+    with Proxy(valkey.port) as between:
+        yield between
+
+
+@pytest.fixture
+def client(proxy: Proxy) -> Iterator[redis.Redis]:
+    """A client that goes through the proxy, tries once and waits 0.2 s."""
+    with redis.Redis.from_url(proxy.url(), socket_timeout=0.2, retry=Retry(NoBackoff(), 0)) as connected:
+        yield connected
+
+
+def test_it_forwards_and_counts_commands(proxy: Proxy, client: redis.Redis) -> None:
+    """What goes through arrives, and each command's name is known."""
+    client.set("a", "1")
+    assert client.get("a") == b"1"
+    assert [name for name in proxy.commands(Kind.DATA) if name in ("SET", "GET")] == ["SET", "GET"]
+
+
+def test_a_black_hole_keeps_the_link_open(proxy: Proxy, client: redis.Redis) -> None:
+    """A swallowed command ends in a time-out, not in a closed connection; healed, new links work."""
+    client.ping()
+    proxy.data.black_hole()
+    with pytest.raises(redis.TimeoutError):
+        client.ping()
+    proxy.data.heal()
+    assert client.ping()
+
+
+def test_one_way_loss_still_reaches_the_server(proxy: Proxy, client: redis.Redis) -> None:
+    """With only the answers swallowed, the command takes effect."""
+    client.ping()
+    proxy.data.swallow_to_client = True
+    with pytest.raises(redis.TimeoutError):
+        client.set("a", "1")
+    proxy.data.heal()
+    assert client.get("a") == b"1"
+
+
+def test_a_reset_is_seen_at_once(proxy: Proxy, client: redis.Redis) -> None:
+    """A link that is reset in the middle of an answer ends in an error, not in a wait."""
+    client.set("a", "x" * 1000)
+    proxy.data.cut_after = 100
+    with pytest.raises(redis.ConnectionError):
+        client.get("a")
+    proxy.data.heal()
+    assert client.get("a") == b"x" * 1000
+
+
+def test_kinds_of_links_are_broken_apart(proxy: Proxy, client: redis.Redis) -> None:
+    """The subscribing link goes silent alone; commands still work."""
+    with client.pubsub() as pubsub:  # type: ignore[no-untyped-call]
+        pubsub.subscribe("channel")
+        assert pubsub.get_message(timeout=1) is not None
+        proxy.pubsub.black_hole()
+        assert client.publish("channel", "lost") == 1
+        assert pubsub.get_message(timeout=0.1) is None
+        assert len(proxy.links(Kind.PUBSUB)) == 1
+
+
+def test_held_bytes_are_late_and_not_lost(proxy: Proxy, client: redis.Redis) -> None:
+    """While it holds, nothing comes; afterwards everything does."""
+    with client.pubsub() as pubsub:  # type: ignore[no-untyped-call]
+        pubsub.subscribe("channel")
+        assert pubsub.get_message(timeout=1) is not None
+        with proxy.holding(Kind.PUBSUB):
+            client.publish("channel", "late")
+            assert pubsub.get_message(timeout=0.1) is None
+        message = pubsub.get_message(timeout=5)
+        assert message is not None
+        assert message["data"] == b"late"
+
+
+def test_refusing_ends_new_connections(proxy: Proxy, client: redis.Redis) -> None:
+    """A connection that is refused fails at once."""
+    proxy.refusing = True
+    with pytest.raises(redis.ConnectionError):
+        client.ping()
+    proxy.refusing = False
+    assert client.ping()
