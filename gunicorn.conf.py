@@ -69,18 +69,18 @@ def _check_environment() -> None:
 def post_worker_init(worker: Any) -> None:
     """Listen for invalidations from the start, not from the first request; be unready once told to stop."""
     application = worker.wsgi
-    services = getattr(application, "extensions", {}).get("servease")
-    if services is not None:
-        services.lookups.cache.start()
+    container = getattr(application, "extensions", {}).get("servease")
+    if container is not None:
+        container.lookups.cache.start()
         # gunicorn calls no hook at SIGTERM: the worker itself knows.
-        services.lifecycle.draining = lambda: not worker.alive
+        container.lifecycle.draining = lambda: not worker.alive
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
     """Leave in order: threads joined, connections closed."""
-    services = getattr(getattr(worker, "wsgi", None), "extensions", {}).get("servease")
-    if services is not None:
-        services.close()
+    container = getattr(getattr(worker, "wsgi", None), "extensions", {}).get("servease")
+    if container is not None:
+        container.close()
 
 
 def child_exit(_server: Any, worker: Any) -> None:

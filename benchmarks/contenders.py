@@ -15,7 +15,7 @@ from cachetools import TTLCache
 from redis import Redis
 
 from servease_appt.cache import CachePolicy, TwoTierCache, connect
-from servease_appt.references.entities import KINDS, Reference, customer, employee, vehicle
+from servease_appt.references.entities import CODECS, Reference, customer, employee, vehicle
 
 L1_TTL_S = 10.0
 L2_TTL_S = 300
@@ -86,7 +86,7 @@ class Ours(Contender):
     def __init__(self, url: str) -> None:
         self.cache: TwoTierCache[Reference] = TwoTierCache(
             connect(url),
-            KINDS,
+            CODECS,
             prefix=f"{PREFIX}_ours",
             policy=CachePolicy(l1_ttl_s=L1_TTL_S, ttl_s=L2_TTL_S),
         )

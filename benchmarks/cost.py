@@ -18,8 +18,8 @@ from benchmarks.redis_commands import command_counts, commands_per_call
 from benchmarks.results import Results, Scale
 from servease_appt.cache import Mode
 from servease_appt.cache.l1 import Entry, Memory
-from servease_appt.references.entities import KINDS, Reference
-from servease_appt.testing.fake_services import StandIns
+from servease_appt.references.entities import CODECS, Reference
+from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey
 from tests.support.gunicorn import REPOSITORY, Gunicorn
@@ -46,8 +46,8 @@ def _add(
 
 def _measure_memory(results: Results) -> None:
     """A first tier full of real customers, vehicles and employees."""
-    decode = {kind.name: kind.decode for kind in KINDS}
-    encode = {kind.name: kind.encode for kind in KINDS}
+    decode = {kind.name: kind.decode for kind in CODECS}
+    encode = {kind.name: kind.encode for kind in CODECS}
     keys = new_keys(ENTRIES)
     payloads = {
         key: encode[name](load_reference(key, 0.0)) for key in keys for name in [key.partition("_")[0]]
@@ -95,12 +95,12 @@ def _measure_worker(server: EmbeddedValkey, counters: Redis, results: Results, *
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="servease-bench-")))
         postgres = stack.enter_context(EmbeddedPostgres())
-        stand_ins = stack.enter_context(StandIns())
+        fake_services = stack.enter_context(FakeServices())
         settings = {
             "SECRET_KEY": SECRET,
             "DATABASE_URL": postgres.url(),
             "REDIS_URL": server.url(1),
-            **stand_ins.settings,
+            **fake_services.settings,
         }
         started_s = time.perf_counter()
         service = stack.enter_context(Gunicorn(settings, directory, workers=1))

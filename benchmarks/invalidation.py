@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.contenders import new_keys
 from benchmarks.measure import Figure
 from benchmarks.results import Results, Scale
-from servease_appt.cache import Mode, TwoTierCache, connect, json_kind
+from servease_appt.cache import Mode, TwoTierCache, connect, json_codec
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey
 
@@ -87,7 +87,7 @@ def _measure(url: str, workers: int, invalidations: int, *, loaded: bool) -> lis
 
 @contextmanager
 def _cache(url: str) -> Iterator[TwoTierCache[Value]]:
-    cache: TwoTierCache[Value] = TwoTierCache(connect(url), (json_kind("customer"),), prefix="bench_invalid")
+    cache: TwoTierCache[Value] = TwoTierCache(connect(url), (json_codec("customer"),), prefix="bench_invalid")
     cache.start()
     _await(lambda: cache.mode is Mode.BOTH, "confirmed the channel")
     try:

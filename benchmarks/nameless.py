@@ -10,7 +10,7 @@ from typing import Any, cast
 from flask import Flask, request
 
 from servease_appt.app import create_app
-from servease_appt.container import EXTENSION, Services
+from servease_appt.container import EXTENSION, Container
 from servease_appt.references.enrichment import Lookups, PageNames
 
 HEADER = "X-Without-Names: yes"
@@ -43,6 +43,6 @@ class _Nameless:
 def application() -> Flask:
     """The application, settings read from the environment."""
     app = create_app()
-    services: Services = app.extensions[EXTENSION]
-    app.extensions[EXTENSION] = replace(services, lookups=cast("Lookups", _Nameless(services.lookups)))
+    container: Container = app.extensions[EXTENSION]
+    app.extensions[EXTENSION] = replace(container, lookups=cast("Lookups", _Nameless(container.lookups)))
     return app

@@ -23,7 +23,7 @@ from benchmarks.one_client import WARM_UP_REQUESTS, WARM_UP_S, OneClient
 from benchmarks.results import Results, Scale
 from benchmarks.rows import PAGE_SIZE, fill_database, introduce_people, person
 from benchmarks.target import Target
-from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey
 from tests.support.gunicorn import Gunicorn
 
@@ -47,8 +47,8 @@ class World:
         self._directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="servease-bench-")))
         self._valkey = stack.enter_context(EmbeddedValkey())
         self._postgres = stack.enter_context(EmbeddedPostgres())
-        self.stand_ins = stack.enter_context(StandIns())
-        introduce_people(self.stand_ins)
+        self.fake_services = stack.enter_context(FakeServices())
+        introduce_people(self.fake_services)
         self._databases = {size: fill_database(self._postgres, size) for size in sizes}
         claims = {"user_id": person("customer", 1), "user_role": "admin", "exp": int(time.time()) + 7200}
         self.token = jwt.encode(claims, SECRET, algorithm="HS256")
@@ -64,7 +64,7 @@ class World:
             "DATABASE_URL": self._databases[size],
             "REDIS_URL": self._valkey.url(1),
             "CACHE_KEY_PREFIX": f"bench_{number}",
-            **self.stand_ins.settings,
+            **self.fake_services.settings,
             **settings,
         }
         gunicorn = Gunicorn(environment, directory, application=application, workers=workers)
@@ -92,8 +92,8 @@ def run(results: Results, scale: Scale) -> None:
 
 def measure_cold(world: World, servers: Mapping[str, Gunicorn], results: Results, scale: Scale) -> None:
     """Pages whose 60 names nobody has asked for; each page is asked for once."""
-    for stand_in in world.stand_ins.all:
-        stand_in.delay(UPSTREAM_DELAY_S)
+    for fake_service in world.fake_services.all:
+        fake_service.delay(UPSTREAM_DELAY_S)
     samples: dict[str, Callable[[], float]] = {CALL: partial(_one_call, world)}
     for name, contender in ((SERVICE, SERVICE), (FLOOR_PARALLEL, FLOOR)):
         paths = (f"{LIST}?page={number}" for number in itertools.count(1))
@@ -116,8 +116,8 @@ def measure_cold(world: World, servers: Mapping[str, Gunicorn], results: Results
         limit=2.0,
         unit="×",
     )
-    for stand_in in world.stand_ins.all:
-        stand_in.delay(0.0)
+    for fake_service in world.fake_services.all:
+        fake_service.delay(0.0)
 
 
 def measure_warm(world: World, servers: Mapping[str, Gunicorn], results: Results, scale: Scale) -> None:
@@ -287,4 +287,4 @@ def _next_page(world: World, server: Gunicorn, paths: Iterator[str]) -> float:
 
 def _one_call(world: World) -> float:
     path = f"/api/v1/vehicles/{person('vehicle', 1)}/"
-    return _get(world.stand_ins.vehicles.port, path, world.token)
+    return _get(world.fake_services.vehicles.port, path, world.token)

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg2
 
-from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.servers import EmbeddedPostgres
 
 PEOPLE = 1000
@@ -59,17 +59,17 @@ def fill_database(server: EmbeddedPostgres, size: int) -> str:
     return url
 
 
-def introduce_people(stand_ins: StandIns) -> None:
+def introduce_people(fake_services: FakeServices) -> None:
     """Let the three services know everybody."""
     numbers = range(PEOPLE)
-    stand_ins.customers.put(
+    fake_services.customers.put(
         *(
             {"id": person("customer", n), "full_name": f"Amelia Fernando {n}", "email": f"c{n}@example.com"}
             for n in numbers
         )
     )
-    stand_ins.vehicles.put(*_vehicles())
-    stand_ins.employees.put(
+    fake_services.vehicles.put(*_vehicles())
+    fake_services.employees.put(
         *({"id": person("employee", n), "full_name": f"Nimal Perera {n}"} for n in numbers)
     )
 

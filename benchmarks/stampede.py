@@ -14,7 +14,7 @@ from redis import Redis
 from benchmarks.contenders import new_keys
 from benchmarks.measure import Figure, on_threads
 from benchmarks.results import Results, Scale
-from servease_appt.cache import Mode, TwoTierCache, connect, json_kind
+from servease_appt.cache import Mode, TwoTierCache, connect, json_codec
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey
 
@@ -84,7 +84,9 @@ def _least(rounds: int) -> list[float]:
 
 
 def _cache(url: str) -> TwoTierCache[Value]:
-    cache: TwoTierCache[Value] = TwoTierCache(connect(url), (json_kind("customer"),), prefix="bench_stampede")
+    cache: TwoTierCache[Value] = TwoTierCache(
+        connect(url), (json_codec("customer"),), prefix="bench_stampede"
+    )
     cache.start()
     if not wait_until(lambda: cache.mode is Mode.BOTH, timeout_s=5):
         raise RuntimeError("the cache's channel was not confirmed within 5 s")

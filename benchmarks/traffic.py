@@ -45,7 +45,7 @@ from sqlalchemy import create_engine, insert, text
 from servease_appt.db.migrate import upgrade
 from servease_appt.db.models import Appointment
 from servease_appt.demo.sample_entities import Entry, new_id
-from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey
 from tests.support.gunicorn import Gunicorn
 
@@ -337,18 +337,18 @@ def _serve_and_replay(
         tempfile.TemporaryDirectory(prefix="servease-traffic-") as directory,
         EmbeddedValkey() as valkey,
         EmbeddedPostgres() as postgres,
-        StandIns(delay_s=0.02) as stand_ins,
+        FakeServices(delay_s=0.02) as fake_services,
     ):
-        stand_ins.customers.put(*workshop.customers)
-        stand_ins.vehicles.put(*workshop.vehicles)
-        stand_ins.employees.put(*workshop.employees)
+        fake_services.customers.put(*workshop.customers)
+        fake_services.vehicles.put(*workshop.vehicles)
+        fake_services.employees.put(*workshop.employees)
         environment = {
             "SECRET_KEY": SECRET,
             "DATABASE_URL": _filled(postgres, workshop),
             "REDIS_URL": valkey.url(1),
             "CACHE_TIMEOUT": str(max(1, round(LIFETIME_S / speed))),
             "CACHE_L1_TIMEOUT": str(max(1, round(10 / speed))),
-            **stand_ins.settings,
+            **fake_services.settings,
         }
         with Gunicorn(environment, Path(directory)) as gunicorn:
             return Replay(gunicorn.port, speed).run(requests)

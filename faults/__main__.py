@@ -10,7 +10,7 @@ from pathlib import Path
 from faults import distribution, experiment, report, shutdown
 from faults.catalog import FAULTS
 from faults.experiment import Result
-from faults.testbed import Rig
+from faults.testbed import Testbed
 
 SYNC_TOO = (
     "none",
@@ -27,8 +27,8 @@ def main() -> int:
     """Exit code 0 when every promise was kept, 1 when not, 2 for wrong usage."""
     given = _arguments()
     if given.invalidations:
-        with Rig(worker_class=given.worker_class) as rig:
-            found = distribution.measure(rig, given.invalidations)
+        with Testbed(worker_class=given.worker_class) as testbed:
+            found = distribution.measure(testbed, given.invalidations)
         print(report.distribution_text(found))
         report.keep("distribution", found)
         return 0 if found.kept else 1
@@ -72,13 +72,13 @@ def _arguments() -> argparse.Namespace:
 
 def _run_all(worker_class: str, names: list[str] | tuple[str, ...], kept: Path | None) -> list[Result]:
     results = []
-    with Rig(worker_class=worker_class) as rig:
+    with Testbed(worker_class=worker_class) as testbed:
         for fault in FAULTS:
             if fault.name in names:
                 path = kept / f"{fault.name}.jsonl" if kept else None
-                results.append(_told(experiment.run(rig, fault, path)))
+                results.append(_told(experiment.run(testbed, fault, path)))
         if shutdown.NAME in names:
-            results.append(_told(shutdown.run(rig)))
+            results.append(_told(shutdown.run(testbed)))
     return results
 
 

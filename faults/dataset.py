@@ -11,21 +11,21 @@ from typing import Any
 from sqlalchemy import create_engine, insert, select
 
 from servease_appt.db import models
-from servease_appt.testing.fake_services import StandIn, StandIns
+from servease_appt.testing.fake_services import FakeService, FakeServices
 
 ROWS = 40
 EMPLOYEES = 8
 _KINDS = {"c": "customer", "e": "employee", "v": "vehicle"}
 
 
-class World:
+class Dataset:
     """Keys are `c012`, `e003`, `v012`; row `n` shows customer `n`, vehicle `n` and employee `n % EMPLOYEES`.
 
     Thread-safe, as long as each key is bumped by one thread.
     """
 
-    def __init__(self, stand_ins: StandIns) -> None:
-        self.stand_ins = stand_ins
+    def __init__(self, fake_services: FakeServices) -> None:
+        self.fake_services = fake_services
         self._lock = threading.Lock()
         self.appointments = [str(uuid.uuid4()) for _ in range(ROWS)]
         keys = [f"{kind}{n:03}" for kind in "cv" for n in range(ROWS)] + [
@@ -40,10 +40,10 @@ class World:
         for kind in _KINDS.values():
             self.service(kind).put(*self.entries(kind))
 
-    def service(self, kind: str) -> StandIn:
-        """The stand-in for `customer`, `employee` or `vehicle`."""
-        return {"customer": self.stand_ins.customers, "employee": self.stand_ins.employees}.get(
-            kind, self.stand_ins.vehicles
+    def service(self, kind: str) -> FakeService:
+        """The fake for `customer`, `employee` or `vehicle`."""
+        return {"customer": self.fake_services.customers, "employee": self.fake_services.employees}.get(
+            kind, self.fake_services.vehicles
         )
 
     def kind_of(self, key: str) -> str:
@@ -55,7 +55,7 @@ class World:
         return f"{self.kind_of(key)}_{self.ids[key]}"
 
     def key_of(self, id_: str) -> str | None:
-        """The key of an id; None for one that is not of this world."""
+        """The key of an id; None for one that is not of this dataset."""
         return self._keys.get(id_)
 
     def appointment_of(self, key: str) -> str:

@@ -10,7 +10,7 @@ from faults import checkers
 from faults.experiment import HEALTHY_BOUND_MS, PINNED_LIMIT_S, WARM_UP_S
 from faults.history import INVALIDATE, READS, History
 from faults.load import Load
-from faults.testbed import Rig
+from faults.testbed import Testbed
 
 AIM_P99_MS = 10.0
 _SLOWEST_RATE = 10
@@ -53,10 +53,10 @@ class Distribution:
         return not any(broken)
 
 
-def measure(rig: Rig, wanted: int) -> Distribution:
+def measure(testbed: Testbed, wanted: int) -> Distribution:
     """Announce `wanted` versions, each followed at once by reads on all workers, and judge what they saw."""
     recorder = History()
-    with Load(rig, recorder) as load:
+    with Load(testbed, recorder) as load:
         load.pinned.wait(PINNED_LIMIT_S)
         load.stopping.wait(WARM_UP_S)
         load.lane_pause_s = 0.0
@@ -69,12 +69,12 @@ def measure(rig: Rig, wanted: int) -> Distribution:
     operations = recorder.take()
     for operation in operations:
         if operation.request:
-            operation.worker = rig.access_log.worker_of(operation.request)
+            operation.worker = testbed.access_log.worker_of(operation.request)
     stale = checkers.stale_reads(operations, checkers.reads(operations))
     last = checkers.last_stale_ms(operations, stale)
     p50, p99, p999 = (checkers.percentile(last, percent) for percent in (50, 99, 99.9))
     return Distribution(
-        workers=rig.workers,
+        workers=testbed.workers,
         invalidations=len(last),
         reads=len(checkers.reads(operations)),
         with_a_stale_read=sum(ms > 0 for ms in last),

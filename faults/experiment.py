@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from faults import checkers, history
 from faults.history import BOOK, INVALIDATE, L2, NO_ANSWER, PAGE, PROBE, READS, STATS, History, Operation
 from faults.load import Load
-from faults.testbed import Rig
+from faults.testbed import Testbed
 
 WARM_UP_S = 1.0
 PINNED_LIMIT_S = 10.0
@@ -32,7 +32,7 @@ class Context:
     `remarks` and promises found `broken` end up in the report; `keep` holds what one step leaves for a later one.
     """
 
-    rig: Rig
+    testbed: Testbed
     load: Load
     remarks: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
@@ -134,17 +134,17 @@ class Result:
         return asdict(self)
 
 
-def run(rig: Rig, fault: Fault, keep_history: Path | None = None) -> Result:
+def run(testbed: Testbed, fault: Fault, keep_history: Path | None = None) -> Result:
     """Run one fault under load and judge it."""
     recorder = History()
-    with Load(rig, recorder) as load:
-        context = Context(rig, load)
+    with Load(testbed, recorder) as load:
+        context = Context(testbed, load)
         load.pinned.wait(PINNED_LIMIT_S)
         load.stopping.wait(WARM_UP_S)
         began = time.monotonic_ns()
         load.stopping.wait(CONTROL_S)
         load.frozen |= fault.freezes
-        there = frozenset(rig.worker_pids())
+        there = frozenset(testbed.worker_pids())
         injected = time.monotonic_ns()
         try:
             fault.inject(context)
@@ -156,10 +156,10 @@ def run(rig: Rig, fault: Fault, keep_history: Path | None = None) -> Result:
         if fault.heal is nothing:
             ended = done
         load.as_usual()
-        if not rig.wait_for_mode(timeout_s=RECOVERY_LIMIT_S):
+        if not testbed.wait_for_mode(timeout_s=RECOVERY_LIMIT_S):
             context.remarks.append(f"not all workers were back after {RECOVERY_LIMIT_S:g} s")
         load.stopping.wait(SETTLE_S)
-    operations = _with_workers(rig, recorder.take())
+    operations = _with_workers(testbed, recorder.take())
     if keep_history is not None:
         history.write(operations, keep_history)
     result = judge(fault, operations, Phases(began, injected, max(ended, injected), there))
@@ -168,18 +168,20 @@ def run(rig: Rig, fault: Fault, keep_history: Path | None = None) -> Result:
     asked = {
         op.worker for op in checkers.reads(operations) if op.op == PROBE and began <= op.t_call < injected
     }
-    if len(asked - {0}) < rig.workers:
-        result.broken.append(f"only {len(asked - {0})} of {rig.workers} workers were probed before the fault")
+    if len(asked - {0}) < testbed.workers:
+        result.broken.append(
+            f"only {len(asked - {0})} of {testbed.workers} workers were probed before the fault"
+        )
     result.broken += context.broken
-    _check_bookings(rig, load, result)
+    _check_bookings(testbed, load, result)
     return result
 
 
-def _with_workers(rig: Rig, operations: list[Operation]) -> list[Operation]:
+def _with_workers(testbed: Testbed, operations: list[Operation]) -> list[Operation]:
     """Every request gets the process id that the access log names."""
     for operation in operations:
         if operation.request:
-            operation.worker = rig.access_log.worker_of(operation.request) or max(operation.worker, 0)
+            operation.worker = testbed.access_log.worker_of(operation.request) or max(operation.worker, 0)
     return operations
 
 
@@ -281,9 +283,9 @@ def _recovery_ms(operations: list[Operation], ended: int, injected: int, there: 
     return (last - ended) / checkers.MS
 
 
-def _check_bookings(rig: Rig, load: Load, result: Result) -> None:
+def _check_bookings(testbed: Testbed, load: Load, result: Result) -> None:
     """Each booking that was answered with 201 is in the database, once, under the id that was answered."""
-    booked = rig.world.booked(rig.database_url)
+    booked = testbed.dataset.booked(testbed.database_url)
     wrong = [text for text, id_ in load.booked.items() if booked.get(text) != [id_]]
     wrong += [text for text, ids in booked.items() if len(ids) > 1 and text not in wrong]
     result.bookings_wrong = len(wrong)

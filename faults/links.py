@@ -14,9 +14,9 @@ import subprocess
 import sys
 from typing import Any
 
-from servease_appt.testing.fault_proxy import Kind, Proxy
+from servease_appt.testing.fault_proxy import LinkKind, Proxy
 
-DATA, PUBSUB = Kind.DATA.value, Kind.PUBSUB.value
+DATA, PUBSUB = LinkKind.DATA.value, LinkKind.PUBSUB.value
 
 
 class Links:
@@ -99,7 +99,7 @@ def _carry_out(proxy: Proxy, order: dict[str, Any]) -> None:
         for rules in proxy.rules.values():
             rules.heal()
         return
-    kind = Kind(order.pop("kind"))
+    kind = LinkKind(order.pop("kind"))
     if order.pop("reset", False):
         proxy.reset(kind)
     for name, value in order.items():

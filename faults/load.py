@@ -14,8 +14,8 @@ import redis
 
 from faults.history import BOOK, L2, PAGE, STATS, History, Operation
 from faults.http_client import Answer, Slot
-from faults.testbed import PREFIX, Rig
-from faults.writers import LANE_PAUSE_S, LANES, RETRY_LIMIT_S, Lane
+from faults.testbed import PREFIX, Testbed
+from faults.writers import RETRY_LIMIT_S, WRITER_PAUSE_S, WRITERS, Writer
 
 BROWSERS = 3
 PAGE_PAUSE_S = 0.08
@@ -29,23 +29,23 @@ class Load:
     """Threads that ask the service for as long as the context lasts; everything goes into `history`.
 
     Attributes:
-        pinned: set once every lane has a connection to each worker.
+        pinned: set once every writer has a connection to each worker.
         frozen: kinds (`customer`, …) whose versions stay as they are, since their service is being broken.
-        lane_pause_s: how long a lane rests between two invalidations.
-        rushing: whether lanes announce versions while loads of the ones before are under way; not with sync
-            workers, all of which would wait for a lane to take its answers, while it waits for one of them.
+        lane_pause_s: how long a writer rests between two invalidations.
+        rushing: whether writers announce versions while loads of the ones before are under way; not with sync
+            workers, all of which would wait for a writer to take its answers, while it waits for one of them.
         announce: how a key's new version is made known, instead of by HTTP; raises redis-py's errors.
         booked: description to id, of the bookings that were answered with 201.
         resent: requests sent again because the server had closed a kept connection.
     """
 
-    def __init__(self, rig: Rig, history: History) -> None:
-        self.rig = rig
+    def __init__(self, testbed: Testbed, history: History) -> None:
+        self.testbed = testbed
         self.history = history
         self.frozen: set[str] = set()
         self.announce: Callable[[str], object] | None = None
-        self.lane_pause_s = LANE_PAUSE_S
-        self.rushing = self._rushes = rig.worker_class != "sync"
+        self.lane_pause_s = WRITER_PAUSE_S
+        self.rushing = self._rushes = testbed.worker_class != "sync"
         self.stopping = threading.Event()
         self.booked: dict[str, str] = {}
         self.errors: list[BaseException] = []
@@ -62,7 +62,7 @@ class Load:
         self.announce, self.rushing = None, self._rushes
 
     def __enter__(self) -> Self:
-        jobs: list[Callable[[], None]] = [Lane(self, number).run for number in range(LANES)]
+        jobs: list[Callable[[], None]] = [Writer(self, number).run for number in range(WRITERS)]
         jobs += [partial(self._browse, number) for number in range(BROWSERS)]
         jobs += [self._book, self._look_into_l2, self._watch_workers]
         for job in jobs:
@@ -92,7 +92,7 @@ class Load:
         seen: dict[str, str] = {}
         facts: dict[str, Any] = {}
         if answer.status == 200:
-            seen = self.rig.world.seen_in(json.loads(answer.body))
+            seen = self.testbed.dataset.seen_in(json.loads(answer.body))
             facts = {"cache_ms": _timing(answer.headers.get("server-timing", ""), "cache")}
         elif answer.error:
             facts = {"error": answer.error}
@@ -103,7 +103,7 @@ class Load:
         return operation
 
     def _browse(self, number: int) -> None:
-        slot = self.rig.slot()
+        slot = self.testbed.slot()
         for turn in itertools.count(number):
             path = f"/appointments/?page={1 + turn % 2}&page_size=20"
             self.record_page(PAGE, slot.ask("GET", path))
@@ -117,8 +117,8 @@ class Load:
     # Bookings
 
     def _book(self) -> None:
-        slot = self.rig.slot()
-        for number in self.rig.booking_numbers:
+        slot = self.testbed.slot()
+        for number in self.testbed.booking_numbers:
             self._book_until_sure(slot, number)
             if self.stopping.wait(BOOK_PAUSE_S):
                 break
@@ -126,7 +126,7 @@ class Load:
 
     def _book_until_sure(self, slot: Slot, number: int) -> None:
         """As a careful client: the same key again until the answer is sure."""
-        body = self.rig.world.booking(number)
+        body = self.testbed.dataset.booking(number)
         limit_s = time.monotonic() + RETRY_LIMIT_S
         while time.monotonic() < limit_s:
             answer = slot.ask(
@@ -148,10 +148,12 @@ class Load:
     # Looks
 
     def _look_into_l2(self) -> None:
-        world = self.rig.world
-        client = redis.Redis.from_url(self.rig.valkey.url(1), socket_timeout=0.5, socket_connect_timeout=0.5)
-        keys = list(world.versions)
-        names = [f"{PREFIX}:{world.cache_key(key)}" for key in keys]
+        dataset = self.testbed.dataset
+        client = redis.Redis.from_url(
+            self.testbed.valkey.url(1), socket_timeout=0.5, socket_connect_timeout=0.5
+        )
+        keys = list(dataset.versions)
+        names = [f"{PREFIX}:{dataset.cache_key(key)}" for key in keys]
         while not self.stopping.wait(LOOK_PAUSE_S):
             t_call = time.monotonic_ns()
             try:
@@ -160,7 +162,7 @@ class Load:
                 continue
             seen: dict[str, str] = {}
             for key, payload in zip(keys, payloads, strict=True):
-                seen |= world.seen_in_l2(key, payload)
+                seen |= dataset.seen_in_l2(key, payload)
             self.history.add(Operation(L2, t_call, time.monotonic_ns(), 200, seen=seen))
         client.close()
 
@@ -187,17 +189,17 @@ class Load:
 
     # Workers
 
-    def tell_pinned(self, lane: int, workers: int) -> None:
-        """A lane has a connection to so many workers."""
-        if workers == self.rig.workers:
-            self._lanes_pinned.add(lane)
-        if len(self._lanes_pinned) == LANES:
+    def tell_pinned(self, writer: int, workers: int) -> None:
+        """A writer has a connection to so many workers."""
+        if workers == self.testbed.workers:
+            self._lanes_pinned.add(writer)
+        if len(self._lanes_pinned) == WRITERS:
             self.pinned.set()
 
     def repin(self, slots: dict[int, Slot]) -> dict[int, Slot]:
         """The same connections, with new ones for those that are gone and for new workers."""
-        if self.rig.worker_class == "sync":
-            return slots or {-number: self.rig.slot() for number in range(1, self.rig.workers + 1)}
+        if self.testbed.worker_class == "sync":
+            return slots or {-number: self.testbed.slot() for number in range(1, self.testbed.workers + 1)}
         kept = {worker: slot for worker, slot in slots.items() if slot.connected and slot.worker == worker}
         for slot in slots.values():
             if slot not in kept.values():
@@ -205,12 +207,12 @@ class Load:
         now_s = time.monotonic()
         missing = {
             pid
-            for pid in self.rig.worker_pids()
+            for pid in self.testbed.worker_pids()
             if pid not in kept and now_s >= self._not_before_s.get(pid, 0.0)
         }
         if missing:
             with self._log_lock:
-                kept |= self.rig.pinned(missing)
+                kept |= self.testbed.pinned(missing)
             for pid in missing - kept.keys():
                 self._not_before_s[pid] = time.monotonic() + LOST_WORKER_PAUSE_S
         return kept

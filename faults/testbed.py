@@ -16,11 +16,11 @@ from typing import Self
 import jwt
 import redis
 
-from faults.dataset import World
+from faults.dataset import Dataset
 from faults.http_client import Slot
 from faults.links import Links
 from servease_appt.db.migrate import upgrade
-from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey
 from tests.support.gunicorn import Gunicorn
@@ -65,7 +65,7 @@ class AccessLog:
         self._file.close()
 
 
-class Rig:
+class Testbed:
     """The whole service, started for an experiment. A context manager.
 
     Args:
@@ -90,11 +90,11 @@ class Rig:
             self.valkey = stack.enter_context(EmbeddedValkey())
             self.links = Links(self.valkey.port)
             stack.callback(self.links.close)
-            self.stand_ins = stack.enter_context(StandIns(self.directory, delay_s=UPSTREAM_DELAY_S))
+            self.fake_services = stack.enter_context(FakeServices(self.directory, delay_s=UPSTREAM_DELAY_S))
             self.database_url = self.postgres.create_database("faults").replace("://", "+psycopg2://", 1)
             upgrade(self.database_url)
-            self.world = World(self.stand_ins)
-            self.world.seed(self.database_url)
+            self.dataset = Dataset(self.fake_services)
+            self.dataset.seed(self.database_url)
             self.redis = redis.Redis.from_url(self.valkey.url(1), socket_timeout=1.0)
             stack.callback(self.redis.close)
             self._stack = stack.pop_all()
@@ -122,7 +122,7 @@ class Rig:
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.links.url,
             "PYTHONUNBUFFERED": "1",
-            **self.stand_ins.settings,
+            **self.fake_services.settings,
         }
         self.gunicorn = Gunicorn(
             settings, directory, workers=self.workers, threads=threads, arguments=arguments

@@ -17,23 +17,23 @@ from faults.http_client import TIMEOUT_S, Slot
 if TYPE_CHECKING:
     from faults.load import Load
 
-LANES = 2
-LANE_PAUSE_S = 0.04
+WRITERS = 2
+WRITER_PAUSE_S = 0.04
 PROBE_LIMIT_S = 3.0
 RUSH_EVERY = 3
 """Each so many turns the next version is announced while loads of the one before are under way."""
 RETRY_LIMIT_S = 15.0
 
 
-class Lane:
+class Writer:
     """Announces newer versions of its own keys, one after the other, and asks every worker right afterwards."""
 
     def __init__(self, load: Load, number: int) -> None:
         self._load = load
         self._number = number
-        self._rig = load.rig
-        self._world = load.rig.world
-        self._keys = [key for key in self._world.versions if int(key[1:]) % LANES == number]
+        self._rig = load.testbed
+        self._world = load.testbed.dataset
+        self._keys = [key for key in self._world.versions if int(key[1:]) % WRITERS == number]
         self._slots: dict[int, Slot] = {}
         self._spare = self._rig.slot()
         self._asked: set[int] = set()
@@ -66,13 +66,13 @@ class Lane:
 
     def _announce(self, key: str, by_hand: Callable[[str], object] | None) -> int | None:
         """Bump and invalidate until it is acknowledged; None where that did not come to be."""
-        world = self._world
-        kind = world.kind_of(key)
+        dataset = self._world
+        kind = dataset.kind_of(key)
         if kind in self._load.frozen:
-            version = world.versions[key]
+            version = dataset.versions[key]
         else:
             try:
-                version = world.bump(key)
+                version = dataset.bump(key)
             except OSError:
                 return None
         limit_s = time.monotonic() + RETRY_LIMIT_S

@@ -19,14 +19,14 @@ from servease_appt.cli import slots as slots_cli
 from servease_appt.cli.cache import group as cache_cli
 from servease_appt.clients import Upstreams
 from servease_appt.clients.service_token import ServiceToken
-from servease_appt.container import Services
+from servease_appt.container import Container
 from servease_appt.dashboard.blueprint import dashboard
 from servease_appt.db.engine import Database
 from servease_appt.observability.heartbeat import Heartbeat
 from servease_appt.observability.metric_history import History
 from servease_appt.observability.metrics import Metrics
 from servease_appt.references.enrichment import Lookups, cache_policy
-from servease_appt.references.entities import KINDS
+from servease_appt.references.entities import CODECS
 from servease_appt.settings import Settings, SettingsError, mask_url
 
 API_PREFIX = "/api/v1"
@@ -47,7 +47,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     return app
 
 
-def install(app: Flask, url_prefix: str = API_PREFIX, settings: Mapping[str, Any] | None = None) -> Services:
+def install(app: Flask, url_prefix: str = API_PREFIX, settings: Mapping[str, Any] | None = None) -> Container:
     """Put the service into a host's application, under `url_prefix`; `app.config` holds its settings.
 
     The host's other routes, error handlers and logging are left alone; our commands are under `flask servease`.
@@ -66,11 +66,11 @@ def _redis_client(url: str) -> Redis:
         raise SettingsError([f"REDIS_URL={mask_url(url)!r} can't be used: {error}"]) from error
 
 
-def _put_together(settings: Settings) -> Services:
+def _put_together(settings: Settings) -> Container:
     metrics = Metrics()
     cache = TwoTierCache(
         _redis_client(settings.redis_url),
-        KINDS,
+        CODECS,
         prefix=settings.cache_key_prefix,
         policy=cache_policy(settings),
         recorder=metrics,
@@ -88,7 +88,7 @@ def _put_together(settings: Settings) -> Services:
     cache.describe_more = partial(_what_a_worker_tells, lookups, metrics)
     history = History(metrics)
     cache.on_pulse = Heartbeat(lookups, metrics, history)
-    return Services(
+    return Container(
         settings=settings,
         database=Database(settings.database_url),
         upstreams=upstreams,

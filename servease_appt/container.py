@@ -14,7 +14,7 @@ from servease_appt.references.enrichment import Lookups
 from servease_appt.settings import Settings
 
 EXTENSION = "servease"
-"""The name under which an application's `extensions` hold its `Services`."""
+"""The name under which an application's `extensions` hold its `Container`."""
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class Lifecycle:
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class Container:
     """What `app.create_app` has put together. Each part is thread-safe and survives a fork."""
 
     settings: Settings

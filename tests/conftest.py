@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey
 
 # What a developer's shell holds must not decide what a test connects to.
@@ -83,24 +83,24 @@ def own_valkey() -> Iterator[EmbeddedValkey]:
 
 
 @pytest.fixture(scope="session")
-def running_stand_ins() -> Iterator[StandIns]:
-    """The run's stand-ins for the customer, employee and vehicle services; answers come at once."""
-    with StandIns() as stand_ins:
-        yield stand_ins
+def running_fake_services() -> Iterator[FakeServices]:
+    """The fake customer, employee and vehicle services of this run; they answer at once."""
+    with FakeServices() as fake_services:
+        yield fake_services
 
 
 @pytest.fixture
-def stand_ins(running_stand_ins: StandIns) -> StandIns:
+def fake_services(running_fake_services: FakeServices) -> FakeServices:
     """The three upstream services, which know nothing yet: `put` entries, steer them with `rule` and `delay`.
 
-    A test that stops or freezes one takes `own_stand_ins`.
+    A test that stops or freezes one takes `own_fake_services`.
     """
-    running_stand_ins.reset()
-    return running_stand_ins
+    running_fake_services.reset()
+    return running_fake_services
 
 
 @pytest.fixture
-def own_stand_ins() -> Iterator[StandIns]:
-    """Stand-ins of the test's own, to stop, freeze and restart."""
-    with StandIns() as stand_ins:
-        yield stand_ins
+def own_fake_services() -> Iterator[FakeServices]:
+    """Fake services of the test's own, to stop, freeze and restart."""
+    with FakeServices() as fake_services:
+        yield fake_services

@@ -24,7 +24,7 @@ def _announcing(
 
     def inject(context: Context) -> None:
         context.load.rushing = rushing
-        context.load.announce = lambda key: announce(context, context.rig.world.cache_key(key))
+        context.load.announce = lambda key: announce(context, context.testbed.dataset.cache_key(key))
 
     return Fault(
         name=name,
@@ -38,9 +38,9 @@ def _announcing(
 
 def _corrupt(context: Context) -> None:
     """Whatever a careless hand could leave under a key, eight times over; three times with a huge one."""
-    client, world = context.rig.redis, context.rig.world
-    names = [f"{PREFIX}:{world.cache_key(key)}" for key in world.versions if key[0] == "c"]
-    stranger = {"id": world.ids["c000"], "full_name": "c000 v1", "email": "c000@example.com"}
+    client, dataset = context.testbed.redis, context.testbed.dataset
+    names = [f"{PREFIX}:{dataset.cache_key(key)}" for key in dataset.versions if key[0] == "c"]
+    stranger = {"id": dataset.ids["c000"], "full_name": "c000 v1", "email": "c000@example.com"}
     junk = [b"{not json", b"[]", b"null", b'"text"', b"\x80\x05K\x01.", json.dumps(stranger).encode()]
     for turn in range(8):
         chosen = names[1 + 2 * turn :]
@@ -57,7 +57,7 @@ def _storm(context: Context) -> None:
     """As many distinct keys as a page never sees, in a few requests."""
     import uuid
 
-    slot = context.rig.slot()
+    slot = context.testbed.slot()
     took = []
     for _ in range(_STORM // _STORM_BATCH):
         ids = [str(uuid.uuid4()) for _ in range(_STORM_BATCH)]
@@ -74,21 +74,21 @@ FAULTS = (
     _announcing(
         "by-hand-del",
         _OF_WHAT_IS_STORED,
-        lambda context, key: context.rig.redis.delete(f"{PREFIX}:{key}"),
+        lambda context, key: context.testbed.redis.delete(f"{PREFIX}:{key}"),
         rushing=False,
     ),
     _announcing(
         "by-hand-eval",
         _OF_WHAT_IS_STORED,
-        lambda context, key: context.rig.redis.eval(_DELETE_MATCHING, 0, f"{PREFIX}:{key}*"),
+        lambda context, key: context.testbed.redis.eval(_DELETE_MATCHING, 0, f"{PREFIX}:{key}*"),
         rushing=False,
     ),
     _announcing(
         "by-hand-publish",
         "every worker and L2 follow within 250 ms",
-        lambda context, key: context.rig.redis.publish(_CHANNEL, key),
+        lambda context, key: context.testbed.redis.publish(_CHANNEL, key),
     ),
-    _announcing("by-hand-flushdb", _FOLLOWS, lambda context, _key: context.rig.redis.flushdb()),
+    _announcing("by-hand-flushdb", _FOLLOWS, lambda context, _key: context.testbed.redis.flushdb()),
     Fault(
         name="values-corrupted",
         group=_GROUP,

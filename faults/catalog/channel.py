@@ -11,13 +11,13 @@ _HEARD_LATE = "no old value later than 2 s after its invalidation, and none afte
 
 
 def _kill_subscribers(context: Context) -> None:
-    killed = context.rig.redis.client_kill_filter(_type="pubsub", skipme=True)
+    killed = context.testbed.redis.client_kill_filter(_type="pubsub", skipme=True)
     context.remarks.append(f"{killed} subscriptions killed")
 
 
 def _overflow_subscribers(context: Context) -> None:
     """A thousand messages that mean nothing, in one step of the server's, against a limit of 64 KB."""
-    client = context.rig.redis
+    client = context.testbed.redis
     client.config_set("client-output-buffer-limit", "pubsub 65536 0 0")
     context.keep["closed"] = _closed_by_server(context)
     script = "for i = 1, 1000 do redis.call('PUBLISH', KEYS[1], ARGV[1]) end"
@@ -25,13 +25,13 @@ def _overflow_subscribers(context: Context) -> None:
 
 
 def _usual_buffers(context: Context) -> None:
-    context.rig.redis.config_set("client-output-buffer-limit", "pubsub 33554432 8388608 60")
+    context.testbed.redis.config_set("client-output-buffer-limit", "pubsub 33554432 8388608 60")
     closed = _closed_by_server(context) - context.keep["closed"]
     context.remarks.append(f"{closed} subscriptions closed by the server")
 
 
 def _closed_by_server(context: Context) -> int:
-    return int(context.rig.redis.info("stats")["client_output_buffer_limit_disconnections"])
+    return int(context.testbed.redis.info("stats")["client_output_buffer_limit_disconnections"])
 
 
 FAULTS = (
@@ -52,23 +52,23 @@ FAULTS = (
         name="pubsub-black-hole",
         group=_GROUP,
         promise=_HEARD_LATE,
-        inject=lambda context: context.rig.links.black_hole(PUBSUB),
-        heal=lambda context: context.rig.links.heal(),
+        inject=lambda context: context.testbed.links.black_hole(PUBSUB),
+        heal=lambda context: context.testbed.links.heal(),
         hold_s=5.0,
     ),
     Fault(
         name="pubsub-one-way-loss",
         group=_GROUP,
         promise=_HEARD_LATE,
-        inject=lambda context: context.rig.links.lose_answers(PUBSUB),
-        heal=lambda context: context.rig.links.heal(),
+        inject=lambda context: context.testbed.links.lose_answers(PUBSUB),
+        heal=lambda context: context.testbed.links.heal(),
         hold_s=5.0,
     ),
     Fault(
         name="pubsub-reset",
         group=_GROUP,
         promise=_HEARD_LATE,
-        inject=lambda context: context.rig.links.reset(PUBSUB),
+        inject=lambda context: context.testbed.links.reset(PUBSUB),
         hold_s=2.0,
     ),
     Fault(

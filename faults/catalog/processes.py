@@ -15,11 +15,11 @@ _ALL_WORKERS_MS = 20_000
 
 
 def _kill_a_worker(context: Context) -> None:
-    os.kill(context.rig.worker_pids()[0], signal.SIGKILL)
+    os.kill(context.testbed.worker_pids()[0], signal.SIGKILL)
 
 
 def _freeze_a_worker(context: Context) -> None:
-    context.keep["pid"] = context.rig.worker_pids()[0]
+    context.keep["pid"] = context.testbed.worker_pids()[0]
     os.kill(context.keep["pid"], signal.SIGSTOP)
 
 
@@ -55,7 +55,7 @@ FAULTS = (
         name="reload-by-sighup",
         group=_GROUP,
         promise="no request is lost; those that come before the new workers are up wait for them",
-        inject=lambda context: context.rig.gunicorn.send(signal.SIGHUP),
+        inject=lambda context: context.testbed.gunicorn.send(signal.SIGHUP),
         hold_s=4.0,
         recovers_ms=_ALL_WORKERS_MS,
     ),
@@ -63,8 +63,8 @@ FAULTS = (
         name="postgresql-restarted",
         group=_GROUP,
         promise="503 while it is away, and as before afterwards; no answered booking is lost",
-        inject=lambda context: context.rig.postgres.kill(),
-        heal=lambda context: context.rig.postgres.restart(),
+        inject=lambda context: context.testbed.postgres.kill(),
+        heal=lambda context: context.testbed.postgres.restart(),
         hold_s=2.0,
         failing=frozenset({"page", "probe", "book"}),
     ),

@@ -17,8 +17,8 @@ def _slow(delay_s: float) -> Fault:
         name=f"redis-slow-{delay_s * 1000:.0f}ms",
         group=_GROUP,
         promise=_SURVIVES,
-        inject=lambda context: context.rig.links.delay(DATA, delay_s / 2),
-        heal=lambda context: context.rig.links.heal(),
+        inject=lambda context: context.testbed.links.delay(DATA, delay_s / 2),
+        heal=lambda context: context.testbed.links.heal(),
         failing=_REFUSED,
         hold_s=4.0,
     )
@@ -29,43 +29,43 @@ def _frozen(seconds: float) -> Fault:
         name=f"redis-frozen-{seconds:g}s",
         group=_GROUP,
         promise=_SURVIVES,
-        inject=lambda context: context.rig.valkey.pause(),
-        heal=lambda context: context.rig.valkey.resume(),
+        inject=lambda context: context.testbed.valkey.pause(),
+        heal=lambda context: context.testbed.valkey.resume(),
         hold_s=seconds,
         failing=_REFUSED,
     )
 
 
 def _kill_and_start_empty(context: Context) -> None:
-    context.rig.valkey.kill()
+    context.testbed.valkey.kill()
     context.load.stopping.wait(2.0)
-    context.rig.valkey.restart()
+    context.testbed.valkey.restart()
 
 
 def _save_and_kill(context: Context) -> None:
     """What was invalidated between the snapshot and the crash is there again after the restart."""
-    context.rig.redis.save()
+    context.testbed.redis.save()
     context.load.stopping.wait(1.0)
-    context.rig.valkey.kill()
+    context.testbed.valkey.kill()
     context.load.stopping.wait(1.0)
-    context.rig.valkey.restart()
+    context.testbed.valkey.restart()
 
 
 def _fill_memory(context: Context) -> None:
-    context.rig.redis.config_set("maxmemory-policy", "noeviction")
-    context.rig.redis.config_set("maxmemory", "1mb")
+    context.testbed.redis.config_set("maxmemory-policy", "noeviction")
+    context.testbed.redis.config_set("maxmemory", "1mb")
 
 
 def _free_memory(context: Context) -> None:
-    context.rig.redis.config_set("maxmemory", "0")
+    context.testbed.redis.config_set("maxmemory", "0")
 
 
 def _make_read_only(context: Context) -> None:
-    context.rig.redis.replicaof("127.0.0.1", "1")
+    context.testbed.redis.replicaof("127.0.0.1", "1")
 
 
 def _make_writable(context: Context) -> None:
-    context.rig.redis.replicaof("NO", "ONE")
+    context.testbed.redis.replicaof("NO", "ONE")
 
 
 FAULTS = (
@@ -73,8 +73,8 @@ FAULTS = (
         name="redis-data-black-hole",
         group=_GROUP,
         promise=_SURVIVES,
-        inject=lambda context: context.rig.links.black_hole(DATA),
-        heal=lambda context: context.rig.links.heal(),
+        inject=lambda context: context.testbed.links.black_hole(DATA),
+        heal=lambda context: context.testbed.links.heal(),
         hold_s=5.0,
         failing=_REFUSED,
     ),

@@ -17,7 +17,7 @@ _CUSTOMER = frozenset({"customer"})
 
 
 def _rule(**what: Any) -> Step:
-    return lambda context: context.rig.stand_ins.customers.rule(**what)
+    return lambda context: context.testbed.fake_services.customers.rule(**what)
 
 
 _as_usual = _rule()
@@ -47,7 +47,7 @@ def _upstream_fault(
 
 
 def _all_down(context: Context) -> None:
-    for service in context.rig.stand_ins.all:
+    for service in context.testbed.fake_services.all:
         service.stop()
 
 
@@ -55,13 +55,13 @@ def _start_again(*kinds: str) -> Step:
     """A service that starts knows nothing for a moment, and says 404, which is remembered: so it is announced."""
 
     def heal(context: Context) -> None:
-        world = context.rig.world
+        dataset = context.testbed.dataset
         for kind in kinds:
-            world.service(kind).restart()
-            world.service(kind).put(*world.entries(kind))
-        slot = context.rig.slot()
+            dataset.service(kind).restart()
+            dataset.service(kind).put(*dataset.entries(kind))
+        slot = context.testbed.slot()
         for kind in kinds:
-            ids = [id_ for key, id_ in world.ids.items() if world.kind_of(key) == kind]
+            ids = [id_ for key, id_ in dataset.ids.items() if dataset.kind_of(key) == kind]
             answer = slot.ask("POST", "/cache/invalidate/", json.dumps({"entity": kind, "ids": ids}).encode())
             if answer.status != 200:
                 context.broken.append(f"the invalidation of all {kind}s was answered with {answer.status}")
@@ -79,13 +79,13 @@ def _flap(context: Context) -> None:
 
 
 def _redirect(context: Context) -> None:
-    elsewhere = context.rig.stand_ins.vehicles
+    elsewhere = context.testbed.fake_services.vehicles
     elsewhere.forget_calls()
     _rule(status=302, headers={"Location": f"{elsewhere.url}/elsewhere/"})(context)
 
 
 def _no_longer_redirect(context: Context) -> None:
-    calls = context.rig.stand_ins.vehicles.calls()
+    calls = context.testbed.fake_services.vehicles.calls()
     followed = sum(n for path, n in calls.items() if "elsewhere" in path)
     context.remarks.append(f"{followed} redirects followed")
     if followed:
@@ -95,7 +95,9 @@ def _no_longer_redirect(context: Context) -> None:
 
 FAULTS = (
     _upstream_fault(
-        "upstream-down", lambda context: context.rig.stand_ins.customers.stop(), heal=_start_again("customer")
+        "upstream-down",
+        lambda context: context.testbed.fake_services.customers.stop(),
+        heal=_start_again("customer"),
     ),
     _upstream_fault(
         "upstreams-all-down",
@@ -105,8 +107,8 @@ FAULTS = (
     ),
     _upstream_fault(
         "upstream-hung",
-        lambda context: context.rig.stand_ins.customers.pause(),
-        heal=lambda context: context.rig.stand_ins.customers.resume(),
+        lambda context: context.testbed.fake_services.customers.pause(),
+        heal=lambda context: context.testbed.fake_services.customers.resume(),
         hold_s=6.0,
     ),
     _upstream_fault("upstream-500", _rule(status=500)),

@@ -5,7 +5,7 @@ from functools import cache, partial
 from flask import Blueprint, Flask
 from flask.sansio.scaffold import Scaffold
 
-from servease_appt.api import errors as problems
+from servease_appt.api import errors as errors
 from servease_appt.api import headers
 from servease_appt.api import request_metrics as measuring
 from servease_appt.api.context import API_NAME, DOCUMENT
@@ -23,7 +23,7 @@ from servease_appt.api.resources import (
     reports,
     time_slots,
 )
-from servease_appt.container import EXTENSION, Services
+from servease_appt.container import EXTENSION, Container
 
 RESOURCES = (
     appointments.resource,
@@ -43,7 +43,7 @@ AT_THE_ROOT_TOO = (docs.resource, health.resource, metrics.resource)
 """Where load balancers, Prometheus and people look first."""
 
 
-def register(app: Flask, services: Services, url_prefix: str = "/api/v1", *, standalone: bool) -> None:
+def register(app: Flask, container: Container, url_prefix: str = "/api/v1", *, standalone: bool) -> None:
     """Put the API under `url_prefix` of `app`.
 
     Args:
@@ -51,16 +51,16 @@ def register(app: Flask, services: Services, url_prefix: str = "/api/v1", *, sta
             page, health and metrics are at the root too. Otherwise nothing outside `url_prefix` changes, and
             inside it only our own trees of paths.
     """
-    app.extensions[EXTENSION] = services
+    app.extensions[EXTENSION] = container
     app.extensions[DOCUMENT] = cache(partial(build_document, RESOURCES))
     api = Blueprint(API_NAME, __name__)
     for resource in RESOURCES:
         api.register_blueprint(resource)
     api.register_blueprint(fallback_blueprint(RESOURCES))
     scope: Scaffold = app if standalone else api
-    problems.install(scope)
-    headers.install(scope, services.settings.cors_allowed_origins)
-    measuring.install(scope, services.metrics)
+    errors.install(scope)
+    headers.install(scope, container.settings.cors_allowed_origins)
+    measuring.install(scope, container.metrics)
     app.register_blueprint(api, url_prefix=url_prefix)
     if standalone:
         for resource in AT_THE_ROOT_TOO:

@@ -6,16 +6,16 @@ from typing import Any, cast
 
 from flask import current_app
 
-from servease_appt.container import EXTENSION, Services
+from servease_appt.container import EXTENSION, Container
 
 API_NAME = "servease"
 """The blueprint that holds all others: endpoints are `servease.<resource>.<view>`."""
 DOCUMENT = "servease_openapi"
 
 
-def services() -> Services:
+def container() -> Container:
     """Return the parts that the current application was put together from."""
-    return cast("Services", current_app.extensions[EXTENSION])
+    return cast("Container", current_app.extensions[EXTENSION])
 
 
 def now() -> datetime:

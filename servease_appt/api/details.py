@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from flask import Response
 
-from servease_appt.api.context import now, services
+from servease_appt.api.context import container, now
 from servease_appt.api.enrichment import Stopwatch, name_headers, names_for
 from servease_appt.api.responses import json_response
 from servease_appt.api.schemas.appointment_json import detail_json
@@ -42,6 +42,6 @@ def _named(
         names,
         for_staff=caller.actor.is_staff,
         now=now(),
-        timezone=services().policy.timezone,
+        timezone=container().policy.timezone,
     )
     return detail, name_headers(names, database.ms)

@@ -5,7 +5,7 @@ from time import perf_counter
 
 from flask import request
 
-from servease_appt.api.context import services
+from servease_appt.api.context import container
 from servease_appt.api.tokens import Caller
 from servease_appt.appointments.records import Appointment, AppointmentRow
 from servease_appt.references.enrichment import PageNames
@@ -29,7 +29,7 @@ class Stopwatch:
 
 def names_for(rows: Sequence[Appointment | AppointmentRow], caller: Caller) -> PageNames:
     """Return the names of everybody and everything that `rows` refer to. Never raises: there are placeholders."""
-    return services().lookups.page_names(
+    return container().lookups.page_names(
         [row.customer_id for row in rows],
         [row.vehicle_id for row in rows],
         [row.assigned_employee_id for row in rows],

@@ -35,7 +35,7 @@ _MESSAGES = {
 _KEPT_HEADERS = frozenset({"Allow", "Retry-After", "WWW-Authenticate"})
 
 
-class Problem(Exception):
+class ApiError(Exception):
     """An error answer: status, JSON body and headers."""
 
     def __init__(
@@ -47,28 +47,28 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
 
-def field_problem(errors: Mapping[str, list[str]]) -> Problem:
+def field_error(errors: Mapping[str, list[str]]) -> ApiError:
     """400 for fields: `{"field": ["what is wrong", …]}`."""
-    return Problem(400, errors)
+    return ApiError(400, errors)
 
 
-def rule_problem(*sentences: str) -> Problem:
+def rule_error(*sentences: str) -> ApiError:
     """400 for a rule: `{"detail": ["what is wrong", …]}`."""
-    return Problem(400, {"detail": list(sentences)})
+    return ApiError(400, {"detail": list(sentences)})
 
 
-def detail_problem(status: int, detail: str | None = None, **headers: str) -> Problem:
+def detail_error(status: int, detail: str | None = None, **headers: str) -> ApiError:
     """Any other status: `{"detail": "what is wrong"}`. Underscores in header names stand for dashes."""
-    return Problem(
+    return ApiError(
         status,
         {"detail": detail or _MESSAGES[status]},
         {name.replace("_", "-"): value for name, value in headers.items()},
     )
 
 
-def unavailable(detail: str, retry_after_s: int) -> Problem:
+def unavailable(detail: str, retry_after_s: int) -> ApiError:
     """503, with the seconds after which another try makes sense."""
-    return detail_problem(503, detail, Retry_After=str(retry_after_s))
+    return detail_error(503, detail, Retry_After=str(retry_after_s))
 
 
 class ErrorScope(Protocol):
@@ -93,16 +93,16 @@ def install(scope: ErrorScope) -> None:
 
 def answer_to(error: Exception) -> Response:
     """Return the answer for any error. One that nobody foresaw is logged, and its text stays inside."""
-    problem = as_problem(error)
-    if problem is None:
+    answer = as_api_error(error)
+    if answer is None:
         _log.error("Unexpected error, request %s", request_id(), exc_info=error)
-        problem = Problem(500, {"detail": "Something went wrong on our side."})
-    return json_response(problem.body, problem.status, problem.headers)
+        answer = ApiError(500, {"detail": "Something went wrong on our side."})
+    return json_response(answer.body, answer.status, answer.headers)
 
 
-def as_problem(error: Exception) -> Problem | None:
+def as_api_error(error: Exception) -> ApiError | None:
     """Return the answer for `error`; None for one that nobody foresaw."""
-    if isinstance(error, Problem):
+    if isinstance(error, ApiError):
         return error
     if isinstance(error, HTTPException):
         return _from_werkzeug(error)
@@ -112,28 +112,28 @@ def as_problem(error: Exception) -> Problem | None:
     return None
 
 
-def _from_werkzeug(error: HTTPException) -> Problem | None:
+def _from_werkzeug(error: HTTPException) -> ApiError | None:
     status = error.code or 500
     if status >= 500 or status < 400:
         return None
     headers = {name: value for name, value in error.get_headers() if name in _KEPT_HEADERS}
     if status == 400:
-        return rule_problem(_MESSAGES[400])
-    return Problem(status, {"detail": _MESSAGES.get(status, error.name)}, headers)
+        return rule_error(_MESSAGES[400])
+    return ApiError(status, {"detail": _MESSAGES.get(status, error.name)}, headers)
 
 
-def _key_busy(error: bookings.KeyBusy) -> Problem:
-    return detail_problem(409, str(error), Retry_After=str(error.retry_after_s))
+def _key_busy(error: bookings.KeyBusy) -> ApiError:
+    return detail_error(409, str(error), Retry_After=str(error.retry_after_s))
 
 
-_ANSWERS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
-    (NotAuthenticatedError, lambda error: detail_problem(401, str(error), WWW_Authenticate="Bearer")),
-    (bookings.NotFound, lambda _: detail_problem(404)),
-    (bookings.Forbidden, lambda error: detail_problem(403, str(error))),
-    (bookings.FieldErrors, lambda error: field_problem(error.errors)),
-    (bookings.RuleBroken, lambda error: rule_problem(*error.messages)),
-    (bookings.PreconditionFailed, lambda _: detail_problem(412)),
-    (bookings.KeyReused, lambda _: detail_problem(422)),
+_ANSWERS: tuple[tuple[type[Exception], Callable[[Any], ApiError]], ...] = (
+    (NotAuthenticatedError, lambda error: detail_error(401, str(error), WWW_Authenticate="Bearer")),
+    (bookings.NotFound, lambda _: detail_error(404)),
+    (bookings.Forbidden, lambda error: detail_error(403, str(error))),
+    (bookings.FieldErrors, lambda error: field_error(error.errors)),
+    (bookings.RuleBroken, lambda error: rule_error(*error.messages)),
+    (bookings.PreconditionFailed, lambda _: detail_error(412)),
+    (bookings.KeyReused, lambda _: detail_error(422)),
     (bookings.KeyBusy, _key_busy),
     (bookings.ReferencesUnavailable, lambda error: unavailable(str(error), error.retry_after_s)),
     (DatabaseUnavailable, lambda error: unavailable("The database is not available.", error.retry_after_s)),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from flask import Blueprint, Response, request
 from flask.sansio.blueprints import BlueprintSetupState
 
-from servease_appt.api.errors import detail_problem
+from servease_appt.api.errors import detail_error
 from servease_appt.api.responses import empty_response
 from servease_appt.api.routing import AS_WRITTEN, Resource
 
@@ -51,10 +51,10 @@ def _other_methods(allow: str) -> Callable[..., Response]:
     def other_method(**_: str) -> Response:
         if request.method == "OPTIONS":
             return empty_response({"Allow": allow})
-        raise detail_problem(405, Allow=allow)
+        raise detail_error(405, Allow=allow)
 
     return other_method
 
 
 def _unknown(unknown: str) -> Response:  # noqa: ARG001 - a route's parameter
-    raise detail_problem(404)
+    raise detail_error(404)

@@ -9,18 +9,18 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 
 import servease_appt
-from servease_appt.api.routing import Resource, Route, Who
+from servease_appt.api.routing import RequiredRole, Resource, Route
 from servease_appt.api.schemas import fields
 from servease_appt.api.schemas.shapes import COMPONENTS, ref
 
 _JSON = "application/json"
 _PATH_ID = re.compile(r"<(\w+)>")
 _WHO = {
-    Who.OPEN: "Open to everybody.",
-    Who.USERS: "Customers, employees and admins.",
-    Who.STAFF: "Employees and admins.",
-    Who.ADMIN: "Admins.",
-    Who.CACHE: "Admins, and other services (role `service`).",
+    RequiredRole.OPEN: "Open to everybody.",
+    RequiredRole.USERS: "Customers, employees and admins.",
+    RequiredRole.STAFF: "Employees and admins.",
+    RequiredRole.ADMIN: "Admins.",
+    RequiredRole.CACHE: "Admins, and other services (role `service`).",
 }
 _FIELD_TYPES = {
     fields.Id: ("string", "uuid"),
@@ -35,7 +35,7 @@ _REQUEST_HEADERS = {
     "If-Match": "The `ETag` of the detail that the change is based on; 412 when it is out of date.",
     "Idempotency-Key": "Up to 255 characters, kept 24 hours: the same request gets the first answer again.",
 }
-_PROBLEMS = {
+_ERRORS = {
     400: "A field is wrong, or a rule is against it.",
     401: "No valid token.",
     403: "The role does not allow it.",
@@ -101,11 +101,11 @@ def _operation(route: Route, tag: str) -> dict[str, Any]:
         "operationId": route.name,
         "tags": [tag],
         "summary": route.summary,
-        "description": _WHO[route.who],
+        "description": _WHO[route.role],
         "parameters": _parameters(route),
         "responses": _responses(route),
     }
-    if route.who is not Who.OPEN:
+    if route.role is not RequiredRole.OPEN:
         operation["security"] = [{"token": []}]
     if route.body is not None:
         required = any(field.required for field in route.body.fields.values())
@@ -136,7 +136,10 @@ def _responses(route: Route) -> dict[str, Any]:
     }
     if headers:
         answer["headers"] = headers
-    return {str(route.status): answer, **{str(status): _problem(status) for status in _problems(route)}}
+    return {
+        str(route.status): answer,
+        **{str(status): _error_answer(status) for status in _error_statuses(route)},
+    }
 
 
 def _answer_headers(route: Route) -> list[tuple[str, str]]:
@@ -148,9 +151,9 @@ def _answer_headers(route: Route) -> list[tuple[str, str]]:
     ]
 
 
-def _problems(route: Route) -> list[int]:
-    found = set(route.problems)
-    if route.who is not Who.OPEN:
+def _error_statuses(route: Route) -> list[int]:
+    found = set(route.errors)
+    if route.role is not RequiredRole.OPEN:
         found |= {401, 403, 503}
     if route.query is not None or route.body is not None:
         found.add(400)
@@ -163,6 +166,6 @@ def _problems(route: Route) -> list[int]:
     return sorted(found - {route.status})
 
 
-def _problem(status: int) -> dict[str, Any]:
+def _error_answer(status: int) -> dict[str, Any]:
     shape = ref("FieldOrRuleErrors") if status == 400 else ref("Error")
-    return {"description": _PROBLEMS[status], "content": {_JSON: {"schema": shape}}}
+    return {"description": _ERRORS[status], "content": {_JSON: {"schema": shape}}}

@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 from flask import Request
 from marshmallow import EXCLUDE, Schema
 
-from servease_appt.api.errors import detail_problem
+from servease_appt.api.errors import detail_error
 from servease_appt.api.parsing import query_pairs
 from servease_appt.api.schemas.fields import Whole
 
@@ -39,10 +39,10 @@ class PageQuery(Schema):
 def page_body(
     request: Request, results: list[dict[str, object]], *, count: int, page: int, page_size: int
 ) -> dict[str, object]:
-    """Return the body of one page. Raises Problem 404 for a page beyond the last; the first always exists."""
+    """Return the body of one page. Raises ApiError 404 for a page beyond the last; the first always exists."""
     last = max(1, -(-count // page_size))
     if page > last:
-        raise detail_problem(404, "Invalid page.")
+        raise detail_error(404, "Invalid page.")
     return {
         "count": count,
         "next": _link(request, page + 1) if page < last else None,

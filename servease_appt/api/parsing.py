@@ -1,4 +1,4 @@
-"""From the bytes of a request to checked values. Whatever is wrong becomes a Problem that names it."""
+"""From the bytes of a request to checked values. Whatever is wrong becomes an ApiError that names it."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -9,7 +9,7 @@ import orjson
 from flask import Request
 from marshmallow import Schema, ValidationError
 
-from servease_appt.api.errors import Problem, detail_problem, field_problem, rule_problem
+from servease_appt.api.errors import ApiError, detail_error, field_error, rule_error
 
 LARGEST_BODY = 1024 * 1024
 _MOST_QUERY_FIELDS = 100
@@ -18,7 +18,7 @@ _MOST_QUERY_FIELDS = 100
 def refuse_large_body(request: Request) -> None:
     """Raise 413 for a body that announces more than 1 MB, whether or not anybody is going to read it."""
     if (request.content_length or 0) > LARGEST_BODY:
-        raise detail_problem(413)
+        raise detail_error(413)
 
 
 def read_body(request: Request, schema: Schema) -> dict[str, Any]:
@@ -28,17 +28,17 @@ def read_body(request: Request, schema: Schema) -> dict[str, Any]:
     request.max_content_length = LARGEST_BODY + 1
     raw = request.get_data()
     if len(raw) > LARGEST_BODY:
-        raise detail_problem(413)
+        raise detail_error(413)
     if not raw:
         return load(schema, {})
     if not request.is_json or request.headers.get("Content-Encoding", "identity") != "identity":
-        raise detail_problem(415)
+        raise detail_error(415)
     try:
         data = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise rule_problem(f"The body is not valid JSON: {error.msg} (line {error.lineno}).") from None
+        raise rule_error(f"The body is not valid JSON: {error.msg} (line {error.lineno}).") from None
     if not isinstance(data, dict):
-        raise rule_problem("The body must be a JSON object.")
+        raise rule_error("The body must be a JSON object.")
     return load(schema, data)
 
 
@@ -61,18 +61,18 @@ def query_pairs(request: Request) -> list[tuple[str, str]]:
     try:
         return parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=_MOST_QUERY_FIELDS)
     except ValueError:
-        raise rule_problem(f"The query has more than {_MOST_QUERY_FIELDS} parameters.") from None
+        raise rule_error(f"The query has more than {_MOST_QUERY_FIELDS} parameters.") from None
 
 
 def load(schema: Schema, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `data` as `schema` understands it. Raises Problem 400 naming each field that is wrong."""
+    """Return `data` as `schema` understands it. Raises ApiError 400 naming each field that is wrong."""
     try:
         loaded: dict[str, Any] = schema.load(data)
     except ValidationError as error:
-        raise _as_problem(error) from None
+        raise _as_field_error(error) from None
     return loaded
 
 
-def _as_problem(error: ValidationError) -> Problem:
+def _as_field_error(error: ValidationError) -> ApiError:
     messages = cast("dict[str, list[str]]", error.messages)  # our schemas are flat: a list for each field
-    return field_problem(messages)
+    return field_error(messages)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import servease_appt
 from servease_appt.cache import Mode
-from servease_appt.container import Services
+from servease_appt.container import Container
 from servease_appt.db.errors import DatabaseUnavailable
 
 _REDIS_ANSWERS = (Mode.BOTH, Mode.L2_ONLY)
@@ -32,15 +32,15 @@ def alive() -> dict[str, str]:
     }
 
 
-def readiness(services: Services) -> Readiness:
+def readiness(container: Container) -> Readiness:
     """Ask each part for its state. Takes as long as PostgreSQL's connect and statement timeouts at most."""
-    mode = services.lookups.mode()
+    mode = container.lookups.mode()
     redis = "ok" if mode in _REDIS_ANSWERS else "unavailable"
     checks = {"database": "ok", "redis": redis, "cache_mode": mode}
-    if services.lifecycle.draining():
+    if container.lifecycle.draining():
         return Readiness("draining", {**checks, "database": "not asked"})
     try:
-        services.database.ping()
+        container.database.ping()
     except DatabaseUnavailable:
         checks["database"] = "unavailable"
         return Readiness("unavailable", checks)

@@ -11,8 +11,8 @@ from typing import Any
 from flask import Blueprint, Response, request
 from marshmallow import Schema
 
-from servease_appt.api.context import services
-from servease_appt.api.errors import detail_problem
+from servease_appt.api.context import container
+from servease_appt.api.errors import detail_error
 from servease_appt.api.parsing import read_body, read_query, refuse_large_body
 from servease_appt.api.tokens import Caller, read_caller
 from servease_appt.appointments.actors import Role
@@ -24,7 +24,7 @@ AS_WRITTEN: dict[str, Any] = {"strict_slashes": False, "merge_slashes": False}
 """Rule options: with and without the trailing slash, and never a redirect."""
 
 
-class Who(Enum):
+class RequiredRole(Enum):
     """Who may call a route; the value is the roles, None for everybody without a token."""
 
     OPEN = None
@@ -41,7 +41,7 @@ class Route:
     name: str
     method: str
     path: str
-    who: Who
+    role: RequiredRole
     summary: str
     answer: Shape | None
     """JSON schema of the answer; None for an answer without JSON."""
@@ -52,7 +52,7 @@ class Route:
     """What a customer may send, where that is less than `body`."""
     headers: tuple[str, ...]
     """Request headers that the route reads, beside the token."""
-    problems: tuple[int, ...]
+    errors: tuple[int, ...]
     """Statuses that follow from nothing else said here."""
     named: bool
     """Whether the answer carries names, and so tells where they came from."""
@@ -78,7 +78,7 @@ class Resource(Blueprint):
         method: str,
         path: str,
         *,
-        who: Who,
+        role: RequiredRole,
         summary: str,
         answer: Shape | None = None,
         status: int = 200,
@@ -86,7 +86,7 @@ class Resource(Blueprint):
         body: Schema | None = None,
         customer_body: Schema | None = None,
         headers: Sequence[str] = (),
-        problems: Sequence[int] = (),
+        errors: Sequence[int] = (),
         named: bool = False,
     ) -> Callable[[View], View]:
         """Return a decorator that serves `method` of `path` by the function it decorates.
@@ -100,7 +100,7 @@ class Resource(Blueprint):
                 name=view.__name__,
                 method=method,
                 path=path,
-                who=who,
+                role=role,
                 summary=summary,
                 answer=answer,
                 status=status,
@@ -108,7 +108,7 @@ class Resource(Blueprint):
                 body=body,
                 customer_body=customer_body,
                 headers=tuple(headers),
-                problems=tuple(problems),
+                errors=tuple(errors),
                 named=named,
             )
             self.routes.append(route)
@@ -127,17 +127,17 @@ class Resource(Blueprint):
 
 def _checked(route: Route, view: View) -> View:
     """Return `view` behind the checks of `route`: token, role, size, ids, query, body, in this order."""
-    roles = route.who.value
+    roles = route.role.value
 
     def checked(**ids: str) -> Response:
         given: dict[str, Any] = {}
         caller = None
         if roles is not None:
             caller = given["caller"] = read_caller(
-                request.environ.get("HTTP_AUTHORIZATION"), services().settings.secret_key
+                request.environ.get("HTTP_AUTHORIZATION"), container().settings.secret_key
             )
             if caller.actor.role not in roles:
-                raise detail_problem(403)
+                raise detail_error(403)
         refuse_large_body(request)
         for name, text in ids.items():
             given[name] = _id_or_404(text)
@@ -154,5 +154,5 @@ def _checked(route: Route, view: View) -> View:
 def _id_or_404(text: str) -> str:
     known = canonical_uuid(text)
     if known is None:
-        raise detail_problem(404)
+        raise detail_error(404)
     return known

@@ -2,14 +2,14 @@
 
 Usable alone, with nothing but cachetools and redis:
 
-    from servease_appt.cache import TwoTierCache, connect, json_kind
+    from servease_appt.cache import TwoTierCache, connect, json_codec
 
-    cache = TwoTierCache(connect("redis://localhost:6379/1"), (json_kind("customer"),), prefix="my_service")
+    cache = TwoTierCache(connect("redis://localhost:6379/1"), (json_codec("customer"),), prefix="my_service")
     customer = cache.get(f"customer_{id}", load)
     cache.invalidate([f"customer_{id}"])
 """
 
-from servease_appt.cache.codecs import Kind, json_kind
+from servease_appt.cache.codecs import Codec, json_codec
 from servease_appt.cache.errors import CacheError, CacheUnavailable, LoadDenied, ValueNotFound
 from servease_appt.cache.loading import Lookup, Source
 from servease_appt.cache.policy import CachePolicy
@@ -21,8 +21,8 @@ __all__ = [
     "CacheError",
     "CachePolicy",
     "CacheUnavailable",
+    "Codec",
     "Event",
-    "Kind",
     "LoadDenied",
     "Lookup",
     "Mode",
@@ -34,5 +34,5 @@ __all__ = [
     "TwoTierCache",
     "ValueNotFound",
     "connect",
-    "json_kind",
+    "json_codec",
 ]

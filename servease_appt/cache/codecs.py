@@ -1,4 +1,4 @@
-"""What may be cached: kinds of values, each with its way to bytes and back."""
+"""What may be cached: codecs turn values into bytes and back."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _INITIAL = itemgetter(0)
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[V]):
-    """One kind of value, held under keys `name_rest`.
+class Codec(Generic[V]):
+    """How one type of value is turned into bytes and back; held under keys `name_rest`.
 
     `decode(payload, rest)` raises for bytes that are not such a value of that id, whatever it likes; the cache
     takes them for a miss. Values are shared between threads: make them immutable. `canonical(rest)` is how keys
@@ -31,9 +31,9 @@ class Kind(Generic[V]):
     canonical: Callable[[str], str | None] = str
 
 
-def json_kind(name: str) -> Kind[Mapping[str, Any]]:
-    """A kind whose values are JSON objects, handed out as read-only mappings."""
-    return Kind(name, encode=lambda value: json.dumps(dict(value)).encode(), decode=_json_object)
+def json_codec(name: str) -> Codec[Mapping[str, Any]]:
+    """A codec whose values are JSON objects, handed out as read-only mappings."""
+    return Codec(name, encode=lambda value: json.dumps(dict(value)).encode(), decode=_json_object)
 
 
 def _json_object(payload: bytes, _rest: str) -> Mapping[str, Any]:
@@ -43,15 +43,15 @@ def _json_object(payload: bytes, _rest: str) -> Mapping[str, Any]:
     return MappingProxyType(value)
 
 
-class Kinds(Generic[V]):
-    """The kinds of one cache, found by the part of a key before its first underscore."""
+class Codecs(Generic[V]):
+    """The codecs of one cache, found by the part of a key before its first underscore."""
 
-    def __init__(self, kinds: tuple[Kind[V], ...]) -> None:
-        self._by_name = {kind.name: kind for kind in kinds}
-        if len(self._by_name) != len(kinds) or any("_" in name or not name for name in self._by_name):
-            raise ValueError("kinds need distinct names without an underscore")
+    def __init__(self, codecs: tuple[Codec[V], ...]) -> None:
+        self._by_name = {codec.name: codec for codec in codecs}
+        if len(self._by_name) != len(codecs) or any("_" in name or not name for name in self._by_name):
+            raise ValueError("codecs need distinct names without an underscore")
         by_initial = {name[0]: name for name in self._by_name}
-        self._by_initial = by_initial if len(by_initial) == len(kinds) else None
+        self._by_initial = by_initial if len(by_initial) == len(codecs) else None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -59,37 +59,37 @@ class Kinds(Generic[V]):
         return tuple(self._by_name)
 
     def name_of(self, key: str) -> str:
-        """The kind's name of a key; `-` for a key of no kind."""
+        """The codec's name of a key; `-` for a key that has no codec."""
         name = key.partition("_")[0]
         return name if name in self._by_name else "-"
 
     def tally(self, keys: Iterable[str]) -> Iterable[tuple[str, int]]:
-        """How many of the keys are of each kind; told by the first letter alone where that is enough."""
+        """How many of the keys belong to each codec; told by the first letter alone where that is enough."""
         if self._by_initial is None:
             return Counter(map(self.name_of, keys)).items()
         counts = Counter(map(_INITIAL, keys))
         return [(self._by_initial[initial], n) for initial, n in counts.items()]
 
-    def of(self, key: str) -> Kind[V]:
-        """The kind of a key. Raises ValueError where there is none."""
-        kind = self._by_name.get(key.partition("_")[0])
-        if kind is None:
+    def of(self, key: str) -> Codec[V]:
+        """The codec of a key. Raises ValueError where there is none."""
+        codec = self._by_name.get(key.partition("_")[0])
+        if codec is None:
             raise ValueError(
                 f"{key!r} is no key: it needs one of {', '.join(self._by_name)}, then _ and an id"
             )
-        return kind
+        return codec
 
     def check(self, keys: Iterable[str]) -> None:
-        """Raise ValueError, naming the first key that is of no kind."""
+        """Raise ValueError, naming the first key that belongs to no codec."""
         for key in keys:
             if key.partition("_")[0] not in self._by_name:
                 self.of(key)
 
     def canonical(self, key: str) -> str | None:
-        """The key as it is spelled here; None for a key of no kind, or of no id of its kind."""
+        """The key as it is spelled here; None for a key that has no codec, or of no id of its codec."""
         name, _, rest = key.partition("_")
-        kind = self._by_name.get(name)
-        spelled = None if kind is None else kind.canonical(rest)
+        codec = self._by_name.get(name)
+        spelled = None if codec is None else codec.canonical(rest)
         return None if spelled is None else f"{name}_{spelled}"
 
     def decode(self, key: str, payload: bytes) -> V | None:

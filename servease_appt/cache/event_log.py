@@ -1,4 +1,4 @@
-"""What happens in the cache, told once: counted by kind, remembered by key, and handed to whoever watches."""
+"""What happens in the cache, told once: counted by entity, remembered by key, and handed to whoever watches."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from flask import Flask, Response
 from flask.json.tag import JSONTag, TaggedJSONSerializer
 from flask_caching.backends.base import BaseCache
 
-from servease_appt.cache.codecs import Kind
+from servease_appt.cache.codecs import Codec
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.redis_client import connect
 from servease_appt.cache.two_tier import Fence, TwoTierCache
@@ -55,7 +55,7 @@ class _ResponseTag(JSONTag):
 
 
 class _Boxed:
-    """A cached value of any kind, None included; two are equal when their bytes are."""
+    """A cached value of any type, None included; two are equal when their bytes are."""
 
     __slots__ = ("payload",)
 
@@ -74,7 +74,7 @@ def _box(payload: bytes, _rest: str) -> _Boxed:
     return _Boxed(payload)
 
 
-_ENTRY = Kind("entry", encode=lambda boxed: boxed.payload, decode=_box)
+_ENTRY = Codec("entry", encode=lambda boxed: boxed.payload, decode=_box)
 
 
 class TwoTierBackend(BaseCache):

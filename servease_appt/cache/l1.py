@@ -103,11 +103,11 @@ class _EntryCache(FIFOCache[str, "Entry[V] | None"]):
 
     def popitem(self) -> tuple[str, Entry[V] | None]:
         key, entry = super().popitem()
-        self.evicted[_kind_of(key)] += 1
+        self.evicted[_codec_name(key)] += 1
         return key, entry
 
 
-def _kind_of(key: str) -> str:
+def _codec_name(key: str) -> str:
     return key.partition("_")[0]
 
 
@@ -245,11 +245,11 @@ class Memory(Generic[V]):
         return len(self.keys())
 
     def sizes(self) -> Counter[str]:
-        """How many entries are held of each kind."""
-        return Counter(map(_kind_of, self.keys()))
+        """How many entries are held of each codec."""
+        return Counter(map(_codec_name, self.keys()))
 
     def evicted(self) -> Counter[str]:
-        """How many entries of each kind were dropped for lack of room since the start."""
+        """How many entries of each codec were dropped for lack of room since the start."""
         with self._lock:
             return self._cache.evicted.copy()
 

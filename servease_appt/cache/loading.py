@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from servease_appt.cache.codecs import Kinds
+from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.errors import L2Unavailable, LoadDenied, ValueNotFound
 from servease_appt.cache.event_log import Journal
 from servease_appt.cache.group_commit import GroupCommit
@@ -83,7 +83,7 @@ class Loader(Generic[V]):
         *,
         memory: Memory[V],
         remote: Remote,
-        kinds: Kinds[V],
+        codecs: Codecs[V],
         policy: CachePolicy,
         book: RefreshBook,
         recorder: Recorder,
@@ -94,7 +94,7 @@ class Loader(Generic[V]):
     ) -> None:
         self.memory = memory
         self.remote = remote
-        self.kinds = kinds
+        self.codecs = codecs
         self.policy = policy
         self.recorder = recorder
         self.journal = journal
@@ -168,7 +168,7 @@ class Loader(Generic[V]):
         payload = b""
         try:
             loaded = load(flight.key, max(0.001, deadline_s - time.monotonic()))
-            payload = self.kinds.of(flight.key).encode(loaded)
+            payload = self.codecs.of(flight.key).encode(loaded)
             value, outcome = loaded, Outcome.LOADED
         except ValueNotFound:
             outcome = Outcome.NOT_FOUND
@@ -361,7 +361,7 @@ class Round(Generic[V]):
         """Do what L2's answer for one key asks for."""
         loader, key = self._loader, flight.key
         if lease.copy is not None and flight.copy is None:
-            flight.copy = loader.kinds.decode(key, lease.copy)
+            flight.copy = loader.codecs.decode(key, lease.copy)
         if lease.state is LeaseState.HELD:
             holder = lease.payload.decode()
             if self._holders.get(key, ("", 0.0))[0] != holder:
@@ -371,7 +371,7 @@ class Round(Generic[V]):
         if lease.state is LeaseState.GRANTED:
             loader.start(flight, self._load, self._token, tick, self._deadline_s)
             return
-        value = loader.kinds.decode(key, lease.payload) if lease.state is LeaseState.VALUE else None
+        value = loader.codecs.decode(key, lease.payload) if lease.state is LeaseState.VALUE else None
         if lease.state is LeaseState.VALUE and value is None:
             loader.start(flight, self._load, None, tick, self._deadline_s)
             return

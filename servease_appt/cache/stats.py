@@ -51,7 +51,7 @@ class Recorder(Protocol):
     """What the cache tells of itself; called from any thread, must not raise and must be quick."""
 
     def count(self, tier: Tier, event: Event, entity: str, n: int = 1) -> None:
-        """Add `n` to a counter. `entity` is a kind's name, or `-` where none is meant."""
+        """Add `n` to a counter. `entity` is a codec's name, or `-` where none is meant."""
 
 
 class Observer(Protocol):

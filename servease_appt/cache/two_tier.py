@@ -40,7 +40,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from servease_appt.cache.breaker import Breaker, BreakerState
-from servease_appt.cache.codecs import Kind, Kinds
+from servease_appt.cache.codecs import Codec, Codecs
 from servease_appt.cache.errors import CacheUnavailable, L2Unavailable
 from servease_appt.cache.event_log import Journal
 from servease_appt.cache.forks import after_fork
@@ -95,7 +95,7 @@ class TwoTierCache(Generic[V]):
     def __init__(
         self,
         client: Redis,
-        kinds: tuple[Kind[V], ...],
+        codecs: tuple[Codec[V], ...],
         *,
         prefix: str,
         policy: CachePolicy | None = None,
@@ -105,7 +105,7 @@ class TwoTierCache(Generic[V]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.policy = policy or CachePolicy()
-        self.kinds = Kinds(kinds)
+        self.codecs = Codecs(codecs)
         self.keys = KeySpace(prefix)
         self.recorder: Recorder = recorder or Stats()
         self._observer = observer
@@ -128,19 +128,19 @@ class TwoTierCache(Generic[V]):
         self.remote = _remote(self._client, self.keys, self.breaker, self._observer)
         self.memory: Memory[V] = Memory(maxsize=self.policy.l1_maxsize, clock=self._clock)
         self._book = RefreshBook(self.policy)
-        self._journal = Journal(self.recorder, self.kinds.name_of)
+        self._journal = Journal(self.recorder, self.codecs.name_of)
         self._telemetry: Telemetry[V] = Telemetry(
             self,
             self.identity,
             memory=self.memory,
             journal=self._journal,
             keys=self.keys,
-            kinds=self.kinds,
+            codecs=self.codecs,
         )
         self._loader: Loader[V] = Loader(
             memory=self.memory,
             remote=self.remote,
-            kinds=self.kinds,
+            codecs=self.codecs,
             policy=self.policy,
             book=self._book,
             recorder=self.recorder,
@@ -168,7 +168,7 @@ class TwoTierCache(Generic[V]):
 
         `load(key, timeout_s)` is called on the cache's threads, at most once a key in all processes together,
         and raises ValueNotFound, LoadDenied, or anything else when it fails. `timeout_s` bounds all loads of this
-        call (`policy.load_timeout_s` by default). Raises ValueError for a key of no kind.
+        call (`policy.load_timeout_s` by default). Raises ValueError for a key of no codec.
         """
         if self._listener is None:
             self._start()
@@ -191,7 +191,7 @@ class TwoTierCache(Generic[V]):
         timeout_s: float | None,
     ) -> Lookup[V]:
         started_s = time.monotonic()
-        self.kinds.check(missing)
+        self.codecs.check(missing)
         lookup = Lookup(values)
         round_ = Round(self._loader, load, started_s + (timeout_s or self.policy.load_timeout_s))
         unled = round_.join(missing)
@@ -223,7 +223,7 @@ class TwoTierCache(Generic[V]):
             self._listener.noticed(sequence)
         found: list[tuple[str, V | None]] = []
         corrupt: list[tuple[str, bytes]] = []
-        decode = self.kinds.decode
+        decode = self.codecs.decode
         for key, payload in zip(missing, payloads, strict=True):
             if payload is None:
                 continue
@@ -273,12 +273,12 @@ class TwoTierCache(Generic[V]):
     def _count_reads(self, keys: Sequence[str], lookup: Lookup[V]) -> None:
         sources = lookup.sources
         hits = keys if not sources else [key for key in keys if key not in sources]
-        for name, n in self.kinds.tally(hits):
+        for name, n in self.codecs.tally(hits):
             self.recorder.count(Tier.L1, Event.HIT, name, n)
         if not sources:
             return
         for source, found_there in _by_source(sources).items():
-            for name, n in self.kinds.tally(found_there):
+            for name, n in self.codecs.tally(found_there):
                 self.recorder.count(Tier.L1, Event.MISS, name, n)
                 self.recorder.count(Tier.L2, Event.HIT if source is Source.L2 else Event.MISS, name, n)
                 if source is Source.UNKNOWN:
@@ -290,7 +290,7 @@ class TwoTierCache(Generic[V]):
         """Return what the tiers hold, and for each missing key the fence to hand to `fill`.
 
         A fence is the lease that stands, whoever took it: that it stands proves that no invalidation came
-        between. None is given while Redis is away. Raises ValueError for a key of no kind.
+        between. None is given while Redis is away. Raises ValueError for a key of no codec.
         """
         if self._listener is None:
             self._start()
@@ -314,7 +314,7 @@ class TwoTierCache(Generic[V]):
             return {}
         fences = {}
         for key, lease in zip(missing, leases, strict=True):
-            value = self.kinds.decode(key, lease.payload) if lease.state is LeaseState.VALUE else None
+            value = self.codecs.decode(key, lease.payload) if lease.state is LeaseState.VALUE else None
             if value is not None:
                 lookup.values[key] = value
             elif lease.state in (LeaseState.GRANTED, LeaseState.HELD):
@@ -323,7 +323,7 @@ class TwoTierCache(Generic[V]):
 
     def fill(self, key: str, value: V, fence: Fence, ttl_s: float) -> bool:
         """Keep what was made after a miss; False when it was refused or Redis is away. Never raises for that."""
-        fill = Fill(key, fence.token, self.kinds.of(key).encode(value), int(ttl_s * 1000), 0)
+        fill = Fill(key, fence.token, self.codecs.of(key).encode(value), int(ttl_s * 1000), 0)
         try:
             (stored,) = self.remote.fill([fill])
         except L2Unavailable:
@@ -339,7 +339,7 @@ class TwoTierCache(Generic[V]):
     def write(self, key: str, value: V, ttl_s: float) -> bool:
         """Replace a value in L2, and drop it from every worker's L1; False when Redis is away."""
         try:
-            self.remote.write(key, self.kinds.of(key).encode(value), int(ttl_s * 1000), self.identity)
+            self.remote.write(key, self.codecs.of(key).encode(value), int(ttl_s * 1000), self.identity)
         except L2Unavailable:
             self.recorder.count(Tier.L2, Event.ERROR, "-")
             return False
@@ -354,11 +354,11 @@ class TwoTierCache(Generic[V]):
         """Drop keys from both tiers of every worker, with their last known copies. Returns how many keys.
 
         Once this has returned, no fetch that began before it can write an older value. Raises CacheUnavailable
-        when L2 did not take it (this process has dropped its own all the same), ValueError for a key of no kind.
+        when L2 did not take it (this process has dropped its own all the same), ValueError for a key of no codec.
         """
         wanted = distinct(keys)
         for key in wanted:
-            self.kinds.of(key)
+            self.codecs.of(key)
         try:
             for start in range(0, len(wanted), INVALIDATE_BATCH):
                 heard = self._heard()
@@ -433,7 +433,7 @@ class TwoTierCache(Generic[V]):
 
     def on_message(self, invalidation: Invalidation) -> None:
         """An invalidation, or a request for one from outside, which this process then carries out in L2."""
-        ours = tuple(filter(None, map(self.kinds.canonical, invalidation.keys)))
+        ours = tuple(filter(None, map(self.codecs.canonical, invalidation.keys)))
         if invalidation.unreadable or len(ours) < len(invalidation.keys):
             self.on_unreadable()
         if invalidation.keys and not ours:
@@ -471,7 +471,7 @@ class TwoTierCache(Generic[V]):
 
     def on_compared(self, key: str, entry: Entry[Any], payload: bytes | None) -> None:
         """L1 keeps an entry that the server has changed only if it is the same as what L2 holds now."""
-        value = None if payload is None else self.kinds.decode(key, payload)
+        value = None if payload is None else self.codecs.decode(key, payload)
         if value != entry.value and self.memory.drop_if_same(key, entry):
             event = Event.EXPIRY if payload is None else Event.OVERWRITTEN
             self._journal.note(Tier.L1, event, (key,), "L2 has none" if payload is None else "L2 has another")
@@ -591,7 +591,7 @@ class TwoTierCache(Generic[V]):
             "l1_entries": self.memory.size(),
             "l1_evictions": self.memory.evictions,
             "listening": listener is not None and listener.alive,
-            "l1_entries_by_kind": self.memory.sizes(),
+            "l1_entries_by_entity": self.memory.sizes(),
             "heard_s_ago": round(listener.silent_s, 3) if listener is not None else None,
             "channel_confirmed": listener is not None and listener.confirmed,
             "tracking": listener is not None and listener.tracking,
@@ -623,7 +623,7 @@ class TwoTierCache(Generic[V]):
                 raise RuntimeError("the cache is closed")
             if self._listener is None:
                 listener = Listener(
-                    self._client, self.keys, tuple(f"{n}_" for n in self.kinds.names), self, self._clock
+                    self._client, self.keys, tuple(f"{n}_" for n in self.codecs.names), self, self._clock
                 )
                 # First, since the thread may be confirmed, and register, before start() has returned.
                 self._listener = listener

@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 from redis import Redis
 
-from servease_appt.cache.codecs import Kinds
+from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.event_log import Journal, Occurrence
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import Memory
@@ -53,14 +53,14 @@ class Telemetry(Generic[V]):
         memory: Memory[V],
         journal: Journal,
         keys: KeySpace,
-        kinds: Kinds[V],
+        codecs: Codecs[V],
     ) -> None:
         self._worker = worker
         self._identity = identity
         self._memory = memory
         self._journal = journal
         self._keys = keys
-        self._kinds = kinds
+        self._kinds = codecs
 
     def answer(self, payload: bytes) -> None:
         """Answer one question; what can't be read is passed over."""
@@ -110,9 +110,9 @@ class Telemetry(Generic[V]):
             listener.send_soon(*command)
 
 
-def digest(kinds: Kinds[V], key: str, value: V) -> str:
+def digest(codecs: Codecs[V], key: str, value: V) -> str:
     """What tells two values of a key apart without showing either."""
-    return hashlib.sha256(kinds.of(key).encode(value)).hexdigest()[:12]
+    return hashlib.sha256(codecs.of(key).encode(value)).hexdigest()[:12]
 
 
 class Questions:

@@ -18,9 +18,9 @@ def upgrade_command() -> None:
     """Bring the database to this version, adopting the platform's tables; names the rows that break a rule."""
     from servease_appt.db.migrate import upgrade
 
-    services = current_app.extensions["servease"]
+    container = current_app.extensions["servease"]
     try:
-        report = upgrade(services.settings.database_url, services.settings.max_concurrent_appointments)
+        report = upgrade(container.settings.database_url, container.settings.max_concurrent_appointments)
     except (DatabaseUnavailable, UpgradeRefused) as error:
         raise click.ClickException(str(error)) from error
     if report.before == report.after:

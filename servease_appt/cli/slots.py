@@ -11,7 +11,7 @@ from flask.cli import with_appcontext
 
 from servease_appt.appointments.errors import FieldErrors
 from servease_appt.appointments.slots import seed_slots
-from servease_appt.container import Services
+from servease_appt.container import Container
 from servease_appt.db.errors import DatabaseUnavailable
 
 
@@ -30,11 +30,11 @@ def seed_command(days: int, start_hour: int, end_hour: int) -> None:
 
     Example: flask --app wsgi slots seed --days 30 --start-hour 9 --end-hour 17
     """
-    services = cast("Services", current_app.extensions["servease"])
+    container = cast("Container", current_app.extensions["servease"])
     try:
         added = seed_slots(
-            services.database,
-            services.policy,
+            container.database,
+            container.policy,
             days=days,
             start_hour=start_hour,
             end_hour=end_hour,

@@ -11,10 +11,10 @@ from flask import Response, url_for
 from marshmallow import EXCLUDE, Schema, fields
 
 from servease_appt.api.responses import json_response
-from servease_appt.api.routing import Resource, Who
+from servease_appt.api.routing import RequiredRole, Resource
 from servease_appt.api.schemas.fields import Choice, Id
 from servease_appt.api.tokens import Caller
-from servease_appt.container import Services
+from servease_appt.container import Container
 from servease_appt.dashboard.links import PATH
 from servease_appt.dashboard.sessions import Sessions
 from servease_appt.dashboard.views import Entry, Overview
@@ -57,14 +57,14 @@ class Code(Schema):
     code = fields.String(required=True)
 
 
-def dashboard(services: Services) -> Resource:
-    """Return a blueprint for the application that `services` belongs to; register it at the root."""
+def dashboard(container: Container) -> Resource:
+    """Return a blueprint for the application that `container` belongs to; register it at the root."""
     resource = Resource("dashboard", PATH, "Dashboard")
-    overview = Overview(services)
-    entry = Entry(services)
-    sessions = Sessions(services)
+    overview = Overview(container)
+    entry = Entry(container)
+    sessions = Sessions(container)
 
-    @resource.declare("GET", PATH, who=Who.OPEN, summary="The page.")
+    @resource.declare("GET", PATH, role=RequiredRole.OPEN, summary="The page.")
     def dashboard_page() -> Response:
         """Return the page; without a token it shows nothing."""
         base = escape(url_for("dashboard.dashboard_page").rstrip("/"))
@@ -72,7 +72,7 @@ def dashboard(services: Services) -> Resource:
             _file("page.html").decode().replace("{{base}}", base), mimetype="text/html", headers=_HEADERS
         )
 
-    @resource.declare("GET", f"{PATH}page.css", who=Who.OPEN, summary="The page's style.")
+    @resource.declare("GET", f"{PATH}page.css", role=RequiredRole.OPEN, summary="The page's style.")
     def dashboard_style() -> Response:
         """Return the style sheet."""
         return Response(_file("page.css"), mimetype="text/css")
@@ -81,23 +81,33 @@ def dashboard(services: Services) -> Resource:
         _serve_script(resource, name)
 
     @resource.declare(
-        "POST", f"{PATH}session", who=Who.OPEN, summary="A link's code for a token.", body=Code()
+        "POST", f"{PATH}session", role=RequiredRole.OPEN, summary="A link's code for a token.", body=Code()
     )
     def dashboard_session(body: dict[str, Any]) -> Response:
         """Return the token; 401 for a code that is not good."""
         return json_response({"token": sessions.token_for(body["code"])})
 
-    @resource.declare("GET", f"{PATH}data", who=Who.ADMIN, summary="What the page shows.", query=Since())
+    @resource.declare(
+        "GET", f"{PATH}data", role=RequiredRole.ADMIN, summary="What the page shows.", query=Since()
+    )
     def dashboard_data(caller: Caller, query: dict[str, Any]) -> Response:  # noqa: ARG001 - the role was checked
         """Return totals, states, workers and history."""
         return json_response(overview.as_json(since_s=query["since"]))
 
-    @resource.declare("POST", f"{PATH}explain", who=Who.ADMIN, summary="Who holds an entity.", body=Named())
+    @resource.declare(
+        "POST",
+        f"{PATH}explain",
+        role=RequiredRole.ADMIN,
+        summary="Who holds an entity.",
+        body=Named(),
+    )
     def dashboard_explain(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG001
         """Return what Redis and each worker hold of it."""
         return json_response(entry.explain(body["entity"], body["id"]))
 
-    @resource.declare("POST", f"{PATH}invalidate", who=Who.ADMIN, summary="Drop an entity.", body=Named())
+    @resource.declare(
+        "POST", f"{PATH}invalidate", role=RequiredRole.ADMIN, summary="Drop an entity.", body=Named()
+    )
     def dashboard_invalidate(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG001
         """Invalidate it and return when each worker had handled that."""
         return json_response(entry.invalidate(body["entity"], body["id"]))
@@ -110,7 +120,9 @@ def _serve_script(resource: Resource, name: str) -> None:
         return Response(_file(f"{name}.js"), mimetype="text/javascript")
 
     script.__name__ = f"dashboard_script_{name}"
-    resource.declare("GET", f"{PATH}{name}.js", who=Who.OPEN, summary="A script of the page.")(script)
+    resource.declare("GET", f"{PATH}{name}.js", role=RequiredRole.OPEN, summary="A script of the page.")(
+        script
+    )
 
 
 @cache

@@ -7,7 +7,7 @@ import logging
 from redis.exceptions import RedisError
 
 from servease_appt.api.tokens import NotAuthenticatedError
-from servease_appt.container import Services
+from servease_appt.container import Container
 from servease_appt.dashboard.links import LINK_LIFETIME_S, read_code, session_token
 
 log = logging.getLogger(__name__)
@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 class Sessions:
     """Hands out tokens for the page."""
 
-    def __init__(self, services: Services) -> None:
-        self._secret_key = services.settings.secret_key
-        self._cache = services.lookups.cache
+    def __init__(self, container: Container) -> None:
+        self._secret_key = container.settings.secret_key
+        self._cache = container.lookups.cache
 
     def token_for(self, code: str) -> str:
         """Return an admin's token. Raises NotAuthenticatedError for a code that is not good, or was used."""

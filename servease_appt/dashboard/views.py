@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 import servease_appt
 from servease_appt.cache import CacheUnavailable, Mode
 from servease_appt.cache.worker_queries import digest
-from servease_appt.container import Services
+from servease_appt.container import Container
 from servease_appt.observability.cache_report import (
     references_by_endpoint,
     with_hit_rates,
@@ -33,16 +33,16 @@ MOST_COUNTED: Final = 50_000
 class Overview:
     """The page's figures, lines and table of workers. Thread-safe."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._cache = services.lookups.cache
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._cache = container.lookups.cache
         self._l2: dict[str, int] | None = None
         self._count_l2_at_s = float("-inf")
 
     def as_json(self, since_s: float) -> dict[str, Any]:
         """Everything but the part of the history up to `since_s`. Never raises for what is away."""
         now_s = time.time()
-        totals = self._services.metrics.totals()
+        totals = self._container.metrics.totals()
         workers, expected = self._workers()
         return {
             "now_s": now_s,
@@ -51,7 +51,7 @@ class Overview:
             "every_s": EVERY_S,
             "ends_s": {"http": SECONDS, "redis": REDIS_SECONDS, "upstream": SECONDS},
             "latest": sample(totals, now_s).as_json(),
-            "history": [found.as_json() for found in self._services.history.since(since_s)],
+            "history": [found.as_json() for found in self._container.history.since(since_s)],
             "modes": workers_by_mode(totals),
             "breakers": workers_by_breaker_state(totals),
             "endpoints": with_hit_rates(references_by_endpoint(totals)),
@@ -81,7 +81,7 @@ class Overview:
             self._count_l2_at_s = now_s + COUNT_L2_EVERY_S
             try:
                 keys = islice(self._cache.remote.scan("*"), MOST_COUNTED)
-                self._l2 = Counter(map(self._cache.kinds.name_of, keys))
+                self._l2 = Counter(map(self._cache.codecs.name_of, keys))
             except (RedisError, OSError):
                 self._l2 = None
         return self._l2
@@ -92,7 +92,7 @@ def _row(status: dict[str, Any]) -> dict[str, Any]:
     return {
         "worker": status["worker"].rpartition(":")[0],
         "mode": status["mode"],
-        "l1_entries": dict(status["l1_entries_by_kind"]),
+        "l1_entries": dict(status["l1_entries_by_entity"]),
         "l1_evictions": status["l1_evictions"],
         "heard_s_ago": status["heard_s_ago"],
         "sequence": status["sequence"],
@@ -111,9 +111,9 @@ def _invalidations(tiers: dict[str, dict[str, dict[str, int]]], tier: str) -> in
 class Entry:
     """One entity, looked up and invalidated. Raises CacheUnavailable while Redis is away."""
 
-    def __init__(self, services: Services) -> None:
-        self._lookups = services.lookups
-        self._cache = services.lookups.cache
+    def __init__(self, container: Container) -> None:
+        self._lookups = container.lookups
+        self._cache = container.lookups.cache
 
     def explain(self, entity: str, id_: str) -> dict[str, Any]:
         """What Redis and each worker hold of it; values are told apart by digests and not shown."""
@@ -165,12 +165,12 @@ class Entry:
             pipeline.exists(keys.lease(key))
             payload, left_ms, copy, absent, lease = pipeline.execute(raise_on_error=False)
         there = isinstance(payload, bytes)
-        value = self._cache.kinds.decode(key, payload) if there else None
+        value = self._cache.codecs.decode(key, payload) if there else None
         return {
             "there": there,
             "bytes": len(payload) if there else 0,
             "left_s": left_ms / 1000 if there and left_ms >= 0 else None,
-            "digest": None if value is None else digest(self._cache.kinds, key, value),
+            "digest": None if value is None else digest(self._cache.codecs, key, value),
             "last_known_copy": copy == 1,
             "known_to_be_absent": absent == 1,
             "being_loaded": lease == 1,

@@ -22,7 +22,7 @@ from servease_appt.demo.report import checks, comparison, invitation, make_token
 from servease_appt.demo.sample_data import DemoData
 from servease_appt.demo.web import start_service
 from servease_appt.settings import Settings, SettingsError
-from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import GuardedProcess, ProcessError
 from servease_appt.testing.servers import HOST, EmbeddedPostgres, EmbeddedValkey, free_port
 
@@ -31,9 +31,9 @@ WORKERS = 2
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _OPTIONS = {
     "port": (8005, "the appointment service"),
-    "customer_port": (8002, "the stand-in customer service"),
-    "employee_port": (8003, "the stand-in employee service"),
-    "vehicle_port": (8004, "the stand-in vehicle service"),
+    "customer_port": (8002, "the fake customer service"),
+    "employee_port": (8003, "the fake employee service"),
+    "vehicle_port": (8004, "the fake vehicle service"),
 }
 
 
@@ -98,26 +98,28 @@ def _run(arguments: argparse.Namespace, say: _Progress, running: contextlib.Exit
     valkey = running.enter_context(EmbeddedValkey(directory / "valkey"))
     say(f"Valkey, which speaks Redis' protocol, on {HOST}:{valkey.port}")
     three = (ports["customer_port"], ports["employee_port"], ports["vehicle_port"])
-    stand_ins = running.enter_context(StandIns(directory, delay_s=arguments.delay / 1000, ports=three))
+    fake_services = running.enter_context(
+        FakeServices(directory, delay_s=arguments.delay / 1000, ports=three)
+    )
     say(
-        "Stand-ins for the customer, employee and vehicle services on"
-        f" {', '.join(str(service.port) for service in stand_ins.all)}, {arguments.delay:g} ms each"
+        "Fake services for the customer, employee and vehicle services on"
+        f" {', '.join(str(service.port) for service in fake_services.all)}, {arguments.delay:g} ms each"
     )
 
     environment = {
         "SECRET_KEY": secrets.token_urlsafe(48),
         "DATABASE_URL": postgres.create_database("servease_appointments"),
         "REDIS_URL": valkey.url(1),
-        **stand_ins.settings,
+        **fake_services.settings,
     }
     settings = Settings.from_mapping({**os.environ, **environment})
     upgrade(settings.database_url)
     say("Tables made (flask --app wsgi db upgrade)")
     data = DemoData.make(datetime.now(UTC), settings.business_timezone)
     data.insert(settings.database_url)
-    stand_ins.customers.put(*data.people.customers)
-    stand_ins.employees.put(*data.people.employees)
-    stand_ins.vehicles.put(*data.people.vehicles)
+    fake_services.customers.put(*data.people.customers)
+    fake_services.employees.put(*data.people.employees)
+    fake_services.vehicles.put(*data.people.vehicles)
     say(
         f"Filled in: {len(data.schedule.appointments)} appointments, {len(data.people.customers)} customers,"
         f" {len(data.people.employees)} employees, {len(data.people.vehicles)} vehicles"
@@ -127,7 +129,7 @@ def _run(arguments: argparse.Namespace, say: _Progress, running: contextlib.Exit
     running.callback(service.stop)
     say(f"gunicorn with {WORKERS} workers on {HOST}:{ports['port']}")
     admin = make_token(settings.secret_key, "ad000000-0000-4000-8000-000000000001", "admin", "Ad Min")
-    measurement = Meter(ports["port"], admin, settings.redis_url, stand_ins).measure()
+    measurement = Meter(ports["port"], admin, settings.redis_url, fake_services).measure()
     print("", *comparison(measurement), "", sep="\n", flush=True)
 
     if arguments.check:
@@ -137,7 +139,7 @@ def _run(arguments: argparse.Namespace, say: _Progress, running: contextlib.Exit
         return 0 if all(good for good, _ in results) else 1
 
     base_url = f"http://{HOST}:{ports['port']}"
-    print(*invitation(base_url, settings.secret_key, data, stand_ins.customers.url), sep="\n")
+    print(*invitation(base_url, settings.secret_key, data, fake_services.customers.url), sep="\n")
     print(*_operators_lines(directory / "environment", environment), sep="\n")
     print(f"\nThe API to try out:     {base_url}/docs")
     print(f"The cache's dashboard:  {base_url}{PATH} (paste the admin's token, or open this once,")

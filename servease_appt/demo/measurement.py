@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from servease_appt.demo.web import API, Answer, Connection
-from servease_appt.testing.fake_services import StandIn, StandIns
+from servease_appt.testing.fake_services import FakeService, FakeServices
 
 LIST = f"{API}/appointments/"
 COLD_RUNS = 5
@@ -79,11 +79,11 @@ class Meter:
     request or not; what a script does inside the server counts as the one command that ran the script.
     """
 
-    def __init__(self, port: int, token: str, redis_url: str, stand_ins: StandIns) -> None:
+    def __init__(self, port: int, token: str, redis_url: str, fake_services: FakeServices) -> None:
         self._port = port
         self._token = token
         self._redis = redis.Redis.from_url(redis_url, decode_responses=True)
-        self._stand_ins = stand_ins
+        self._stand_ins = fake_services
 
     def measure(self) -> Measurement:
         """Fetch the list cold, from the other worker, and warm."""
@@ -149,7 +149,7 @@ class Meter:
                 commands.append(seen["command"].split(" ")[0].upper())
         return tuple(commands)
 
-    def _upstream_call_ms(self, service: StandIn) -> float:
+    def _upstream_call_ms(self, service: FakeService) -> float:
         path = f"{API}/vehicles/00000000-0000-4000-8000-000000000000/"
         times = []
         with Connection(service.port, self._token) as connection:

@@ -1,4 +1,4 @@
-"""The customers, employees and vehicles of the demo, as the stand-in services know them.
+"""The customers, employees and vehicles of the demo, as the fake services know them.
 
 The same seed gives the same people. There are 24 employees, two dozen, so that a page of 20 appointments can
 show 20 different ones.
@@ -45,7 +45,7 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Entries for the three stand-ins, in the form of `StandIn.put`."""
+    """Entries for the three fake services, in the form of `FakeService.put`."""
 
     customers: list[Entry]
     employees: list[Entry]

@@ -19,12 +19,12 @@ Check = Callable[[], Iterator[Finding]]
 
 def examine(access: Access) -> Report:
     """Run every check; takes as long as the slowest of them: a few seconds where everything is down."""
-    services = access.services
+    container = access.container
     checks: list[tuple[str, Check]] = [
         ("redis", partial(_redis_and_workers, access)),
-        *((f"{name} service", partial(service_checks.check_service, services, name)) for name in ENTITIES),
-        ("database", partial(service_checks.check_database, services)),
-        ("settings", partial(settings_checks.check, services.settings)),
+        *((f"{name} service", partial(service_checks.check_service, container, name)) for name in ENTITIES),
+        ("database", partial(service_checks.check_database, container)),
+        ("settings", partial(settings_checks.check, container.settings)),
     ]
     with ThreadPoolExecutor(len(checks)) as executor:
         found = list(executor.map(_run, checks))

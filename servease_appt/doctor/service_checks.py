@@ -15,7 +15,7 @@ from sqlalchemy import text
 from servease_appt.cli.cache.tables import counted
 from servease_appt.clients import Denied, NotFound, UpstreamError
 from servease_appt.clients.service_token import ServiceToken
-from servease_appt.container import Services
+from servease_appt.container import Container
 from servease_appt.db.errors import DatabaseUnavailable
 from servease_appt.doctor.findings import Area, Finding
 from servease_appt.references.entities import CUSTOMER, EMPLOYEE, PLACEHOLDERS, VEHICLE
@@ -37,12 +37,12 @@ class _Answer(Enum):
     DENIED = auto()
 
 
-def check_service(services: Services, entity: str) -> Iterator[Finding]:
+def check_service(container: Container, entity: str) -> Iterator[Finding]:
     """Ask one service for what coming appointments need, or else for an id that nobody has.
 
     Any web server answers 404: only of an id that the service should know does that tell something.
     """
-    settings, upstreams = services.settings, services.upstreams
+    settings, upstreams = container.settings, container.upstreams
     ask: dict[str, tuple[str, str, Get]] = {
         CUSTOMER: ("CUSTOMER_SERVICE_URL", settings.customer_service_url, upstreams.customers.get),
         EMPLOYEE: ("EMPLOYEE_SERVICE_URL", settings.employee_service_url, upstreams.employees.get),
@@ -50,7 +50,7 @@ def check_service(services: Services, entity: str) -> Iterator[Finding]:
     }
     variable, url, get = ask[entity]
     token = ServiceToken(settings.secret_key).get()
-    needed = _needed_ids(services, entity)
+    needed = _needed_ids(container, entity)
     try:
         for id_ in needed or [str(uuid.uuid4())]:
             started_s = time.perf_counter()
@@ -72,13 +72,13 @@ def check_service(services: Services, entity: str) -> Iterator[Finding]:
         yield _knows_none(entity, len(needed), variable)
 
 
-def _needed_ids(services: Services, entity: str) -> list[str]:
+def _needed_ids(container: Container, entity: str) -> list[str]:
     """Those that most coming appointments need; none where there are none, or PostgreSQL is away."""
     from servease_appt.cli.cache.warm_candidates import keys_needed
 
-    day = today(datetime.now(UTC), services.settings.business_timezone)
+    day = today(datetime.now(UTC), container.settings.business_timezone)
     with suppress(DatabaseUnavailable):
-        keys = keys_needed(services.database, [entity], day, MAX_ASKED)
+        keys = keys_needed(container.database, [entity], day, MAX_ASKED)
         return [key.partition("_")[2] for key in keys]
     return []
 
@@ -123,17 +123,17 @@ def _denied(entity: str, upstream_auth: str) -> Finding:
     return _services.note(says, "`cache warm` needs it; pages send their reader's token instead.", do)
 
 
-def check_database(services: Services) -> Iterator[Finding]:
+def check_database(container: Container) -> Iterator[Finding]:
     """Does PostgreSQL answer, with the tables of this version?"""
     from servease_appt.db.migrate import current
 
     try:
         started_s = time.perf_counter()
-        with services.database.reading() as connection:
+        with container.database.reading() as connection:
             before = datetime.now(UTC)
             their_now = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
         took_ms = (time.perf_counter() - started_s) * 1000
-        found, needed = current(services.settings.database_url)
+        found, needed = current(container.settings.database_url)
     except DatabaseUnavailable as error:
         yield _database.problem(
             f"{error}.",

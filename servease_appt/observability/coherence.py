@@ -118,7 +118,7 @@ class Coherence:
         except L2Unavailable:
             return {}
         values = {
-            key: self._cache.kinds.decode(key, payload)
+            key: self._cache.codecs.decode(key, payload)
             for key, payload in zip(keys, payloads, strict=True)
             if payload
         }

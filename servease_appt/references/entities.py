@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from servease_appt.cache import Kind
+from servease_appt.cache import Codec
 from servease_appt.identifiers import canonical_uuid
 
 UNKNOWN: Final = "Unknown"
@@ -98,8 +98,8 @@ def _decoder(
     return decode
 
 
-KINDS: Final[tuple[Kind[Reference], ...]] = (
-    Kind(CUSTOMER, _encode, _decoder(_customer, "full_name", "email"), canonical_uuid),
-    Kind(VEHICLE, _encode, _decoder(_vehicle, "year", "make", "model"), canonical_uuid),
-    Kind(EMPLOYEE, _encode, _decoder(_employee, "full_name"), canonical_uuid),
+CODECS: Final[tuple[Codec[Reference], ...]] = (
+    Codec(CUSTOMER, _encode, _decoder(_customer, "full_name", "email"), canonical_uuid),
+    Codec(VEHICLE, _encode, _decoder(_vehicle, "year", "make", "model"), canonical_uuid),
+    Codec(EMPLOYEE, _encode, _decoder(_employee, "full_name"), canonical_uuid),
 )

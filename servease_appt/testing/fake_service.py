@@ -1,4 +1,4 @@
-"""A stand-in for one of the platform's services: its lookups over HTTP, with a way to make it fail.
+"""A fake for one of the platform's services: its lookups over HTTP, with a way to make it fail.
 
 A script of its own, which needs nothing but the standard library:
 
@@ -8,7 +8,7 @@ KIND is `customer`, `employee` or `vehicle`, PORT 0 picks a free one. Each answe
 number of calls may be under way, on one thread: a call that waits costs a timer. A call without a bearer
 token gets 401.
 
-`POST /__control` with a JSON object `{"do": …}` steers it; `stand_ins.py` is the client of that, and says
+`POST /__control` with a JSON object `{"do": …}` steers it; `fake_services.py` is the client of that, and says
 what there is.
 """
 
@@ -114,7 +114,7 @@ class Service:
         headers = rule.get("headers", {})
 
         def answer() -> None:
-            reply.send(status, body or b'{"detail": "stand-in"}', headers)
+            reply.send(status, body or b'{"detail": "fake"}', headers)
 
         if rule.get("hold"):
             self._held.append(answer)

@@ -1,4 +1,4 @@
-"""Starts and steers the stand-ins for the platform's services (see `fake_service.py`)."""
+"""Starts and steers fake upstream services (see `fake_service.py`)."""
 
 import contextlib
 import http.client
@@ -19,8 +19,8 @@ KINDS = ("customer", "employee", "vehicle")
 _START_TIMEOUT_S = 10.0
 
 
-class StandIn:
-    """One stand-in service as a process of its own.
+class FakeService:
+    """One fake service as a process of its own.
 
     Args:
         kind: `customer`, `employee` or `vehicle`.
@@ -66,7 +66,7 @@ class StandIn:
         wait_until(lambda: self._listens() or process.poll() is not None, timeout_s=_START_TIMEOUT_S)
         if not self._listens():
             process.stop()
-            raise ProcessError(f"the stand-in {self.kind} service did not start:\n{process.log_tail()}")
+            raise ProcessError(f"the fake {self.kind} service did not start:\n{process.log_tail()}")
         return self
 
     def _listens(self) -> bool:
@@ -95,7 +95,7 @@ class StandIn:
 
     def _running(self) -> GuardedProcess:
         if self._process is None:
-            raise ProcessError(f"the stand-in {self.kind} service has not been started")
+            raise ProcessError(f"the fake {self.kind} service has not been started")
         return self._process
 
     def put(self, *entries: dict[str, Any]) -> None:
@@ -164,7 +164,7 @@ class StandIn:
         return counts
 
 
-class StandIns:
+class FakeServices:
     """All three. A context manager.
 
     Args:
@@ -179,7 +179,8 @@ class StandIns:
         self._temporary = tempfile.mkdtemp(prefix="servease-") if directory is None else None
         where = Path(self._temporary) if self._temporary else directory or Path()
         self.customers, self.employees, self.vehicles = (
-            StandIn(kind, where, delay_s=delay_s, port=port) for kind, port in zip(KINDS, ports, strict=True)
+            FakeService(kind, where, delay_s=delay_s, port=port)
+            for kind, port in zip(KINDS, ports, strict=True)
         )
         self.all = (self.customers, self.employees, self.vehicles)
 

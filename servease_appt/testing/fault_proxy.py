@@ -19,7 +19,7 @@ _CHUNK = 65536
 _LIMIT_S = 15.0
 
 
-class Kind(Enum):
+class LinkKind(Enum):
     """What a link is used for."""
 
     DATA = "data"
@@ -91,7 +91,7 @@ class _Link:
         self._client = client
         self._server = server
         self._lossy = False
-        self.kind = Kind.DATA
+        self.kind = LinkKind.DATA
         self.commands = _Commands()
         for sock in (client, server):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -115,8 +115,8 @@ class _Link:
                 self.close()
 
     def _look_at(self, chunk: bytes) -> None:
-        if self.kind is Kind.DATA and b"SUBSCRIBE" in chunk:
-            self.kind = Kind.PUBSUB
+        if self.kind is LinkKind.DATA and b"SUBSCRIBE" in chunk:
+            self.kind = LinkKind.PUBSUB
         self.commands.feed(chunk)
         self._proxy.noticed()
 
@@ -175,7 +175,7 @@ class Proxy:
         self._links: list[_Link] = []
         self._gone: list[_Link] = []
         self.port: int = self._listening.getsockname()[1]
-        self.rules = {kind: Rules() for kind in Kind}
+        self.rules = {kind: Rules() for kind in LinkKind}
         self.refusing = False
         self.ended = threading.Event()
         self._thread = threading.Thread(target=self._accept, daemon=True, name="proxy")
@@ -183,12 +183,12 @@ class Proxy:
     @property
     def data(self) -> Rules:
         """What happens to the links that carry commands."""
-        return self.rules[Kind.DATA]
+        return self.rules[LinkKind.DATA]
 
     @property
     def pubsub(self) -> Rules:
         """What happens to the links that carry invalidations."""
-        return self.rules[Kind.PUBSUB]
+        return self.rules[LinkKind.PUBSUB]
 
     def url(self, database: int = 1) -> str:
         """`redis://…` of one of the server's databases, through here."""
@@ -236,12 +236,12 @@ class Proxy:
             for thread in link.threads:
                 thread.start()
 
-    def links(self, kind: Kind | None = None) -> list[_Link]:
+    def links(self, kind: LinkKind | None = None) -> list[_Link]:
         """The links that are open, of one kind or all."""
         with self._changed:
             return [link for link in self._links if kind is None or link.kind is kind]
 
-    def reset(self, kind: Kind | None = None) -> int:
+    def reset(self, kind: LinkKind | None = None) -> int:
         """End the open links with an RST; how many there were."""
         links = self.links(kind)
         for link in links:
@@ -249,7 +249,7 @@ class Proxy:
         return len(links)
 
     @contextlib.contextmanager
-    def holding(self, kind: Kind) -> Iterator[None]:
+    def holding(self, kind: LinkKind) -> Iterator[None]:
         """Keep the server's bytes back on the links of one kind, and hand them on afterwards."""
         self.rules[kind].hold_to_client.clear()
         try:
@@ -257,12 +257,12 @@ class Proxy:
         finally:
             self.rules[kind].hold_to_client.set()
 
-    def commands(self, kind: Kind | None = None) -> list[str]:
+    def commands(self, kind: LinkKind | None = None) -> list[str]:
         """The names of all commands that came through so far; in order within a link."""
         with self._changed:
             return [name for link in self._of(kind) for name in link.commands.names]
 
-    def wait_for_command(self, name: str, kind: Kind, count: int = 1) -> None:
+    def wait_for_command(self, name: str, kind: LinkKind, count: int = 1) -> None:
         """Wait until `name` has come through `count` times. Raises AssertionError when it doesn't."""
         with self._changed:
             assert self._changed.wait_for(
@@ -281,5 +281,5 @@ class Proxy:
                 self._links.remove(link)
                 self._gone.append(link)
 
-    def _of(self, kind: Kind | None) -> list[_Link]:
+    def _of(self, kind: LinkKind | None) -> list[_Link]:
         return [link for link in [*self._gone, *self._links] if kind is None or link.kind is kind]

@@ -8,9 +8,9 @@ from flask import Flask
 from servease_appt.app import create_app
 from servease_appt.container import EXTENSION
 from servease_appt.settings import Settings
-from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.servers import EmbeddedValkey
-from tests.support.dataset import SECRET, World
+from tests.support.dataset import SECRET, Dataset
 
 ORIGIN = "https://desk.example"
 
@@ -20,7 +20,7 @@ def environment(
     new_database: Callable[[str], str],
     migrated_template: str,
     valkey: EmbeddedValkey,
-    running_stand_ins: StandIns,
+    running_fake_services: FakeServices,
 ) -> dict[str, str]:
     """What the service is started with."""
     return {
@@ -28,7 +28,7 @@ def environment(
         "DATABASE_URL": new_database(migrated_template),
         "REDIS_URL": valkey.url(1),
         "CORS_ALLOWED_ORIGINS": ORIGIN,
-        **running_stand_ins.settings,
+        **running_fake_services.settings,
     }
 
 
@@ -41,8 +41,8 @@ def app(environment: dict[str, str]) -> Iterator[Flask]:
 
 
 @pytest.fixture
-def world(app: Flask, stand_ins: StandIns) -> World:
+def dataset(app: Flask, fake_services: FakeServices) -> Dataset:
     """People, cars and empty tables."""
-    world = World(app, stand_ins)
-    world.clear()
-    return world
+    dataset = Dataset(app, fake_services)
+    dataset.clear()
+    return dataset

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.support.dataset import TODAY, World, new_id, weekday
+from tests.support.dataset import TODAY, Dataset, new_id, weekday
 
 ROW_FIELDS = {
     "id", "customer_id", "vehicle_id", "assigned_employee_id", "appointment_type", "scheduled_date",
@@ -24,13 +24,13 @@ def _ids(body: dict[str, Any]) -> list[str]:
     return [row["id"] for row in body["results"]]
 
 
-def test_a_row_has_these_fields(world: World) -> None:
+def test_a_row_has_these_fields(dataset: Dataset) -> None:
     """A list row is exactly the promised fields, in the promised spelling."""
-    day, start = world.start_ahead()
-    appointment_id = world.appointment(
-        scheduled_date=day, scheduled_time=start, assigned_employee_id=world.erin_id, status="confirmed"
+    day, start = dataset.start_ahead()
+    appointment_id = dataset.appointment(
+        scheduled_date=day, scheduled_time=start, assigned_employee_id=dataset.erin_id, status="confirmed"
     )
-    page = world.alice.get("/appointments/").get_json()
+    page = dataset.alice.get("/appointments/").get_json()
     assert page == {
         "count": 1,
         "next": None,
@@ -38,9 +38,9 @@ def test_a_row_has_these_fields(world: World) -> None:
         "results": [
             {
                 "id": appointment_id,
-                "customer_id": world.alice_id,
-                "vehicle_id": world.alices_car,
-                "assigned_employee_id": world.erin_id,
+                "customer_id": dataset.alice_id,
+                "vehicle_id": dataset.alices_car,
+                "assigned_employee_id": dataset.erin_id,
                 "appointment_type": "repair",
                 "scheduled_date": day.isoformat(),
                 "scheduled_time": start.isoformat(),
@@ -53,11 +53,11 @@ def test_a_row_has_these_fields(world: World) -> None:
     }
 
 
-def test_placeholders_stand_in_for_names(world: World) -> None:
+def test_placeholders_stand_in_for_names(dataset: Dataset) -> None:
     """Where nothing is known of an id, the answer says so in the promised words."""
-    world.appointment(customer_id=new_id(), vehicle_id=new_id())
-    world.appointment(customer_id=new_id(), vehicle_id=new_id(), assigned_employee_id=new_id())
-    rows = world.erin.get("/appointments/").get_json()["results"]
+    dataset.appointment(customer_id=new_id(), vehicle_id=new_id())
+    dataset.appointment(customer_id=new_id(), vehicle_id=new_id(), assigned_employee_id=new_id())
+    rows = dataset.erin.get("/appointments/").get_json()["results"]
     for row in rows:
         assert (row["customer_name"], row["vehicle_details"], row["employee_name"]) == (
             "Unknown",
@@ -66,12 +66,12 @@ def test_placeholders_stand_in_for_names(world: World) -> None:
         )
 
 
-def test_names_say_where_they_came_from(world: World) -> None:
+def test_names_say_where_they_came_from(dataset: Dataset) -> None:
     """X-Cache counts the distinct references, first from the services, then from this worker's own copy."""
     for _ in range(3):
-        world.appointment(assigned_employee_id=world.erin_id)
-    world.appointment()
-    cold, warm = (world.alice.get("/appointments/").headers for _ in range(2))
+        dataset.appointment(assigned_employee_id=dataset.erin_id)
+    dataset.appointment()
+    cold, warm = (dataset.alice.get("/appointments/").headers for _ in range(2))
     assert cold["X-Cache"] == "l1=0 l2=0 upstream=3 stale=0 unknown=0"
     assert warm["X-Cache"] == "l1=3 l2=0 upstream=0 stale=0 unknown=0"
     for headers in (cold, warm):
@@ -80,13 +80,13 @@ def test_names_say_where_they_came_from(world: World) -> None:
         assert all(float(ms) >= 0 for _, ms in parts)
 
 
-def test_the_detail_has_these_fields(world: World) -> None:
+def test_the_detail_has_these_fields(dataset: Dataset) -> None:
     """A detail is exactly the promised fields; money is text with two decimals, moments end in Z."""
     created = datetime(2025, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
-    appointment_id = world.appointment(
+    appointment_id = dataset.appointment(
         estimated_cost=Decimal("120.5"), duration_seconds=3725, created_at=created, updated_at=created
     )
-    answer = world.erin.get(f"/appointments/{appointment_id}/")
+    answer = dataset.erin.get(f"/appointments/{appointment_id}/")
     detail = answer.get_json()
     assert set(detail) == DETAIL_FIELDS
     assert detail["estimated_cost"] == "120.50"
@@ -95,24 +95,26 @@ def test_the_detail_has_these_fields(world: World) -> None:
     assert detail["created_at"] == detail["updated_at"] == "2025-01-02T03:04:05.000678Z"
     assert (detail["cancelled_at"], detail["completed_at"]) == (None, None)
     assert detail["internal_notes"] == "A secret of the workshop"
-    assert detail["created_by_user_id"] == world.alice_id
+    assert detail["created_by_user_id"] == dataset.alice_id
     assert answer.headers["X-Cache"].endswith("upstream=2 stale=0 unknown=0")
     assert answer.headers["ETag"].startswith('"')
 
 
-def test_customers_see_no_internal_notes(world: World) -> None:
+def test_customers_see_no_internal_notes(dataset: Dataset) -> None:
     """For customers the field is not there, in no answer that holds their appointment."""
-    path = f"/appointments/{world.appointment()}/"
-    day, start = world.start_ahead()
+    path = f"/appointments/{dataset.appointment()}/"
+    day, start = dataset.start_ahead()
     answers = [
-        world.alice.get(path),
-        world.alice.patch(path, {"customer_notes": "x"}),
-        world.alice.put(path, {"customer_notes": "y"}),
-        world.alice.post(f"{path}reschedule/", {"new_date": day.isoformat(), "new_time": start.isoformat()}),
-        world.alice.post(f"{path}cancel/"),
-        world.alice.get(f"{path}history/"),
-        world.alice.get("/appointments/"),
-        world.alice.post("/appointments/", world.booking(internal_notes="planted")),
+        dataset.alice.get(path),
+        dataset.alice.patch(path, {"customer_notes": "x"}),
+        dataset.alice.put(path, {"customer_notes": "y"}),
+        dataset.alice.post(
+            f"{path}reschedule/", {"new_date": day.isoformat(), "new_time": start.isoformat()}
+        ),
+        dataset.alice.post(f"{path}cancel/"),
+        dataset.alice.get(f"{path}history/"),
+        dataset.alice.get("/appointments/"),
+        dataset.alice.post("/appointments/", dataset.booking(internal_notes="planted")),
     ]
     for answer in answers:
         assert answer.status_code in {200, 201}, answer.data
@@ -134,37 +136,37 @@ def test_customers_see_no_internal_notes(world: World) -> None:
         (timedelta(days=-3), "Past due"),
     ],
 )
-def test_the_time_left_is_told_in_its_largest_unit(world: World, ahead: timedelta, said: str) -> None:
+def test_the_time_left_is_told_in_its_largest_unit(dataset: Dataset, ahead: timedelta, said: str) -> None:
     """Whole days, else whole hours, else whole minutes, else past due."""
     start = datetime.now(UTC) + ahead
-    appointment_id = world.appointment(scheduled_date=start.date(), scheduled_time=start.time())
-    detail = world.alice.get(f"/appointments/{appointment_id}/").get_json()
+    appointment_id = dataset.appointment(scheduled_date=start.date(), scheduled_time=start.time())
+    detail = dataset.alice.get(f"/appointments/{appointment_id}/").get_json()
     assert detail["time_until_appointment"] == said
     assert detail["scheduled_time"] == start.strftime("%H:%M:%S")
 
 
-def test_the_latest_come_first(world: World) -> None:
+def test_the_latest_come_first(dataset: Dataset) -> None:
     """Rows go by date and time downwards, and by id where these are equal."""
     days = [weekday(1), weekday(2)]
     starts = [(day, datetime.min.time().replace(hour=hour)) for day in days for hour in (9, 15, 9)]
-    made = [(day, at, world.appointment(scheduled_date=day, scheduled_time=at)) for day, at in starts]
-    got = _ids(world.alice.get("/appointments/").get_json())
+    made = [(day, at, dataset.appointment(scheduled_date=day, scheduled_time=at)) for day, at in starts]
+    got = _ids(dataset.alice.get("/appointments/").get_json())
     by_start = sorted({(day, at) for day, at, _ in made}, reverse=True)
     expected = [sorted(made_id for day, at, made_id in made if (day, at) == start) for start in by_start]
     rest = iter(got)
     for group in expected:
         assert sorted(next(rest) for _ in group) == group
-    assert got == _ids(world.alice.get("/appointments/").get_json())
+    assert got == _ids(dataset.alice.get("/appointments/").get_json())
 
 
-def test_filters_narrow_and_combine(world: World) -> None:
+def test_filters_narrow_and_combine(dataset: Dataset) -> None:
     """Each filter keeps what matches it; together they keep what matches all."""
     first, second = weekday(1), weekday(5)
-    a = world.appointment(scheduled_date=first, status="confirmed", assigned_employee_id=world.erin_id)
-    b = world.appointment(
+    a = dataset.appointment(scheduled_date=first, status="confirmed", assigned_employee_id=dataset.erin_id)
+    b = dataset.appointment(
         scheduled_date=second,
-        customer_id=world.bob_id,
-        vehicle_id=world.bobs_car,
+        customer_id=dataset.bob_id,
+        vehicle_id=dataset.bobs_car,
         appointment_type="emergency",
     )
     queries = {
@@ -175,15 +177,15 @@ def test_filters_narrow_and_combine(world: World) -> None:
         f"end_date={first}": {a},
         f"start_date={first}&end_date={second}": {a, b},
         "appointment_type=emergency": {b},
-        f"customer_id={world.alice_id.upper()}": {a},
-        f"employee_id={world.erin_id}": {a},
-        f"vehicle_id={world.bobs_car}": {b},
-        f"vehicle_id={world.bobs_car}&status=confirmed": set(),
+        f"customer_id={dataset.alice_id.upper()}": {a},
+        f"employee_id={dataset.erin_id}": {a},
+        f"vehicle_id={dataset.bobs_car}": {b},
+        f"vehicle_id={dataset.bobs_car}&status=confirmed": set(),
         f"vehicle_id={new_id()}": set(),
         "status=&start_date=&page=&zz=1": {a, b},
     }
     for query, expected in queries.items():
-        page = world.erin.get(f"/appointments/?{query}").get_json()
+        page = dataset.erin.get(f"/appointments/?{query}").get_json()
         assert (set(_ids(page)), page["count"]) == (expected, len(expected)), query
 
 
@@ -216,19 +218,19 @@ def test_filters_narrow_and_combine(world: World) -> None:
         ("page_size=1000000000", "page_size"),
     ],
 )
-def test_a_wrong_filter_is_named(world: World, query: str, field: str) -> None:
+def test_a_wrong_filter_is_named(dataset: Dataset, query: str, field: str) -> None:
     """A filter that can't be read is a 400 that names it, not an empty page."""
-    answer = world.erin.get("/appointments/", query_string=query)
+    answer = dataset.erin.get("/appointments/", query_string=query)
     assert answer.status_code == 400
     assert set(answer.get_json()) == {field}
 
 
-def test_pages_hang_together(world: World) -> None:
+def test_pages_hang_together(dataset: Dataset) -> None:
     """Following `next` shows every row once; `previous` leads back; both keep the filters."""
-    made = {world.appointment() for _ in range(7)}
+    made = {dataset.appointment() for _ in range(7)}
     address: str | None = "/api/v1/appointments/?status=pending&page_size=3&zz=a%20b"
-    client = world.app.test_client()
-    headers = world.alice._headers
+    client = dataset.app.test_client()
+    headers = dataset.alice._headers
     seen: list[str] = []
     previous = []
     while address:
@@ -264,30 +266,30 @@ def test_pages_hang_together(world: World) -> None:
         (21, "page=2", 1),
     ],
 )
-def test_where_pages_end(world: World, rows: int, query: str, expected: int | None) -> None:
+def test_where_pages_end(dataset: Dataset, rows: int, query: str, expected: int | None) -> None:
     """The first page always exists, the one after the last is a 404; a page has 20 rows unless asked."""
     for _ in range(rows):
-        world.appointment()
-    answer = world.alice.get(f"/appointments/?{query}")
+        dataset.appointment()
+    answer = dataset.alice.get(f"/appointments/?{query}")
     if expected is None:
         assert (answer.status_code, answer.get_json()) == (404, {"detail": "Invalid page."})
     else:
         assert len(answer.get_json()["results"]) == expected
 
 
-def test_old_rows_are_shown_as_they_are(world: World) -> None:
+def test_old_rows_are_shown_as_they_are(dataset: Dataset) -> None:
     """A row whose day is long gone is shown, though it could not be booked."""
-    old = world.appointment(scheduled_date=TODAY - timedelta(days=9000), status="confirmed")
-    assert world.alice.get(f"/appointments/{old}/").get_json()["time_until_appointment"] == "Past due"
+    old = dataset.appointment(scheduled_date=TODAY - timedelta(days=9000), status="confirmed")
+    assert dataset.alice.get(f"/appointments/{old}/").get_json()["time_until_appointment"] == "Past due"
 
 
-def test_deleting_is_for_good_but_for_the_history(world: World) -> None:
+def test_deleting_is_for_good_but_for_the_history(dataset: Dataset) -> None:
     """After DELETE the appointment is gone, its history is not."""
-    appointment_id = world.appointment()
-    world.history_row(appointment_id)
-    answer = world.ada.delete(f"/appointments/{appointment_id}/")
+    appointment_id = dataset.appointment()
+    dataset.history_row(appointment_id)
+    answer = dataset.ada.delete(f"/appointments/{appointment_id}/")
     assert (answer.status_code, answer.data) == (204, b"")
     assert "Content-Type" not in answer.headers
-    assert world.ada.get(f"/appointments/{appointment_id}/").status_code == 404
-    assert world.ada.delete(f"/appointments/{appointment_id}/").status_code == 404
-    assert world.ada.get(f"/history/?appointment_id={appointment_id}").get_json()["count"] == 1
+    assert dataset.ada.get(f"/appointments/{appointment_id}/").status_code == 404
+    assert dataset.ada.delete(f"/appointments/{appointment_id}/").status_code == 404
+    assert dataset.ada.get(f"/history/?appointment_id={appointment_id}").get_json()["count"] == 1

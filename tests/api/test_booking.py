@@ -7,62 +7,62 @@ from typing import Any
 import pytest
 
 from tests.api.test_appointments import DETAIL_FIELDS
-from tests.support.dataset import TODAY, Asker, World, new_id, token
+from tests.support.dataset import TODAY, Asker, Dataset, new_id, token
 
 KEY = "Idempotency-Key"
 
 
-def test_a_booking_answers_with_its_detail(world: World) -> None:
+def test_a_booking_answers_with_its_detail(dataset: Dataset) -> None:
     """201 with the detail, an ETag, the names and where the booking is now found."""
-    asked = world.booking(service_description="Oil", customer_notes="Call me", duration_minutes=90)
-    answer = world.alice.post("/appointments/", asked)
+    asked = dataset.booking(service_description="Oil", customer_notes="Call me", duration_minutes=90)
+    answer = dataset.alice.post("/appointments/", asked)
     assert answer.status_code == 201, answer.data
     detail = answer.get_json()
     assert set(detail) == DETAIL_FIELDS - {"internal_notes"}
     assert {name: detail[name] for name in asked} == asked
-    assert (detail["status"], detail["created_by_user_id"]) == ("pending", world.alice_id)
+    assert (detail["status"], detail["created_by_user_id"]) == ("pending", dataset.alice_id)
     assert (detail["customer_name"], detail["vehicle_details"]) == ("Alice Ant", "2020 Toyota Camry")
     assert detail["employee_name"] == "Unassigned"
     assert "X-Cache" in answer.headers
     assert "Server-Timing" in answer.headers
-    found = world.app.test_client().get(answer.headers["Location"], headers=world.alice._headers)
+    found = dataset.app.test_client().get(answer.headers["Location"], headers=dataset.alice._headers)
     assert found.get_json()["id"] == detail["id"]
     assert found.headers["ETag"] == answer.headers["ETag"]
 
 
-def test_what_may_be_left_out_has_a_default(world: World) -> None:
+def test_what_may_be_left_out_has_a_default(dataset: Dataset) -> None:
     """The length is the operator's default, texts are empty, the cost is open; HH:MM is a time too."""
-    asked = world.booking()
+    asked = dataset.booking()
     asked["scheduled_time"] = asked["scheduled_time"][:5]
-    detail = world.erin.post("/appointments/", asked).get_json()
+    detail = dataset.erin.post("/appointments/", asked).get_json()
     assert (detail["duration_minutes"], detail["estimated_cost"]) == (60, None)
     assert (detail["service_description"], detail["customer_notes"], detail["internal_notes"]) == ("", "", "")
     assert detail["scheduled_time"] == f"{asked['scheduled_time']}:00"
     assert (detail["duration_seconds"], detail["duration"]) == (0, "00:00:00")
 
 
-def test_staff_may_say_more(world: World) -> None:
+def test_staff_may_say_more(dataset: Dataset) -> None:
     """Staff books for anyone, with notes, cost and employee."""
-    asked = world.booking(
-        customer_id=world.bob_id,
-        vehicle_id=world.bobs_car,
+    asked = dataset.booking(
+        customer_id=dataset.bob_id,
+        vehicle_id=dataset.bobs_car,
         internal_notes="VIP",
         estimated_cost="99.9",
-        assigned_employee_id=world.emil_id,
+        assigned_employee_id=dataset.emil_id,
     )
-    detail = world.erin.post("/appointments/", asked).get_json()
+    detail = dataset.erin.post("/appointments/", asked).get_json()
     assert detail["internal_notes"] == "VIP"
     assert detail["estimated_cost"] == "99.90"
-    assert (detail["assigned_employee_id"], detail["employee_name"]) == (world.emil_id, "Emil Elk")
-    assert detail["created_by_user_id"] == world.erin_id
+    assert (detail["assigned_employee_id"], detail["employee_name"]) == (dataset.emil_id, "Emil Elk")
+    assert detail["created_by_user_id"] == dataset.erin_id
 
 
-def test_what_is_not_the_callers_to_say_is_ignored(world: World) -> None:
+def test_what_is_not_the_callers_to_say_is_ignored(dataset: Dataset) -> None:
     """Ids, status and times are the service's; a customer's notes, cost and employee are the workshop's."""
     planted = {
         "id": new_id(),
         "status": "completed",
-        "created_by_user_id": world.bob_id,
+        "created_by_user_id": dataset.bob_id,
         "created_at": "2001-01-01T00:00:00Z",
         "completed_at": "2001-01-01T00:00:00Z",
         "duration_seconds": 5,
@@ -71,21 +71,21 @@ def test_what_is_not_the_callers_to_say_is_ignored(world: World) -> None:
         "estimated_cost": "free",
         "assigned_employee_id": "nobody",
     }
-    answer = world.alice.post("/appointments/", world.booking(**planted))
+    answer = dataset.alice.post("/appointments/", dataset.booking(**planted))
     assert answer.status_code == 201, answer.data
-    row = world.stored(answer.get_json()["id"])
+    row = dataset.stored(answer.get_json()["id"])
     assert (row["status"], row["created_by_user_id"], row["completed_at"]) == (
         "pending",
-        world.alice_id,
+        dataset.alice_id,
         None,
     )
     assert (row["internal_notes"], row["estimated_cost"], row["assigned_employee_id"]) == ("", None, None)
     assert row["duration_seconds"] == 0
 
 
-def test_every_missing_field_is_named_at_once(world: World) -> None:
+def test_every_missing_field_is_named_at_once(dataset: Dataset) -> None:
     """An empty body tells all that is needed."""
-    answer = world.alice.post("/appointments/", {})
+    answer = dataset.alice.post("/appointments/", {})
     assert answer.status_code == 400
     assert set(answer.get_json()) == {
         "customer_id", "vehicle_id", "appointment_type", "scheduled_date", "scheduled_time",
@@ -116,40 +116,40 @@ def test_every_missing_field_is_named_at_once(world: World) -> None:
         ("assigned_employee_id", "x"),
     ],
 )
-def test_a_wrong_field_is_named(world: World, field: str, value: object) -> None:
+def test_a_wrong_field_is_named(dataset: Dataset, field: str, value: object) -> None:
     """One wrong value is a 400 for that field, and nothing is booked."""
-    answer = world.erin.post("/appointments/", world.booking(**{field: value}))
+    answer = dataset.erin.post("/appointments/", dataset.booking(**{field: value}))
     assert (answer.status_code, set(answer.get_json())) == (400, {field}), answer.data
-    assert world.count("appointments") == 0
+    assert dataset.count("appointments") == 0
 
 
-def test_parsing_comes_before_permission(world: World) -> None:
+def test_parsing_comes_before_permission(dataset: Dataset) -> None:
     """A body that can't be read is a 400 even where the booking would be somebody else's."""
-    foreign = world.booking(customer_id=world.bob_id)
-    assert world.alice.post("/appointments/", foreign).status_code == 403
-    assert world.alice.post("/appointments/", {**foreign, "scheduled_date": "x"}).status_code == 400
+    foreign = dataset.booking(customer_id=dataset.bob_id)
+    assert dataset.alice.post("/appointments/", foreign).status_code == 403
+    assert dataset.alice.post("/appointments/", {**foreign, "scheduled_date": "x"}).status_code == 400
 
 
-def test_references_are_asked_for(world: World) -> None:
+def test_references_are_asked_for(dataset: Dataset) -> None:
     """A customer nobody knows and a car that is not theirs are named; no name of the real owner comes back."""
-    answer = world.alice.post("/appointments/", world.booking(vehicle_id=world.bobs_car))
+    answer = dataset.alice.post("/appointments/", dataset.booking(vehicle_id=dataset.bobs_car))
     assert (answer.status_code, set(answer.get_json())) == (400, {"vehicle_id"})
     assert b"Bob" not in answer.data
     stranger = new_id()
-    answer = world.erin.post("/appointments/", world.booking(customer_id=stranger))
+    answer = dataset.erin.post("/appointments/", dataset.booking(customer_id=stranger))
     assert (answer.status_code, set(answer.get_json())) == (400, {"customer_id"})
 
 
-def test_without_the_vehicle_service_customers_wait(world: World) -> None:
+def test_without_the_vehicle_service_customers_wait(dataset: Dataset) -> None:
     """A customer gets 503 with Retry-After, staff books all the same and it is counted."""
-    world.stand_ins.vehicles.rule(status=500)
-    answer = world.alice.post("/appointments/", world.booking())
+    dataset.fake_services.vehicles.rule(status=500)
+    answer = dataset.alice.post("/appointments/", dataset.booking())
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
     assert set(answer.get_json()) == {"detail"}
-    before = world.services.metrics.text().count(b"servease_unchecked_bookings_total{")
-    assert world.erin.post("/appointments/", world.booking()).status_code == 201
-    counted = world.services.metrics.text()
+    before = dataset.container.metrics.text().count(b"servease_unchecked_bookings_total{")
+    assert dataset.erin.post("/appointments/", dataset.booking()).status_code == 201
+    counted = dataset.container.metrics.text()
     assert b'servease_unchecked_bookings_total{reference="vehicle"}' in counted
     assert counted.count(b"servease_unchecked_bookings_total{") >= before
 
@@ -161,107 +161,107 @@ def test_without_the_vehicle_service_customers_wait(world: World) -> None:
         {"scheduled_date": "1900-01-01"},
     ],
 )
-def test_a_broken_rule_is_a_detail(world: World, broken: dict[str, Any]) -> None:
+def test_a_broken_rule_is_a_detail(dataset: Dataset, broken: dict[str, Any]) -> None:
     """Rules are told as sentences under `detail`."""
-    answer = world.alice.post("/appointments/", world.booking(**broken))
+    answer = dataset.alice.post("/appointments/", dataset.booking(**broken))
     assert answer.status_code == 400
     assert set(answer.get_json()) == {"detail"}
     assert all(isinstance(sentence, str) for sentence in answer.get_json()["detail"])
 
 
-def test_the_same_key_gets_the_first_answer(world: World) -> None:
+def test_the_same_key_gets_the_first_answer(dataset: Dataset) -> None:
     """Same status, same bytes, same entity tag, one row; with or without the slash."""
-    asked = world.booking()
-    first = world.alice.post("/appointments/", asked, headers={KEY: "k-1"})
-    again = world.alice.post("/appointments", asked, headers={KEY: "k-1"})
+    asked = dataset.booking()
+    first = dataset.alice.post("/appointments/", asked, headers={KEY: "k-1"})
+    again = dataset.alice.post("/appointments", asked, headers={KEY: "k-1"})
     assert first.status_code == 201
     for name in ("ETag", "Location", "X-Cache", "Content-Type"):
         assert again.headers[name] == first.headers[name]
     assert (again.status_code, again.data) == (first.status_code, first.data)
     assert "Server-Timing" in again.headers
-    assert world.count("appointments") == 1
+    assert dataset.count("appointments") == 1
 
 
-def test_a_kept_answer_outlives_what_it_tells_of(world: World) -> None:
+def test_a_kept_answer_outlives_what_it_tells_of(dataset: Dataset) -> None:
     """The first answer comes again even when the appointment has changed since."""
-    asked = world.booking()
-    first = world.alice.post("/appointments/", asked, headers={KEY: "k-2"})
-    world.alice.post(f"/appointments/{first.get_json()['id']}/cancel/")
-    again = world.alice.post("/appointments/", asked, headers={KEY: "k-2"})
+    asked = dataset.booking()
+    first = dataset.alice.post("/appointments/", asked, headers={KEY: "k-2"})
+    dataset.alice.post(f"/appointments/{first.get_json()['id']}/cancel/")
+    again = dataset.alice.post("/appointments/", asked, headers={KEY: "k-2"})
     assert again.data == first.data
 
 
-def test_a_refusal_is_kept_too(world: World) -> None:
+def test_a_refusal_is_kept_too(dataset: Dataset) -> None:
     """A booking that a rule refused is refused in the same words again."""
-    asked = world.booking(scheduled_date=(TODAY - timedelta(days=2)).isoformat())
-    first, again = (world.alice.post("/appointments/", asked, headers={KEY: "k-3"}) for _ in range(2))
+    asked = dataset.booking(scheduled_date=(TODAY - timedelta(days=2)).isoformat())
+    first, again = (dataset.alice.post("/appointments/", asked, headers={KEY: "k-3"}) for _ in range(2))
     assert (again.status_code, again.data) == (first.status_code, first.data)
     assert first.status_code == 400
 
 
-def test_an_answer_that_was_none_is_not_kept(world: World) -> None:
+def test_an_answer_that_was_none_is_not_kept(dataset: Dataset) -> None:
     """After a 503 the same key books."""
-    asked = world.booking()
-    world.stand_ins.customers.rule(status=500, times=2)
-    assert world.alice.post("/appointments/", asked, headers={KEY: "k-4"}).status_code == 503
-    world.stand_ins.customers.rule()
-    assert world.alice.post("/appointments/", asked, headers={KEY: "k-4"}).status_code == 201
+    asked = dataset.booking()
+    dataset.fake_services.customers.rule(status=500, times=2)
+    assert dataset.alice.post("/appointments/", asked, headers={KEY: "k-4"}).status_code == 503
+    dataset.fake_services.customers.rule()
+    assert dataset.alice.post("/appointments/", asked, headers={KEY: "k-4"}).status_code == 201
 
 
-def test_another_body_under_the_same_key_is_422(world: World) -> None:
+def test_another_body_under_the_same_key_is_422(dataset: Dataset) -> None:
     """A key stands for one request."""
-    asked = world.booking()
-    world.alice.post("/appointments/", asked, headers={KEY: "k-5"})
-    answer = world.alice.post("/appointments/", {**asked, "customer_notes": "x"}, headers={KEY: "k-5"})
+    asked = dataset.booking()
+    dataset.alice.post("/appointments/", asked, headers={KEY: "k-5"})
+    answer = dataset.alice.post("/appointments/", {**asked, "customer_notes": "x"}, headers={KEY: "k-5"})
     assert (answer.status_code, set(answer.get_json())) == (422, {"detail"})
 
 
-def test_keys_are_each_users_own(world: World) -> None:
+def test_keys_are_each_users_own(dataset: Dataset) -> None:
     """Two users may use the same key for different bookings."""
-    first = world.alice.post("/appointments/", world.booking(), headers={KEY: "k-6"})
-    asked = world.booking(customer_id=world.bob_id, vehicle_id=world.bobs_car)
-    second = world.bob.post("/appointments/", asked, headers={KEY: "k-6"})
+    first = dataset.alice.post("/appointments/", dataset.booking(), headers={KEY: "k-6"})
+    asked = dataset.booking(customer_id=dataset.bob_id, vehicle_id=dataset.bobs_car)
+    second = dataset.bob.post("/appointments/", asked, headers={KEY: "k-6"})
     assert (first.status_code, second.status_code) == (201, 201)
     assert first.get_json()["id"] != second.get_json()["id"]
 
 
 @pytest.mark.parametrize(("key", "status"), [("k" * 255, 201), ("k" * 256, 400), ("", 400)])
-def test_how_long_a_key_may_be(world: World, key: str, status: int) -> None:
+def test_how_long_a_key_may_be(dataset: Dataset, key: str, status: int) -> None:
     """1 to 255 characters."""
-    answer = world.alice.post("/appointments/", world.booking(), headers={KEY: key})
+    answer = dataset.alice.post("/appointments/", dataset.booking(), headers={KEY: key})
     assert answer.status_code == status, answer.data
     if status == 400:
         assert set(answer.get_json()) == {KEY}
 
 
-def test_a_key_that_is_being_answered_is_409(world: World) -> None:
+def test_a_key_that_is_being_answered_is_409(dataset: Dataset) -> None:
     """While the first request waits for an upstream, the same key is told so; afterwards it gets the answer."""
-    asked = world.booking()
-    world.stand_ins.customers.rule(hold=True)
+    asked = dataset.booking()
+    dataset.fake_services.customers.rule(hold=True)
 
     def first() -> Any:
-        return Asker(world.app, token(user_id=world.alice_id)).post(
+        return Asker(dataset.app, token(user_id=dataset.alice_id)).post(
             "/appointments/", asked, headers={KEY: "k-7"}
         )
 
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(first)
-        world.stand_ins.customers.wait_for(held=1)
-        busy = world.alice.post("/appointments/", asked, headers={KEY: "k-7"})
-        world.stand_ins.customers.release()
+        dataset.fake_services.customers.wait_for(held=1)
+        busy = dataset.alice.post("/appointments/", asked, headers={KEY: "k-7"})
+        dataset.fake_services.customers.release()
         done = running.result(timeout=10)
     assert (busy.status_code, set(busy.get_json())) == (409, {"detail"})
     assert done.status_code == 201, done.data
-    again = world.alice.post("/appointments/", asked, headers={KEY: "k-7"})
+    again = dataset.alice.post("/appointments/", asked, headers={KEY: "k-7"})
     assert (again.status_code, again.data) == (201, done.data)
 
 
-def test_many_at_once_under_one_key_book_once(world: World) -> None:
+def test_many_at_once_under_one_key_book_once(dataset: Dataset) -> None:
     """Of 12 simultaneous requests each is the one 201 or a 409, and there is one row."""
-    asked = world.booking()
+    asked = dataset.booking()
 
     def book(_: int) -> Any:
-        return Asker(world.app, token(user_id=world.alice_id)).post(
+        return Asker(dataset.app, token(user_id=dataset.alice_id)).post(
             "/appointments/", asked, headers={KEY: "k-8"}
         )
 
@@ -269,4 +269,4 @@ def test_many_at_once_under_one_key_book_once(world: World) -> None:
         answers = list(pool.map(book, range(12)))
     assert {answer.status_code for answer in answers} <= {201, 409}
     assert len({answer.data for answer in answers if answer.status_code == 201}) == 1
-    assert world.count("appointments") == 1
+    assert dataset.count("appointments") == 1

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.dataset import World, new_id
+from tests.support.dataset import Dataset, new_id
 
 READ_ONLY = {
     "id": new_id(),
@@ -33,104 +33,104 @@ STAFF_ONLY: dict[str, Any] = {
 
 
 @pytest.fixture
-def path(world: World) -> str:
+def path(dataset: Dataset) -> str:
     """A pending appointment of Alice's."""
-    return f"/appointments/{world.appointment()}/"
+    return f"/appointments/{dataset.appointment()}/"
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-def test_customers_change_two_fields(world: World, path: str, method: str) -> None:
+def test_customers_change_two_fields(dataset: Dataset, path: str, method: str) -> None:
     """Their description and notes; the answer is the detail with a new entity tag."""
-    before = world.alice.get(path)
+    before = dataset.alice.get(path)
     change = {"service_description": "Clutch", "customer_notes": "Ring twice"}
-    answer = world.alice.ask(method, path, json=change)
+    answer = dataset.alice.ask(method, path, json=change)
     assert answer.status_code == 200, answer.data
     assert {name: answer.get_json()[name] for name in change} == change
     assert answer.headers["ETag"] != before.headers["ETag"]
-    assert answer.headers["ETag"] == world.alice.get(path).headers["ETag"]
+    assert answer.headers["ETag"] == dataset.alice.get(path).headers["ETag"]
     assert "X-Cache" in answer.headers
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-def test_staff_change_four_more(world: World, path: str, method: str) -> None:
+def test_staff_change_four_more(dataset: Dataset, path: str, method: str) -> None:
     """Type, length, internal notes and cost; what is left out stays, for PUT too."""
     change = {name: STAFF_ONLY[name] for name in ("appointment_type", "duration_minutes", "internal_notes")}
-    answer = world.erin.ask(method, path, json={**change, "estimated_cost": 12.5})
+    answer = dataset.erin.ask(method, path, json={**change, "estimated_cost": 12.5})
     assert answer.status_code == 200, answer.data
     detail = answer.get_json()
     assert {name: detail[name] for name in change} == change
     assert (detail["estimated_cost"], detail["service_description"]) == ("12.50", "Brakes")
-    assert world.erin.ask(method, path, json={"estimated_cost": None}).get_json()["estimated_cost"] is None
+    assert dataset.erin.ask(method, path, json={"estimated_cost": None}).get_json()["estimated_cost"] is None
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize("field", [*READ_ONLY, *STAFF_ONLY])
-def test_customers_may_change_nothing_else(world: World, path: str, method: str, field: str) -> None:
+def test_customers_may_change_nothing_else(dataset: Dataset, path: str, method: str, field: str) -> None:
     """Any other field is a 400 that names it, and what came along with it is not written either."""
-    before = world.stored(path.split("/")[2])
+    before = dataset.stored(path.split("/")[2])
     value = {**READ_ONLY, **STAFF_ONLY}[field]
-    answer = world.alice.ask(method, path, json={"customer_notes": "x", field: value})
+    answer = dataset.alice.ask(method, path, json={"customer_notes": "x", field: value})
     assert (answer.status_code, set(answer.get_json())) == (400, {field})
-    assert world.stored(path.split("/")[2]) == before
+    assert dataset.stored(path.split("/")[2]) == before
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize("field", READ_ONLY)
-def test_staff_may_not_change_these_either(world: World, path: str, method: str, field: str) -> None:
+def test_staff_may_not_change_these_either(dataset: Dataset, path: str, method: str, field: str) -> None:
     """Schedule, employee, owner and the service's own fields are refused by name."""
-    before = world.stored(path.split("/")[2])
-    answer = world.erin.ask(method, path, json={"internal_notes": "x", field: READ_ONLY[field]})
+    before = dataset.stored(path.split("/")[2])
+    answer = dataset.erin.ask(method, path, json={"internal_notes": "x", field: READ_ONLY[field]})
     assert (answer.status_code, set(answer.get_json())) == (400, {field})
-    assert world.stored(path.split("/")[2]) == before
+    assert dataset.stored(path.split("/")[2]) == before
 
 
-def test_a_staff_patch_of_the_status_is_the_action(world: World, path: str) -> None:
+def test_a_staff_patch_of_the_status_is_the_action(dataset: Dataset, path: str) -> None:
     """It follows the same rules and writes the same history row; other fields may come along."""
-    answer = world.erin.patch(path, {"status": "confirmed", "internal_notes": "x"})
+    answer = dataset.erin.patch(path, {"status": "confirmed", "internal_notes": "x"})
     assert answer.status_code == 200, answer.data
     assert (answer.get_json()["status"], answer.get_json()["internal_notes"]) == ("confirmed", "x")
-    history = world.erin.get(f"{path}history/").get_json()
+    history = dataset.erin.get(f"{path}history/").get_json()
     assert [(row["previous_status"], row["new_status"]) for row in history] == [("pending", "confirmed")]
-    refused = world.erin.patch(path, {"status": "completed", "internal_notes": "y"})
+    refused = dataset.erin.patch(path, {"status": "completed", "internal_notes": "y"})
     assert (refused.status_code, set(refused.get_json())) == (400, {"detail"})
-    assert world.erin.get(path).get_json()["internal_notes"] == "x"
-    assert world.count("appointment_history") == 1
+    assert dataset.erin.get(path).get_json()["internal_notes"] == "x"
+    assert dataset.count("appointment_history") == 1
 
 
-def test_a_staff_patch_of_the_work_time(world: World, path: str) -> None:
+def test_a_staff_patch_of_the_work_time(dataset: Dataset, path: str) -> None:
     """The employee service notes how long the work took."""
-    answer = world.erin.patch(path, {"duration_seconds": 7322})
+    answer = dataset.erin.patch(path, {"duration_seconds": 7322})
     assert (answer.get_json()["duration_seconds"], answer.get_json()["duration"]) == (7322, "02:02:02")
 
 
 @pytest.mark.parametrize("field", ["status", "duration_seconds"])
-def test_put_has_no_such_exceptions(world: World, path: str, field: str) -> None:
+def test_put_has_no_such_exceptions(dataset: Dataset, path: str, field: str) -> None:
     """Status and work time by PUT are refused by name."""
-    answer = world.erin.put(path, {field: STAFF_ONLY[field]})
+    answer = dataset.erin.put(path, {field: STAFF_ONLY[field]})
     assert (answer.status_code, set(answer.get_json())) == (400, {field})
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-def test_an_empty_change_changes_nothing(world: World, path: str, method: str) -> None:
+def test_an_empty_change_changes_nothing(dataset: Dataset, path: str, method: str) -> None:
     """No field is no mistake."""
-    before = world.alice.get(path).headers["ETag"]
-    assert world.alice.ask(method, path, json={}).headers["ETag"] == before
-    assert world.alice.ask(method, path).headers["ETag"] == before
+    before = dataset.alice.get(path).headers["ETag"]
+    assert dataset.alice.ask(method, path, json={}).headers["ETag"] == before
+    assert dataset.alice.ask(method, path).headers["ETag"] == before
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-def test_a_change_of_what_one_has_seen(world: World, path: str, method: str) -> None:
+def test_a_change_of_what_one_has_seen(dataset: Dataset, path: str, method: str) -> None:
     """If-Match lets the current tag in, alone, in a list or as a star, and stops an old one with 412."""
-    tag = world.alice.get(path).headers["ETag"]
+    tag = dataset.alice.get(path).headers["ETag"]
     old, notes = tag, 0
     for seen in ("*", "{}", '"other", {}'):
         notes += 1
-        current = world.alice.get(path).headers["ETag"]
-        answer = world.alice.ask(
+        current = dataset.alice.get(path).headers["ETag"]
+        answer = dataset.alice.ask(
             method, path, json={"customer_notes": str(notes)}, headers={"If-Match": seen.format(current)}
         )
         assert answer.status_code == 200, seen
     for stale in (old, f"W/{answer.headers['ETag']}", '"other"', "nonsense"):
-        refused = world.alice.ask(method, path, json={"customer_notes": "x"}, headers={"If-Match": stale})
+        refused = dataset.alice.ask(method, path, json={"customer_notes": "x"}, headers={"If-Match": stale})
         assert (refused.status_code, set(refused.get_json())) == (412, {"detail"}), stale
-    assert world.alice.get(path).get_json()["customer_notes"] == str(notes)
+    assert dataset.alice.get(path).get_json()["customer_notes"] == str(notes)

@@ -13,7 +13,7 @@ from flask.json.provider import DefaultJSONProvider
 from servease_appt.app import install
 from servease_appt.container import EXTENSION
 from tests.api.conftest import ORIGIN
-from tests.support.dataset import World, new_id, token
+from tests.support.dataset import Dataset, new_id, token
 
 PREFIX = "/garage/booking"
 
@@ -72,16 +72,16 @@ def _as(role: str, **claims: Any) -> dict[str, str]:
     return {"Authorization": f"Bearer {token(user_role=role, **claims)}"}
 
 
-def test_the_api_works_under_the_prefix(host: Flask, world: World) -> None:
+def test_the_api_works_under_the_prefix(host: Flask, dataset: Dataset) -> None:
     """Lists, details and links are there, with our JSON and our headers."""
-    appointment_id = world.appointment()
+    appointment_id = dataset.appointment()
     client = host.test_client()
     page = client.get(f"{PREFIX}/appointments?page_size=1", headers=_as("admin"))
     assert page.get_json()["results"][0]["id"] == appointment_id
-    world.appointment()
+    dataset.appointment()
     following = client.get(f"{PREFIX}/appointments/?page_size=1", headers=_as("admin")).get_json()["next"]
     assert following.startswith(f"http://localhost{PREFIX}/appointments/?")
-    body = json.dumps(world.booking())  # the client's `json=` would go through the host's provider
+    body = json.dumps(dataset.booking())  # the client's `json=` would go through the host's provider
     booked = client.post(
         f"{PREFIX}/appointments/", data=body, content_type="application/json", headers=_as("admin")
     )
@@ -112,10 +112,10 @@ def test_document_and_page_know_the_prefix(host: Flask) -> None:
         assert client.get(path).text == "<h1>the host's 404</h1>"
 
 
-def test_our_errors_are_json_all_the_same(host: Flask, world: World) -> None:
+def test_our_errors_are_json_all_the_same(host: Flask, dataset: Dataset) -> None:
     """The host's handlers for 404 and for Exception do not get hold of our errors."""
     client = host.test_client()
-    known = world.appointment()
+    known = dataset.appointment()
     asked: list[tuple[str, str, dict[str, Any], int]] = [
         ("GET", "/appointments/", {}, 401),
         ("GET", f"/appointments/{known}/", {"headers": _as("service")}, 403),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from servease_appt.api.parsing import LARGEST_BODY
-from tests.support.dataset import BASE, World, token
+from tests.support.dataset import BASE, Dataset, token
 from tests.support.gunicorn import Gunicorn
 
 
@@ -33,7 +33,7 @@ def _status(answer: bytes) -> int:
 
 
 @pytest.mark.parametrize(("size", "status"), [(LARGEST_BODY + 1, 413), (1000, 400)])
-def test_a_chunked_body_is_counted(served: Gunicorn, world: World, size: int, status: int) -> None:
+def test_a_chunked_body_is_counted(served: Gunicorn, dataset: Dataset, size: int, status: int) -> None:
     """A body of chunks without an announced length is a 413 in JSON once it is over 1 MB."""
     chunks = b"".join(
         b"%x\r\n%b\r\n" % (len(part), part)
@@ -41,7 +41,7 @@ def test_a_chunked_body_is_counted(served: Gunicorn, world: World, size: int, st
     )
     answer = _raw(
         served,
-        f"PATCH {BASE}/appointments/{world.appointment()}/ HTTP/1.1",
+        f"PATCH {BASE}/appointments/{dataset.appointment()}/ HTTP/1.1",
         "Host: x",
         f"Authorization: Bearer {token(user_role='admin')}",
         "Content-Type: application/json",

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from tests.api.test_permissions import ROWS
-from tests.support.dataset import BASE, World
+from tests.support.dataset import BASE, Dataset
 
 TYPES: dict[str, type | tuple[type, ...]] = {
     "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool,
@@ -135,14 +135,14 @@ def _wrong_object(
 @pytest.mark.parametrize("route", ROWS, ids=[f"{method} {path}" for method, path in ROWS])
 @pytest.mark.parametrize("name", ["nobody", "owner", "other", "admin"])
 def test_real_answers_are_as_documented(
-    world: World, document: dict[str, Any], route: tuple[str, str], name: str
+    dataset: Dataset, document: dict[str, Any], route: tuple[str, str], name: str
 ) -> None:
     """For each asker the status is among the documented ones, and the body has the documented shape."""
     method, pattern = route
-    world.history_row(world.appointment(assigned_employee_id=world.erin_id))
-    world.slot()
-    path, body = ROWS[route].request(world)
-    answer = world.askers[name].ask(method, path, json=body)
+    dataset.history_row(dataset.appointment(assigned_employee_id=dataset.erin_id))
+    dataset.slot()
+    path, body = ROWS[route].request(dataset)
+    answer = dataset.askers[name].ask(method, path, json=body)
     operation = document["paths"][re.sub(r"<(\w+)>", r"{\1}", pattern)][method.lower()]
     documented = operation["responses"][str(answer.status_code)]
     if "content" in documented:
@@ -162,11 +162,11 @@ def test_refusals_are_documented_for_each_kind_of_route(document: dict[str, Any]
         assert expected <= set(operation["responses"]), (method, path)
 
 
-def test_errors_are_as_documented(world: World, document: dict[str, Any]) -> None:
+def test_errors_are_as_documented(dataset: Dataset, document: dict[str, Any]) -> None:
     """A 400 for a field and one for a rule both have the documented shape."""
     schema = document["components"]["schemas"]["FieldOrRuleErrors"]
-    for body in ({}, world.booking(scheduled_date="1999-01-01")):
-        answer = world.alice.post("/appointments/", body)
+    for body in ({}, dataset.booking(scheduled_date="1999-01-01")):
+        answer = dataset.alice.post("/appointments/", body)
         assert answer.status_code == 400
         assert _wrong(document, schema, answer.get_json()) == []
 

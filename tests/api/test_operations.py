@@ -12,29 +12,29 @@ from servease_appt.app import create_app
 from servease_appt.container import EXTENSION
 from servease_appt.settings import Settings
 from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey
-from tests.support.dataset import BASE, Asker, World, new_id, token
+from tests.support.dataset import BASE, Asker, Dataset, new_id, token
 
 
 @pytest.mark.parametrize("entity", ["customer", "vehicle", "employee"])
-def test_invalidation_counts_the_distinct_ids(world: World, entity: str) -> None:
+def test_invalidation_counts_the_distinct_ids(dataset: Dataset, entity: str) -> None:
     """The same id in another case is the same; an id nobody has counts as well."""
     known, other = new_id(), new_id()
-    answer = world.service.post(
+    answer = dataset.service.post(
         "/cache/invalidate/", {"entity": entity, "ids": [known, known.upper(), other]}
     )
     assert (answer.status_code, answer.get_json()) == (200, {"invalidated": 2})
 
 
-def test_an_invalidated_name_is_asked_for_again(world: World) -> None:
+def test_an_invalidated_name_is_asked_for_again(dataset: Dataset) -> None:
     """After the call the next page shows the new name."""
-    path = f"/appointments/{world.appointment()}/"
-    assert world.alice.get(path).get_json()["customer_name"] == "Alice Ant"
-    world.stand_ins.customers.put(
-        {"id": world.alice_id, "full_name": "Alice Adder", "email": "a@example.com"}
+    path = f"/appointments/{dataset.appointment()}/"
+    assert dataset.alice.get(path).get_json()["customer_name"] == "Alice Ant"
+    dataset.fake_services.customers.put(
+        {"id": dataset.alice_id, "full_name": "Alice Adder", "email": "a@example.com"}
     )
-    assert world.alice.get(path).get_json()["customer_name"] == "Alice Ant"
-    world.ada.post("/cache/invalidate/", {"entity": "customer", "ids": [world.alice_id]})
-    assert world.alice.get(path).get_json()["customer_name"] == "Alice Adder"
+    assert dataset.alice.get(path).get_json()["customer_name"] == "Alice Ant"
+    dataset.ada.post("/cache/invalidate/", {"entity": "customer", "ids": [dataset.alice_id]})
+    assert dataset.alice.get(path).get_json()["customer_name"] == "Alice Adder"
 
 
 @pytest.mark.parametrize(
@@ -50,25 +50,25 @@ def test_an_invalidated_name_is_asked_for_again(world: World) -> None:
         ({"entity": "customer", "ids": [new_id()] * 1001}, {"ids"}),
     ],
 )
-def test_what_can_not_be_invalidated(world: World, body: dict[str, object], fields: set[str]) -> None:
+def test_what_can_not_be_invalidated(dataset: Dataset, body: dict[str, object], fields: set[str]) -> None:
     """A wrong entity, no id, no UUID or more than 1,000 of them are named."""
-    answer = world.service.post("/cache/invalidate/", body)
+    answer = dataset.service.post("/cache/invalidate/", body)
     assert (answer.status_code, set(answer.get_json())) == (400, fields)
 
 
-def test_a_thousand_ids_are_taken(world: World) -> None:
+def test_a_thousand_ids_are_taken(dataset: Dataset) -> None:
     """The limit itself is allowed."""
-    answer = world.service.post(
+    answer = dataset.service.post(
         "/cache/invalidate/", {"entity": "vehicle", "ids": [new_id() for _ in range(1000)]}
     )
     assert answer.get_json() == {"invalidated": 1000}
 
 
-def test_the_counters_are_json(world: World) -> None:
+def test_the_counters_are_json(dataset: Dataset) -> None:
     """Stats answer after pages were served, with this worker's and all workers' numbers."""
-    world.appointment()
-    world.alice.get("/appointments/")
-    stats = world.ada.get("/cache/stats/").get_json()
+    dataset.appointment()
+    dataset.alice.get("/appointments/")
+    stats = dataset.ada.get("/cache/stats/").get_json()
     assert {"worker", "all_workers"} <= set(stats)
     assert "list_appointments" in stats["worker"]["endpoints"]
 
@@ -130,17 +130,17 @@ def test_without_postgres_the_service_says_so(own_postgres: tuple[Flask, Embedde
 
 
 def test_without_redis_pages_go_on_and_invalidations_say_so(
-    environment: dict[str, str], own_valkey: EmbeddedValkey, world: World
+    environment: dict[str, str], own_valkey: EmbeddedValkey, dataset: Dataset
 ) -> None:
     """Names come from the services, ready is degraded with 200, an invalidation is 503 with Retry-After."""
     app = create_app(Settings.from_mapping({**environment, "REDIS_URL": own_valkey.url(1)}))
     own_valkey.stop()
     try:
-        world.appointment()
-        page = Asker(app, world.alice._headers["Authorization"][7:]).get("/appointments/").get_json()
+        dataset.appointment()
+        page = Asker(app, dataset.alice._headers["Authorization"][7:]).get("/appointments/").get_json()
         assert page["results"][0]["customer_name"] == "Alice Ant"
         answer = Asker(app, token(user_role="admin")).post(
-            "/cache/invalidate/", {"entity": "customer", "ids": [world.alice_id]}
+            "/cache/invalidate/", {"entity": "customer", "ids": [dataset.alice_id]}
         )
         assert (answer.status_code, set(answer.get_json())) == (503, {"detail"})
         assert int(answer.headers["Retry-After"]) > 0

@@ -6,7 +6,7 @@ from flask import Flask
 from servease_appt.api import RESOURCES
 from tests.api.conftest import ORIGIN
 from tests.api.test_permissions import ROWS
-from tests.support.dataset import BASE, World, new_id, token
+from tests.support.dataset import BASE, Dataset, new_id, token
 
 ROUTES = [(route.method, route.path) for resource in RESOURCES for route in resource.routes]
 PATHS = sorted({path for _, path in ROUTES})
@@ -18,15 +18,15 @@ def _filled(path: str) -> str:
 
 
 @pytest.mark.parametrize("route", ROWS, ids=[f"{method} {path}" for method, path in ROWS])
-def test_the_slash_makes_no_difference(world: World, route: tuple[str, str]) -> None:
+def test_the_slash_makes_no_difference(dataset: Dataset, route: tuple[str, str]) -> None:
     """Both forms of each path give the same status, and neither is a redirect."""
     method, _ = route
     row = ROWS[route]
     statuses = []
     for slash in ("/", ""):
-        path, body = row.request(world)
+        path, body = row.request(dataset)
         bare, question, query = path.partition("?")
-        answer = world.ada.ask(method, bare.rstrip("/") + slash + question + query, json=body)
+        answer = dataset.ada.ask(method, bare.rstrip("/") + slash + question + query, json=body)
         statuses.append(answer.status_code)
     assert statuses[0] == statuses[1] == int(row.statuses.split()[4])
 
@@ -52,12 +52,12 @@ def test_options_name_the_methods(app: Flask, path: str) -> None:
     assert "OPTIONS" in answer.headers["Allow"]
 
 
-def test_head_is_checked_as_get(world: World) -> None:
+def test_head_is_checked_as_get(dataset: Dataset) -> None:
     """HEAD needs the same token as GET and answers without a body."""
-    path = f"/appointments/{world.appointment()}/"
-    assert world.nobody.ask("HEAD", path).status_code == 401
-    assert world.bob.ask("HEAD", path).status_code == 404
-    answer = world.alice.ask("HEAD", path)
+    path = f"/appointments/{dataset.appointment()}/"
+    assert dataset.nobody.ask("HEAD", path).status_code == 401
+    assert dataset.bob.ask("HEAD", path).status_code == 404
+    answer = dataset.alice.ask("HEAD", path)
     assert (answer.status_code, answer.data) == (200, b"")
 
 
@@ -100,19 +100,19 @@ def test_unknown_paths_are_404_in_json(app: Flask, path: str) -> None:
         "{id}%0A",
     ],
 )
-def test_an_id_that_is_no_uuid_is_404(world: World, text: str) -> None:
+def test_an_id_that_is_no_uuid_is_404(dataset: Dataset, text: str) -> None:
     """Ids in paths have one spelling, in either case; anything else is as unknown as a missing id."""
-    known = world.appointment()
+    known = dataset.appointment()
     path = text.replace("{id}", known).replace("{plain}", known.replace("-", ""))
-    answer = world.ada.get(f"/appointments/{path}/")
+    answer = dataset.ada.get(f"/appointments/{path}/")
     assert (answer.status_code == 200) == (text == "{id}")
     assert answer.status_code in {200, 404}
-    assert world.ada.get(f"/appointments/{known.upper()}/").get_json()["id"] == known
+    assert dataset.ada.get(f"/appointments/{known.upper()}/").get_json()["id"] == known
 
 
-def test_answers_are_not_to_be_kept_or_guessed(world: World) -> None:
+def test_answers_are_not_to_be_kept_or_guessed(dataset: Dataset) -> None:
     """Personal answers say no-store and that they depend on the token; types are not to be sniffed."""
-    for asker in (world.alice, world.nobody):
+    for asker in (dataset.alice, dataset.nobody):
         headers = asker.get("/appointments/").headers
         assert headers["Cache-Control"] == "no-store"
         assert "Authorization" in headers["Vary"]
@@ -120,17 +120,17 @@ def test_answers_are_not_to_be_kept_or_guessed(world: World) -> None:
         assert headers["Content-Type"] == "application/json"
 
 
-def test_a_harmless_request_id_is_echoed(world: World) -> None:
+def test_a_harmless_request_id_is_echoed(dataset: Dataset) -> None:
     """A caller's id of letters, digits and dashes comes back."""
-    answer = world.alice.get("/appointments/", headers={"X-Request-Id": "Trace-42"})
+    answer = dataset.alice.get("/appointments/", headers={"X-Request-Id": "Trace-42"})
     assert answer.headers["X-Request-Id"] == "Trace-42"
 
 
 @pytest.mark.parametrize("hostile", ["", "a" * 65, "a b", "<script>", "ä", "a_b", "x\tfoo"])
-def test_a_hostile_request_id_is_replaced(world: World, hostile: str) -> None:
+def test_a_hostile_request_id_is_replaced(dataset: Dataset, hostile: str) -> None:
     """Whatever could harm a log is replaced by an id of our own, a new one each time."""
     ids = {
-        world.alice.get("/appointments/", headers={"X-Request-Id": hostile}).headers["X-Request-Id"]
+        dataset.alice.get("/appointments/", headers={"X-Request-Id": hostile}).headers["X-Request-Id"]
         for _ in range(2)
     }
     assert len(ids) == 2

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.dataset import World, weekday
+from tests.support.dataset import Dataset, weekday
 
 FIELDS = {
     "id", "date", "start_time", "end_time", "is_available", "max_concurrent_appointments", "available_capacity",
@@ -16,12 +16,12 @@ def _new(**fields: Any) -> dict[str, Any]:
     return {"date": weekday(4).isoformat(), "start_time": "09:00", "end_time": "10:00:00", **fields}
 
 
-def test_a_slot_and_its_room(world: World) -> None:
+def test_a_slot_and_its_room(dataset: Dataset) -> None:
     """The slot with its fields; what is booked in it lowers the room."""
     day = weekday(4)
-    slot_id = world.slot(date=day, start_time=clock(9), end_time=clock(10))
-    world.appointment(scheduled_date=day, scheduled_time=clock(9))
-    slot = world.alice.get(f"/time-slots/{slot_id}/").get_json()
+    slot_id = dataset.slot(date=day, start_time=clock(9), end_time=clock(10))
+    dataset.appointment(scheduled_date=day, scheduled_time=clock(9))
+    slot = dataset.alice.get(f"/time-slots/{slot_id}/").get_json()
     assert set(slot) == FIELDS
     assert slot == {
         "id": slot_id,
@@ -32,14 +32,14 @@ def test_a_slot_and_its_room(world: World) -> None:
         "max_concurrent_appointments": 2,
         "available_capacity": 1,
     }
-    page = world.alice.get("/time-slots/").get_json()
+    page = dataset.alice.get("/time-slots/").get_json()
     assert (page["count"], page["next"], page["previous"], page["results"]) == (1, None, None, [slot])
 
 
-def test_slots_by_date(world: World) -> None:
+def test_slots_by_date(dataset: Dataset) -> None:
     """Filters are inclusive; pages work as everywhere."""
     first, second = (
-        world.slot(date=weekday(number), start_time=clock(9), end_time=clock(10)) for number in (4, 6)
+        dataset.slot(date=weekday(number), start_time=clock(9), end_time=clock(10)) for number in (4, 6)
     )
     queries = {
         "": [first, second],
@@ -50,32 +50,32 @@ def test_slots_by_date(world: World) -> None:
         "page_size=1&page=2": [second],
     }
     for query, expected in queries.items():
-        page = world.alice.get(f"/time-slots/?{query}").get_json()
+        page = dataset.alice.get(f"/time-slots/?{query}").get_json()
         assert [slot["id"] for slot in page["results"]] == expected, query
-    assert world.alice.get("/time-slots/?page=2").status_code == 404
-    answer = world.alice.get(f"/time-slots/?start_date={weekday(6)}&end_date={weekday(5)}")
+    assert dataset.alice.get("/time-slots/?page=2").status_code == 404
+    answer = dataset.alice.get(f"/time-slots/?start_date={weekday(6)}&end_date={weekday(5)}")
     assert (answer.status_code, set(answer.get_json())) == (400, {"end_date"})
 
 
-def test_a_slot_is_made_changed_and_removed(world: World) -> None:
+def test_a_slot_is_made_changed_and_removed(dataset: Dataset) -> None:
     """POST, PUT, PATCH and DELETE, each answering the slot as it now is."""
-    made = world.erin.post("/time-slots/", _new(max_concurrent_appointments="4", zz=1))
+    made = dataset.erin.post("/time-slots/", _new(max_concurrent_appointments="4", zz=1))
     assert made.status_code == 201, made.data
     slot = made.get_json()
     assert set(slot) == FIELDS
     assert (slot["start_time"], slot["is_available"], slot["available_capacity"]) == ("09:00:00", True, 4)
     path = f"/time-slots/{slot['id']}/"
-    put = world.erin.put(path, _new(start_time="10:00", end_time="11:30")).get_json()
+    put = dataset.erin.put(path, _new(start_time="10:00", end_time="11:30")).get_json()
     assert (put["start_time"], put["end_time"], put["max_concurrent_appointments"]) == (
         "10:00:00",
         "11:30:00",
         4,
     )
-    patched = world.erin.patch(path, {"is_available": False}).get_json()
+    patched = dataset.erin.patch(path, {"is_available": False}).get_json()
     assert (patched["is_available"], patched["available_capacity"]) == (False, 0)
-    assert world.alice.get(path).get_json() == patched
-    assert world.erin.delete(path).status_code == 204
-    assert world.erin.get(path).status_code == 404
+    assert dataset.alice.get(path).get_json() == patched
+    assert dataset.erin.delete(path).status_code == 204
+    assert dataset.erin.get(path).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -92,53 +92,53 @@ def test_a_slot_is_made_changed_and_removed(world: World) -> None:
         ("max_concurrent_appointments", "many"),
     ],
 )
-def test_a_wrong_slot_field_is_named(world: World, field: str, value: object) -> None:
+def test_a_wrong_slot_field_is_named(dataset: Dataset, field: str, value: object) -> None:
     """By every method that writes, and nothing is written."""
-    slot_id = world.slot()
-    before = world.erin.get(f"/time-slots/{slot_id}/").get_json()
+    slot_id = dataset.slot()
+    before = dataset.erin.get(f"/time-slots/{slot_id}/").get_json()
     for method, path in (
         ("POST", "/time-slots/"),
         ("PUT", f"/time-slots/{slot_id}/"),
         ("PATCH", f"/time-slots/{slot_id}/"),
     ):
-        answer = world.erin.ask(method, path, json=_new(**{field: value}))
+        answer = dataset.erin.ask(method, path, json=_new(**{field: value}))
         assert (answer.status_code, set(answer.get_json())) == (400, {field}), (method, answer.data)
-    assert world.erin.get(f"/time-slots/{slot_id}/").get_json() == before
-    assert world.count("time_slots") == 1
+    assert dataset.erin.get(f"/time-slots/{slot_id}/").get_json() == before
+    assert dataset.count("time_slots") == 1
 
 
 @pytest.mark.parametrize("field", ["id", "available_capacity", "zz"])
-def test_unknown_slot_fields_are_refused_on_update(world: World, field: str) -> None:
+def test_unknown_slot_fields_are_refused_on_update(dataset: Dataset, field: str) -> None:
     """What a slot has not, or does not let be changed, is named."""
-    answer = world.erin.patch(f"/time-slots/{world.slot()}/", {"is_available": False, field: 1})
+    answer = dataset.erin.patch(f"/time-slots/{dataset.slot()}/", {"is_available": False, field: 1})
     assert (answer.status_code, set(answer.get_json())) == (400, {field})
 
 
-def test_put_needs_the_times(world: World) -> None:
+def test_put_needs_the_times(dataset: Dataset) -> None:
     """PUT wants date and times, PATCH nothing."""
-    path = f"/time-slots/{world.slot()}/"
-    assert set(world.erin.put(path, {}).get_json()) == {"date", "start_time", "end_time"}
-    assert world.erin.patch(path, {}).status_code == 200
+    path = f"/time-slots/{dataset.slot()}/"
+    assert set(dataset.erin.put(path, {}).get_json()) == {"date", "start_time", "end_time"}
+    assert dataset.erin.patch(path, {}).status_code == 200
 
 
-def test_a_slot_ends_after_it_starts_and_starts_once(world: World) -> None:
+def test_a_slot_ends_after_it_starts_and_starts_once(dataset: Dataset) -> None:
     """A backward slot is refused, and so is a second one at the same start."""
-    assert world.erin.post("/time-slots/", _new(end_time="08:00")).status_code == 400
-    assert world.erin.post("/time-slots/", _new()).status_code == 201
-    answer = world.erin.post("/time-slots/", _new())
+    assert dataset.erin.post("/time-slots/", _new(end_time="08:00")).status_code == 400
+    assert dataset.erin.post("/time-slots/", _new()).status_code == 201
+    answer = dataset.erin.post("/time-slots/", _new())
     assert (answer.status_code, set(answer.get_json())) == (400, {"detail"})
 
 
-def test_slots_by_the_week(world: World) -> None:
+def test_slots_by_the_week(dataset: Dataset) -> None:
     """Hourly from 9 to 17 on weekdays; again it adds nothing."""
     body = {"start_date": weekday(1).isoformat(), "end_date": weekday(2).isoformat()}
-    first = world.erin.post("/time-slots/bulk_create/", body)
+    first = dataset.erin.post("/time-slots/bulk_create/", body)
     assert first.status_code == 201
     assert first.get_json()["count"] == 16
     assert "16" in first.get_json()["message"]
-    again = world.erin.post("/time-slots/bulk_create/", body)
+    again = dataset.erin.post("/time-slots/bulk_create/", body)
     assert (again.status_code, again.get_json()["count"]) == (201, 0)
-    assert world.alice.get("/time-slots/").get_json()["count"] == 16
+    assert dataset.alice.get("/time-slots/").get_json()["count"] == 16
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,8 @@ def test_slots_by_the_week(world: World) -> None:
         ({"start_date": "2000-01-01", "end_date": "2100-01-01"}, {"end_date"}),
     ],
 )
-def test_what_slots_can_not_be_made_for(world: World, body: dict[str, str], fields: set[str]) -> None:
+def test_what_slots_can_not_be_made_for(dataset: Dataset, body: dict[str, str], fields: set[str]) -> None:
     """Both ends are needed, in order, at most 366 days."""
-    answer = world.erin.post("/time-slots/bulk_create/", body)
+    answer = dataset.erin.post("/time-slots/bulk_create/", body)
     assert (answer.status_code, set(answer.get_json())) == (400, fields), answer.data
-    assert world.count("time_slots") == 0
+    assert dataset.count("time_slots") == 0

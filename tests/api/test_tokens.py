@@ -12,7 +12,7 @@ from flask import Flask
 
 from servease_appt.api.tokens import Caller, NotAuthenticatedError, read_caller
 from servease_appt.appointments.actors import Role
-from tests.support.dataset import SECRET, Asker, World, new_id, token
+from tests.support.dataset import SECRET, Asker, Dataset, new_id, token
 
 USER_ID = "0b9c7a52-0b1d-4c57-9c7a-2f6f0a3c1d11"
 
@@ -203,9 +203,9 @@ def test_a_service_needs_no_user() -> None:
     assert read_caller(f"Bearer {token(user_id=None, user_role='service')}", SECRET).actor.user_id == ""
 
 
-def test_the_same_id_in_another_role_is_another_person(world: World) -> None:
+def test_the_same_id_in_another_role_is_another_person(dataset: Dataset) -> None:
     """An employee whose id happens to be a customer's is no owner, and the customer is no staff."""
-    appointment_id = world.appointment(customer_id=world.erin_id)
-    customer = Asker(world.app, token(user_id=world.erin_id))
+    appointment_id = dataset.appointment(customer_id=dataset.erin_id)
+    customer = Asker(dataset.app, token(user_id=dataset.erin_id))
     assert customer.post(f"/appointments/{appointment_id}/confirm/").status_code == 403
     assert customer.get(f"/appointments/{new_id()}/").status_code == 404

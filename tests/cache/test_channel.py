@@ -13,7 +13,7 @@ from redis.connection import Connection
 
 from servease_appt.cache import connect
 from servease_appt.cache.channel import Changed, Channel, Frame, Published, Reply, Subscribed
-from servease_appt.testing.fault_proxy import Kind, Proxy
+from servease_appt.testing.fault_proxy import LinkKind, Proxy
 from tests.cache.testbed import eventually
 
 
@@ -103,7 +103,7 @@ def test_a_frame_in_two_pieces_is_one_frame(proxy: Proxy, wake: tuple[socket.soc
         channel = Channel(own)
         channel.send("SUBSCRIBE", "news")
         assert frames(channel, 1, wake[0]) == [Subscribed()]
-        (link,) = proxy.links(Kind.PUBSUB)
+        (link,) = proxy.links(LinkKind.PUBSUB)
         link.inject(b">3\r\n$7\r\nmessage\r\n$4\r\nne")
         eventually(lambda: channel._connection.can_read(0), "the arrival of the first piece")
         assert channel.receive() == (False, None)

@@ -14,12 +14,12 @@ from servease_appt.cache.breaker import BreakerState
 from servease_appt.cache.listener import TRUST_S
 from servease_appt.cache.messages import Invalidation
 from servease_appt.cache.two_tier import L2_COOL_DOWN_S
-from servease_appt.testing.fault_proxy import Kind, Proxy
+from servease_appt.testing.fault_proxy import LinkKind, Proxy
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache.conftest import Background, MakeCache
 from tests.cache.test_reading import count
 from tests.cache.testbed import (
-    KINDS,
+    CODECS,
     LIMIT_S,
     PREFIX,
     Cache,
@@ -84,7 +84,7 @@ class TestTheChannel:
                 monkeypatch(b.listener, "_on_published", lambda *_: None)
                 monkeypatch(b, "on_changed", lambda *_: None)
             case "reset":
-                proxy.reset(Kind.PUBSUB)
+                proxy.reset(LinkKind.PUBSUB)
             case "slow death":
                 proxy.pubsub.cut_after = 10
         source.put(K)
@@ -167,15 +167,15 @@ class TestTheChannel:
         cache = make_cache(url=proxy.url(), ready=False)
         source.put(K)
         assert cache.get(K, source.load) == V1
-        before = proxy.commands(Kind.DATA).count("MGET")
+        before = proxy.commands(LinkKind.DATA).count("MGET")
         for _ in range(50):
             assert cache.get(K, source.load) == V1
-        assert proxy.commands(Kind.DATA).count("MGET") == before
+        assert proxy.commands(LinkKind.DATA).count("MGET") == before
         assert cache.mode is Mode.L2_ONLY
         entry = cache.memory.held([K])[K]
         cache.memory._cache[K] = type(entry)(V1, entry.loaded_at_s - 1.0, entry.expires_at_s)
         assert cache.get(K, source.load) == V1
-        assert proxy.commands(Kind.DATA).count("MGET") == before + 1
+        assert proxy.commands(LinkKind.DATA).count("MGET") == before + 1
         assert source.loads[K] == 1
 
     def test_without_a_listener_l1_lasts_a_second(self, make_cache: MakeCache, source: Truth) -> None:
@@ -219,7 +219,7 @@ class TestRedisAway:
     def caches(self, own_valkey: EmbeddedValkey) -> Iterator[tuple[Cache, Cache]]:
         """Two workers on a server of the test's own."""
         made = tuple(
-            Cache(connect(own_valkey.url()), KINDS, prefix=PREFIX, policy=policy()) for _ in range(2)
+            Cache(connect(own_valkey.url()), CODECS, prefix=PREFIX, policy=policy()) for _ in range(2)
         )
         yield made[0], made[1]
         for cache in made:
@@ -277,7 +277,7 @@ class TestRedisAway:
     def test_not_there_at_the_start(self, source: Truth, own_valkey: EmbeddedValkey) -> None:
         """A worker that starts before Redis answers from the source, and finds Redis later."""
         own_valkey.kill()
-        cache = Cache(connect(own_valkey.url()), KINDS, prefix=PREFIX, policy=policy())
+        cache = Cache(connect(own_valkey.url()), CODECS, prefix=PREFIX, policy=policy())
         try:
             source.put(K)
             assert cache.get(K, source.load) == V1
@@ -334,7 +334,7 @@ class TestRedisAway:
         that is not served from L1, before any message is read."""
         w, b = make_cache(), make_cache(url=proxy.url())
         warm(source, b)
-        with proxy.holding(Kind.PUBSUB):
+        with proxy.holding(LinkKind.PUBSUB):
             source.put(K)
             w.invalidate([K])
             assert held_in_l1(b, K) == V1
@@ -378,12 +378,12 @@ class TestGarbage:
         truth = {K: V1, "customer_2": Versioned("2", 1)}
         assert cache.get_many(keys, source.load).values == truth
         settle(cache)
-        (link,) = proxy.links(Kind.DATA)
+        (link,) = proxy.links(LinkKind.DATA)
         cache.memory.flush()
         proxy.data.swallow_to_server = True
-        sent = proxy.commands(Kind.DATA).count("MGET")
+        sent = proxy.commands(LinkKind.DATA).count("MGET")
         reading = background.submit(cache.get_many, keys, source.load)
-        proxy.wait_for_command("MGET", Kind.DATA, sent + 1)
+        proxy.wait_for_command("MGET", LinkKind.DATA, sent + 1)
         link.inject(answer)
         assert reading.result(LIMIT_S).values == truth
         proxy.data.heal()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from servease_appt.testing.fault_proxy import Kind, Proxy
+from servease_appt.testing.fault_proxy import LinkKind, Proxy
 from tests.cache.conftest import MakeCache
 from tests.cache.test_races import DATA, V1, V2, K, in_l2
 from tests.cache.testbed import PREFIX, Cache, Source, eventually, listening, settle
@@ -49,7 +49,7 @@ def rolled_back(
     cache.invalidate([K])
     settle(cache)
     proxy.pubsub.refuse = True
-    proxy.reset(Kind.PUBSUB)
+    proxy.reset(LinkKind.PUBSUB)
     eventually(lambda: cache.listener is not None and not cache.listener.confirmed, "the channel's loss")
     restore()
     return cache

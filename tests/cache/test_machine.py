@@ -33,7 +33,7 @@ from tests.cache import mutants
 from tests.cache.mutants import Mutation
 from tests.cache.test_l1 import Clock
 from tests.cache.testbed import (
-    KINDS,
+    CODECS,
     LIMIT_S,
     PREFIX,
     Cache,
@@ -156,7 +156,7 @@ class Workers(RuleBasedStateMachine):
         for _ in WORKERS:
             client = connect(f"redis://127.0.0.1:{self.port}/1", timeout_s=5.0)
             cache: Cache = Cache(
-                client, KINDS, prefix=PREFIX, policy=MACHINE_POLICY, listen=False, clock=self.clock
+                client, CODECS, prefix=PREFIX, policy=MACHINE_POLICY, listen=False, clock=self.clock
             )
             cache._listener = ByHand(client, cache.keys, ("customer_",), cache, self.clock)
             type(self).mutate(cache)
@@ -415,7 +415,7 @@ class Workers(RuleBasedStateMachine):
         for key in KEYS:
             truth = self.source.load(key, 0.0)
             stored: Any = self.operator.get(f"{PREFIX}:{key}")
-            in_l2 = None if stored is None else self.caches[0].kinds.decode(key, stored)
+            in_l2 = None if stored is None else self.caches[0].codecs.decode(key, stored)
             assert in_l2 in (None, truth), f"L2 has {in_l2}, the truth is {truth}"
             for cache in self.caches:
                 in_l1 = held_in_l1(cache, key)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from servease_appt.cache.breaker import Breaker, BreakerState
-from servease_appt.cache.codecs import MAX_PAYLOAD_BYTES, Kinds, json_kind
+from servease_appt.cache.codecs import MAX_PAYLOAD_BYTES, Codecs, json_codec
 from servease_appt.cache.group_commit import MAX_BATCH, GroupCommit
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.policy import CachePolicy
@@ -15,7 +15,7 @@ from servease_appt.cache.refresh import RefreshBook
 from servease_appt.cache.single_flight import Flights, Latch, Outcome
 from tests.cache.conftest import Background
 from tests.cache.test_l1 import Clock
-from tests.cache.testbed import KINDS, LIMIT_S, Versioned
+from tests.cache.testbed import CODECS, LIMIT_S, Versioned
 
 
 class TestBreaker:
@@ -304,7 +304,7 @@ class TestKeys:
 class TestKinds:
     """Values and their bytes."""
 
-    kinds = Kinds(KINDS)
+    codecs = Codecs(CODECS)
 
     @pytest.mark.parametrize(
         "payload",
@@ -326,31 +326,31 @@ class TestKinds:
     )
     def test_bytes_that_are_no_value_are_none(self, payload: bytes) -> None:
         """Whatever lies in L2, it is a value of that id or nothing, and no exception."""
-        assert self.kinds.decode("customer_1", payload) is None
+        assert self.codecs.decode("customer_1", payload) is None
 
     def test_a_value_and_back(self) -> None:
         """What is encoded is decoded, under its own key only."""
         value = Versioned("1", 7)
-        payload = self.kinds.of("customer_1").encode(value)
-        assert self.kinds.decode("customer_1", payload) == value
-        assert self.kinds.decode("customer_2", payload) is None
+        payload = self.codecs.of("customer_1").encode(value)
+        assert self.codecs.decode("customer_1", payload) == value
+        assert self.codecs.decode("customer_2", payload) is None
 
     @pytest.mark.parametrize("key", ["", "_1", "invoice_1", "appointment_service:customer_1"])
     def test_a_key_of_no_kind_is_refused(self, key: str) -> None:
         """It is named, with what is allowed."""
         with pytest.raises(ValueError, match="customer, vehicle, employee"):
-            self.kinds.of(key)
-        assert self.kinds.name_of(key) == "-"
+            self.codecs.of(key)
+        assert self.codecs.name_of(key) == "-"
 
     @pytest.mark.parametrize("names", [("a", "a"), ("a_b",), ("",)])
     def test_kinds_need_names_that_can_be_told_apart(self, names: tuple[str, ...]) -> None:
         """Names are distinct and hold no underscore, or keys could not be assigned."""
         with pytest.raises(ValueError, match="distinct"):
-            Kinds(tuple(json_kind(name) for name in names))
+            Codecs(tuple(json_codec(name) for name in names))
 
     def test_a_json_object_is_handed_out_read_only(self) -> None:
         """The ready-made kind's values are shared between threads, so nobody can change them."""
-        kind = json_kind("customer")
+        kind = json_codec("customer")
         value: Any = kind.decode(kind.encode({"a": 1}), "1")
         assert value == {"a": 1}
         with pytest.raises(TypeError):

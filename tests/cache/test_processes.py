@@ -160,7 +160,7 @@ import os, sys, threading, time
 from servease_appt.cache import connect
 from tests.cache.testbed import *
 def make(url, **options):
-    return Cache(connect(url, timeout_s=1.0), KINDS, prefix={PREFIX!r}, policy=POLICY, **options)
+    return Cache(connect(url, timeout_s=1.0), CODECS, prefix={PREFIX!r}, policy=POLICY, **options)
 source = Source()
 source.put({K!r})
 """

@@ -13,7 +13,7 @@ def test_the_public_names_are_these() -> None:
         "CachePolicy",
         "CacheUnavailable",
         "Event",
-        "Kind",
+        "Codec",
         "LoadDenied",
         "Lookup",
         "Mode",
@@ -25,7 +25,7 @@ def test_the_public_names_are_these() -> None:
         "TwoTierCache",
         "ValueNotFound",
         "connect",
-        "json_kind",
+        "json_codec",
     ]
     for name in servease_appt.cache.__all__:
         assert getattr(servease_appt.cache, name).__doc__

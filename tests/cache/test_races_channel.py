@@ -12,14 +12,14 @@ from servease_appt.cache import CacheUnavailable, connect
 from servease_appt.cache import listener as listener_module
 from servease_appt.cache.channel import Channel, Published
 from servease_appt.cache.listener import TRUST_S
-from servease_appt.testing.fault_proxy import Kind, Proxy
+from servease_appt.testing.fault_proxy import LinkKind, Proxy
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache import mutants
 from tests.cache.conftest import Background, MakeCache
 from tests.cache.mutants import Mutation
 from tests.cache.test_races import DATA, V1, V2, K, as_is, guarded_or, in_l2
 from tests.cache.testbed import (
-    KINDS,
+    CODECS,
     LIMIT_S,
     PREFIX,
     Cache,
@@ -77,7 +77,7 @@ def test_r6_an_invalidation_while_disconnected(
     assert b.get(K, source.load) == V1
     settle(b)
     proxy.refusing = True
-    assert proxy.reset(Kind.PUBSUB) == 1
+    assert proxy.reset(LinkKind.PUBSUB) == 1
     eventually(lambda: not b.listener.confirmed)  # type: ignore[union-attr]
     source.put(K)
     w.invalidate([K])
@@ -110,7 +110,7 @@ def test_r7_an_invalidation_while_subscribing(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(listener_module, "Channel", Slow)
-        proxy.reset(Kind.PUBSUB)
+        proxy.reset(LinkKind.PUBSUB)
         gate.wait_for_arrival()
     b.memory.flush()
     assert b.get(K, source.load) == V1
@@ -153,7 +153,7 @@ def test_r10_a_late_message(
     source.put(K)
     assert b.get(K, source.load) == V1
     settle(b)
-    with proxy.holding(Kind.PUBSUB):
+    with proxy.holding(LinkKind.PUBSUB):
         source.put(K)
         w.invalidate([K])
         assert w.get(K, source.load) == V2
@@ -198,18 +198,18 @@ def test_r19_two_connections_two_orders(
     """R19. B's MGET is answered v1; W: S:=v2, invalidate. The answer and the message travel on two connections;
     whichever comes first, B's L1 does not keep v1. (The fence that this needs is taken out in R1.)"""
     w = make_cache()
-    b = Cache(connect(proxy.url(), timeout_s=5.0), KINDS, prefix=PREFIX, policy=policy())
+    b = Cache(connect(proxy.url(), timeout_s=5.0), CODECS, prefix=PREFIX, policy=policy())
     try:
         listening(b)
         source.put(K)
         assert w.get(K, source.load) == V1
         settle(b)
         b.get("vehicle_1", source.load)
-        late = Kind.DATA if first == "the message" else Kind.PUBSUB
-        sent = proxy.commands(Kind.DATA).count("MGET")
+        late = LinkKind.DATA if first == "the message" else LinkKind.PUBSUB
+        sent = proxy.commands(LinkKind.DATA).count("MGET")
         with proxy.holding(late):
             reading = background.submit(b.get, K, source.load)
-            proxy.wait_for_command("MGET", Kind.DATA, sent + 1)
+            proxy.wait_for_command("MGET", LinkKind.DATA, sent + 1)
             if first == "the answer":
                 assert reading.result(LIMIT_S) == V1
                 assert held_in_l1(b, K) == V1
@@ -251,7 +251,7 @@ def test_r20_a_failover_that_loses_the_delete(source: Source) -> None:
         Proxy(primary.port) as proxy,
         redis.Redis.from_url(replica.url()) as behind,
     ):
-        b = Cache(connect(proxy.url()), KINDS, prefix=PREFIX, policy=policy(ttl_s=30, jitter=0.0))
+        b = Cache(connect(proxy.url()), CODECS, prefix=PREFIX, policy=policy(ttl_s=30, jitter=0.0))
         try:
             listening(b)
             source.put(K)
@@ -285,7 +285,7 @@ def test_r20_before_anybody_has_heard(kept: str, source: Source) -> None:
         Proxy(primary.port) as proxy,
         redis.Redis.from_url(replica.url()) as behind,
     ):
-        w = Cache(connect(proxy.url()), KINDS, prefix=PREFIX, policy=policy(ttl_s=30, jitter=0.0))
+        w = Cache(connect(proxy.url()), CODECS, prefix=PREFIX, policy=policy(ttl_s=30, jitter=0.0))
         try:
             listening(w)
             if kept == "sequence":
@@ -295,13 +295,13 @@ def test_r20_before_anybody_has_heard(kept: str, source: Source) -> None:
             settle(w)
             eventually(lambda: behind.get(DATA) is not None, "the replication of v1")
             behind.replicaof("NO", "ONE")
-            proxy.rules[Kind.PUBSUB].black_hole()
+            proxy.rules[LinkKind.PUBSUB].black_hole()
             source.put(K)
             w.invalidate([K])
             primary.kill()
             proxy.target = replica.port
             proxy.reset()
-            proxy.rules[Kind.PUBSUB].heal()
+            proxy.rules[LinkKind.PUBSUB].heal()
             eventually(lambda: w.get(K, source.load) == V2, "an answer of the source")
             assert w.get(K, source.load) == V2
         finally:
@@ -312,7 +312,7 @@ def test_r20_before_anybody_has_heard(kept: str, source: Source) -> None:
 def test_a_server_with_another_past(kept: str, source: Source, own_valkey: EmbeddedValkey) -> None:
     """A restarted server that lost everything, its sequence included, is noticed by every worker; its numbers
     start anew from the clock, so that none is taken for one of the old."""
-    caches = [Cache(connect(own_valkey.url()), KINDS, prefix=PREFIX, policy=policy()) for _ in range(2)]
+    caches = [Cache(connect(own_valkey.url()), CODECS, prefix=PREFIX, policy=policy()) for _ in range(2)]
     try:
         w, b = map(listening, caches)
         source.put(K)
@@ -346,7 +346,7 @@ def test_the_trust_ends_before_the_bound(make_cache: MakeCache, source: Source, 
     source.put("vehicle_1")
     assert b.get(K, source.load) == V1
     settle(b)
-    with proxy.holding(Kind.PUBSUB):
+    with proxy.holding(LinkKind.PUBSUB):
         w.invalidate([K])
         until_s = b.memory.trusted_until_s
         b.get("vehicle_1", source.load)

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from servease_appt.cache import Event, Source, Tier
-from servease_appt.testing.fault_proxy import Kind, Proxy
+from servease_appt.testing.fault_proxy import LinkKind, Proxy
 from tests.cache.conftest import Background, MakeCache
 from tests.cache.testbed import (
     LIMIT_S,
@@ -51,11 +51,11 @@ class TestCommands:
         cache.get_many(PAGE, source.load)
         settle(cache)
         settle(cache)
-        before = proxy.commands(Kind.DATA)
+        before = proxy.commands(LinkKind.DATA)
         for _ in range(100):
             lookup = cache.get_many(PAGE, source.load)
         assert lookup.sources == {}
-        assert proxy.commands(Kind.DATA) == before
+        assert proxy.commands(LinkKind.DATA) == before
 
     def test_what_l1_lacks_costs_one_command(
         self, make_cache: MakeCache, source: Truth, proxy: Proxy
@@ -66,9 +66,9 @@ class TestCommands:
             source.put(key)
         other.get_many(PAGE, source.load)
         settle(cache)
-        before = len(proxy.commands(Kind.DATA))
+        before = len(proxy.commands(LinkKind.DATA))
         lookup = cache.get_many(PAGE, source.load)
-        sent = [name for name in proxy.commands(Kind.DATA)[before:] if name not in ("HELLO", "SELECT")]
+        sent = [name for name in proxy.commands(LinkKind.DATA)[before:] if name not in ("HELLO", "SELECT")]
         assert sent == ["MGET"]
         assert set(lookup.sources.values()) == {Source.L2}
         assert cache.get_many(PAGE, source.load).sources == {}
@@ -90,7 +90,7 @@ class TestCommands:
             gate.open()
         lookup = reading.result(LIMIT_S)
         assert set(lookup.sources.values()) == {Source.UPSTREAM}
-        sent = proxy.commands(Kind.DATA)
+        sent = proxy.commands(LinkKind.DATA)
         assert sent.count("MGET") == 1
         assert sent.count("EVALSHA") < len(PAGE) / 2
 
@@ -101,7 +101,7 @@ class TestCommands:
         cache.get(K, source.load)
         cache.invalidate_matching("*")
         assert "KEYS" not in proxy.commands()
-        assert "SCAN" in proxy.commands(Kind.DATA)
+        assert "SCAN" in proxy.commands(LinkKind.DATA)
 
 
 class TestLifetimes:

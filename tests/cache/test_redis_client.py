@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from servease_appt.cache import connect
-from servease_appt.testing.fault_proxy import Kind, Proxy
+from servease_appt.testing.fault_proxy import LinkKind, Proxy
 from servease_appt.testing.processes import GuardedProcess
 from servease_appt.testing.servers import EmbeddedValkey, _valkey_binary, free_port
 from tests.cache.testbed import eventually
@@ -108,11 +108,11 @@ def test_nothing_is_tried_twice(proxy: Proxy) -> None:
         with pytest.raises(redis.TimeoutError):
             client.get("a")
         assert time.monotonic() - began_s < 1.0
-        assert proxy.commands(Kind.DATA).count("GET") == 1
+        assert proxy.commands(LinkKind.DATA).count("GET") == 1
 
 
 def test_a_new_connection_sends_little(proxy: Proxy) -> None:
     """HELLO and SELECT, and nothing that only tells of the library."""
     with connect(proxy.url()) as client:
         client.ping()
-    assert proxy.commands(Kind.DATA) == ["HELLO", "SELECT", "PING"]
+    assert proxy.commands(LinkKind.DATA) == ["HELLO", "SELECT", "PING"]

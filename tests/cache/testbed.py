@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from servease_appt.cache import CachePolicy, Kind, LoadDenied, TwoTierCache, ValueNotFound
+from servease_appt.cache import CachePolicy, Codec, LoadDenied, TwoTierCache, ValueNotFound
 from servease_appt.cache.listener import TRUST_S
 from servease_appt.testing.processes import wait_until
 
@@ -40,7 +40,7 @@ def _decode(payload: bytes, id_: str) -> Versioned:
     return Versioned(**fields)
 
 
-KINDS = tuple(Kind(name, _encode, _decode) for name in ("customer", "vehicle", "employee"))
+CODECS = tuple(Codec(name, _encode, _decode) for name in ("customer", "vehicle", "employee"))
 Cache = TwoTierCache[Versioned]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import redis
 
 from servease_appt.cache import CachePolicy, ValueNotFound, connect
-from tests.cache.testbed import KINDS, PREFIX, Cache, Versioned, held_in_l1, listening
+from tests.cache.testbed import CODECS, PREFIX, Cache, Versioned, held_in_l1, listening
 
 
 class SharedSource:
@@ -60,7 +60,7 @@ def answer(cache: Cache, source: SharedSource, command: dict[str, Any]) -> Any:
 def main() -> None:
     """Answer commands until there are no more."""
     url, policy = sys.argv[1], json.loads(sys.argv[2])
-    cache: Cache = Cache(connect(url, timeout_s=2.0), KINDS, prefix=PREFIX, policy=CachePolicy(**policy))
+    cache: Cache = Cache(connect(url, timeout_s=2.0), CODECS, prefix=PREFIX, policy=CachePolicy(**policy))
     source = SharedSource(url)
     for line in sys.stdin:
         sys.stdout.write(json.dumps(answer(cache, source, json.loads(line))) + "\n")

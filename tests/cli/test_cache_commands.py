@@ -10,25 +10,25 @@ import redis
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey, free_port
 from tests.support.cli import Cli
-from tests.support.dataset import World
+from tests.support.dataset import Dataset
 from tests.support.served import Served
 
 PREFIX = "appointment_service"
 
 
 @pytest.fixture
-def world(served: Served, client: redis.Redis) -> World:
+def dataset(served: Served, client: redis.Redis) -> Dataset:
     """Empty tables, an empty cache, people of this test's own, and one appointment of Alice's."""
     client.flushdb()
-    world = World(served.world.app, served.world.stand_ins)
-    world.clear()
-    world.appointment(assigned_employee_id=world.erin_id)
-    return world
+    dataset = Dataset(served.dataset.app, served.dataset.fake_services)
+    dataset.clear()
+    dataset.appointment(assigned_employee_id=dataset.erin_id)
+    return dataset
 
 
 @pytest.fixture
-def read(served: Served, world: World) -> World:
-    """The world after both workers have read its appointment."""
+def read(served: Served, dataset: Dataset) -> Dataset:
+    """The dataset after both workers have read its appointment."""
 
     def both_hold_it() -> bool:
         assert served.get("/api/v1/appointments/").status == 200
@@ -36,15 +36,15 @@ def read(served: Served, world: World) -> World:
         return len(reads) == 2 and all(n >= 3 for n in reads)
 
     assert wait_until(both_hold_it, timeout_s=10)
-    return world
+    return dataset
 
 
 def _cli_statuses(served: Served) -> list[dict[str, Any]]:
-    cache = served.world.services.lookups.cache
+    cache = served.dataset.container.lookups.cache
     return cache.questions.ask("status")
 
 
-def test_keys_lists_what_is_there_with_its_lifetime(cli: Cli, read: World) -> None:
+def test_keys_lists_what_is_there_with_its_lifetime(cli: Cli, read: Dataset) -> None:
     """Every value, by pattern, by entity or by key with the prefix; the cache's own keys are left out."""
     everything = cli.json("keys")
 
@@ -64,7 +64,7 @@ def test_keys_lists_what_is_there_with_its_lifetime(cli: Cli, read: World) -> No
     assert "3 keys (1 customer, 1 employee, 1 vehicle)." in table
 
 
-def test_keys_stops_at_its_limit_and_says_so(cli: Cli, world: World, client: redis.Redis) -> None:
+def test_keys_stops_at_its_limit_and_says_so(cli: Cli, dataset: Dataset, client: redis.Redis) -> None:
     """A large cache does not scroll away what was on the screen, unless asked to."""
     for number in range(30):
         client.set(f"{PREFIX}:customer_{number:02}", "{}", ex=100)
@@ -73,7 +73,7 @@ def test_keys_stops_at_its_limit_and_says_so(cli: Cli, world: World, client: red
     assert len(cli.json("keys", "--limit", "0")) == 30
 
 
-def test_get_prints_the_value_as_it_lies_in_redis(cli: Cli, read: World, client: redis.Redis) -> None:
+def test_get_prints_the_value_as_it_lies_in_redis(cli: Cli, read: Dataset, client: redis.Redis) -> None:
     """What `redis-cli GET` shows, for any way to name it; with --json its lifetime, too."""
     key = f"customer_{read.alice_id}"
     stored = client.get(f"{PREFIX}:{key}")
@@ -86,9 +86,9 @@ def test_get_prints_the_value_as_it_lies_in_redis(cli: Cli, read: World, client:
     assert 0 < record["ttl_s"] <= 300
 
 
-def test_get_says_why_something_is_not_there(cli: Cli, world: World, client: redis.Redis) -> None:
+def test_get_says_why_something_is_not_there(cli: Cli, dataset: Dataset, client: redis.Redis) -> None:
     """Not cached, known not to exist, and expired with a copy left are three things. Exit code 1."""
-    key = f"customer_{world.alice_id}"
+    key = f"customer_{dataset.alice_id}"
 
     assert f"{key} is not in Redis." in cli.run("get", key, exit_code=1).stderr
 
@@ -102,24 +102,26 @@ def test_get_says_why_something_is_not_there(cli: Cli, world: World, client: red
     assert cli.json("get", key, exit_code=1)[0]["known_absent_for_s"] > 40
 
 
-def test_what_lies_in_redis_cannot_steer_the_terminal(cli: Cli, world: World, client: redis.Redis) -> None:
+def test_what_lies_in_redis_cannot_steer_the_terminal(
+    cli: Cli, dataset: Dataset, client: redis.Redis
+) -> None:
     """Escape sequences of somebody's making are shown, not carried out."""
-    client.set(f"{PREFIX}:customer_{world.alice_id}", "\x1b[2Jgone", ex=50)
+    client.set(f"{PREFIX}:customer_{dataset.alice_id}", "\x1b[2Jgone", ex=50)
     client.set(f"{PREFIX}:customer_\x1b]0;x\x07", "{}", ex=50)
 
-    assert cli.run("get", "customer", world.alice_id).stdout == "\\x1b[2Jgone\n"
+    assert cli.run("get", "customer", dataset.alice_id).stdout == "\\x1b[2Jgone\n"
     assert "\x1b" not in cli.run("keys").stdout
 
 
-def test_a_key_that_is_no_string_is_shown_as_such(cli: Cli, world: World, client: redis.Redis) -> None:
+def test_a_key_that_is_no_string_is_shown_as_such(cli: Cli, dataset: Dataset, client: redis.Redis) -> None:
     """Somebody's list under our name is no reason to break off."""
-    client.rpush(f"{PREFIX}:customer_{world.alice_id}", "x")
+    client.rpush(f"{PREFIX}:customer_{dataset.alice_id}", "x")
 
-    assert "(no string: " in cli.run("get", "customer", world.alice_id).stdout
-    assert "(no string)" in cli.run("explain", "customer", world.alice_id).stdout
+    assert "(no string: " in cli.run("get", "customer", dataset.alice_id).stdout
+    assert "(no string)" in cli.run("explain", "customer", dataset.alice_id).stdout
 
 
-def test_ttl_and_exists_answer_in_words_and_in_the_exit_code(cli: Cli, read: World) -> None:
+def test_ttl_and_exists_answer_in_words_and_in_the_exit_code(cli: Cli, read: Dataset) -> None:
     """0 when all are there, 1 when one is not, for scripts."""
     there, gone = f"customer_{read.alice_id}", f"customer_{uuid.uuid4()}"
 
@@ -133,7 +135,7 @@ def test_ttl_and_exists_answer_in_words_and_in_the_exit_code(cli: Cli, read: Wor
 
 
 def test_invalidate_reports_the_workers_that_have_handled_it(
-    cli: Cli, read: World, served: Served, client: redis.Redis
+    cli: Cli, read: Dataset, served: Served, client: redis.Redis
 ) -> None:
     """Out of Redis, out of both L1s, and each worker's answer is the proof."""
     done = cli.json("invalidate", "customer", read.alice_id, f"vehicle_{read.alices_car}")
@@ -146,7 +148,7 @@ def test_invalidate_reports_the_workers_that_have_handled_it(
     (report,) = cli.json("explain", "customer", read.alice_id)
     assert [worker["l1"] for worker in report["workers"]] == [None, None]
 
-    read.stand_ins.customers.put({"id": read.alice_id, "full_name": "Alice New", "email": ""})
+    read.fake_services.customers.put({"id": read.alice_id, "full_name": "Alice New", "email": ""})
     text = cli.run("invalidate", "customer", read.alice_id).stdout
 
     assert text.startswith("1 invalidated.\n")
@@ -156,25 +158,25 @@ def test_invalidate_reports_the_workers_that_have_handled_it(
 
 
 def test_invalidate_names_a_registered_worker_that_is_silent(
-    cli: Cli, world: World, client: redis.Redis
+    cli: Cli, dataset: Dataset, client: redis.Redis
 ) -> None:
     """Nobody should take a report without a worker for one that names all of them."""
     client.hset(f"{PREFIX}:__workers", "elsewhere:1:aa", '{"pid": 1, "host": "elsewhere"}')
 
-    assert "No answer from elsewhere:1" in cli.run("invalidate", "customer", world.alice_id).stdout
+    assert "No answer from elsewhere:1" in cli.run("invalidate", "customer", dataset.alice_id).stdout
 
 
 def test_invalidate_from_another_database_says_that_no_worker_answered(
-    cli: Cli, world: World, valkey: EmbeddedValkey
+    cli: Cli, dataset: Dataset, valkey: EmbeddedValkey
 ) -> None:
     """Messages know no databases, keys do: the workers hear it, and what they hold in Redis stays."""
     with Cli({**cli.environment, "REDIS_URL": valkey.url(0)}) as elsewhere:
-        text = elsewhere.run("invalidate", "customer", world.alice_id).stdout
+        text = elsewhere.run("invalidate", "customer", dataset.alice_id).stdout
 
     assert "2 workers on this server did not answer: do they use another database" in text
 
 
-def test_clear_drops_one_entity_or_all_and_says_what(cli: Cli, read: World, client: redis.Redis) -> None:
+def test_clear_drops_one_entity_or_all_and_says_what(cli: Cli, read: Dataset, client: redis.Redis) -> None:
     """Values, last known copies and L1s of one entity; the others stay until all are cleared."""
     done = cli.json("clear", "--entity", "vehicle", "--yes")
 
@@ -191,7 +193,7 @@ def test_clear_drops_one_entity_or_all_and_says_what(cli: Cli, read: World, clie
     assert [worker["l1"] for worker in report["workers"]] == [None, None]
 
 
-def test_clear_refuses_where_it_can_not_ask(cli: Cli, read: World) -> None:
+def test_clear_refuses_where_it_can_not_ask(cli: Cli, read: Dataset) -> None:
     """A script without --yes clears nothing: exit code 2."""
     refused = cli.run("clear", exit_code=2)
 
@@ -199,7 +201,7 @@ def test_clear_refuses_where_it_can_not_ask(cli: Cli, read: World) -> None:
     assert len(cli.json("keys")) == 3
 
 
-def test_stats_adds_up_all_workers_and_shows_each(cli: Cli, read: World, served: Served) -> None:
+def test_stats_adds_up_all_workers_and_shows_each(cli: Cli, read: Dataset, served: Served) -> None:
     """Three references a request, whoever answered it, and the state of both workers."""
     before = cli.json("stats")
     for _ in range(8):
@@ -228,7 +230,7 @@ def test_stats_adds_up_all_workers_and_shows_each(cli: Cli, read: World, served:
 
 
 def test_explain_tells_what_every_tier_holds_and_what_comes_next(
-    cli: Cli, read: World, client: redis.Redis
+    cli: Cli, read: Dataset, client: redis.Redis
 ) -> None:
     """Value, lifetimes, each L1 with its age, where it came from, and the next read in words."""
     (report,) = cli.json("explain", "customer", read.alice_id)
@@ -251,7 +253,7 @@ def test_explain_tells_what_every_tier_holds_and_what_comes_next(
     assert "invalidation" in text
 
 
-def test_keys_and_monitor_are_never_sent_to_redis(cli: Cli, read: World, client: redis.Redis) -> None:
+def test_keys_and_monitor_are_never_sent_to_redis(cli: Cli, read: Dataset, client: redis.Redis) -> None:
     """KEYS holds up every client of a large server: none of the commands uses it."""
     client.config_resetstat()
 

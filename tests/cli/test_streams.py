@@ -10,30 +10,30 @@ import redis
 
 from servease_appt.testing.servers import EmbeddedValkey, free_port
 from tests.support.cli import Cli
-from tests.support.dataset import TODAY, World, new_id
+from tests.support.dataset import TODAY, Dataset, new_id
 from tests.support.served import Served
 
 PREFIX = "appointment_service"
 
 
 @pytest.fixture
-def world(served: Served, client: redis.Redis) -> Iterator[World]:
+def dataset(served: Served, client: redis.Redis) -> Iterator[Dataset]:
     """An empty cache, empty tables, and services that know only people of this test's own."""
     client.flushdb()
-    stand_ins = served.world.stand_ins
-    stand_ins.reset()
-    world = World(served.world.app, stand_ins)
-    world.clear()
-    yield world
-    stand_ins.reset()
+    fake_services = served.dataset.fake_services
+    fake_services.reset()
+    dataset = Dataset(served.dataset.app, fake_services)
+    dataset.clear()
+    yield dataset
+    fake_services.reset()
 
 
 def test_monitor_shows_what_workers_and_other_hands_do(
-    cli: Cli, world: World, served: Served, client: redis.Redis
+    cli: Cli, dataset: Dataset, served: Served, client: redis.Redis
 ) -> None:
     """A fill, an invalidation as each worker handles it, a DEL, an expiry, a flush, workers that come and go."""
-    customer, vehicle = f"customer_{world.alice_id}", f"vehicle_{world.alices_car}"
-    world.appointment()
+    customer, vehicle = f"customer_{dataset.alice_id}", f"vehicle_{dataset.alices_car}"
+    dataset.appointment()
     with cli.process("monitor", "--json") as monitor:
         monitor.wait_for("Watching 2 workers")
 
@@ -68,7 +68,7 @@ def test_monitor_shows_what_workers_and_other_hands_do(
         assert monitor.interrupt() == 0
 
 
-def test_monitor_says_why_a_message_can_t_be_read(cli: Cli, world: World, client: redis.Redis) -> None:
+def test_monitor_says_why_a_message_can_t_be_read(cli: Cli, dataset: Dataset, client: redis.Redis) -> None:
     """A neighbour who publishes something else is told by this; what can be read of a list is carried out."""
     vehicle = f"vehicle_{uuid.uuid4()}"
     with cli.process("monitor", "--json") as monitor:
@@ -86,7 +86,7 @@ def test_monitor_says_why_a_message_can_t_be_read(cli: Cli, world: World, client
         assert monitor.interrupt() == 0
 
 
-def test_monitor_for_people_shows_one_entity(cli: Cli, world: World, client: redis.Redis) -> None:
+def test_monitor_for_people_shows_one_entity(cli: Cli, dataset: Dataset, client: redis.Redis) -> None:
     """One line each, with time, worker, tier and reason; what is of another entity is left out."""
     employee, vehicle = f"employee_{uuid.uuid4()}", f"vehicle_{uuid.uuid4()}"
     with cli.process("monitor", "--entity", "vehicle") as monitor:
@@ -118,9 +118,9 @@ def test_monitor_goes_on_when_redis_comes_back(cli: Cli, own_valkey: EmbeddedVal
         assert monitor.interrupt() == 0
 
 
-def test_stats_watch_refreshes_until_it_is_interrupted(cli: Cli, world: World, served: Served) -> None:
+def test_stats_watch_refreshes_until_it_is_interrupted(cli: Cli, dataset: Dataset, served: Served) -> None:
     """One JSON object a line, each newer than the last."""
-    world.appointment()
+    dataset.appointment()
     with cli.process("stats", "--watch", "--json", "--interval", "0.2") as watch:
         first = json.loads(watch.wait_for("{"))
         served.get("/api/v1/appointments/")
@@ -130,23 +130,23 @@ def test_stats_watch_refreshes_until_it_is_interrupted(cli: Cli, world: World, s
         assert watch.interrupt() == 0
 
 
-def _book(world: World, n: int) -> list[str]:
+def _book(dataset: Dataset, n: int) -> list[str]:
     """Appointments of as many customers, all with Alice's car."""
     customers = [new_id() for _ in range(n)]
-    world.stand_ins.customers.put(
+    dataset.fake_services.customers.put(
         *({"id": id_, "full_name": f"Customer {id_}", "email": ""} for id_ in customers)
     )
     for id_ in customers:
-        world.appointment(customer_id=id_)
+        dataset.appointment(customer_id=id_)
     return customers
 
 
-def test_warm_fetches_what_open_appointments_need(cli: Cli, world: World, client: redis.Redis) -> None:
+def test_warm_fetches_what_open_appointments_need(cli: Cli, dataset: Dataset, client: redis.Redis) -> None:
     """From today on, most needed first, each once; what is over or cancelled needs nothing. Then it is there."""
-    _book(world, 3)
-    world.appointment(customer_id=world.bob_id, vehicle_id=world.bobs_car, status="cancelled")
-    world.appointment(customer_id=world.bob_id, scheduled_date=TODAY - timedelta(days=1))
-    world.appointment(vehicle_id=new_id(), assigned_employee_id=world.erin_id)
+    _book(dataset, 3)
+    dataset.appointment(customer_id=dataset.bob_id, vehicle_id=dataset.bobs_car, status="cancelled")
+    dataset.appointment(customer_id=dataset.bob_id, scheduled_date=TODAY - timedelta(days=1))
+    dataset.appointment(vehicle_id=new_id(), assigned_employee_id=dataset.erin_id)
 
     first = cli.json("warm", "--limit", "1")
     done = cli.json("warm")
@@ -157,14 +157,14 @@ def test_warm_fetches_what_open_appointments_need(cli: Cli, world: World, client
         "customer": {"fetched": 4, "there_already": 0, "none_exists": 0, "failed": 0},
         "employee": {"fetched": 1, "there_already": 0, "none_exists": 0, "failed": 0},
     }
-    assert client.exists(f"{PREFIX}:vehicle_{world.alices_car}")
-    assert not client.exists(f"{PREFIX}:customer_{world.bob_id}")
-    assert world.stand_ins.vehicles.calls()[f"/api/v1/vehicles/{world.alices_car}/"] == 1
+    assert client.exists(f"{PREFIX}:vehicle_{dataset.alices_car}")
+    assert not client.exists(f"{PREFIX}:customer_{dataset.bob_id}")
+    assert dataset.fake_services.vehicles.calls()[f"/api/v1/vehicles/{dataset.alices_car}/"] == 1
 
-    calls = world.stand_ins.total_calls()
+    calls = dataset.fake_services.total_calls()
     again = cli.run("warm")
 
-    assert world.stand_ins.total_calls() == calls
+    assert dataset.fake_services.total_calls() == calls
     assert "THERE ALREADY" in again.stdout
     assert "Warming 7 keys." in again.stderr
     assert "7 of 7" in again.stderr
@@ -172,46 +172,48 @@ def test_warm_fetches_what_open_appointments_need(cli: Cli, world: World, client
     assert employee == "employee"
 
 
-def test_warm_uses_the_services_own_token(cli: Cli, world: World) -> None:
+def test_warm_uses_the_services_own_token(cli: Cli, dataset: Dataset) -> None:
     """Nobody is logged in at a shell."""
     import jwt
 
-    world.appointment()
-    world.stand_ins.vehicles.rule(status=403)
+    dataset.appointment()
+    dataset.fake_services.vehicles.rule(status=403)
     done = cli.json("warm")
 
-    (token,) = world.stand_ins.customers.tokens()
+    (token,) = dataset.fake_services.customers.tokens()
     claims = jwt.decode(token, cli.environment["SECRET_KEY"], algorithms=["HS256"])
     assert claims["user_role"] == "service"
     assert done["entities"]["vehicle"]["failed"] == 1
     assert done["denied"] == {"vehicle": 1}
 
 
-def test_warm_asks_no_more_at_once_than_a_worker_does(cli: Cli, world: World, client: redis.Redis) -> None:
+def test_warm_asks_no_more_at_once_than_a_worker_does(
+    cli: Cli, dataset: Dataset, client: redis.Redis
+) -> None:
     """64 calls side by side; the next begin when these are answered. It is no worker: it listens to nothing."""
-    _book(world, 100)
-    world.stand_ins.customers.rule(hold=True, times=64)
+    _book(dataset, 100)
+    dataset.fake_services.customers.rule(hold=True, times=64)
     with cli.process("warm", "--entity", "customer") as warm:
-        world.stand_ins.customers.wait_for(held=64)
-        assert sum(world.stand_ins.customers.calls().values()) == 64
+        dataset.fake_services.customers.wait_for(held=64)
+        assert sum(dataset.fake_services.customers.calls().values()) == 64
         assert client.pubsub_numsub(f"{PREFIX}:__ask") == [(f"{PREFIX}:__ask".encode(), 2)]
-        world.stand_ins.customers.release()
+        dataset.fake_services.customers.release()
 
         assert warm.end() == 0
-    assert sum(world.stand_ins.customers.calls().values()) == 100
+    assert sum(dataset.fake_services.customers.calls().values()) == 100
 
 
-def test_warm_can_be_interrupted_and_run_again(cli: Cli, world: World) -> None:
+def test_warm_can_be_interrupted_and_run_again(cli: Cli, dataset: Dataset) -> None:
     """Ctrl-C keeps what has been fetched, tells how far it came, and the next run takes it from there."""
-    customers = _book(world, 150)
+    customers = _book(dataset, 150)
     with cli.process("warm", "--entity", "customer") as warm:
         warm.wait_for("64 of 150")
-        world.stand_ins.customers.rule(hold=True)
-        world.stand_ins.customers.wait_for(held=1)
+        dataset.fake_services.customers.rule(hold=True)
+        dataset.fake_services.customers.wait_for(held=1)
         assert warm.interrupt() == 1
         output = warm.rest()
-    world.stand_ins.customers.reset()
-    world.stand_ins.customers.put(*({"id": id_, "full_name": "C", "email": ""} for id_ in customers))
+    dataset.fake_services.customers.reset()
+    dataset.fake_services.customers.put(*({"id": id_, "full_name": "C", "email": ""} for id_ in customers))
 
     assert "Run it again to go on." in output
     assert "Traceback" not in output
@@ -220,15 +222,15 @@ def test_warm_can_be_interrupted_and_run_again(cli: Cli, world: World) -> None:
     assert done["fetched"] == 150 - done["there_already"] > 0
 
 
-def test_warm_fails_when_nothing_can_be_fetched(cli: Cli, world: World) -> None:
+def test_warm_fails_when_nothing_can_be_fetched(cli: Cli, dataset: Dataset) -> None:
     """One service down is reported; all of them down, or PostgreSQL, is exit code 1."""
-    world.appointment()
-    world.stand_ins.vehicles.rule(status=500)
+    dataset.appointment()
+    dataset.fake_services.vehicles.rule(status=500)
 
     assert cli.json("warm")["entities"]["vehicle"]["failed"] == 1
 
     cli.run("clear", "--yes")
-    world.stand_ins.customers.rule(status=500)
+    dataset.fake_services.customers.rule(status=500)
 
     assert "Nothing could be fetched" in cli.run("warm", exit_code=1).stderr
 
@@ -237,6 +239,6 @@ def test_warm_fails_when_nothing_can_be_fetched(cli: Cli, world: World) -> None:
         assert "PostgreSQL" in without_database.run("warm", exit_code=1).stderr
 
 
-def test_warm_with_nothing_ahead_is_done(cli: Cli, world: World) -> None:
+def test_warm_with_nothing_ahead_is_done(cli: Cli, dataset: Dataset) -> None:
     """An empty calendar is no failure."""
     assert "Nothing to warm" in cli.run("warm").stdout

@@ -14,7 +14,7 @@ from servease_appt.app import create_app, install
 from servease_appt.container import EXTENSION
 from servease_appt.dashboard.links import PATH, dashboard_link, session_token
 from servease_appt.settings import Settings
-from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.support.chromium import Chromium, find_chromium
@@ -146,12 +146,12 @@ def _has_history(served: Served) -> bool:
 
 def test_the_data_tells_of_all_workers(served: Served) -> None:
     """Totals are the metrics' own, each worker has its row, and the history grows and is told in parts."""
-    world = served.world
+    dataset = served.dataset
     customer = new_id()
-    appointment = world.appointment(customer_id=customer)
+    appointment = dataset.appointment(customer_id=customer)
     served.get(f"{LIST}{appointment}/")
     before = served.get(f"{PATH}data").json
-    world.services.lookups.invalidate("customer", [customer])
+    dataset.container.lookups.invalidate("customer", [customer])
 
     def all_have_heard() -> bool:
         rows = served.get(f"{PATH}data").json["workers"]
@@ -183,8 +183,10 @@ def test_the_data_tells_of_all_workers(served: Served) -> None:
 def test_an_entity_can_be_looked_up_and_dropped(served: Served) -> None:
     """`explain` tells what each worker holds; after `invalidate` every worker has answered, and holds nothing."""
     customer = new_id()
-    served.world.stand_ins.customers.put({"id": customer, "full_name": "Cleo Crab", "email": "c@example.com"})
-    appointment = served.world.appointment(customer_id=customer)
+    served.dataset.fake_services.customers.put(
+        {"id": customer, "full_name": "Cleo Crab", "email": "c@example.com"}
+    )
+    appointment = served.dataset.appointment(customer_id=customer)
     named = {"entity": "customer", "id": customer.upper()}
 
     def explained() -> Any:
@@ -223,9 +225,9 @@ def test_what_names_no_entity_is_refused(served: Served, name: str, body: object
 
 
 @pytest.fixture
-def without_redis(stand_ins: StandIns) -> Iterator[Flask]:
+def without_redis(fake_services: FakeServices) -> Iterator[Flask]:
     """An application whose Redis nobody listens for."""
-    given = settings("postgresql+psycopg2://127.0.0.1:1/none", "redis://127.0.0.1:1/1", stand_ins)
+    given = settings("postgresql+psycopg2://127.0.0.1:1/none", "redis://127.0.0.1:1/1", fake_services)
     app = create_app(Settings.from_mapping(given))
     yield app
     app.extensions[EXTENSION].close()
@@ -259,10 +261,10 @@ def test_a_host_application_gets_no_dashboard() -> None:
         "DATABASE_URL": "postgresql://nowhere/x",
         "REDIS_URL": "redis://127.0.0.1:1/1",
     }
-    services = install(host, url_prefix="/garage", settings=given)
+    container = install(host, url_prefix="/garage", settings=given)
 
     assert host.test_client().get(PATH).status_code == 404
-    services.close()
+    container.close()
 
 
 CHROMIUM = find_chromium()
@@ -273,20 +275,20 @@ def test_the_page_in_a_browser(
     valkey: EmbeddedValkey,
     new_database: Callable[[str], str],
     migrated_template: str,
-    stand_ins: StandIns,
+    fake_services: FakeServices,
     tmp_path: Path,
 ) -> None:
     """It opens by a link, forgets it, shows live figures, finds and drops an entity, rests when hidden, fits a
     phone, turns dark, asks nobody else, and says so when it has lost contact."""
     environment = settings(
-        new_database(migrated_template), valkey.url(1), stand_ins, CACHE_KEY_PREFIX="browser"
+        new_database(migrated_template), valkey.url(1), fake_services, CACHE_KEY_PREFIX="browser"
     )
     with (
-        serve(environment, stand_ins, tmp_path) as served,
+        serve(environment, fake_services, tmp_path) as served,
         Chromium(CHROMIUM or "", tmp_path / "profile") as browser,
     ):
         served.wait_for_metric(r'servease_cache_mode\{mode="both"\}', 2)
-        served.world.appointment()
+        served.dataset.appointment()
         link = dashboard_link(served.gunicorn.url, SECRET)
         browser.look(width=1200, height=900, dark=False)
         browser.open(link)
@@ -301,7 +303,7 @@ def test_the_page_in_a_browser(
         browser.wait_for("document.querySelectorAll('.chart svg path').length >= 10")
 
         browser.evaluate(
-            f"document.getElementById('entity').value = 'customer_{served.world.alice_id}';"
+            f"document.getElementById('entity').value = 'customer_{served.dataset.alice_id}';"
             "document.getElementById('search').requestSubmit()"
         )
         browser.wait_for("document.querySelectorAll('#found tbody tr').length === 2")

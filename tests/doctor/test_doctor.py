@@ -15,11 +15,11 @@ import redis
 
 from servease_appt.doctor import settings_checks
 from servease_appt.settings import Settings
-from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey, free_port
 from tests.support.cli import Cli
-from tests.support.dataset import SECRET, World, new_id
+from tests.support.dataset import SECRET, Dataset, new_id
 from tests.support.served import Served
 
 PREFIX = "appointment_service"
@@ -96,7 +96,7 @@ def test_a_worker_that_was_killed_is_found_and_forgotten(
 
 
 def _answers(served: Served) -> list[dict[str, Any]]:
-    answers = served.world.services.lookups.cache.questions.ask("heard", timeout_s=0.3)
+    answers = served.dataset.container.lookups.cache.questions.ask("heard", timeout_s=0.3)
     return [answer for answer in answers if answer["pid"] in served.gunicorn.worker_pids()]
 
 
@@ -155,14 +155,14 @@ def test_a_service_that_is_down_is_named_with_its_setting(cli: Cli) -> None:
 
 def test_a_slow_service_and_one_that_refuses_our_token_are_told(cli: Cli, served: Served) -> None:
     """The latter matters only where pages depend on that token."""
-    stand_ins: StandIns = served.world.stand_ins
-    stand_ins.vehicles.rule(delay_s=0.4, status=404)
-    stand_ins.employees.rule(status=403)
+    fake_services: FakeServices = served.dataset.fake_services
+    fake_services.vehicles.rule(delay_s=0.4, status=404)
+    fake_services.employees.rule(status=403)
     try:
         findings = examine(cli, worst="warning", UPSTREAM_TIMEOUT="0.6")
         with_own_token = examine(cli, UPSTREAM_AUTH="service")
     finally:
-        stand_ins.reset()
+        fake_services.reset()
 
     assert any("vehicle service" in says for says in of_level(findings, "warning"))
     assert any("employee service refuses" in says for says in of_level(findings, "note"))
@@ -171,24 +171,24 @@ def test_a_slow_service_and_one_that_refuses_our_token_are_told(cli: Cli, served
 
 def test_an_address_where_something_else_answers_404_is_told(cli: Cli, served: Served) -> None:
     """404 for an id that nobody has says nothing; for those that appointments need, it is no such service."""
-    stand_ins = served.world.stand_ins
-    stand_ins.reset()
-    world = World(served.world.app, stand_ins)
-    world.clear()
-    stand_ins.vehicles.rule(status=404)
+    fake_services = served.dataset.fake_services
+    fake_services.reset()
+    dataset = Dataset(served.dataset.app, fake_services)
+    dataset.clear()
+    fake_services.vehicles.rule(status=404)
     try:
         examine(cli, worst="ok")
-        world.appointment()
+        dataset.appointment()
         (says,) = bad(examine(cli, worst="warning"))
-        stand_ins.vehicles.reset()
-        world.clear()
-        one_is_known = World(served.world.app, stand_ins)
+        fake_services.vehicles.reset()
+        dataset.clear()
+        one_is_known = Dataset(served.dataset.app, fake_services)
         for vehicle in (one_is_known.alices_car, new_id()):
             one_is_known.appointment(vehicle_id=vehicle)
         examine(cli, worst="ok")
     finally:
-        stand_ins.reset()
-        world.clear()
+        fake_services.reset()
+        dataset.clear()
 
     assert says == "It says 404 to the 1 vehicle that most coming appointments need."
 

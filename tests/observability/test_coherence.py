@@ -11,7 +11,7 @@ from flask import Flask
 from servease_appt.app import create_app
 from servease_appt.cache import Mode
 from servease_appt.cache.l1 import Entry
-from servease_appt.container import EXTENSION, Services
+from servease_appt.container import EXTENSION, Container
 from servease_appt.observability.coherence import (
     L1_L2,
     L2_SOURCE,
@@ -22,7 +22,7 @@ from servease_appt.observability.coherence import (
 from servease_appt.references import entities
 from servease_appt.references.enrichment import Lookups
 from servease_appt.settings import Settings
-from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.support.dataset import new_id, token
@@ -34,10 +34,10 @@ NO_DATABASE = "postgresql+psycopg2://127.0.0.1:1/none"
 class Checked:
     """A worker with one customer in both tiers, and a coherence check that is stepped by hand."""
 
-    def __init__(self, app: Flask, stand_ins: StandIns) -> None:
-        self.services: Services = app.extensions[EXTENSION]
-        self.lookups: Lookups = self.services.lookups
-        self.stand_ins = stand_ins
+    def __init__(self, app: Flask, fake_services: FakeServices) -> None:
+        self.container: Container = app.extensions[EXTENSION]
+        self.lookups: Lookups = self.container.lookups
+        self.fake_services = fake_services
         self.cache = self.lookups.cache
         self.cache.on_pulse = None  # its own check would count as well
         self.id = new_id()
@@ -48,12 +48,12 @@ class Checked:
         assert wait_until(lambda: self.cache.mode is Mode.BOTH, timeout_s=30)
         assert self.lookups.get("customer", self.id, token()) is not None
         assert wait_until(lambda: bool(self.cache.memory.held((self.key,))), timeout_s=30)
-        self.check = Coherence(self.lookups, self.services.metrics)
+        self.check = Coherence(self.lookups, self.container.metrics)
         self.now_s = 1000.0
 
     def put_upstream(self, name: str) -> None:
         """Let the customer service know the customer by this name."""
-        self.stand_ins.customers.put({"id": self.id, "full_name": name, "email": "a@example.com"})
+        self.fake_services.customers.put({"id": self.id, "full_name": name, "email": "a@example.com"})
 
     def _put_in_l2(self, name: str) -> None:
         """Before anybody listens: news of it would have L1 compared, and cleared of what a test puts there."""
@@ -74,7 +74,7 @@ class Checked:
 
     def counted(self, tiers: str) -> tuple[int, int]:
         """Checks and mismatches so far."""
-        totals = self.services.metrics.totals()
+        totals = self.container.metrics.totals()
         checks, mismatches = (
             totals.by(f"servease_cache_coherence_{what}_total", "tiers")[tiers,]
             for what in ("checks", "mismatches")
@@ -83,11 +83,11 @@ class Checked:
 
 
 @pytest.fixture(params=["service"])
-def checked(request: pytest.FixtureRequest, redis_url: str, stand_ins: StandIns) -> Iterator[Checked]:
+def checked(request: pytest.FixtureRequest, redis_url: str, fake_services: FakeServices) -> Iterator[Checked]:
     """With `UPSTREAM_AUTH=service`, unless the test says otherwise."""
-    given = settings(NO_DATABASE, redis_url, stand_ins, UPSTREAM_AUTH=request.param)
+    given = settings(NO_DATABASE, redis_url, fake_services, UPSTREAM_AUTH=request.param)
     app = create_app(Settings.from_mapping(given))
-    yield Checked(app, stand_ins)
+    yield Checked(app, fake_services)
     app.extensions[EXTENSION].close()
 
 
@@ -147,7 +147,7 @@ def test_an_unannounced_change_is_found(checked: Checked) -> None:
     checked.step()
     checked.step(SOURCE_EVERY_S)
     same = checked.counted(L2_SOURCE)
-    calls = checked.stand_ins.total_calls()
+    calls = checked.fake_services.total_calls()
     checked.put_upstream("Alice Newname")
     checked.step(SOURCE_EVERY_S)
     first = checked.counted(L2_SOURCE)
@@ -155,33 +155,35 @@ def test_an_unannounced_change_is_found(checked: Checked) -> None:
 
     assert same == first == (1, 0)
     assert checked.counted(L2_SOURCE) == (2, 1)
-    assert checked.stand_ins.total_calls() == calls + 2
+    assert checked.fake_services.total_calls() == calls + 2
 
 
 @pytest.mark.parametrize("checked", ["caller"], indirect=True)
 def test_services_are_not_asked_without_a_token_of_our_own(checked: Checked) -> None:
     """With `UPSTREAM_AUTH=caller` L2 is never compared with its source: no caller's token is used for it."""
-    calls = checked.stand_ins.total_calls()
+    calls = checked.fake_services.total_calls()
     for _ in range(5):
         checked.step(SOURCE_EVERY_S)
 
     assert checked.counted(L2_SOURCE) == (0, 0)
-    assert checked.stand_ins.total_calls() == calls
+    assert checked.fake_services.total_calls() == calls
 
 
 def test_nothing_is_counted_while_a_service_is_away(checked: Checked) -> None:
     """A failed call says nothing about the cached value."""
-    checked.stand_ins.customers.rule(status=503)
+    checked.fake_services.customers.rule(status=503)
     for after_s in itertools.repeat(SOURCE_EVERY_S, 3):
         checked.step(after_s)
 
     assert checked.counted(L2_SOURCE) == (0, 0)
 
 
-def test_nothing_is_counted_while_redis_is_away(own_valkey: EmbeddedValkey, stand_ins: StandIns) -> None:
+def test_nothing_is_counted_while_redis_is_away(
+    own_valkey: EmbeddedValkey, fake_services: FakeServices
+) -> None:
     """Without L2 there is nothing to compare with; the check raises nothing and goes on when it is back."""
-    app = create_app(Settings.from_mapping(settings(NO_DATABASE, own_valkey.url(1), stand_ins)))
-    checked = Checked(app, stand_ins)
+    app = create_app(Settings.from_mapping(settings(NO_DATABASE, own_valkey.url(1), fake_services)))
+    checked = Checked(app, fake_services)
     try:
         own_valkey.kill()
         assert wait_until(lambda: checked.cache.mode is not Mode.BOTH, timeout_s=30)
@@ -222,7 +224,7 @@ def _loaded_again(checked: Checked) -> bool:
 
 def test_the_served_application_checks_itself(served: Served, redis_url: str) -> None:
     """On the heartbeat of each worker, without a request, and it finds nothing wrong."""
-    served.world.appointment()
+    served.dataset.appointment()
     served.get("/api/v1/appointments/")
     name = 'servease_cache_coherence_checks_total{tiers="l1_l2"}'
     before = served.metrics()[name]

@@ -15,7 +15,7 @@ from servease_appt.app import create_app, install
 from servease_appt.container import EXTENSION
 from servease_appt.observability.logs import JsonFormatter
 from servease_appt.settings import Settings
-from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.support.dataset import SECRET, new_id, token
@@ -42,7 +42,7 @@ def _access(served: Served, request_id: str) -> dict[str, object]:
 
 def test_a_request_is_one_line(served: Served) -> None:
     """The access line tells who served what and how it went, by the route's name."""
-    appointment = served.world.appointment(customer_id=new_id())
+    appointment = served.dataset.appointment(customer_id=new_id())
     answer = served.ask("GET", f"{LIST}{appointment}/?x=1", headers={"X-Request-Id": "one-line-1"})
 
     line = _access(served, "one-line-1")
@@ -63,21 +63,23 @@ def test_a_request_is_one_line(served: Served) -> None:
 
 def test_nobodys_data_is_in_a_log_or_metric(served: Served) -> None:
     """Tokens, names, e-mails, notes, ids and queries that go through every kind of request leave no trace."""
-    world = served.world
+    dataset = served.dataset
     canary, name = f"canary{new_id()[:8]}", "Kanarina Vogelsang"
-    world.stand_ins.customers.put({"id": world.alice_id, "full_name": name, "email": f"{canary}@example.com"})
-    bearer = token(user_id=world.alice_id, first_name=name, email=f"{canary}@example.com")
-    appointment = world.appointment(customer_notes=canary)
+    dataset.fake_services.customers.put(
+        {"id": dataset.alice_id, "full_name": name, "email": f"{canary}@example.com"}
+    )
+    bearer = token(user_id=dataset.alice_id, first_name=name, email=f"{canary}@example.com")
+    appointment = dataset.appointment(customer_notes=canary)
     with served.client(bearer) as client:
-        assert name.encode() in client.get(f"{LIST}?customer_id={world.alice_id}&note={canary}").body
-        client.ask("POST", LIST, world.booking(customer_notes=canary, appointment_type=canary))
+        assert name.encode() in client.get(f"{LIST}?customer_id={dataset.alice_id}&note={canary}").body
+        client.ask("POST", LIST, dataset.booking(customer_notes=canary, appointment_type=canary))
         client.ask("PATCH", f"{LIST}{appointment}/", {"customer_notes": canary, canary: canary})
         client.ask("POST", f"{LIST}{appointment}/cancel/", {"reason": canary})
         client.ask("GET", f"/{canary}?q={canary}")
         client.ask("GET", LIST, headers={"Authorization": f"Bearer {bearer}x"})
         client.ask("GET", LIST, headers={"X-Request-Id": f"{canary}@{canary}"})
-    world.stand_ins.customers.rule(match=world.bob_id, body=f"{canary} is no JSON")
-    world.appointment(customer_id=world.bob_id)
+    dataset.fake_services.customers.rule(match=dataset.bob_id, body=f"{canary} is no JSON")
+    dataset.appointment(customer_id=dataset.bob_id)
     served.get(LIST)
     _raw(served, f"GET {LIST} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bearer}\x00\r\n\r\n".encode())
     _raw(served, f"GET {LIST}?token={bearer}&{canary} HTTP/9.9\r\nHost: x\r\n\r\n".encode())
@@ -86,7 +88,7 @@ def test_nobodys_data_is_in_a_log_or_metric(served: Served) -> None:
     told = served.gunicorn.read_log() + served.get("/metrics").body.decode()
 
     assert "list_appointments" in told
-    for secret in (bearer, bearer.split(".")[1], name, f"{canary}@", world.alice_id, appointment):
+    for secret in (bearer, bearer.split(".")[1], name, f"{canary}@", dataset.alice_id, appointment):
         assert secret not in told
     assert canary not in told
 
@@ -178,9 +180,9 @@ def test_the_package_leaves_logging_alone() -> None:
     from flask import Flask
 
     host = Flask("host")
-    services = install(host, settings=given)
+    container = install(host, settings=given)
     host.test_client().get("/api/v1/health/")
-    services.close()
+    container.close()
 
     assert [(list(logger.handlers), logger.level, logger.propagate) for logger in loggers] == before
 
@@ -189,13 +191,13 @@ def test_redis_away_is_told_when_it_changes(
     own_valkey: EmbeddedValkey,
     new_database: Callable[[str], str],
     migrated_template: str,
-    stand_ins: StandIns,
+    fake_services: FakeServices,
     tmp_path: Path,
 ) -> None:
     """A dead Redis is a line or two in each worker however many requests meet it; states follow in the metrics."""
-    environment = settings(new_database(migrated_template), own_valkey.url(1), stand_ins)
-    with serve(environment, stand_ins, tmp_path) as served:
-        served.world.appointment()
+    environment = settings(new_database(migrated_template), own_valkey.url(1), fake_services)
+    with serve(environment, fake_services, tmp_path) as served:
+        served.dataset.appointment()
         served.wait_for_metric(r'servease_cache_mode\{mode="both"\}', 2)
 
         own_valkey.kill()

@@ -124,7 +124,7 @@ def test_no_person_and_no_path_becomes_a_label(served: Served) -> None:
     """Ids, tokens, e-mails and paths of the callers add no series, however many there are."""
     series = []
     for round_ in range(2):
-        appointment = served.world.appointment()
+        appointment = served.dataset.appointment()
         with served.client() as client:
             for number in range(25):
                 client.ask("GET", f"{LIST}{appointment}/")
@@ -149,7 +149,7 @@ def test_hit_rate_by_endpoint(served: Served) -> None:
     before = served.get("/api/v1/cache/stats/").json["all_workers"]["endpoints"].get("get_appointment", {})
     seen: Counter[str] = Counter()
     for _ in range(3):
-        appointment = served.world.appointment(customer_id=new_id(), vehicle_id=new_id())
+        appointment = served.dataset.appointment(customer_id=new_id(), vehicle_id=new_id())
         for _ in range(4):
             answer = served.get(f"{LIST}{appointment}/")
             seen.update(
@@ -210,12 +210,12 @@ def _expressions() -> list[str]:
 def test_rules_and_dashboard_ask_for_what_is_there(served: Served) -> None:
     """Every metric, label and label value in an alert or a panel is exported once there has been traffic."""
     exported: dict[str, dict[str, set[str]]] = {}
-    served.world.appointment()
+    served.dataset.appointment()
     served.get(LIST)
-    served.world.stand_ins.customers.rule(status=503, times=1)
-    served.world.appointment(customer_id=new_id())
+    served.dataset.fake_services.customers.rule(status=503, times=1)
+    served.dataset.appointment(customer_id=new_id())
     served.get(LIST)
-    served.world.services.lookups.invalidate("customer", [new_id()])
+    served.dataset.container.lookups.invalidate("customer", [new_id()])
     served.wait_for_metric(r'servease_cache_events_total\{.*event="invalidation",tier="channel"\}', 2)
     for name in served.metrics():
         labels = exported.setdefault(name.split("{")[0], {})

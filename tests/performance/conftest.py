@@ -8,9 +8,9 @@ from sqlalchemy import text
 
 from servease_appt.app import create_app
 from servease_appt.cache import Mode
-from servease_appt.container import EXTENSION, Services
+from servease_appt.container import EXTENSION, Container
 from servease_appt.settings import Settings
-from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
 from tests.support.dataset import SECRET
 
@@ -24,41 +24,43 @@ ROWS = text(
 
 
 @pytest.fixture
-def app(migrated_postgres_url: str, redis_url: str, stand_ins: StandIns) -> Iterator[Flask]:
+def app(migrated_postgres_url: str, redis_url: str, fake_services: FakeServices) -> Iterator[Flask]:
     """Started, listening, and nothing looked up yet."""
     settings = {
         "SECRET_KEY": SECRET,
         "DATABASE_URL": migrated_postgres_url,
         "REDIS_URL": redis_url,
-        **stand_ins.settings,
+        **fake_services.settings,
     }
     app = create_app(Settings.from_mapping(settings))
-    services: Services = app.extensions[EXTENSION]
+    container: Container = app.extensions[EXTENSION]
     ids = _ids()
-    with services.database.transaction() as connection:
+    with container.database.transaction() as connection:
         connection.execute(ROWS, ids)
-    stand_ins.customers.put(*({"id": i, "full_name": "Amy Ant", "email": "a@b.c"} for i in ids["customers"]))
-    stand_ins.employees.put(*({"id": i, "full_name": "Erin Eel"} for i in ids["employees"]))
-    stand_ins.vehicles.put(
+    fake_services.customers.put(
+        *({"id": i, "full_name": "Amy Ant", "email": "a@b.c"} for i in ids["customers"])
+    )
+    fake_services.employees.put(*({"id": i, "full_name": "Erin Eel"} for i in ids["employees"]))
+    fake_services.vehicles.put(
         *({"id": i, "year": 2020, "make": "Kia", "model": "Rio", "customer_id": i} for i in ids["vehicles"])
     )
-    services.lookups.cache.start()
-    assert wait_until(lambda: services.lookups.cache.mode is Mode.BOTH, timeout_s=5)
+    container.lookups.cache.start()
+    assert wait_until(lambda: container.lookups.cache.mode is Mode.BOTH, timeout_s=5)
     yield app
-    services.close()
+    container.close()
 
 
 @pytest.fixture
-def services(app: Flask) -> Services:
+def container(app: Flask) -> Container:
     """The application's parts."""
-    parts: Services = app.extensions[EXTENSION]
+    parts: Container = app.extensions[EXTENSION]
     return parts
 
 
 @pytest.fixture
-def names_asked(stand_ins: StandIns) -> Callable[[], int]:
+def names_asked(fake_services: FakeServices) -> Callable[[], int]:
     """How many calls the three services have been made."""
-    return stand_ins.total_calls
+    return fake_services.total_calls
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from redis import Redis
 from werkzeug.test import TestResponse
 
 from benchmarks.redis_commands import command_counts
-from servease_appt.container import Services
+from servease_appt.container import Container
 from servease_appt.references.entities import Reference
 from servease_appt.testing.processes import wait_until
 from tests.performance.counting import function_calls, sql_statements
@@ -91,13 +91,13 @@ def test_a_page_from_the_second_tier(
     ask: Callable[[], TestResponse],
     sent: Callable[[], dict[str, int]],
     quiet: Callable[[], None],
-    services: Services,
+    container: Container,
     names_asked: Callable[[], int],
 ) -> None:
     """One SQL statement and one MGET, for all 60 names together."""
     ask()
     quiet()
-    services.lookups.cache.memory.flush()
+    container.lookups.cache.memory.flush()
     asked_before = names_asked()
     sent()
     with sql_statements() as statements:
@@ -139,11 +139,11 @@ def test_the_work_of_a_warm_page(ask: Callable[[], TestResponse]) -> None:
 
 
 def test_the_work_of_a_warm_lookup(
-    ask: Callable[[], TestResponse], services: Services, keys: list[str]
+    ask: Callable[[], TestResponse], container: Container, keys: list[str]
 ) -> None:
     """The functions that 60 keys from the first tier call: little more than one a key."""
     ask()
-    cache = services.lookups.cache
+    cache = container.lookups.cache
     assert len(cache.memory.held(keys)) == REFERENCES
 
     def never(key: str, _timeout_s: float) -> Reference:

@@ -20,7 +20,7 @@ from servease_appt.references.enrichment import (
     invalidate_vehicle_cache,
 )
 from servease_appt.settings import Settings
-from servease_appt.testing.fake_services import StandIn, StandIns
+from servease_appt.testing.fake_services import FakeService, FakeServices
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.support.dataset import SECRET, new_id, token
@@ -45,14 +45,14 @@ FUNCTIONS: list[tuple[str, Get, Callable[..., None]]] = [
 each = pytest.mark.parametrize(("entity", "get", "invalidate"), FUNCTIONS, ids=[row[0] for row in FUNCTIONS])
 
 
-def inside(redis_url: str, stand_ins: StandIns) -> Iterator[Flask]:
+def inside(redis_url: str, fake_services: FakeServices) -> Iterator[Flask]:
     app = create_app(
         Settings.from_mapping(
             {
                 "SECRET_KEY": SECRET,
                 "DATABASE_URL": "postgresql://127.0.0.1:1/none",
                 "REDIS_URL": redis_url,
-                **stand_ins.settings,
+                **fake_services.settings,
             }
         )
     )
@@ -62,98 +62,102 @@ def inside(redis_url: str, stand_ins: StandIns) -> Iterator[Flask]:
 
 
 @pytest.fixture(autouse=True)
-def app(redis_url: str, stand_ins: StandIns) -> Iterator[Flask]:
+def app(redis_url: str, fake_services: FakeServices) -> Iterator[Flask]:
     """The application whose context the test runs in."""
-    yield from inside(redis_url, stand_ins)
+    yield from inside(redis_url, fake_services)
 
 
-def service(stand_ins: StandIns, entity: str) -> StandIn:
-    """The stand-in that knows this entity."""
-    return {service.kind: service for service in stand_ins.all}[entity]
+def service(fake_services: FakeServices, entity: str) -> FakeService:
+    """The fake that knows this entity."""
+    return {service.kind: service for service in fake_services.all}[entity]
 
 
-def known(stand_ins: StandIns, entity: str) -> str:
+def known(fake_services: FakeServices, entity: str) -> str:
     """Let the service know one more; its id."""
     owner = {"customer_id": new_id()} if entity == "vehicle" else {}
     id_ = new_id()
-    service(stand_ins, entity).put({"id": id_, **OTHER_FIELDS[entity], **owner})
+    service(fake_services, entity).put({"id": id_, **OTHER_FIELDS[entity], **owner})
     return id_
 
 
 @each
 def test_a_record_is_what_lies_in_redis(
-    stand_ins: StandIns, entity: str, get: Get, invalidate: Callable[..., None]
+    fake_services: FakeServices, entity: str, get: Get, invalidate: Callable[..., None]
 ) -> None:
     """The id and the fields of the entity, fetched once with the caller's token; the dict is the caller's own."""
-    id_ = known(stand_ins, entity)
+    id_ = known(fake_services, entity)
 
     first = get(id_, auth_token=CALLER)
     first["id"] = "changed by its owner"
 
     assert get(id_, CALLER) == {"id": id_, **OTHER_FIELDS[entity]}
-    assert stand_ins.total_calls() == 1
-    assert service(stand_ins, entity).tokens() == {CALLER}
+    assert fake_services.total_calls() == 1
+    assert service(fake_services, entity).tokens() == {CALLER}
     invalidate(id_)
     get(id_, CALLER)
-    assert stand_ins.total_calls() == 2
+    assert fake_services.total_calls() == 2
 
 
 @each
 def test_an_id_may_be_a_uuid_or_written_in_capitals(
-    stand_ins: StandIns, entity: str, get: Get, invalidate: Callable[..., None]
+    fake_services: FakeServices, entity: str, get: Get, invalidate: Callable[..., None]
 ) -> None:
     """ORMs hand out UUID objects; each spelling is the same key, also for an invalidation."""
-    id_ = known(stand_ins, entity)
+    id_ = known(fake_services, entity)
     spellings = (uuid.UUID(id_), id_.upper(), id_)
 
     assert all(get(spelling, CALLER) == {"id": id_, **OTHER_FIELDS[entity]} for spelling in spellings)
-    assert stand_ins.total_calls() == 1
+    assert fake_services.total_calls() == 1
     for calls, spelling in enumerate(spellings, start=2):
         invalidate(spelling)
         get(id_, CALLER)
-        assert stand_ins.total_calls() == calls
+        assert fake_services.total_calls() == calls
 
 
 @each
 @pytest.mark.parametrize("rule", [{}, {"status": 500}, {"status": 403}, {"drop": True}, {"body": "[]"}])
 def test_what_can_not_be_had_is_the_placeholder(
-    stand_ins: StandIns, entity: str, get: Get, invalidate: Callable[..., None], rule: dict[str, Any]
+    fake_services: FakeServices, entity: str, get: Get, invalidate: Callable[..., None], rule: dict[str, Any]
 ) -> None:
     """No such record, a service that fails, denies or talks nonsense: nothing is raised, a dict is returned."""
     id_ = uuid.uuid4()
     if rule:
-        service(stand_ins, entity).rule(**rule)
+        service(fake_services, entity).rule(**rule)
 
     assert get(id_, CALLER) == {"id": str(id_), **PLACEHOLDERS[entity]}
 
 
 @each
 def test_what_is_no_uuid_is_asked_of_nobody(
-    stand_ins: StandIns, entity: str, get: Get, invalidate: Callable[..., None]
+    fake_services: FakeServices, entity: str, get: Get, invalidate: Callable[..., None]
 ) -> None:
     """It would become a part of a URL and of a key."""
     for function in (get, invalidate):
         with pytest.raises(ValueError, match="is no UUID"):
             function("../../admin")
-    assert stand_ins.total_calls() == 0
+    assert fake_services.total_calls() == 0
 
 
 @each
 def test_without_redis_reading_goes_on_and_invalidating_raises(
-    own_valkey: EmbeddedValkey, stand_ins: StandIns, entity: str, get: Get, invalidate: Callable[..., None]
+    own_valkey: EmbeddedValkey,
+    fake_services: FakeServices,
+    entity: str,
+    get: Get,
+    invalidate: Callable[..., None],
 ) -> None:
     """An invalidation that Redis did not take must not look like one; this worker drops its own all the same."""
-    id_ = known(stand_ins, entity)
-    for _ in inside(own_valkey.url(1), stand_ins):
+    id_ = known(fake_services, entity)
+    for _ in inside(own_valkey.url(1), fake_services):
         get(id_, CALLER)
         own_valkey.kill()
 
         with pytest.raises(CacheUnavailable):
             invalidate(id_)
 
-        calls = stand_ins.total_calls()
+        calls = fake_services.total_calls()
         assert get(id_, CALLER) == {"id": id_, **OTHER_FIELDS[entity]}
-        assert stand_ins.total_calls() == calls + 1
+        assert fake_services.total_calls() == calls + 1
 
 
 @pytest.mark.parametrize(
@@ -166,10 +170,10 @@ def test_without_redis_reading_goes_on_and_invalidating_raises(
     ],
 )
 def test_a_message_may_spell_an_id_in_capitals(
-    app: Flask, stand_ins: StandIns, redis_url: str, message: str
+    app: Flask, fake_services: FakeServices, redis_url: str, message: str
 ) -> None:
     """Some languages print UUIDs so; such a message must not leave the old value where it is."""
-    id_ = known(stand_ins, "customer")
+    id_ = known(fake_services, "customer")
     cache = app.extensions[EXTENSION].lookups.cache
     cache.start()
     assert wait_until(lambda: cache.mode is Mode.BOTH, timeout_s=30)
@@ -183,10 +187,10 @@ def test_a_message_may_spell_an_id_in_capitals(
 
 @each
 def test_an_invalidation_takes_it_out_of_redis(
-    stand_ins: StandIns, redis_url: str, entity: str, get: Get, invalidate: Callable[..., None]
+    fake_services: FakeServices, redis_url: str, entity: str, get: Get, invalidate: Callable[..., None]
 ) -> None:
     """The value and its last known copy; nothing is left that has the id in its name."""
-    id_ = known(stand_ins, entity)
+    id_ = known(fake_services, entity)
     get(id_, CALLER)
     with redis.Redis.from_url(redis_url) as client:
         assert client.exists(f"appointment_service:{entity}_{id_}")

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from servease_appt.cache.codecs import Kinds
-from servease_appt.references.entities import KINDS, MAX_TEXT_CHARS, Reference, customer, employee, vehicle
+from servease_appt.cache.codecs import Codecs
+from servease_appt.references.entities import CODECS, MAX_TEXT_CHARS, Reference, customer, employee, vehicle
 
 ID = "5f0c7a52-0b1d-4c57-9c7a-2f6f0a3c1d11"
 LONG = "x" * (MAX_TEXT_CHARS + 1)
@@ -15,12 +15,12 @@ FIELDS: dict[str, dict[str, Any]] = {
     "vehicle": {"id": ID, "year": 2020, "make": "Toyota", "model": "Corolla"},
     "employee": {"id": ID, "full_name": "Bob Bee"},
 }
-kinds = Kinds(KINDS)
+codecs = Codecs(CODECS)
 
 
 def decoded(entity: str, fields: object) -> Reference | None:
     """What the cache makes of such bytes."""
-    return kinds.decode(f"{entity}_{ID}", json.dumps(fields).encode())
+    return codecs.decode(f"{entity}_{ID}", json.dumps(fields).encode())
 
 
 @pytest.mark.parametrize(
@@ -33,10 +33,10 @@ def decoded(entity: str, fields: object) -> Reference | None:
 )
 def test_what_is_stored_is_found_again(entity: str, made: Reference, display: str) -> None:
     """A record comes back as it was made, with the text to show."""
-    payload = kinds.of(f"{entity}_{ID}").encode(made)
+    payload = codecs.of(f"{entity}_{ID}").encode(made)
 
     assert json.loads(payload) == FIELDS[entity]
-    assert kinds.decode(f"{entity}_{ID}", payload) == made
+    assert codecs.decode(f"{entity}_{ID}", payload) == made
     assert made.display == display
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.support.served import Answer, serve, settings
@@ -21,22 +21,22 @@ def test_a_stopping_worker_is_not_ready_and_finishes_what_has_begun(
     valkey: EmbeddedValkey,
     new_database: Callable[[str], str],
     migrated_template: str,
-    stand_ins: StandIns,
+    fake_services: FakeServices,
     tmp_path: Path,
 ) -> None:
     """After SIGTERM: 503 `draining` on a kept-alive connection, 200 for the request under way, exit code 0."""
     environment = settings(
         new_database(migrated_template),
         valkey.url(1),
-        stand_ins,
+        fake_services,
         UPSTREAM_TIMEOUT="20",
         CACHE_KEY_PREFIX="draining",
     )
-    with serve(environment, stand_ins, tmp_path, workers=1) as served, ThreadPoolExecutor(1) as pool:
-        served.world.appointment()
-        stand_ins.customers.rule(hold=True)
+    with serve(environment, fake_services, tmp_path, workers=1) as served, ThreadPoolExecutor(1) as pool:
+        served.dataset.appointment()
+        fake_services.customers.rule(hold=True)
         under_way = pool.submit(served.get, LIST)
-        stand_ins.customers.wait_for(held=1)
+        fake_services.customers.wait_for(held=1)
         with served.client() as kept_alive, served.client() as late:
             before = kept_alive.get(READY)
 
@@ -50,7 +50,7 @@ def test_a_stopping_worker_is_not_ready_and_finishes_what_has_begun(
             assert wait_until(is_unready, timeout_s=30)
             late.connection.request("GET", READY)
             still_under_way = not under_way.done()
-            stand_ins.customers.release()
+            fake_services.customers.release()
             finished = under_way.result(timeout=30)
             with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
                 late.connection.getresponse()

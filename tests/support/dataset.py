@@ -13,9 +13,9 @@ from flask import Flask
 from sqlalchemy import insert, select, text
 from werkzeug.test import TestResponse
 
-from servease_appt.container import EXTENSION, Services
+from servease_appt.container import EXTENSION, Container
 from servease_appt.db import models
-from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.fake_services import FakeServices
 
 SECRET = "a-secret-for-tests-of-32-bytes-or-more"
 BASE = "/api/v1"
@@ -82,20 +82,20 @@ class Asker:
         return self.ask("DELETE", path, **given)
 
 
-class World:
+class Dataset:
     """Ids are new in each test, so that nothing cached for another test is met."""
 
-    def __init__(self, app: Flask, stand_ins: StandIns) -> None:
+    def __init__(self, app: Flask, fake_services: FakeServices) -> None:
         self.app = app
-        self.stand_ins = stand_ins
-        self.services: Services = app.extensions[EXTENSION]
+        self.fake_services = fake_services
+        self.container: Container = app.extensions[EXTENSION]
         self.alice_id, self.bob_id, self.erin_id, self.emil_id, self.ada_id = (new_id() for _ in range(5))
         self.alices_car, self.bobs_car = new_id(), new_id()
-        stand_ins.customers.put(
+        fake_services.customers.put(
             {"id": self.alice_id, "full_name": "Alice Ant", "email": "alice@example.com"},
             {"id": self.bob_id, "full_name": "Bob Bee", "email": "bob@example.com"},
         )
-        stand_ins.vehicles.put(
+        fake_services.vehicles.put(
             {
                 "id": self.alices_car,
                 "year": 2020,
@@ -111,7 +111,7 @@ class World:
                 "customer_id": self.bob_id,
             },
         )
-        stand_ins.employees.put(
+        fake_services.employees.put(
             {"id": self.erin_id, "full_name": "Erin Eel"}, {"id": self.emil_id, "full_name": "Emil Elk"}
         )
         self.nobody = Asker(app, None)
@@ -131,7 +131,7 @@ class World:
         self._hours = itertools.count()
 
     def start_ahead(self) -> tuple[date, clock]:
-        """A start that no other appointment of this world is near to."""
+        """A start that no other appointment of this dataset is near to."""
         number = next(self._hours)
         return weekday(3 + number // 8), clock(9 + number % 8)
 
@@ -161,7 +161,7 @@ class World:
             "completed_at": None,
             **columns,
         }
-        with self.services.database.transaction() as connection:
+        with self.container.database.transaction() as connection:
             connection.execute(insert(models.Appointment).values(row))
         return str(row["id"])
 
@@ -177,7 +177,7 @@ class World:
             "changed_at": datetime.now(UTC),
             **columns,
         }
-        with self.services.database.transaction() as connection:
+        with self.container.database.transaction() as connection:
             connection.execute(insert(models.AppointmentHistory).values(row))
         return str(row["id"])
 
@@ -193,7 +193,7 @@ class World:
             "max_concurrent_appointments": 2,
             **columns,
         }
-        with self.services.database.transaction() as connection:
+        with self.container.database.transaction() as connection:
             connection.execute(insert(models.TimeSlot).values(row))
         return str(row["id"])
 
@@ -211,7 +211,7 @@ class World:
 
     def stored(self, appointment_id: str) -> dict[str, Any]:
         """The appointment's row as it stands in the database."""
-        with self.services.database.reading() as connection:
+        with self.container.database.reading() as connection:
             row = connection.execute(
                 select(models.Appointment.__table__).where(models.Appointment.id == appointment_id)
             ).one()
@@ -219,12 +219,12 @@ class World:
 
     def count(self, table: str) -> int:
         """How many rows `table` has."""
-        with self.services.database.reading() as connection:
+        with self.container.database.reading() as connection:
             return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())  # noqa: S608
 
     def clear(self) -> None:
         """Empty all tables."""
-        with self.services.database.transaction() as connection:
+        with self.container.database.transaction() as connection:
             connection.execute(
                 text("TRUNCATE appointments, time_slots, appointment_history, idempotency_keys")
             )

@@ -13,9 +13,9 @@ from typing import Any, Self
 from servease_appt.app import create_app
 from servease_appt.container import EXTENSION
 from servease_appt.settings import Settings
-from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
-from tests.support.dataset import SECRET, World, token
+from tests.support.dataset import SECRET, Dataset, token
 from tests.support.gunicorn import Gunicorn
 
 ADMIN = token(user_role="admin", exp=4_000_000_000)
@@ -69,11 +69,11 @@ class Client:
 
 
 class Served:
-    """gunicorn, the servers behind it, and a `World` that writes into its database."""
+    """gunicorn, the servers behind it, and a `Dataset` that writes into its database."""
 
-    def __init__(self, gunicorn: Gunicorn, world: World) -> None:
+    def __init__(self, gunicorn: Gunicorn, dataset: Dataset) -> None:
         self.gunicorn = gunicorn
-        self.world = world
+        self.dataset = dataset
 
     def client(self, bearer: str | None = ADMIN) -> Client:
         """A connection of its own."""
@@ -119,23 +119,23 @@ class Served:
 
 @contextmanager
 def serve(
-    environment: Mapping[str, str], stand_ins: StandIns, directory: Path, *, workers: int = 2
+    environment: Mapping[str, str], fake_services: FakeServices, directory: Path, *, workers: int = 2
 ) -> Iterator[Served]:
     """Start it; `environment` are the service's settings."""
     app = create_app(Settings.from_mapping(environment))
     try:
         with Gunicorn(environment, directory, workers=workers) as gunicorn:
-            yield Served(gunicorn, World(app, stand_ins))
+            yield Served(gunicorn, Dataset(app, fake_services))
     finally:
         app.extensions[EXTENSION].close()
 
 
-def settings(database_url: str, redis_url: str, stand_ins: StandIns, **more: str) -> dict[str, str]:
+def settings(database_url: str, redis_url: str, fake_services: FakeServices, **more: str) -> dict[str, str]:
     """The service's environment."""
     return {
         "SECRET_KEY": SECRET,
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
-        **stand_ins.settings,
+        **fake_services.settings,
         **more,
     }

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from servease_appt.cache import two_tier
-from servease_appt.testing.fake_services import StandIns
+from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.support.cli import Cli
 from tests.support.served import Served, serve, settings
@@ -24,15 +24,15 @@ def served(
     new_database: Callable[[str], str],
     migrated_template: str,
     valkey: EmbeddedValkey,
-    running_stand_ins: StandIns,
+    running_fake_services: FakeServices,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Served]:
     """Two workers that nothing is broken for; tests that stop servers start a service of their own."""
-    running_stand_ins.reset()
+    running_fake_services.reset()
     directory = Path(tmp_path_factory.mktemp("served"))
     more = {"PROMETHEUS_MULTIPROC_DIR": str(directory / "metrics")}
-    environment = settings(new_database(migrated_template), valkey.url(1), running_stand_ins, **more)
-    with serve(environment, running_stand_ins, directory) as served:
+    environment = settings(new_database(migrated_template), valkey.url(1), running_fake_services, **more)
+    with serve(environment, running_fake_services, directory) as served:
         served.wait_for_metric(r'servease_cache_mode\{mode="both"\}', 2)
         yield served
 

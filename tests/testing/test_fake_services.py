@@ -1,4 +1,4 @@
-"""The stand-ins for the platform's services."""
+"""The fake upstream services."""
 
 import http.client
 import threading
@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from servease_appt.testing.fake_services import StandIn, StandIns
+from servease_appt.testing.fake_services import FakeService, FakeServices
 from servease_appt.testing.processes import ProcessError
 
 ID = "6f1c0a52-57c3-4c6f-9d3a-0a2b6a1f4e10"
@@ -16,20 +16,24 @@ OWN_ID = "0b54e7cc-3f0e-4f41-8e0c-77a1d4a8b3f9"
 PATH = f"/api/v1/employees/{ID}/basic/"
 
 
-def get(service: StandIn, path: str = PATH, token: str | None = "a.b.c") -> requests.Response:  # noqa: S107
+def get(service: FakeService, path: str = PATH, token: str | None = "a.b.c") -> requests.Response:  # noqa: S107
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     return requests.get(service.url + path, headers=headers, timeout=10)
 
 
-def test_what_they_know(stand_ins: StandIns) -> None:
+def test_what_they_know(fake_services: FakeServices) -> None:
     """Each service answers at the platform's paths in the platform's words, and 404 for the rest."""
-    stand_ins.customers.put({"id": ID, "own_id": OWN_ID, "full_name": "Ada King", "email": "ada@example.com"})
-    stand_ins.employees.put({"id": ID, "full_name": "Grace Hopper"})
-    stand_ins.vehicles.put({"id": ID, "year": 2021, "make": "Kia", "model": "Picanto", "customer_id": OWN_ID})
+    fake_services.customers.put(
+        {"id": ID, "own_id": OWN_ID, "full_name": "Ada King", "email": "ada@example.com"}
+    )
+    fake_services.employees.put({"id": ID, "full_name": "Grace Hopper"})
+    fake_services.vehicles.put(
+        {"id": ID, "year": 2021, "make": "Kia", "model": "Picanto", "customer_id": OWN_ID}
+    )
 
-    by_account = get(stand_ins.customers, f"/api/v1/customers/logical/{ID}/").json()
-    by_own_id = get(stand_ins.customers, f"/api/v1/customers/{OWN_ID}/").json()
-    vehicle = get(stand_ins.vehicles, f"/api/v1/vehicles/{ID}/").json()
+    by_account = get(fake_services.customers, f"/api/v1/customers/logical/{ID}/").json()
+    by_own_id = get(fake_services.customers, f"/api/v1/customers/{OWN_ID}/").json()
+    vehicle = get(fake_services.vehicles, f"/api/v1/vehicles/{ID}/").json()
 
     assert (by_account["id"], by_account["user_id"], by_account["user_email"]) == (
         OWN_ID,
@@ -39,22 +43,22 @@ def test_what_they_know(stand_ins: StandIns) -> None:
     assert (by_own_id["id"], by_own_id["email"]) == (ID, "ada@example.com")
     assert by_account["full_name"] == by_own_id["full_name"] == "Ada King"
     assert (vehicle["vehicle_id"], vehicle["year"], vehicle["customer_id"]) == (ID, 2021, OWN_ID)
-    assert get(stand_ins.employees).json()["full_name"] == "Grace Hopper"
-    assert get(stand_ins.employees, "/api/v1/employees/other/basic/").status_code == 404
+    assert get(fake_services.employees).json()["full_name"] == "Grace Hopper"
+    assert get(fake_services.employees, "/api/v1/employees/other/basic/").status_code == 404
 
 
-def test_a_token_is_needed(stand_ins: StandIns) -> None:
+def test_a_token_is_needed(fake_services: FakeServices) -> None:
     """Without a bearer token the answer is 401; which tokens came is remembered."""
-    stand_ins.employees.put({"id": ID, "full_name": "Grace Hopper"})
+    fake_services.employees.put({"id": ID, "full_name": "Grace Hopper"})
 
-    assert get(stand_ins.employees, token=None).status_code == 401
-    assert get(stand_ins.employees).status_code == 200
-    assert stand_ins.employees.tokens() == {"a.b.c"}
+    assert get(fake_services.employees, token=None).status_code == 401
+    assert get(fake_services.employees).status_code == 200
+    assert fake_services.employees.tokens() == {"a.b.c"}
 
 
-def test_rules(stand_ins: StandIns) -> None:
+def test_rules(fake_services: FakeServices) -> None:
     """A rule changes what matching calls are answered, for good or for some calls; the latest one counts."""
-    employees = stand_ins.employees
+    employees = fake_services.employees
     employees.put({"id": ID, "full_name": "Grace Hopper"})
     employees.rule(status=503, headers={"Retry-After": "7"})
     employees.rule(ID, body="not json", times=1)
@@ -71,9 +75,9 @@ def test_rules(stand_ins: StandIns) -> None:
     assert get(employees).status_code == 404
 
 
-def test_holding_calls(stand_ins: StandIns) -> None:
+def test_holding_calls(fake_services: FakeServices) -> None:
     """Held calls wait until they are released, and a test can wait until they have come in."""
-    employees = stand_ins.employees
+    employees = fake_services.employees
     employees.put({"id": ID, "full_name": "Grace Hopper"})
     employees.rule(hold=True)
     with ThreadPoolExecutor(3) as threads:
@@ -88,12 +92,12 @@ def test_holding_calls(stand_ins: StandIns) -> None:
     with pytest.raises(TimeoutError):
         employees.wait_for(calls=5, timeout_s=0.05)
     employees.forget_calls()
-    assert stand_ins.total_calls() == 0
+    assert fake_services.total_calls() == 0
 
 
-def test_a_crowd(stand_ins: StandIns) -> None:
-    """64 calls of 50 ms at once take little more than 50 ms: the stand-in is not what is measured."""
-    employees = stand_ins.employees
+def test_a_crowd(fake_services: FakeServices) -> None:
+    """64 calls of 50 ms at once take little more than 50 ms: the fake is not what is measured."""
+    employees = fake_services.employees
     employees.delay(0.05)
     together = threading.Barrier(64)
     took: list[float] = []
@@ -118,9 +122,9 @@ def test_a_crowd(stand_ins: StandIns) -> None:
     assert sorted(took)[32] < 0.15
 
 
-def test_restart(own_stand_ins: StandIns) -> None:
+def test_restart(own_fake_services: FakeServices) -> None:
     """A stopped service refuses connections, and comes back at its address."""
-    vehicles = own_stand_ins.vehicles
+    vehicles = own_fake_services.vehicles
     url = vehicles.url
     vehicles.stop()
     with pytest.raises(requests.ConnectionError):
@@ -131,13 +135,13 @@ def test_restart(own_stand_ins: StandIns) -> None:
     assert get(vehicles).status_code == 404
 
 
-def test_a_taken_port(own_stand_ins: StandIns) -> None:
+def test_a_taken_port(own_fake_services: FakeServices) -> None:
     """Starting on a port that somebody listens on fails and says so."""
     with pytest.raises(ProcessError, match=r"(?i)address already in use"):
-        StandIns(ports=(own_stand_ins.customers.port, 0, 0)).__enter__()
+        FakeServices(ports=(own_fake_services.customers.port, 0, 0)).__enter__()
 
 
-def test_a_wrong_order(stand_ins: StandIns) -> None:
-    """A mistake in steering a stand-in is an error of the test, not silence."""
+def test_a_wrong_order(fake_services: FakeServices) -> None:
+    """A mistake in steering a fake is an error of the test, not silence."""
     with pytest.raises(ValueError, match="KeyError"):
-        stand_ins.vehicles.put({"id": ID})
+        fake_services.vehicles.put({"id": ID})

@@ -7,7 +7,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from servease_appt.testing.fault_proxy import Kind, Proxy
+from servease_appt.testing.fault_proxy import LinkKind, Proxy
 from servease_appt.testing.servers import EmbeddedValkey
 
 
@@ -29,7 +29,7 @@ def test_it_forwards_and_counts_commands(proxy: Proxy, client: redis.Redis) -> N
     """What goes through arrives, and each command's name is known."""
     client.set("a", "1")
     assert client.get("a") == b"1"
-    assert [name for name in proxy.commands(Kind.DATA) if name in ("SET", "GET")] == ["SET", "GET"]
+    assert [name for name in proxy.commands(LinkKind.DATA) if name in ("SET", "GET")] == ["SET", "GET"]
 
 
 def test_a_black_hole_keeps_the_link_open(proxy: Proxy, client: redis.Redis) -> None:
@@ -70,7 +70,7 @@ def test_kinds_of_links_are_broken_apart(proxy: Proxy, client: redis.Redis) -> N
         proxy.pubsub.black_hole()
         assert client.publish("channel", "lost") == 1
         assert pubsub.get_message(timeout=0.1) is None
-        assert len(proxy.links(Kind.PUBSUB)) == 1
+        assert len(proxy.links(LinkKind.PUBSUB)) == 1
 
 
 def test_held_bytes_are_late_and_not_lost(proxy: Proxy, client: redis.Redis) -> None:
@@ -78,7 +78,7 @@ def test_held_bytes_are_late_and_not_lost(proxy: Proxy, client: redis.Redis) -> 
     with client.pubsub() as pubsub:  # type: ignore[no-untyped-call]
         pubsub.subscribe("channel")
         assert pubsub.get_message(timeout=1) is not None
-        with proxy.holding(Kind.PUBSUB):
+        with proxy.holding(LinkKind.PUBSUB):
             client.publish("channel", "late")
             assert pubsub.get_message(timeout=0.1) is None
         message = pubsub.get_message(timeout=5)

@@ -6,10 +6,10 @@ from typing import Any
 from flask import Response
 from marshmallow import Schema
 
-from servease_appt.api.context import now, services
+from servease_appt.api.context import container, now
 from servease_appt.api.details import action_response
 from servease_appt.api.enrichment import Stopwatch
-from servease_appt.api.routing import Resource, View, Who
+from servease_appt.api.routing import RequiredRole, Resource, View
 from servease_appt.api.schemas.requests import Assign, Reason, Reschedule
 from servease_appt.api.schemas.shapes import ref
 from servease_appt.api.tokens import Caller
@@ -27,11 +27,11 @@ _MESSAGES = {
 }
 
 
-def _declare(path: str, who: Who, summary: str, body: Schema) -> Callable[[View], View]:
+def _declare(path: str, role: RequiredRole, summary: str, body: Schema) -> Callable[[View], View]:
     return resource.declare(
         "POST",
         f"/appointments/<appointment_id>/{path}/",
-        who=who,
+        role=role,
         summary=summary,
         body=body,
         answer=ref("ActionDone"),
@@ -39,31 +39,31 @@ def _declare(path: str, who: Who, summary: str, body: Schema) -> Callable[[View]
     )
 
 
-@_declare("confirm", Who.STAFF, "Confirm a pending appointment.", Reason())
+@_declare("confirm", RequiredRole.STAFF, "Confirm a pending appointment.", Reason())
 def confirm(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
     """Confirm."""
     return _act(Action.CONFIRM, caller, appointment_id, body)
 
 
-@_declare("start", Who.STAFF, "Begin the work on a confirmed appointment.", Reason())
+@_declare("start", RequiredRole.STAFF, "Begin the work on a confirmed appointment.", Reason())
 def start(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
     """Start."""
     return _act(Action.START, caller, appointment_id, body)
 
 
-@_declare("complete", Who.STAFF, "Complete the work.", Reason())
+@_declare("complete", RequiredRole.STAFF, "Complete the work.", Reason())
 def complete(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
     """Complete."""
     return _act(Action.COMPLETE, caller, appointment_id, body)
 
 
-@_declare("no_show", Who.STAFF, "Note that the customer did not come.", Reason())
+@_declare("no_show", RequiredRole.STAFF, "Note that the customer did not come.", Reason())
 def no_show(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
     """Mark as no-show."""
     return _act(Action.NO_SHOW, caller, appointment_id, body)
 
 
-@_declare("cancel", Who.USERS, "Cancel an appointment that has not ended.", Reason())
+@_declare("cancel", RequiredRole.USERS, "Cancel an appointment that has not ended.", Reason())
 def cancel(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
     """Cancel."""
     return _act(Action.CANCEL, caller, appointment_id, body)
@@ -73,7 +73,7 @@ def _act(action: Action, caller: Caller, appointment_id: str, body: dict[str, An
     database = Stopwatch()
     with database:
         appointment = commands.act(
-            services().database,
+            container().database,
             caller.actor,
             appointment_id,
             action=action,
@@ -85,10 +85,12 @@ def _act(action: Action, caller: Caller, appointment_id: str, body: dict[str, An
     )
 
 
-@_declare("reschedule", Who.USERS, "Move a pending or confirmed appointment to another time.", Reschedule())
+@_declare(
+    "reschedule", RequiredRole.USERS, "Move a pending or confirmed appointment to another time.", Reschedule()
+)
 def reschedule(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
     """Reschedule."""
-    parts = services()
+    parts = container()
     database = Stopwatch()
     with database:
         appointment = commands.reschedule(
@@ -99,13 +101,13 @@ def reschedule(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Res
     )
 
 
-@_declare("assign", Who.STAFF, "Assign an employee.", Assign())
+@_declare("assign", RequiredRole.STAFF, "Assign an employee.", Assign())
 def assign(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
     """Assign."""
     database = Stopwatch()
     with database:
         appointment = commands.assign(
-            services().database, caller.actor, appointment_id, body["employee_id"], now()
+            container().database, caller.actor, appointment_id, body["employee_id"], now()
         )
     return action_response(
         appointment, caller, database, done="assigned", message="The employee is assigned."

@@ -4,12 +4,12 @@ from typing import Any
 
 from flask import Response, request
 
-from servease_appt.api.context import now, services
+from servease_appt.api.context import container, now
 from servease_appt.api.details import detail_response
 from servease_appt.api.enrichment import Stopwatch, name_headers, names_for
 from servease_appt.api.paging import page_body
 from servease_appt.api.responses import empty_response, json_response
-from servease_appt.api.routing import Resource, Who
+from servease_appt.api.routing import RequiredRole, Resource
 from servease_appt.api.schemas.appointment_json import row_json
 from servease_appt.api.schemas.requests import (
     CUSTOMER_EDITABLE,
@@ -28,18 +28,18 @@ resource = Resource("appointments", "/appointments/", "Appointments")
 @resource.declare(
     "GET",
     "/appointments/",
-    who=Who.USERS,
+    role=RequiredRole.USERS,
     summary="List appointments, the latest scheduled first. Customers see their own.",
     query=AppointmentFilterQuery(),
     answer=page_of(ref("AppointmentRow")),
-    problems=[404],
+    errors=[404],
     named=True,
 )
 def list_appointments(caller: Caller, query: dict[str, Any]) -> Response:
     """Return one page of what the caller may see."""
     number, size = query.pop("page"), query.pop("page_size")
     database = Stopwatch()
-    with database, services().database.reading() as connection:
+    with database, container().database.reading() as connection:
         page = reading.list_appointments(
             connection, caller.actor, AppointmentFilters(**query), Window.of_page(number, size)
         )
@@ -52,7 +52,7 @@ def list_appointments(caller: Caller, query: dict[str, Any]) -> Response:
 @resource.declare(
     "GET",
     "/appointments/<appointment_id>/",
-    who=Who.USERS,
+    role=RequiredRole.USERS,
     summary="Read one appointment.",
     answer=ref("Appointment"),
     named=True,
@@ -60,7 +60,7 @@ def list_appointments(caller: Caller, query: dict[str, Any]) -> Response:
 def get_appointment(caller: Caller, appointment_id: str) -> Response:
     """Return the detail of one appointment."""
     database = Stopwatch()
-    with database, services().database.reading() as connection:
+    with database, container().database.reading() as connection:
         appointment = reading.get_appointment(connection, caller.actor, appointment_id)
     return detail_response(appointment, caller, database)
 
@@ -68,7 +68,7 @@ def get_appointment(caller: Caller, appointment_id: str) -> Response:
 @resource.declare(
     "PUT",
     "/appointments/<appointment_id>/",
-    who=Who.USERS,
+    role=RequiredRole.USERS,
     summary="Change an appointment. What is left out stays as it is.",
     body=AppointmentUpdate(),
     customer_body=AppointmentUpdate(only=CUSTOMER_EDITABLE),
@@ -84,7 +84,7 @@ def replace_appointment(caller: Caller, appointment_id: str, body: dict[str, Any
 @resource.declare(
     "PATCH",
     "/appointments/<appointment_id>/",
-    who=Who.USERS,
+    role=RequiredRole.USERS,
     summary="Change some fields of an appointment, all or nothing.",
     body=AppointmentPatch(),
     customer_body=AppointmentPatch(only=CUSTOMER_EDITABLE),
@@ -98,7 +98,7 @@ def change_appointment(caller: Caller, appointment_id: str, body: dict[str, Any]
 
 
 def _edit(caller: Caller, appointment_id: str, changes: dict[str, Any], *, patch: bool) -> Response:
-    parts = services()
+    parts = container()
     database = Stopwatch()
     with database:
         appointment = commands.edit(
@@ -117,11 +117,11 @@ def _edit(caller: Caller, appointment_id: str, changes: dict[str, Any], *, patch
 @resource.declare(
     "DELETE",
     "/appointments/<appointment_id>/",
-    who=Who.ADMIN,
+    role=RequiredRole.ADMIN,
     summary="Delete an appointment for good. Its history stays.",
     status=204,
 )
 def delete_appointment(caller: Caller, appointment_id: str) -> Response:
     """Delete one appointment."""
-    commands.delete(services().database, caller.actor, appointment_id)
+    commands.delete(container().database, caller.actor, appointment_id)
     return empty_response()

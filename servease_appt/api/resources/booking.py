@@ -7,12 +7,12 @@ from typing import Any
 
 from flask import Response, request, url_for
 
-from servease_appt.api.context import API_NAME, now, services
+from servease_appt.api.context import API_NAME, container, now
 from servease_appt.api.details import detail_response
 from servease_appt.api.enrichment import Stopwatch, server_timing
 from servease_appt.api.errors import answer_to
 from servease_appt.api.responses import raw_response
-from servease_appt.api.routing import Resource, Who
+from servease_appt.api.routing import RequiredRole, Resource
 from servease_appt.api.schemas.requests import STAFF_ONLY_ON_CREATE, AppointmentCreate
 from servease_appt.api.schemas.shapes import ref
 from servease_appt.api.tokens import Caller
@@ -33,14 +33,14 @@ resource = Resource("booking", "/appointments/", "Appointments")
 @resource.declare(
     "POST",
     "/appointments/",
-    who=Who.USERS,
+    role=RequiredRole.USERS,
     summary="Book. Customers book for themselves, staff for anyone.",
     body=AppointmentCreate(),
     customer_body=AppointmentCreate(exclude=STAFF_ONLY_ON_CREATE),
     answer=ref("Appointment"),
     status=201,
     headers=[_KEY_HEADER],
-    problems=[409, 422],
+    errors=[409, 422],
     named=True,
 )
 def book_appointment(caller: Caller, body: dict[str, Any]) -> Response:
@@ -53,7 +53,7 @@ def book_appointment(caller: Caller, body: dict[str, Any]) -> Response:
 
 
 def _book_once(caller: Caller, wanted: NewAppointment, key: str) -> Response:
-    database = services().database
+    database = container().database
     taking = Stopwatch()
     with taking:
         claim = idempotency.claim(database, caller.actor, key, _fingerprint(), now())
@@ -76,7 +76,7 @@ def _settle(claim: Claim, response: Response | None) -> None:
 
     PostgreSQL may be gone by now. The key then frees itself, and knows of the booking if there was one.
     """
-    database = services().database
+    database = container().database
     with suppress(DatabaseUnavailable):
         if response is None or response.status_code >= 500:
             idempotency.release(database, claim)
@@ -89,13 +89,13 @@ def _answer(caller: Caller, wanted: NewAppointment, claim: Claim) -> Response:
         return _book(caller, wanted, claim)
     # An earlier request had booked and died before it could answer.
     database = Stopwatch()
-    with database, services().database.reading() as connection:
+    with database, container().database.reading() as connection:
         appointment = reading.get_appointment(connection, caller.actor, claim.appointment_id)
     return _created(appointment, caller, database)
 
 
 def _book(caller: Caller, wanted: NewAppointment, claim: Claim | None) -> Response:
-    parts = services()
+    parts = container()
     actor = caller.actor
     if not actor.is_staff and wanted.customer_id != actor.user_id:
         raise Forbidden("Customers book for themselves only.")
@@ -121,7 +121,7 @@ def _created(appointment: Appointment, caller: Caller, database: Stopwatch) -> R
 
 def _unchecked(entity: str, error: Exception) -> None:
     _log.warning("Booked without asking: the %s service could not answer (%s)", entity, type(error).__name__)
-    services().metrics.unchecked_booking(entity)
+    container().metrics.unchecked_booking(entity)
 
 
 def _fingerprint() -> str:

@@ -8,7 +8,7 @@ from flask import Response, url_for
 
 from servease_appt.api.context import API_NAME, api_document
 from servease_appt.api.responses import json_response
-from servease_appt.api.routing import Resource, Who
+from servease_appt.api.routing import RequiredRole, Resource
 from servease_appt.api.schemas.shapes import ref
 
 _POLICY = (
@@ -19,26 +19,28 @@ _POLICY = (
 resource = Resource("docs", "/docs/", "This document")
 
 
-@resource.declare("GET", "/openapi.json", who=Who.OPEN, summary="This document.", answer=ref("Anything"))
+@resource.declare(
+    "GET", "/openapi.json", role=RequiredRole.OPEN, summary="This document.", answer=ref("Anything")
+)
 def openapi_document() -> Response:
     """Return the OpenAPI document, with the address under which the API is mounted here."""
     return json_response({**api_document(), "servers": [{"url": _base() or "/"}]})
 
 
-@resource.declare("GET", "/docs", who=Who.OPEN, summary="A page to try the API.")
+@resource.declare("GET", "/docs", role=RequiredRole.OPEN, summary="A page to try the API.")
 def docs_page() -> Response:
     """Return the page."""
     page = _file("page.html").decode().replace("{{base}}", escape(_base()))
     return Response(page, mimetype="text/html", headers={"Content-Security-Policy": _POLICY})
 
 
-@resource.declare("GET", "/docs/page.css", who=Who.OPEN, summary="The page's style.")
+@resource.declare("GET", "/docs/page.css", role=RequiredRole.OPEN, summary="The page's style.")
 def docs_style() -> Response:
     """Return the style sheet."""
     return Response(_file("page.css"), mimetype="text/css")
 
 
-@resource.declare("GET", "/docs/page.js", who=Who.OPEN, summary="The page's script.")
+@resource.declare("GET", "/docs/page.js", role=RequiredRole.OPEN, summary="The page's script.")
 def docs_script() -> Response:
     """Return the script."""
     return Response(_file("page.js"), mimetype="text/javascript")

@@ -4,10 +4,10 @@ from typing import Any
 
 from flask import Response, request
 
-from servease_appt.api.context import services
+from servease_appt.api.context import container
 from servease_appt.api.paging import page_body
 from servease_appt.api.responses import json_response
-from servease_appt.api.routing import Resource, Who
+from servease_appt.api.routing import RequiredRole, Resource
 from servease_appt.api.schemas.requests import HistoryQuery
 from servease_appt.api.schemas.shapes import array_of, page_of, ref
 from servease_appt.api.tokens import Caller
@@ -21,16 +21,16 @@ of_appointment = Resource("appointment_history", "/appointments/", "History")
 @resource.declare(
     "GET",
     "/history/",
-    who=Who.USERS,
+    role=RequiredRole.USERS,
     summary="List accepted changes, newest first. Customers see those of their own appointments.",
     query=HistoryQuery(),
     answer=page_of(ref("HistoryRow")),
-    problems=[404],
+    errors=[404],
 )
 def list_history(caller: Caller, query: dict[str, Any]) -> Response:
     """Return one page of changes."""
     number, size = query["page"], query["page_size"]
-    with services().database.reading() as connection:
+    with container().database.reading() as connection:
         page = reading.list_history(
             connection, caller.actor, query.get("appointment_id"), Window.of_page(number, size)
         )
@@ -39,11 +39,15 @@ def list_history(caller: Caller, query: dict[str, Any]) -> Response:
 
 
 @resource.declare(
-    "GET", "/history/<history_id>/", who=Who.USERS, summary="Read one change.", answer=ref("HistoryRow")
+    "GET",
+    "/history/<history_id>/",
+    role=RequiredRole.USERS,
+    summary="Read one change.",
+    answer=ref("HistoryRow"),
 )
 def get_history_row(caller: Caller, history_id: str) -> Response:
     """Return one change."""
-    with services().database.reading() as connection:
+    with container().database.reading() as connection:
         row = reading.get_history_row(connection, caller.actor, history_id)
     return json_response(row._asdict())
 
@@ -51,12 +55,12 @@ def get_history_row(caller: Caller, history_id: str) -> Response:
 @of_appointment.declare(
     "GET",
     "/appointments/<appointment_id>/history/",
-    who=Who.USERS,
+    role=RequiredRole.USERS,
     summary="The changes of one appointment, newest first.",
     answer=array_of(ref("HistoryRow")),
 )
 def appointment_history(caller: Caller, appointment_id: str) -> Response:
     """Return the changes of one appointment."""
-    with services().database.reading() as connection:
+    with container().database.reading() as connection:
         page = reading.appointment_history(connection, caller.actor, appointment_id, ARRAY)
     return json_response([row._asdict() for row in page.rows], headers={"X-Total-Count": str(page.count)})

@@ -2,17 +2,19 @@
 
 from flask import Response
 
-from servease_appt.api.context import services
-from servease_appt.api.errors import detail_problem
-from servease_appt.api.routing import Resource, Who
+from servease_appt.api.context import container
+from servease_appt.api.errors import detail_error
+from servease_appt.api.routing import RequiredRole, Resource
 from servease_appt.observability.metrics import CONTENT_TYPE
 
 resource = Resource("metrics", "/metrics/", "Metrics")
 
 
-@resource.declare("GET", "/metrics", who=Who.OPEN, summary="Metrics as Prometheus text.", problems=[404])
+@resource.declare(
+    "GET", "/metrics", role=RequiredRole.OPEN, summary="Metrics as Prometheus text.", errors=[404]
+)
 def metrics() -> Response:
     """Return the metrics; 404 where the operator has turned them off."""
-    if not services().settings.metrics_enabled:
-        raise detail_problem(404)
-    return Response(services().metrics.text(), content_type=CONTENT_TYPE)
+    if not container().settings.metrics_enabled:
+        raise detail_error(404)
+    return Response(container().metrics.text(), content_type=CONTENT_TYPE)

@@ -7,11 +7,11 @@ from flask import Response, request
 from marshmallow import Schema
 from sqlalchemy import Connection
 
-from servease_appt.api.context import now, services
+from servease_appt.api.context import container, now
 from servease_appt.api.enrichment import Stopwatch, name_headers, names_for
 from servease_appt.api.paging import PageQuery, page_body
 from servease_appt.api.responses import json_response
-from servease_appt.api.routing import Resource, View, Who
+from servease_appt.api.routing import RequiredRole, Resource, View
 from servease_appt.api.schemas.appointment_json import row_json
 from servease_appt.api.schemas.requests import (
     AvailableSlotsQuery,
@@ -30,22 +30,22 @@ resource = Resource("reports", "/appointments/", "Appointment views")
 Find = Callable[[Connection, Actor, str, AppointmentFilters, Window], Page[AppointmentRow]]
 
 
-def _declare_array(path: str, who: Who, summary: str, query: Schema) -> Callable[[View], View]:
+def _declare_array(path: str, role: RequiredRole, summary: str, query: Schema) -> Callable[[View], View]:
     return resource.declare(
         "GET",
         f"/appointments/{path}/",
-        who=who,
+        role=role,
         summary=summary,
         query=query,
         answer=array_or_page_of(ref("AppointmentRow")),
-        problems=[404],
+        errors=[404],
         named=True,
     )
 
 
 @_declare_array(
     "customer_appointments",
-    Who.USERS,
+    RequiredRole.USERS,
     "A customer's appointments; customers ask for their own.",
     CustomerAppointmentsQuery(),
 )
@@ -54,7 +54,9 @@ def customer_appointments(caller: Caller, query: dict[str, Any]) -> Response:
     return _array_or_page(reading.customer_appointments, "customer_id", caller, query)
 
 
-@_declare_array("employee_schedule", Who.STAFF, "What is assigned to an employee.", EmployeeScheduleQuery())
+@_declare_array(
+    "employee_schedule", RequiredRole.STAFF, "What is assigned to an employee.", EmployeeScheduleQuery()
+)
 def employee_schedule(caller: Caller, query: dict[str, Any]) -> Response:
     """Return an employee's appointments."""
     return _array_or_page(reading.employee_schedule, "employee_id", caller, query)
@@ -62,7 +64,7 @@ def employee_schedule(caller: Caller, query: dict[str, Any]) -> Response:
 
 @_declare_array(
     "vehicle_history",
-    Who.USERS,
+    RequiredRole.USERS,
     "A vehicle's appointments; customers see their own rows.",
     VehicleHistoryQuery(),
 )
@@ -74,7 +76,7 @@ def vehicle_history(caller: Caller, query: dict[str, Any]) -> Response:
 @resource.declare(
     "GET",
     "/appointments/employee/<employee_id>/",
-    who=Who.STAFF,
+    role=RequiredRole.STAFF,
     summary="What is assigned to an employee, in pages.",
     query=PageQuery(),
     answer=page_of(ref("AppointmentRow")),
@@ -93,7 +95,7 @@ def _array_or_page(find: Find, subject: str, caller: Caller, query: dict[str, An
     if number is not None:
         return _page(find, subject_id, filters, caller, {"page": number, "page_size": size})
     database = Stopwatch()
-    with database, services().database.reading() as connection:
+    with database, container().database.reading() as connection:
         page = find(connection, caller.actor, subject_id, filters, ARRAY)
     names = names_for(page.rows, caller)
     headers = {**name_headers(names, database.ms), "X-Total-Count": str(page.count)}
@@ -105,7 +107,7 @@ def _page(
 ) -> Response:
     number, size = query["page"], query["page_size"]
     database = Stopwatch()
-    with database, services().database.reading() as connection:
+    with database, container().database.reading() as connection:
         page = find(connection, caller.actor, subject_id, filters, Window.of_page(number, size))
     names = names_for(page.rows, caller)
     results = [row_json(row, names) for row in page.rows]
@@ -116,14 +118,14 @@ def _page(
 @resource.declare(
     "GET",
     "/appointments/available_slots/",
-    who=Who.USERS,
+    role=RequiredRole.USERS,
     summary="The starts still ahead at which a booking of that length fits.",
     query=AvailableSlotsQuery(),
     answer=ref("AvailableSlots"),
 )
 def available_slots(caller: Caller, query: dict[str, Any]) -> Response:
     """Return free starts."""
-    parts = services()
+    parts = container()
     with parts.database.reading() as connection:
         free = slots.available_slots(
             connection,
@@ -140,13 +142,13 @@ def available_slots(caller: Caller, query: dict[str, Any]) -> Response:
 @resource.declare(
     "GET",
     "/appointments/stats/",
-    who=Who.USERS,
+    role=RequiredRole.USERS,
     summary="Numbers over what the caller may see.",
     answer=ref("Stats"),
 )
 def stats(caller: Caller) -> Response:
     """Return counts."""
-    parts = services()
+    parts = container()
     with parts.database.reading() as connection:
         counted = reading.stats(connection, parts.policy, caller.actor, now())
     return json_response(

@@ -4,10 +4,10 @@ from typing import Any
 
 from flask import Response, request
 
-from servease_appt.api.context import services
+from servease_appt.api.context import container
 from servease_appt.api.paging import page_body
 from servease_appt.api.responses import empty_response, json_response
-from servease_appt.api.routing import Resource, Who
+from servease_appt.api.routing import RequiredRole, Resource
 from servease_appt.api.schemas.requests import SlotCreate, SlotPatch, SlotQuery, SlotRange, SlotUpdate
 from servease_appt.api.schemas.shapes import page_of, ref
 from servease_appt.api.tokens import Caller
@@ -20,15 +20,15 @@ resource = Resource("time_slots", "/time-slots/", "Time slots")
 @resource.declare(
     "GET",
     "/time-slots/",
-    who=Who.USERS,
+    role=RequiredRole.USERS,
     summary="List time slots by date and start.",
     query=SlotQuery(),
     answer=page_of(ref("TimeSlot")),
-    problems=[404],
+    errors=[404],
 )
 def list_slots(caller: Caller, query: dict[str, Any]) -> Response:
     """Return one page of slots."""
-    parts = services()
+    parts = container()
     number, size = query["page"], query["page_size"]
     with parts.database.reading() as connection:
         page = slots.list_slots(
@@ -46,7 +46,7 @@ def list_slots(caller: Caller, query: dict[str, Any]) -> Response:
 @resource.declare(
     "POST",
     "/time-slots/",
-    who=Who.STAFF,
+    role=RequiredRole.STAFF,
     summary="Add a time slot.",
     body=SlotCreate(),
     answer=ref("TimeSlot"),
@@ -54,7 +54,7 @@ def list_slots(caller: Caller, query: dict[str, Any]) -> Response:
 )
 def create_slot(caller: Caller, body: dict[str, Any]) -> Response:
     """Add one slot."""
-    parts = services()
+    parts = container()
     slot = slots.create_slot(parts.database, parts.policy, caller.actor, NewSlot(**body))
     return json_response(slot._asdict(), 201)
 
@@ -62,7 +62,7 @@ def create_slot(caller: Caller, body: dict[str, Any]) -> Response:
 @resource.declare(
     "POST",
     "/time-slots/bulk_create/",
-    who=Who.STAFF,
+    role=RequiredRole.STAFF,
     summary="Add hourly slots, 9 to 17, on the weekdays of a range. Twice adds nothing.",
     body=SlotRange(),
     answer=ref("SlotsCreated"),
@@ -70,7 +70,7 @@ def create_slot(caller: Caller, body: dict[str, Any]) -> Response:
 )
 def bulk_create_slots(caller: Caller, body: dict[str, Any]) -> Response:
     """Add the slots that are missing."""
-    parts = services()
+    parts = container()
     count = slots.bulk_create(
         parts.database, parts.policy, caller.actor, body["start_date"], body["end_date"]
     )
@@ -78,11 +78,15 @@ def bulk_create_slots(caller: Caller, body: dict[str, Any]) -> Response:
 
 
 @resource.declare(
-    "GET", "/time-slots/<slot_id>/", who=Who.USERS, summary="Read one time slot.", answer=ref("TimeSlot")
+    "GET",
+    "/time-slots/<slot_id>/",
+    role=RequiredRole.USERS,
+    summary="Read one time slot.",
+    answer=ref("TimeSlot"),
 )
 def get_slot(caller: Caller, slot_id: str) -> Response:
     """Return one slot."""
-    parts = services()
+    parts = container()
     with parts.database.reading() as connection:
         slot = slots.get_slot(connection, parts.policy, caller.actor, slot_id)
     return json_response(slot._asdict())
@@ -91,7 +95,7 @@ def get_slot(caller: Caller, slot_id: str) -> Response:
 @resource.declare(
     "PUT",
     "/time-slots/<slot_id>/",
-    who=Who.STAFF,
+    role=RequiredRole.STAFF,
     summary="Change a time slot.",
     body=SlotUpdate(),
     answer=ref("TimeSlot"),
@@ -104,7 +108,7 @@ def replace_slot(caller: Caller, slot_id: str, body: dict[str, Any]) -> Response
 @resource.declare(
     "PATCH",
     "/time-slots/<slot_id>/",
-    who=Who.STAFF,
+    role=RequiredRole.STAFF,
     summary="Change some fields of a time slot.",
     body=SlotPatch(),
     answer=ref("TimeSlot"),
@@ -115,7 +119,7 @@ def change_slot(caller: Caller, slot_id: str, body: dict[str, Any]) -> Response:
 
 
 def _update(caller: Caller, slot_id: str, changes: dict[str, Any]) -> Response:
-    parts = services()
+    parts = container()
     slot = slots.update_slot(parts.database, parts.policy, caller.actor, slot_id, changes)
     return json_response(slot._asdict())
 
@@ -123,11 +127,11 @@ def _update(caller: Caller, slot_id: str, changes: dict[str, Any]) -> Response:
 @resource.declare(
     "DELETE",
     "/time-slots/<slot_id>/",
-    who=Who.STAFF,
+    role=RequiredRole.STAFF,
     summary="Remove a time slot. Its time falls back to the default capacity.",
     status=204,
 )
 def delete_slot(caller: Caller, slot_id: str) -> Response:
     """Remove one slot."""
-    slots.delete_slot(services().database, caller.actor, slot_id)
+    slots.delete_slot(container().database, caller.actor, slot_id)
     return empty_response()

@@ -6,7 +6,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from servease_appt.cli.cache.session import current_services
+from servease_appt.cli.cache.session import current_container
 from servease_appt.dashboard.links import LINK_LIFETIME_S, PATH, dashboard_link
 
 
@@ -33,5 +33,5 @@ def dashboard_command(url: str) -> None:
         raise click.ClickException(
             "A host application has no dashboard: `servease cache stats` shows the same."
         )
-    click.echo(dashboard_link(url, current_services().settings.secret_key))
+    click.echo(dashboard_link(url, current_container().settings.secret_key))
     click.echo(f"It opens the page once, within {LINK_LIFETIME_S // 60} minutes.", err=True)

@@ -73,11 +73,11 @@ def look_into_redis(access: Access, key: str) -> InRedis:
         value, holder, *lives = pipeline.execute(raise_on_error=False)
     value_ms, lease_ms, absent_ms, copy_ms = lives
     payload = value if isinstance(value, bytes) else None
-    readable = None if payload is None else access.cache.kinds.decode(key, payload)
+    readable = None if payload is None else access.cache.codecs.decode(key, payload)
     return InRedis(
         payload=payload,
         there=value is not None,
-        digest=None if readable is None else digest(access.cache.kinds, key, readable),
+        digest=None if readable is None else digest(access.cache.codecs, key, readable),
         value_s=_life_s(value_ms),
         copy_s=_life_s(copy_ms),
         absent_s=_life_s(absent_ms),

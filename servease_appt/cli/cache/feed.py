@@ -158,7 +158,7 @@ class Feed:
 
     def _as_workers_read(self, message: Invalidation) -> tuple[Invalidation, list[str]]:
         """The message with its keys spelled as they are stored, and what is wrong with the rest."""
-        spelled = {key: self._access.cache.kinds.canonical(key) for key in message.keys}
+        spelled = {key: self._access.cache.codecs.canonical(key) for key in message.keys}
         strange = [f"{key} is no key of {ONE_OF}" for key, ours in spelled.items() if ours is None]
         if message.unreadable:
             strange.append(f"{counted(message.unreadable, 'key')} of the list can't be read")

@@ -69,7 +69,7 @@ def keys_command(pattern: str, limit: int, as_json: bool) -> None:
 
 
 def _summary(access: Access, keys: list[str], more: bool) -> str:
-    counts = Counter(access.cache.kinds.name_of(key) for key in keys)
+    counts = Counter(access.cache.codecs.name_of(key) for key in keys)
     parts = ", ".join(f"{n:,} {'of no entity' if name == '-' else name}" for name, n in counts.most_common())
     line = f"{counted(len(keys), 'key')}{f' ({parts})' if parts else ''}"
     return f"{line}, and more: --limit 0 lists all." if more else f"{line}."

@@ -127,7 +127,7 @@ def clear_command(entity: str | None, yes: bool, as_json: bool) -> None:
 
 
 def _counts(access: Access, pattern: str) -> Counter[str]:
-    return Counter(access.cache.kinds.name_of(key) for key in set(access.cache.remote.scan(pattern)))
+    return Counter(access.cache.codecs.name_of(key) for key in set(access.cache.remote.scan(pattern)))
 
 
 def _what(entity: str | None, counts: Counter[str]) -> str:

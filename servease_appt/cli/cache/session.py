@@ -16,9 +16,9 @@ from redis.exceptions import RedisError
 from servease_appt.cache import CacheError, Stats, TwoTierCache, connect
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.worker_queries import Questions
-from servease_appt.container import EXTENSION, Services
+from servease_appt.container import EXTENSION, Container
 from servease_appt.references.enrichment import cache_policy
-from servease_appt.references.entities import KINDS, Reference
+from servease_appt.references.entities import CODECS, Reference
 from servease_appt.settings import Settings, mask_url
 
 REDIS_TIMEOUT_S = 1.0
@@ -34,7 +34,7 @@ class Access:
         counts: what `cache` did.
     """
 
-    services: Services
+    container: Container
     client: Redis
     cache: TwoTierCache[Reference]
     counts: Stats
@@ -42,7 +42,7 @@ class Access:
     @property
     def settings(self) -> Settings:
         """What the service was started with."""
-        return self.services.settings
+        return self.container.settings
 
     @property
     def keys(self) -> KeySpace:
@@ -55,21 +55,21 @@ class Access:
         return self.cache.questions
 
 
-def current_services() -> Services:
+def current_container() -> Container:
     """The application's parts."""
-    return cast("Services", current_app.extensions[EXTENSION])
+    return cast("Container", current_app.extensions[EXTENSION])
 
 
 @contextmanager
 def opened() -> Iterator[Access]:
     """Give access for one command. What Redis fails with becomes a `ClickException`: exit code 1, one line."""
-    services = current_services()
-    settings = services.settings
+    container = current_container()
+    settings = container.settings
     client = connect(settings.redis_url, timeout_s=REDIS_TIMEOUT_S)
     counts = Stats()
     cache = TwoTierCache(
         client,
-        KINDS,
+        CODECS,
         prefix=settings.cache_key_prefix,
         policy=cache_policy(settings),
         recorder=counts,
@@ -77,7 +77,7 @@ def opened() -> Iterator[Access]:
     )
     try:
         with _quiet_cache():
-            yield Access(services, client, cache, counts)
+            yield Access(container, client, cache, counts)
     except (RedisError, CacheError) as error:
         raise click.ClickException(redis_trouble(settings, error)) from error
     finally:

@@ -93,12 +93,12 @@ def warm_command(entity: str | None, limit: int | None, as_json: bool) -> None:
     """
     with opened() as access:
         access.client.ping()
-        services = access.services
-        day = today(datetime.now(UTC), services.settings.business_timezone)
+        container = access.container
+        day = today(datetime.now(UTC), container.settings.business_timezone)
         try:
             from servease_appt.cli.cache.warm_candidates import keys_needed
 
-            keys = keys_needed(services.database, [entity] if entity else ENTITIES, day, limit)
+            keys = keys_needed(container.database, [entity] if entity else ENTITIES, day, limit)
         except DatabaseUnavailable as error:
             raise click.ClickException(f"{error}. `cache doctor` tells more.") from error
         warmth = Warmth(len(keys))
@@ -125,7 +125,7 @@ def warm(access: Access, keys: list[str], warmth: Warmth, advance: Callable[[int
     """
     cache = access.cache
     token = ServiceToken(access.settings.secret_key)
-    lookups = Lookups(cache, access.services.upstreams, service_token=token)
+    lookups = Lookups(cache, access.container.upstreams, service_token=token)
     try:
         for batch in batches(keys, cache.policy.max_loads):
             lookup = lookups.warm(batch, None)
