@@ -26,9 +26,10 @@ from flask.json.tag import JSONTag, TaggedJSONSerializer
 from flask_caching.backends.base import BaseCache
 
 from servease_appt.cache.codecs import Codec
+from servease_appt.cache.manual_fill import Fence
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.redis_client import connect
-from servease_appt.cache.two_tier import Fence, TwoTierCache
+from servease_appt.cache.two_tier import TwoTierCache
 
 DEFAULT_PREFIX = "flask_cache"
 FOR_EVER_S = 365 * 24 * 3600

@@ -23,11 +23,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.channel import Channel, Frame, Reply
 from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState
 from servease_appt.cache.l2.single_server import (
     SCAN_BATCH,
-    Fill,
-    Lease,
-    LeaseState,
     SingleServerL2,
     fingerprint,
     read_lease,

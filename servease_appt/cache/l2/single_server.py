@@ -1,19 +1,18 @@
-"""L2: the tier that all workers share, as a handful of operations, each one round trip.
+"""L2 on a single Redis server: a handful of operations, each one round trip.
 
 The scripts beside this file hold what must be atomic. Every redis-py error becomes `L2Unavailable` here; what to
-do without L2 is decided in `two_tier.py`, and nowhere else.
+do without L2 is not decided here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from importlib import resources
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from redis import Redis
 from redis.commands.core import Script
@@ -22,46 +21,21 @@ from redis.exceptions import InvalidResponse, ResponseError
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState
 from servease_appt.cache.messages import Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.stats import Observer
 
 T = TypeVar("T")
 SCAN_BATCH = 1000
+COUNTING = ("invalidate", "write")
+"""The scripts that count the sequence up."""
 _VALUE_TYPES = {bytes, type(None)}
 
 
-class LeaseState(StrEnum):
-    """What `SingleServerL2.acquire` says of a key."""
-
-    VALUE = "value"
-    ABSENT = "absent"
-    GRANTED = "granted"
-    HELD = "held"
-
-
-class Lease(NamedTuple):
-    """The answer for one key: the value, or whose lease it is, with the stale copy if there is one."""
-
-    state: LeaseState
-    payload: bytes = b""
-    stale: bytes | None = None
-
-
-class Fill(NamedTuple):
-    """One value to store under the lease `token`; `payload` is empty where the source has none."""
-
-    key: str
-    token: str
-    payload: bytes
-    ttl_ms: int
-    stale_ms: int
-
-
 class SingleServerL2:
-    """The operations of L2. Thread-safe. Every method raises L2Unavailable; writes may raise L2RefusedWrite."""
+    """`L2` on one server: each operation is one command, one pipeline or one script."""
 
     listens_where_it_reads = True
-    """Whether the listener's connection sees every key, so that it can compare values in its own order."""
 
     def __init__(
         self, client: Redis, keys: KeySpace, breaker: Breaker, observer: Observer | None = None
@@ -100,11 +74,7 @@ class SingleServerL2:
         take_over: dict[str, str] | None = None,
         refresh: bool = False,
     ) -> list[Lease]:
-        """Ask for the lease of each key, or get what makes it needless.
-
-        `take_over` names for a key the holder that was waited for in vain. With `refresh` the value is there and
-        the lease is wanted all the same.
-        """
+        """See `L2.acquire`."""
         wanted = take_over or {}
         purpose = "refresh" if refresh else "load"
 
@@ -247,8 +217,13 @@ class SingleServerL2:
 
 @cache
 def script_source(name: str) -> str:
-    """The text of one of the scripts."""
-    return resources.files(__package__).joinpath("scripts", f"{name}.lua").read_text()
+    """Return the text of one of the scripts, with what several need put in behind its first line."""
+    folder = resources.files(__package__).joinpath("scripts")
+    source = folder.joinpath(f"{name}.lua").read_text()
+    if name not in COUNTING:
+        return source
+    shebang, rest = source.split("\n", 1)
+    return f"{shebang}\n{folder.joinpath('sequence.lua').read_text()}{rest}"
 
 
 def fingerprint(payload: bytes) -> str:
@@ -269,12 +244,8 @@ def _answers(reply: Any, count: int) -> list[Any]:
 
 
 def read_lease(answer: Sequence[Any]) -> Lease:
+    """Return what `acquire.lua` said of one key."""
     state, *rest = answer
     payload = rest[0] if rest else b""
     stale = rest[1] if len(rest) > 1 else None
     return Lease(LeaseState(state.decode()), payload, stale)
-
-
-def distinct(keys: Iterable[str]) -> list[str]:
-    """The keys once each, in order."""
-    return list(dict.fromkeys(keys))
