@@ -27,7 +27,8 @@ def _whole_number(name: str, default: int, most: int) -> int:
 
 bind = os.environ.get("BIND", "0.0.0.0:8005")
 workers = _whole_number("WEB_CONCURRENCY", 2, 256)
-worker_class = "gthread"
+# Threads that only ever see whole requests: slow clients hold none of them.
+worker_class = "servease_appt.serving.worker.BufferingWorker"
 threads = _whole_number("WEB_THREADS", 8, 256)
 timeout = 30
 graceful_timeout = 20
@@ -74,6 +75,7 @@ def post_worker_init(worker: Any) -> None:
         container.lookups.cache.start()
         # gunicorn calls no hook at SIGTERM: the worker itself knows.
         container.lifecycle.draining = lambda: not worker.alive
+        worker.on_refused = container.metrics.request_refused
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
