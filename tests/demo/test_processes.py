@@ -116,11 +116,9 @@ def test_the_parent_is_killed(number: signal.Signals, tmp_path: Path) -> None:
     directory = tmp_path / "directory"
     directory.mkdir()
     code = f"""
-import signal, sys, time
+import sys, time
 from pathlib import Path
 from servease_appt.demo.processes import GuardedProcess
-# A shell lets what it runs in the background ignore the interrupt, and this test with it.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 log, directory = Path({str(tmp_path / "log")!r}), Path({str(directory)!r})
 process = GuardedProcess([sys.executable, "-c", {FAMILY!r}], log=log, remove=directory)
 while "up" not in log.read_text():
