@@ -47,15 +47,15 @@ logconfig_dict = logging_config()
 _OWN_PREFIX = "servease-metrics-"
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=_OWN_PREFIX)
+# Here and not in a hook: with --preload the application is imported before the first hook is called.
+Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
 
 
 def on_starting(server: Any) -> None:
     """Stop here where no worker could start, or gunicorn would make new ones for ever; forget an earlier run."""
     if server.app.app_uri == "wsgi:app":
         _check_environment()
-    directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-    directory.mkdir(parents=True, exist_ok=True)
-    for file in directory.glob("*.db"):
+    for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db"):
         file.unlink()
 
 
