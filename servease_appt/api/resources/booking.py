@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Response, request, url_for
 
-from servease_appt.api.context import API_NAME, container, now
+from servease_appt.api.context import api_endpoint, container, now
 from servease_appt.api.details import detail_response
 from servease_appt.api.enrichment import Stopwatch, server_timing
 from servease_appt.api.errors import answer_to
@@ -115,7 +115,7 @@ def _book(caller: Caller, wanted: NewAppointment, claim: Claim | None) -> Respon
 
 
 def _created(appointment: Appointment, caller: Caller, database: Stopwatch) -> Response:
-    location = url_for(f"{API_NAME}.appointments.get_appointment", appointment_id=appointment.id)
+    location = url_for(api_endpoint("appointments.get_appointment"), appointment_id=appointment.id)
     return detail_response(appointment, caller, database, status=201, headers={"Location": location})
 
 
