@@ -1,6 +1,6 @@
-"""The rules of the calendar, asked of what PostgreSQL holds. To be called under the locks (see `locks`).
+"""Check the rules of the calendar against what PostgreSQL holds, under the locks of the request (see `locks`).
 
-SQL only narrows down; whether two things collide is for `servease_appt.scheduling` to say.
+SQL only narrows down; `servease_appt.scheduling` decides whether two things collide.
 """
 
 from collections.abc import Iterator
@@ -26,10 +26,10 @@ _SECOND_DAY: Final = datetime.combine(date.min + _ONE_DAY, time.min)
 
 
 def _overlapping(condition: str) -> TextClause:
-    """What overlaps a stretch of time.
+    """Return the statement that finds appointments which overlap an interval.
 
-    What takes a day at most is looked for from the day before on; the few that take longer have an index of
-    their own. The statuses stand in the text because only then does PostgreSQL use its partial indexes.
+    Those of a day at most are looked for from the day before on; the few longer ones have an index of their own.
+    The statuses are part of the text because only then does PostgreSQL use its partial indexes.
     """
     starts = "scheduled_date + scheduled_time"
     overlaps = (
@@ -65,11 +65,11 @@ _NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 
 @dataclass(frozen=True, slots=True)
 class BookingRequest:
-    """A time that somebody wants.
+    """A time that is asked for, by whom and with whom.
 
     Attributes:
-        appointment_id: which appointment is moved, so that it is not in its own way; None for a new one.
         employee_id: whose time it takes; None where nobody is assigned.
+        appointment_id: the appointment that is moved, so that it does not collide with itself; None for a new one.
     """
 
     interval: Interval
@@ -79,7 +79,7 @@ class BookingRequest:
 
     @property
     def locks(self) -> Iterator[int]:
-        """What must be held from before `broken_rules` to the end of the transaction."""
+        """Yield the locks to hold from before `broken_rules` to the end of the transaction."""
         yield from (locks.day(day) for day in self.interval.days)
         yield locks.customer(self.customer_id)
         if self.employee_id is not None:
@@ -89,7 +89,7 @@ class BookingRequest:
 def broken_rules(
     connection: Connection, policy: BookingPolicy, request: BookingRequest, now: datetime
 ) -> list[str]:
-    """Every rule that is against the request, one sentence each; none when it may be granted."""
+    """Return a sentence for each rule that is against the request; none when it may be granted."""
     start, end = request.interval
     if not clock.is_ahead(start, now, policy.timezone):
         wall = clock.wall_clock(now, policy.timezone)
@@ -115,7 +115,7 @@ def broken_rules(
 def employee_conflicts(
     connection: Connection, employee_id: str, interval: Interval, ignoring: str | None
 ) -> list[str]:
-    """A sentence if the employee has a confirmed or running appointment that overlaps."""
+    """Return a sentence if the employee has a confirmed or running appointment that overlaps."""
     parameters = _stretch(interval, ignoring) | {"employee": employee_id}
     busy = first_overlap(interval, _intervals(connection, _BUSY, parameters))
     if busy is None:
@@ -128,12 +128,12 @@ def employee_conflicts(
 def load_running(
     connection: Connection, interval: Interval, *, ignoring: str | None = None
 ) -> list[Interval]:
-    """What the open appointments take up that overlap the interval."""
+    """Return what the open appointments take up that overlap the interval."""
     return _intervals(connection, _OPEN, _stretch(interval, ignoring))
 
 
 def load_windows(connection: Connection, first_day: date, last_day: date) -> list[CapacityWindow]:
-    """The slots of these days, both inclusive."""
+    """Return the slots of these days, both inclusive."""
     rows = connection.execute(_SLOTS, {"first_day": first_day, "last_day": last_day})
     return [
         CapacityWindow.of(day, start, end, available=available, capacity=capacity)

@@ -9,6 +9,7 @@ from marshmallow import Schema
 from servease_appt.api.context import container, now
 from servease_appt.api.details import action_response
 from servease_appt.api.enrichment import Stopwatch
+from servease_appt.api.reference_checks import checks_for
 from servease_appt.api.routing import RequiredRole, Resource, View
 from servease_appt.api.schemas.requests import Assign, Reason, Reschedule
 from servease_appt.api.schemas.shapes import ref
@@ -107,7 +108,12 @@ def assign(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Respons
     database = Stopwatch()
     with database:
         appointment = commands.assign(
-            container().database, caller.actor, appointment_id, body["employee_id"], now()
+            container().database,
+            checks_for(caller),
+            caller.actor,
+            appointment_id,
+            employee_id=body["employee_id"],
+            now=now(),
         )
     return action_response(
         appointment, caller, database, done="assigned", message="The employee is assigned."

@@ -21,7 +21,7 @@ from servease_appt.api.schemas.requests import (
 )
 from servease_appt.api.schemas.shapes import array_or_page_of, page_of, ref
 from servease_appt.api.tokens import Caller
-from servease_appt.appointments import reading, slots
+from servease_appt.appointments import free_starts, reading, statistics
 from servease_appt.appointments.actors import Actor
 from servease_appt.appointments.records import ARRAY, AppointmentFilters, AppointmentRow, Page, Window
 
@@ -127,7 +127,7 @@ def available_slots(caller: Caller, query: dict[str, Any]) -> Response:
     """Return free starts."""
     parts = container()
     with parts.database.reading() as connection:
-        free = slots.available_slots(
+        free = free_starts.available_slots(
             connection,
             parts.policy,
             caller.actor,
@@ -150,7 +150,7 @@ def stats(caller: Caller) -> Response:
     """Return counts."""
     parts = container()
     with parts.database.reading() as connection:
-        counted = reading.stats(connection, parts.policy, caller.actor, now())
+        counted = statistics.stats(connection, parts.policy, caller.actor, now())
     return json_response(
         {
             "total_appointments": counted.total_appointments,

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from marshmallow import ValidationError, fields, validate
 
+from servease_appt.appointments.limits import storable
 from servease_appt.identifiers import canonical_uuid
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -126,11 +127,16 @@ class Ids(_Strict[list[str]]):
         return list(distinct)
 
 
+def _check_storable(text: str) -> None:
+    if not storable(text):
+        raise ValidationError("Must not contain NUL or half of a surrogate pair.")
+
+
 class Text(fields.String):
     """Text of at most `longest` characters."""
 
     def __init__(self, longest: int = LONGEST_TEXT, **kwargs: Any) -> None:
-        super().__init__(validate=validate.Length(max=longest), **kwargs)
+        super().__init__(validate=[validate.Length(max=longest), _check_storable], **kwargs)
 
 
 class Choice(fields.String):

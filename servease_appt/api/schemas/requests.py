@@ -11,7 +11,7 @@ from marshmallow import EXCLUDE, INCLUDE, Schema, ValidationError, validates_sch
 
 from servease_appt.api.paging import PageQuery, page_number
 from servease_appt.api.schemas.fields import Choice, Clock, Day, Flag, Id, Ids, Money, Text, Whole
-from servease_appt.appointments.values import MAX_INTEGER
+from servease_appt.appointments.limits import MAX_INTEGER
 from servease_appt.scheduling.intervals import MAX_DURATION_MINUTES, MIN_DURATION_MINUTES
 from servease_appt.scheduling.statuses import AppointmentType, Status
 
