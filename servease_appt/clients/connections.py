@@ -137,6 +137,7 @@ class PooledAdapter(HTTPAdapter):
         return request.path_url
 
     def build_response(self, req: PreparedRequest, resp: urllib3.BaseHTTPResponse) -> Response:
+        # Without headers no answer is a redirect for requests, which would read the body of one to its end.
         response = Response()
         response.status_code = resp.status
         response.raw = resp
@@ -168,6 +169,3 @@ class OneServiceSession(Session):
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self.adapters.clear()
         self.mount(base_url, PooledAdapter(base_url, pool_size))
-
-    def get_redirect_target(self, _response: Response) -> None:
-        """Return that there is none: requests would read the body of a redirect to its end."""
