@@ -3,18 +3,18 @@
 import hashlib
 import logging
 from contextlib import suppress
+from time import perf_counter
 from typing import Any
 
 from flask import Response, request, url_for
 
 from servease_appt.api.context import API_NAME, container, now
-from servease_appt.api.details import detail_response
-from servease_appt.api.enrichment import Stopwatch, server_timing
+from servease_appt.api.details import DETAIL, DETAIL_HEADERS, detail_response
+from servease_appt.api.enrichment import server_timing
 from servease_appt.api.errors import answer_to
 from servease_appt.api.responses import raw_response
 from servease_appt.api.routing import RequiredRole, Resource
-from servease_appt.api.schemas.requests import STAFF_ONLY_ON_CREATE, AppointmentCreate
-from servease_appt.api.schemas.shapes import ref
+from servease_appt.api.schemas.appointment_requests import STAFF_ONLY_ON_CREATE, AppointmentCreate
 from servease_appt.api.tokens import Caller
 from servease_appt.appointments import commands, idempotency, reading
 from servease_appt.appointments.errors import BookingError, Forbidden
@@ -37,11 +37,11 @@ resource = Resource("booking", "/appointments/", "Appointments")
     summary="Book. Customers book for themselves, staff for anyone.",
     body=AppointmentCreate(),
     customer_body=AppointmentCreate(exclude=STAFF_ONLY_ON_CREATE),
-    answer=ref("Appointment"),
+    answer=DETAIL,
     status=201,
     headers=[_KEY_HEADER],
     errors=[409, 422],
-    named=True,
+    answer_headers=["Location", *DETAIL_HEADERS],
 )
 def book_appointment(caller: Caller, body: dict[str, Any]) -> Response:
     """Book; with a key, answer the same request the same way for a day."""
@@ -54,11 +54,10 @@ def book_appointment(caller: Caller, body: dict[str, Any]) -> Response:
 
 def _book_once(caller: Caller, wanted: NewAppointment, key: str) -> Response:
     database = container().database
-    taking = Stopwatch()
-    with taking:
-        claim = idempotency.claim(database, caller.actor, key, _fingerprint(), now())
+    began_s = perf_counter()
+    claim = idempotency.claim(database, caller.actor, key, _fingerprint(), now())
     if isinstance(claim, StoredAnswer):
-        headers = {**claim.headers, "Server-Timing": server_timing(taking.ms)}
+        headers = {**claim.headers, "Server-Timing": server_timing(perf_counter() - began_s)}
         return raw_response(claim.body.encode(), claim.status, headers)
     try:
         response = _answer(caller, wanted, claim)
@@ -88,10 +87,10 @@ def _answer(caller: Caller, wanted: NewAppointment, claim: Claim) -> Response:
     if claim.appointment_id is None:
         return _book(caller, wanted, claim)
     # An earlier request had booked and died before it could answer.
-    database = Stopwatch()
-    with database, container().database.reading() as connection:
+    began_s = perf_counter()
+    with container().database.reading() as connection:
         appointment = reading.get_appointment(connection, caller.actor, claim.appointment_id)
-    return _created(appointment, caller, database)
+    return _created(appointment, caller, perf_counter() - began_s)
 
 
 def _book(caller: Caller, wanted: NewAppointment, claim: Claim | None) -> Response:
@@ -108,15 +107,14 @@ def _book(caller: Caller, wanted: NewAppointment, claim: Claim | None) -> Respon
         timeout_s=parts.settings.upstream_timeout_s,
         on_unchecked=_unchecked,
     )
-    database = Stopwatch()
-    with database:
-        appointment = commands.book(parts.database, parts.policy, actor, wanted, now=now(), claim=claim)
-    return _created(appointment, caller, database)
+    began_s = perf_counter()
+    appointment = commands.book(parts.database, parts.policy, actor, wanted, now=now(), claim=claim)
+    return _created(appointment, caller, perf_counter() - began_s)
 
 
-def _created(appointment: Appointment, caller: Caller, database: Stopwatch) -> Response:
+def _created(appointment: Appointment, caller: Caller, database_s: float) -> Response:
     location = url_for(f"{API_NAME}.appointments.get_appointment", appointment_id=appointment.id)
-    return detail_response(appointment, caller, database, status=201, headers={"Location": location})
+    return detail_response(appointment, caller, database_s, status=201, headers={"Location": location})
 
 
 def _unchecked(entity: str, error: Exception) -> None:
