@@ -11,7 +11,7 @@ from flask import Request
 from servease_appt.api.errors import detail_error
 from servease_appt.api.parsing import query_pairs
 
-_HOST = re.compile(r"(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?", re.ASCII | re.IGNORECASE)
+_HOST = re.compile(r"(?:[a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ def page_answer(
 def _link(request: Request, page: int) -> str:
     """Return the address of this query on another page.
 
-    It is absolute where the request's `Host` can be a host's name, else relative. Paths of the API are plain
-    ASCII, so that the slow quoting of `request.base_url` is not needed.
+    It is absolute where the request's `Host` can be the name of a host, else relative: older versions of Werkzeug
+    pass any text on. Paths of the API are plain ASCII, so the slow quoting of `request.base_url` is not needed.
     """
     host = request.host
     origin = f"{request.scheme}://{host}" if _HOST.fullmatch(host) else ""

@@ -24,11 +24,14 @@ class ChangeSchema(Schema):
     class Meta:
         unknown = RAISE
 
+    hint = ""
+    """What the error for such a field says at its end."""
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.error_messages = {
             **self.error_messages,
-            "unknown": f"Can't be changed here. What can: {', '.join(self.fields)}.",
+            "unknown": f"Can't be changed here. What can: {', '.join(self.fields)}. {self.hint}".rstrip(),
         }
 
     @pre_load
