@@ -87,6 +87,9 @@ class Metrics:
             "entity",
             "outcome",
         )
+        self._refused = self._counter(
+            "servease_requests_refused", "Requests that ended before the application saw them", "reason"
+        )
         self._operations = self._histogram(
             REDIS, "Round trips of the cache to Redis", REDIS_SECONDS, "operation", "outcome"
         )
@@ -153,6 +156,10 @@ class Metrics:
     def request(self, endpoint: str, method: str, status: int, seconds: float) -> None:
         """A request was answered. `endpoint` is a route's name, never a path."""
         self._requests(endpoint, method if method in METHODS else "other", str(status)).observe(seconds)
+
+    def request_refused(self, reason: str) -> None:
+        """A request ended before the application saw it: the `reason` is one of `serving.worker.Refusal`."""
+        self._refused(reason).inc()
 
     def unchecked_booking(self, reference: str) -> None:
         """Staff booked although `customer` or `vehicle` could not be checked."""

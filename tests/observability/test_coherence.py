@@ -57,8 +57,8 @@ class Checked:
 
     def _put_in_l2(self, name: str) -> None:
         """Before anybody listens: news of it would have L1 compared, and cleared of what a test puts there."""
-        kind = self.cache.kinds.of(self.key)
-        stored = kind.encode(entities.customer(id=self.id, full_name=name, email="a@example.com"))
+        codec = self.cache.codecs.of(self.key)
+        stored = codec.encode(entities.customer(id=self.id, full_name=name, email="a@example.com"))
         self.cache.remote.write(self.key, stored, ttl_ms=300_000, source="test")
 
     def put_in_l1(self, name: str) -> None:
