@@ -53,7 +53,7 @@ def named_response(
         caller.token,
         endpoint=(request.endpoint or "").rpartition(".")[2],
     )
-    context = AnswerContext(names.customers, names.vehicles, names.employees, now(), parts.policy.timezone)
+    context = AnswerContext(names.customers, names.vehicles, names.employees, now, parts.policy.timezone)
     with Context(context):
         body = schema.dump(answer)
     named = {

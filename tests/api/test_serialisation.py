@@ -96,7 +96,11 @@ class _AnyText(dict[Any, str]):
 def context() -> Iterator[AnswerContext]:
     """Names for every id, and a moment."""
     here = AnswerContext(
-        _AnyText(), _AnyText(), _AnyText(), datetime(2026, 3, 1, 12, tzinfo=UTC), ZoneInfo("Europe/Berlin")
+        _AnyText(),
+        _AnyText(),
+        _AnyText(),
+        lambda: datetime(2026, 3, 1, 12, tzinfo=UTC),
+        ZoneInfo("Europe/Berlin"),
     )
     with Context(here):
         yield here

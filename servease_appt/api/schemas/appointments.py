@@ -1,6 +1,6 @@
 """Appointments as clients get them: a row of a list, a page of rows, the detail, and the answer of an action."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -22,14 +22,14 @@ class AnswerContext(NamedTuple):
         customers: the text to show for each customer of the answer, by id.
         vehicles: the same for its vehicles.
         employees: the same for its employees, and for None.
-        now: the aware moment at which the request is answered.
+        now: returns the aware moment at which the request is answered.
         timezone: the time zone of dates and times.
     """
 
     customers: Mapping[str, str]
     vehicles: Mapping[str, str]
     employees: Mapping[str | None, str]
-    now: datetime
+    now: Callable[[], datetime]
     timezone: ZoneInfo
 
 
@@ -104,7 +104,7 @@ class TimeUntil(fields.Field[str]):
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:  # noqa: ARG002
         context: AnswerContext = Context.get()
         start = datetime.combine(obj.scheduled_date, obj.scheduled_time, tzinfo=context.timezone)
-        return time_until(start - context.now)
+        return time_until(start - context.now())
 
 
 class AppointmentDetailSchema(AppointmentSchema):

@@ -83,4 +83,6 @@ def _value(name: str, field: fields.Field[Any], names: dict[str, Any]) -> str:
         return attribute
     function = f"write_{len(names)}"
     names[function] = write.__get__(field)
-    return f"{function}({attribute}, {name!r}, row)"
+    call = f"{function}({attribute}, {name!r}, row)"
+    as_is = getattr(field, "written_as_is", None)
+    return call if as_is is None else f"{attribute} if {attribute}.__class__ is {as_is.__name__} else {call}"

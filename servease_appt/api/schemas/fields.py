@@ -79,6 +79,9 @@ class Link(fields.Field[str]):
 class Clock(_Strict[dt.time]):
     """A time of day: read from `HH:MM:SS` or `HH:MM`, written as `HH:MM:SS`."""
 
+    written_as_is = str
+    """A compiled dump does not call `_serialize` for values of this type: rows of a list hold text."""
+
     def read(self, value: object) -> dt.time:
         """Return the naive time."""
         if not isinstance(value, str) or not _CLOCK.fullmatch(value):
