@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.api.test_permissions import ROWS
 from tests.support.dataset import BASE, Dataset
@@ -51,8 +52,13 @@ def test_every_route_is_in_the_document(document: dict[str, Any]) -> None:
     assert documented == {(method, re.sub(r"<(\w+)>", r"{\1}", path)) for method, path in ROWS}
 
 
+def test_the_document_is_valid(document: dict[str, Any]) -> None:
+    """It is OpenAPI 3.1 by the specification's own schema."""
+    OpenAPIV31SpecValidator(document).validate()
+
+
 def test_the_document_is_well_formed(document: dict[str, Any]) -> None:
-    """What OpenAPI 3.1 asks of each part, as far as this document has it."""
+    """Each part has what this document promises beyond the specification."""
     assert re.fullmatch(r"3\.1\.\d", document["openapi"])
     assert set(document["info"]) >= {"title", "version", "license", "contact"}
     assert document["servers"] == [{"url": BASE}]
