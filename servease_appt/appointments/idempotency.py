@@ -18,7 +18,7 @@ from sqlalchemy import JSON, Connection, bindparam, text
 
 from servease_appt.appointments.actors import Actor
 from servease_appt.appointments.errors import KeyBusy, KeyReused
-from servease_appt.appointments.limits import FieldChecks, storable
+from servease_appt.appointments.limits import FieldChecks
 from servease_appt.db.engine import Database
 
 KEPT_FOR: Final = timedelta(hours=24)
@@ -189,6 +189,17 @@ def _own(claim: Claim) -> dict[str, Any]:
 
 def _check_key(key: str) -> None:
     checks = FieldChecks()
-    if not 1 <= len(key) <= MAX_KEY_LENGTH or not storable(key):
+    if not 1 <= len(key) <= MAX_KEY_LENGTH or not _storable(key):
         checks.refuse(FIELD, f"Must have 1 to {MAX_KEY_LENGTH} characters that can be stored.")
     checks.raise_if_invalid()
+
+
+def _storable(text: str) -> bool:
+    """Return whether PostgreSQL can hold `text`: it takes neither NUL nor half of a surrogate pair."""
+    if "\0" in text:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -52,14 +52,3 @@ class FieldChecks:
             self.refuse("end_date", f"Must not be before start_date ({first}).")
         if (last - first).days >= most_days:
             self.refuse("end_date", f"Must be at most {most_days} days from start_date, both included.")
-
-
-def storable(text: str) -> bool:
-    """Return whether PostgreSQL can hold `text`: it takes neither NUL nor half of a surrogate pair."""
-    if "\0" in text:
-        return False
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

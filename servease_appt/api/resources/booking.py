@@ -6,13 +6,12 @@ from typing import Any
 from flask import Response, request, url_for
 
 from servease_appt.api.context import API_NAME, container, now
-from servease_appt.api.details import detail_response
-from servease_appt.api.enrichment import Stopwatch, server_timing
+from servease_appt.api.details import DETAIL, DETAIL_HEADERS, detail_response
+from servease_appt.api.enrichment import server_timing
 from servease_appt.api.reference_checks import checks_for
 from servease_appt.api.responses import raw_response
 from servease_appt.api.routing import RequiredRole, Resource
-from servease_appt.api.schemas.requests import STAFF_ONLY_ON_CREATE, AppointmentCreate
-from servease_appt.api.schemas.shapes import ref
+from servease_appt.api.schemas.appointment_requests import STAFF_ONLY_ON_CREATE, AppointmentCreate
 from servease_appt.api.tokens import Caller
 from servease_appt.appointments import booking
 from servease_appt.appointments.idempotency import FIELD as KEY_HEADER
@@ -31,25 +30,26 @@ resource = Resource("booking", "/appointments/", "Appointments")
     summary="Book. Customers book for themselves, staff for anyone.",
     body=AppointmentCreate(),
     customer_body=AppointmentCreate(exclude=STAFF_ONLY_ON_CREATE),
-    answer=ref("Appointment"),
+    answer=DETAIL,
     status=201,
     headers=[KEY_HEADER],
     errors=[409, 422],
-    named=True,
+    answer_headers=["Location", *DETAIL_HEADERS],
 )
 def book_appointment(caller: Caller, body: dict[str, Any]) -> Response:
     """Book; with a key, answer the same request the same way for a day."""
     parts, references = container(), checks_for(caller)
     key = request.headers.get(KEY_HEADER)
-    started_s = perf_counter()
+    began_s = perf_counter()
     timing = ""
 
     def render(appointment: Appointment) -> KeptAnswer:
         nonlocal timing
-        database = Stopwatch()
-        database.ms = (perf_counter() - started_s - references.asked_s) * 1000
+        database_s = perf_counter() - began_s - references.asked_s
         location = url_for(f"{API_NAME}.appointments.get_appointment", appointment_id=appointment.id)
-        response = detail_response(appointment, caller, database, status=201, headers={"Location": location})
+        response = detail_response(
+            appointment, caller, database_s, status=201, headers={"Location": location}
+        )
         timing = response.headers["Server-Timing"]
         headers = {name: response.headers[name] for name in _KEPT_HEADERS}
         return KeptAnswer(response.get_data(as_text=True), headers)
@@ -64,5 +64,5 @@ def book_appointment(caller: Caller, body: dict[str, Any]) -> Response:
         render=render,
         once=None if key is None else RequestKey(key, request.get_data()),
     )
-    timing = timing or server_timing((perf_counter() - started_s) * 1000)
+    timing = timing or server_timing(perf_counter() - began_s)
     return raw_response(answer.body.encode(), 201, {**answer.headers, "Server-Timing": timing})
