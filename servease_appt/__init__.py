@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from servease_appt.extension import ServEase
-    from servease_appt.references.enrichment import (
+    from servease_appt.references import (
         get_customer_cached,
         get_employee_cached,
         get_vehicle_cached,
@@ -30,7 +30,7 @@ __all__ = [
     "invalidate_vehicle_cache",
 ]
 
-_REFERENCES = "servease_appt.references.enrichment"
+_REFERENCES = "servease_appt.references"
 _DEFINED_IN = {
     "ServEase": "servease_appt.extension",
     "get_customer_cached": _REFERENCES,

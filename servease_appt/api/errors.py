@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException, default_exceptions
 
 from servease_appt.api.request_state import request_began, request_id
 from servease_appt.api.responses import json_response
+from servease_appt.api.schemas.operations import ErrorSchema
 from servease_appt.api.tokens import NotAuthenticatedError
 from servease_appt.appointments import errors as bookings
 from servease_appt.cache import CacheUnavailable
@@ -33,6 +34,7 @@ _MESSAGES = {
     422: "This Idempotency-Key was used with another body before.",
     431: "The request's headers are too large.",
 }
+_ERROR = ErrorSchema()
 _KEPT_HEADERS = frozenset({"Allow", "Retry-After", "WWW-Authenticate"})
 
 
@@ -62,7 +64,7 @@ def detail_error(status: int, detail: str | None = None, **headers: str) -> ApiE
     """Any other status: `{"detail": "what is wrong"}`. Underscores in header names stand for dashes."""
     return ApiError(
         status,
-        {"detail": detail or _MESSAGES[status]},
+        _ERROR.dump({"detail": detail or _MESSAGES[status]}),
         {name.replace("_", "-"): value for name, value in headers.items()},
     )
 
@@ -151,7 +153,7 @@ def _from_werkzeug(error: HTTPException) -> ApiError | None:
     headers = {name: value for name, value in error.get_headers() if name in _KEPT_HEADERS}
     if status == 400:
         return rule_error(_MESSAGES[400])
-    return ApiError(status, {"detail": _MESSAGES.get(status, error.name)}, headers)
+    return ApiError(status, _ERROR.dump({"detail": _MESSAGES.get(status, error.name)}), headers)
 
 
 def _key_busy(error: bookings.KeyBusy) -> ApiError:
