@@ -41,7 +41,7 @@ class TwoTierBackend(BaseCache):
 
     def __init__(self, settings: BackendSettings, response_class: type[Response] = Response) -> None:
         super().__init__(settings.default_timeout_s, settings.ignore_delete_many_errors)
-        self._inner_prefix = settings.inner_prefix
+        self.key_prefix = settings.key_prefix
         self._boxes = Boxes(ExactSerializer(web_types(response_class)), settings.max_value_bytes)
         self._notes = FenceNotes()
         self.tiers: TwoTierCache[Boxed] = TwoTierCache(
@@ -193,7 +193,7 @@ class TwoTierBackend(BaseCache):
         return f"entry_{self._inner()}{text}"
 
     def _inner(self) -> str:
-        return "" if self._inner_prefix is None else safe_prefix(self._inner_prefix())
+        return "" if isinstance(self.key_prefix, str) else safe_prefix(self.key_prefix())
 
     def _ttl_s(self, timeout: int | timedelta | None) -> float | None:
         seconds = self._normalize_timeout(timeout)

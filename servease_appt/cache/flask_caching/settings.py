@@ -29,16 +29,19 @@ class BackendSettings:
     """The settings of one backend."""
 
     client: Redis
-    prefix: str
-    """Of every key and of the channel."""
-    inner_prefix: Callable[[], str] | None
-    """Where CACHE_KEY_PREFIX is a function: what it says at the moment is put before each key."""
+    key_prefix: str | Callable[[], str]
+    """As it was set; what a function says at the moment is put before each key."""
     default_timeout_s: int
     """Seconds; 0 or -1: no end."""
     ignore_delete_many_errors: bool
     policy: CachePolicy
     max_value_bytes: int
     """Longer values are not stored."""
+
+    @property
+    def prefix(self) -> str:
+        """What every key and the channel begin with."""
+        return safe_prefix(self.key_prefix) if isinstance(self.key_prefix, str) else DEFAULT_PREFIX
 
 
 def read_settings(config: Mapping[str, Any], options: Mapping[str, Any]) -> BackendSettings:
@@ -63,8 +66,7 @@ def read_settings(config: Mapping[str, Any], options: Mapping[str, Any]) -> Back
     client = make_client(config, {name: v for name, v in options.items() if name not in _NOT_THE_CLIENTS})
     settings = BackendSettings(
         client=client,
-        prefix=safe_prefix(prefix) if isinstance(prefix, str) else DEFAULT_PREFIX,
-        inner_prefix=None if isinstance(prefix, str) else prefix,
+        key_prefix=prefix,
         default_timeout_s=timeout_s,
         ignore_delete_many_errors=bool(options.get("ignore_delete_many_errors", False)),
         policy=CachePolicy(

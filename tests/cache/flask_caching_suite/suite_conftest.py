@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import flask
 import flask_caching
@@ -10,31 +11,23 @@ import pytest
 import redis
 
 from servease_appt.cache.flask_caching import TwoTierBackend
-from servease_appt.testing.servers import EmbeddedValkey
 
 PREFIXES = (f"suite-{number}:" for number in itertools.count())
 
 
 @pytest.fixture(scope="session")
-def valkey() -> Iterator[EmbeddedValkey]:
-    """The run's server."""
-    with EmbeddedValkey() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def redis_url(valkey: EmbeddedValkey) -> str:
+def redis_url() -> str:
     """The database of the run."""
-    return valkey.url(1)
+    return os.environ["SUITE_REDIS_URL"]
 
 
 @pytest.fixture
 def app(request: pytest.FixtureRequest, redis_url: str) -> Iterator[flask.Flask]:
-    """An application whose backend is TwoTierBackend, with a prefix of its own."""
-    app = flask.Flask(request.module.__name__, template_folder=os.path.dirname(request.module.__file__))
+    """An application with the backend that is asked for, and with a prefix of its own."""
+    app = flask.Flask(request.module.__name__, template_folder=Path(request.module.__file__).parent)
     app.testing = True
     app.config.update(
-        CACHE_TYPE="servease_appt.cache.flask_caching.TwoTierBackend",
+        CACHE_TYPE=os.environ["SUITE_BACKEND"],
         CACHE_REDIS_URL=redis_url,
         CACHE_KEY_PREFIX=next(PREFIXES),
     )
@@ -68,7 +61,7 @@ class Clock:
                         client.delete(key)
         for backend in self._app.extensions.get("cache", {}).values():
             if isinstance(backend, TwoTierBackend):
-                backend.tiers.memory.flush()
+                backend.tiers.l1.flush()
 
 
 @pytest.fixture
@@ -83,7 +76,6 @@ def hash_method(request: pytest.FixtureRequest) -> object:
     return request.param
 
 
-@pytest.fixture(scope="session")
-def redis_server(valkey: EmbeddedValkey) -> None:
-    """A server for tests of Flask-Caching's RedisCache; they name its port themselves."""
-    pytest.skip("needs a server on port 6360, which may be taken")
+@pytest.fixture
+def redis_server() -> None:
+    """The server that the tests of RedisCache connect to runs already."""
