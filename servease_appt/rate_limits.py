@@ -9,7 +9,6 @@ the limit is there for fairness, and the worker's own queue limits protect it fr
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
 from time import monotonic
@@ -19,7 +18,6 @@ from cachetools import LRUCache
 from redis import Redis
 from redis.exceptions import RedisError
 
-from servease_appt.api.errors import detail_error
 from servease_appt.cache.breaker import Breaker
 
 _PERIOD_S: Final = 60.0
@@ -73,22 +71,19 @@ class RateLimits:
         self._per_minute = per_minute
         self._clock = clock
         self._lock = threading.Lock()
-        self._counted: LRUCache[str, int] = LRUCache(_USERS_COUNTED)
+        self._counted: LRUCache[tuple[Cost, str], int] = LRUCache(_USERS_COUNTED)
         self._period_ends_s = clock() + _PERIOD_S
         self._breaker = Breaker(threshold=1, cool_down_s=_REDIS_COOL_DOWN_S)
-        self.refused: Counter[Cost] = Counter()
 
-    def check(self, user: str, cost: Cost) -> None:
-        """Count a request. Raises ApiError 429 with `Retry-After` when the user has made too many."""
+    def wait_s(self, user: str, cost: Cost) -> int:
+        """Count a request. Returns 0, or after how many seconds to come back when the user has made too many."""
         limit = self._per_minute[cost]
-        if not limit or self._count(f"{cost}:{user}") <= limit // _SHARE_WITHOUT_REDIS:
-            return
+        if not limit or self._count((cost, user)) <= limit // _SHARE_WITHOUT_REDIS:
+            return 0
         wait_ms = self._wait_ms(f"{self._prefix}:__rate:{cost}:{user}", limit)
-        if wait_ms:
-            self.refused[cost] += 1
-            raise detail_error(429, Retry_After=str(-(-wait_ms // 1000)))
+        return -(-wait_ms // 1000)
 
-    def _count(self, key: str) -> int:
+    def _count(self, key: tuple[Cost, str]) -> int:
         with self._lock:
             now = self._clock()
             if now >= self._period_ends_s:
