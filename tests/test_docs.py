@@ -34,9 +34,9 @@ def test_the_whole_service(redis_url: str, capsys: pytest.CaptureFixture[str]) -
         assert app.test_client().get("/garage/api/health/").status_code == 200
         assert app.test_client().get("/garage/api/appointments/").status_code == 401
         assert capsys.readouterr().out == "Unknown\n"
-        assert names["services"] is app.extensions[EXTENSION]
+        assert names["container"] is app.extensions[EXTENSION]
     finally:
-        names["services"].close()
+        names["container"].close()
 
 
 def test_the_backend(redis_url: str) -> None:

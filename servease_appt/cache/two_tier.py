@@ -24,20 +24,20 @@ import atexit
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar
 
 from redis import Redis
 
 from servease_appt.cache.batch_load import BatchLoad
 from servease_appt.cache.codecs import Codec, Codecs
+from servease_appt.cache.direct import Fence
 from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.forks import after_fork
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import MISS, Epoch
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.loading import Load
-from servease_appt.cache.manual_fill import Fence, ManualFill
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.process import Process
 from servease_appt.cache.redis_client import DEFAULT_TIMEOUT_S, connect
@@ -67,6 +67,7 @@ class TwoTierCache(Generic[V]):
         recorder: Recorder | None = None,
         observer: Observer | None = None,
         listen: bool = True,
+        owns_client: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.policy = policy or CachePolicy()
@@ -75,7 +76,7 @@ class TwoTierCache(Generic[V]):
         self.recorder: Recorder = recorder or Stats()
         self._observer = observer
         self._client = client
-        self._owns_client = False
+        self._owns_client = owns_client
         self._listens = listen
         self._clock = clock
         self._closed = False
@@ -90,9 +91,7 @@ class TwoTierCache(Generic[V]):
         cls, url: str, codecs: tuple[Codec[V], ...], *, timeout_s: float = DEFAULT_TIMEOUT_S, **options: Any
     ) -> Self:
         """Make a cache with a Redis client of its own, which `close` closes."""
-        cache = cls(connect(url, timeout_s=timeout_s), codecs, **options)
-        cache._owns_client = True
-        return cache
+        return cls(connect(url, timeout_s=timeout_s), codecs, owns_client=True, **options)
 
     def _set_up(self) -> None:
         """Make everything that belongs to one process; again in the child after a fork."""
@@ -108,7 +107,6 @@ class TwoTierCache(Generic[V]):
             on_pulse=self._pulse,
             clock=self._clock,
         )
-        self._manual: ManualFill[V] = ManualFill(self._process, self.codecs, self.policy, self.recorder)
         self.identity = self._process.identity
         self.breaker = self._process.breaker
         self.l1 = self._process.l1
@@ -168,11 +166,16 @@ class TwoTierCache(Generic[V]):
             lookup.upstream_s = max(0.0, time.monotonic() - started_s - lookup.cache_s)
 
     def _read_l2(self, lookup: Lookup[V], missing: list[str], epoch: Epoch) -> tuple[list[str], bool]:
-        """One MGET. Returns what is missing still, and whether L2 may be used at all."""
+        """One command. Returns what is missing still, and whether L2 may be used at all."""
         process = self._process
         seen = process.recovery.highest_sequence_seen()
+        lives_ms: dict[str, int] | None = None
         try:
-            payloads, sequence = self.l2.read(missing)
+            if self.policy.l1_within_l2:
+                payloads, lives, sequence = self.l2.read_timed(missing)
+                lives_ms = dict(zip(missing, lives, strict=True))
+            else:
+                payloads, sequence = self.l2.read(missing)
         except L2Unavailable:
             self.recorder.count(Tier.L2, Event.ERROR, "-")
             return missing, False
@@ -193,7 +196,7 @@ class TwoTierCache(Generic[V]):
             found.append((key, value))
         lookup.values.update(found)
         lookup.sources.update(dict.fromkeys([key for key, _ in found], Source.L2))
-        process.loader.keep_from_l2(found, epoch)
+        process.loader.keep_from_l2(found, epoch, lives_ms)
         if corrupt:
             self._discard(corrupt)
         return [key for key in missing if key not in lookup.values], True
@@ -235,11 +238,12 @@ class TwoTierCache(Generic[V]):
 
     # Read and store by hand, where no loader can be given
 
-    def peek_many(self, keys: Sequence[str]) -> tuple[dict[str, V], dict[str, Fence]]:
+    def peek_many(self, keys: Sequence[str], *, fenced: bool = True) -> tuple[dict[str, V], dict[str, Fence]]:
         """Return what the tiers hold, and for each missing key the fence to hand to `fill`.
 
         A fence is the lease that stands, whoever took it: that it stands proves that no invalidation came
-        between. None is given while Redis does not answer. Raises ValueError for a key of no codec.
+        between. None is given while Redis does not answer, and none without `fenced`, which saves a round trip.
+        Raises ValueError for a key of no codec.
         """
         if not self._process.listener.started:
             self.start()
@@ -248,19 +252,67 @@ class TwoTierCache(Generic[V]):
         lookup = Lookup(read.values)
         missing, l2_answers = self._read_l2(lookup, read.missing, read.epoch) if read.missing else ([], True)
         fences: dict[str, Fence] = {}
-        if missing and l2_answers:
-            fences = self._manual.take_fences(lookup, missing)
+        if fenced and missing and l2_answers:
+            values, fences = self._process.direct.take_fences(missing)
+            lookup.values.update(values)
         lookup.sources.update(dict.fromkeys(missing, Source.UNKNOWN))
         self._count_reads(keys, lookup)
         return {key: value for key, value in lookup.values.items() if value is not None}, fences
 
-    def fill(self, key: str, value: V, fence: Fence, ttl_s: float) -> bool:
-        """Store what was made after a miss; False when it was refused or Redis does not answer."""
-        return self._manual.fill(key, value, fence, ttl_s)
+    def fill(self, key: str, value: V, fence: Fence, ttl_s: float | None) -> bool:
+        """Keep what was made after a miss. See `fill_many`."""
+        return bool(self.fill_many({key: (value, fence)}, ttl_s))
 
-    def write(self, key: str, value: V, ttl_s: float) -> bool:
+    def fill_many(self, fills: Mapping[str, tuple[V, Fence]], ttl_s: float | None) -> list[str]:
+        """Keep what was made after misses, each value only if its key was not invalidated since.
+
+        Args:
+            fills: by key the value, and the fence that `peek_many` gave.
+            ttl_s: seconds that the values live; None: without an end.
+
+        Returns:
+            The keys that were stored; none while Redis does not answer.
+        """
+        return self._process.direct.fill_many(fills, ttl_s)
+
+    def write(self, key: str, value: V, ttl_s: float | None) -> bool:
         """Replace a value in L2, and drop it from every worker's L1; False when Redis does not answer."""
-        return self._manual.write(key, value, ttl_s)
+        return self.write_many({key: value}, ttl_s)
+
+    def write_many(self, values: Mapping[str, V], ttl_s: float | None) -> bool:
+        """Replace values in L2, and drop them from every worker's L1.
+
+        A value whose bytes are in L2 already only gets its new life, and stays in every L1.
+
+        Args:
+            values: by key.
+            ttl_s: seconds that the values live; None: without an end.
+
+        Returns:
+            False when Redis does not answer or took no writes.
+        """
+        return self._process.direct.write_many(values, ttl_s)
+
+    def renew_many(self, values: Mapping[str, V], ttl_s: float | None) -> list[str]:
+        """Give values a new life if L2 still holds just these. Returns the keys of which it does."""
+        return self._process.direct.renew_many(values, ttl_s)
+
+    def add(self, key: str, value: V, ttl_s: float | None) -> bool:
+        """Store a value if L2 holds none, atomically. Returns whether it was; False when Redis does not answer."""
+        return self._process.direct.add(key, value, ttl_s)
+
+    def increment(self, key: str, delta: int) -> int | None:
+        """Add to a number in L2, atomically, and drop it from every worker's L1.
+
+        A missing one is 0 without an end.
+
+        Returns:
+            The new number; None when Redis does not answer or takes no writes.
+
+        Raises:
+            ValueError: the value is no number of 64 bits in decimal digits, or would become none.
+        """
+        return self._process.direct.increment(key, delta)
 
     # Invalidate
 
@@ -326,7 +378,8 @@ class TwoTierCache(Generic[V]):
     def close(self) -> None:
         """Stop the listener and wait for the loads under way. Idempotent.
 
-        A client that was given to the cache stays open; one that `from_url` made is closed.
+        A client that was given to the cache stays open, unless the cache was told that it owns it; one that
+        `from_url` made is closed.
         """
         with self._start_lock:
             if self._closed:

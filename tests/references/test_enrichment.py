@@ -11,7 +11,7 @@ from flask import Flask
 from servease_appt.app import create_app
 from servease_appt.cache import CacheUnavailable, Mode
 from servease_appt.container import EXTENSION
-from servease_appt.references.enrichment import (
+from servease_appt.references import (
     get_customer_cached,
     get_employee_cached,
     get_vehicle_cached,
@@ -96,6 +96,18 @@ def test_a_record_is_what_lies_in_redis(
     invalidate(id_)
     get(id_, CALLER)
     assert fake_services.total_calls() == 2
+
+
+def test_a_very_long_name_is_cached_like_any_other(fake_services: FakeServices, redis_url: str) -> None:
+    """It is cut once, when it is loaded: a worker that finds it in Redis shows it and asks nobody."""
+    id_ = new_id()
+    fake_services.customers.put({"id": id_, "full_name": "x" * 3000, "email": "x@example.com"})
+    shown = {"id": id_, "full_name": "x" * 1000, "email": "x@example.com"}
+
+    assert get_customer_cached(id_, CALLER) == shown
+    for _another_worker in inside(redis_url, fake_services):
+        assert get_customer_cached(id_, CALLER) == shown
+    assert fake_services.total_calls() == 1
 
 
 @each

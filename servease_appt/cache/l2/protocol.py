@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import NamedTuple, Protocol
 
 from redis import Redis
@@ -34,6 +34,32 @@ class Fill(NamedTuple):
     payload: bytes
     ttl_ms: int
     stale_ms: int
+
+
+class Write(NamedTuple):
+    """One value to store; `ttl_ms` 0: without an end."""
+
+    key: str
+    payload: bytes
+    ttl_ms: int
+
+
+class WriteMode(StrEnum):
+    """When `L2.write` stores a value."""
+
+    ALWAYS = "always"
+    IF_ABSENT = "if_absent"
+    IF_SAME = "if_same"
+    """Only its life is set, and only if the same bytes are there."""
+
+
+class Written(IntEnum):
+    """What `L2.write` did with a value."""
+
+    REFUSED = 0
+    WAS_THERE = 1
+    """The same bytes were there: their life was set, and nobody was told."""
+    CHANGED = 2
 
 
 class L2(Protocol):
@@ -80,8 +106,27 @@ class L2(Protocol):
         Tried even while the breaker is open: an invalidation matters more than the time it may cost.
         """
 
-    def write(self, key: str, payload: bytes, ttl_ms: int, source: str) -> int:
-        """Replace one value and tell every worker. Returns the sequence."""
+    def read_timed(self, keys: Sequence[str]) -> tuple[list[bytes | None], list[int], int | None]:
+        """As `read`, with what is left of each value's life in ms (-1: no end) between the two."""
+
+    def write(
+        self, writes: Sequence[Write], source: str, *, mode: WriteMode = WriteMode.ALWAYS, l1_ms: int = 0
+    ) -> list[Written]:
+        """Store values in one step, and tell every worker unless the same bytes were there.
+
+        Args:
+            writes: the values.
+            source: who tells the workers.
+            mode: which of them to store.
+            l1_ms: the longest that any L1 holds a value; a life that is cut shorter than that is told, too.
+        """
+
+    def increment(self, key: str, delta: int, source: str) -> bytes:
+        """Add to a number and tell every worker. Returns the new bytes.
+
+        Raises:
+            L2RefusedWrite: also for what is no number of 64 bits.
+        """
 
     def invalidate_matching(self, pattern: str, source: str) -> int:
         """Delete all keys that match a glob pattern, then tell every worker. Returns the sequence."""

@@ -21,14 +21,12 @@ from redis.exceptions import InvalidResponse, ResponseError
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState
+from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, Write, WriteMode, Written
 from servease_appt.cache.messages import Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.stats import Observer
 
 T = TypeVar("T")
 SCAN_BATCH = 1000
-COUNTING = ("invalidate", "write")
-"""The scripts that count the sequence up."""
 _VALUE_TYPES = {bytes, type(None)}
 
 
@@ -49,7 +47,9 @@ class SingleServerL2:
         self._release = _script(client, "release")
         self._invalidate = _script(client, "invalidate")
         self._write = _script(client, "write")
+        self._increment = _script(client, "increment")
         self._discard = _script(client, "discard")
+        self._read_timed = _script(client, "read_timed")
 
     def read(self, keys: Sequence[str]) -> tuple[list[bytes | None], int | None]:
         """One MGET: the stored bytes in the order of `keys`, and the sequence number if there is one."""
@@ -64,6 +64,16 @@ class SingleServerL2:
 
         *payloads, sequence = self._run("read", fetch)
         return payloads, sequence_of(sequence)
+
+    def read_timed(self, keys: Sequence[str]) -> tuple[list[bytes | None], list[int], int | None]:
+        """As `read`, with what is left of each value's life in ms (-1: no end) between the two."""
+        names = [*map(self.keys.data, keys), self.keys.sequence]
+
+        def fetch() -> list[Any]:
+            return _answers(self._read_timed(keys=names, args=[len(keys)]), 2 * len(keys) + 1)
+
+        *answers, sequence = self._run("read", fetch)
+        return answers[::2], answers[1::2], sequence_of(sequence)
 
     def acquire(
         self,
@@ -136,18 +146,27 @@ class SingleServerL2:
         names = [name for key in keys for name in self.keys.group(key)]
         return self._announce(names, head, tail)
 
-    def write(self, key: str, payload: bytes, ttl_ms: int, source: str) -> int:
-        """Replace one value and tell every worker. Returns the sequence."""
+    def write(
+        self, writes: Sequence[Write], source: str, *, mode: WriteMode = WriteMode.ALWAYS, l1_ms: int = 0
+    ) -> list[Written]:
+        """See `L2.write`."""
+        head, tail = own_message_parts(Invalidation(keys=tuple(w.key for w in writes), source=source))
+        names = [name for write in writes for name in self.keys.group(write.key)]
+        values: list[bytes | int] = [field for write in writes for field in (write.payload, write.ttl_ms)]
+
+        def store() -> list[Written]:
+            args: list[bytes | str | int] = [mode, l1_ms, self.keys.channel, head, tail, *values]
+            answers = self._write(keys=[*names, self.keys.sequence], args=args)
+            return [Written(answer) for answer in _answers(answers, len(writes))]
+
+        return self._run("write", store)
+
+    def increment(self, key: str, delta: int, source: str) -> bytes:
+        """See `L2.increment`."""
         head, tail = own_message_parts(Invalidation(keys=(key,), source=source))
-        return int(
-            self._run(
-                "write",
-                lambda: self._write(
-                    keys=[self.keys.sequence, *self.keys.group(key)],
-                    args=[payload, ttl_ms, self.keys.channel, head, tail],
-                ),
-            )
-        )
+        names = [*self.keys.group(key), self.keys.sequence]
+        args: list[str | int] = [delta, self.keys.channel, head, tail]
+        return self._run("increment", lambda: cast("bytes", self._increment(keys=names, args=args)))
 
     def invalidate_matching(self, pattern: str, source: str) -> int:
         """Delete all keys that match a glob pattern, then tell every worker. Returns the sequence.
@@ -217,13 +236,10 @@ class SingleServerL2:
 
 @cache
 def script_source(name: str) -> str:
-    """Return the text of one of the scripts, with what several need put in behind its first line."""
-    folder = resources.files(__package__).joinpath("scripts")
-    source = folder.joinpath(f"{name}.lua").read_text()
-    if name not in COUNTING:
-        return source
-    shebang, rest = source.split("\n", 1)
-    return f"{shebang}\n{folder.joinpath('sequence.lua').read_text()}{rest}"
+    """Return the text of one of the scripts, with what it includes."""
+    scripts = resources.files(__package__).joinpath("scripts")
+    announce = scripts.joinpath("announce.lua").read_text()
+    return scripts.joinpath(f"{name}.lua").read_text().replace("-- include announce.lua\n", announce)
 
 
 def fingerprint(payload: bytes) -> str:
