@@ -161,8 +161,7 @@ class _EntryCache(LRUCache[str, Entry[V]]):
 
 
 class L1(Generic[V]):
-    """The first tier of one process: an LRU cache with lifetimes. All methods are thread-safe; none blocks on
-    anything but one lock.
+    """The first tier of one process: an LRU cache with lifetimes. Thread-safe; nothing blocks but one lock.
 
     While `trusted_until_s` lies in the past, nobody can say whether an invalidation was missed: only entries
     loaded within the last `untrusted_s` seconds are then served. The listener moves it forward.
