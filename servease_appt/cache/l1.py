@@ -18,13 +18,11 @@ from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 from cachetools import LRUCache
 
+from servease_appt.cache.epochs import Epoch, Epochs
 from servease_appt.cache.results import NoValue
 
 V = TypeVar("V")
 
-# Epochs are kept a key; past this many they are replaced by one floor that stands for all keys, which costs
-# some refused or verified puts and never a wrong one.
-MAX_EPOCHS = 8192
 # How many expired entries one call may drop: nobody waits for the lock while thousands are dropped at once.
 SWEEP = 1000
 
@@ -62,16 +60,6 @@ class Entry(Generic[V]):
         self.expires_at_s = expires_at_s
 
 
-class Epoch(NamedTuple):
-    """What a reader takes before it sends its read: how much had been handled by then, and when it was.
-
-    What it brings is known to have been true at `at_s`, and not later, however long the way back was.
-    """
-
-    number: int
-    at_s: float
-
-
 class Read(NamedTuple, Generic[V]):
     """What `L1.get_many` found, and the epoch to hand back with whatever is read for `missing`.
 
@@ -82,27 +70,6 @@ class Read(NamedTuple, Generic[V]):
     not_found: list[str]
     missing: list[str]
     epoch: Epoch
-
-
-class _Epochs:
-    """The last epoch at which something happened to a key; bounded by a floor for the keys forgotten."""
-
-    def __init__(self) -> None:
-        self._epochs: dict[str, int] = {}
-        self._floor = 0
-        self.latest = 0
-
-    def set(self, key: str, epoch: int) -> None:
-        if len(self._epochs) >= MAX_EPOCHS:
-            self.set_all(epoch)
-        self._epochs[key] = self.latest = epoch
-
-    def set_all(self, epoch: int) -> None:
-        self._epochs.clear()
-        self._floor = self.latest = epoch
-
-    def later_than(self, key: str, epoch: int) -> bool:
-        return self._floor > epoch or self._epochs.get(key, 0) > epoch
 
 
 class _EntryCache(LRUCache[str, Entry[V]]):
@@ -192,8 +159,8 @@ class L1(Generic[V]):
         self._lock = threading.Lock()
         self._cache: _EntryCache[V] = _EntryCache(maxsize)
         self._epoch = 1
-        self._invalidated = _Epochs()
-        self._suspected = _Epochs()
+        self._invalidated = Epochs()
+        self._suspected = Epochs()
         self.trusted_until_s = float("-inf")
 
     def get(self, key: str) -> V | Miss:

@@ -14,9 +14,10 @@ from typing import Generic, TypeVar
 from servease_appt.cache.batch_load import BatchLoad
 from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.direct import DirectStore, Fence
+from servease_appt.cache.epochs import Epoch
 from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.event_log import EventLog
-from servease_appt.cache.l1 import L1, Epoch
+from servease_appt.cache.l1 import L1
 from servease_appt.cache.l2.protocol import L2
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.loading import Load, Loader

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 import pytest
 from cachetools import LRUCache, TTLCache
 
-from servease_appt.cache import l1 as l1_module
-from servease_appt.cache.l1 import L1, MISS, NOT_FOUND, Entry, Epoch, _EntryCache
+from servease_appt.cache import epochs as epochs_module
+from servease_appt.cache.epochs import Epoch
+from servease_appt.cache.l1 import L1, MISS, NOT_FOUND, Entry, _EntryCache
 
 LIMIT_S = 10.0
 
@@ -67,9 +68,13 @@ def test_an_entry_that_has_expired_on_its_way_takes_the_older_one_along(l1: L1[s
 def test_the_least_recently_used_is_evicted(l1: L1[str], use: str) -> None:
     """Full, it drops what nobody has read or put for longest, and counts that; a flush is no eviction."""
     put(l1, ["x_a", "x_b", "x_c"])
-    {"get": lambda: l1.get("x_a"), "get_many": lambda: l1.get_many(["x_a"]), "put": lambda: put(l1, ["x_a"])}[
-        use
-    ]()
+    match use:
+        case "get":
+            l1.get("x_a")
+        case "get_many":
+            l1.get_many(["x_a"])
+        case _:
+            put(l1, ["x_a"])
     put(l1, ["y_d"])
     assert sorted(l1.keys()) == ["x_a", "x_c", "y_d"]
     assert l1.evicted() == {"x": 1}
@@ -294,7 +299,7 @@ def test_only_the_very_entry_is_dropped(l1: L1[str]) -> None:
 
 def test_too_many_epochs_fence_all_keys(l1: L1[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the room for epochs, one floor stands for all keys: more is refused than needed, and never less."""
-    monkeypatch.setattr(l1_module, "MAX_EPOCHS", 4)
+    monkeypatch.setattr(epochs_module, "MAX_EPOCHS", 4)
     before = l1.epoch()
     l1.invalidate(["first"])
     l1.invalidate([f"n{n}" for n in range(10)])
