@@ -42,7 +42,7 @@ class _CompletedLoad(Generic[V]):
     outcome: Outcome
     value: V | NotFound
     payload: bytes
-    token: str | None
+    token: bytes | None
     epoch: Epoch
 
 
@@ -83,6 +83,7 @@ class Loader(Generic[V]):
         self._numbers = itertools.count(1)
         self._submit = submit
         self._loads = ThreadPoolExecutor(policy.max_loads, "servease-cache-load")
+        self.patience_s = policy.patience_s
         self._commits: GroupCommit[_CompletedLoad[V]] = GroupCommit(self._commit)
 
     def new_token(self) -> str:
@@ -108,7 +109,7 @@ class Loader(Generic[V]):
         self._loads.shutdown(wait=True, cancel_futures=True)
 
     def start(
-        self, flight: Flight[V], load: Load[V], token: str | None, epoch: Epoch, deadline_s: float
+        self, flight: Flight[V], load: Load[V], token: bytes | None, epoch: Epoch, deadline_s: float
     ) -> None:
         """Begin a load. With a token its value may be kept in L2."""
         self._loads.submit(self._run, flight, load, token, epoch, deadline_s)
@@ -131,7 +132,7 @@ class Loader(Generic[V]):
         for key, lease in zip(keys, leases, strict=True):
             if lease.state is LeaseState.GRANTED:
                 self.event_log.note(Tier.UPSTREAM, Event.REFRESH, (key,))
-                self.start(Flight(key, Completion()), load, token, epoch, deadline_s)
+                self.start(Flight(key, Completion()), load, lease.payload, epoch, deadline_s)
 
     def _learn(self, keys: list[str]) -> None:
         try:
@@ -144,7 +145,7 @@ class Loader(Generic[V]):
                 self._schedule.learned(key, now, left_ms / 1000)
 
     def _run(
-        self, flight: Flight[V], load: Load[V], token: str | None, epoch: Epoch, deadline_s: float
+        self, flight: Flight[V], load: Load[V], token: bytes | None, epoch: Epoch, deadline_s: float
     ) -> None:
         value: V | NotFound = NOT_FOUND
         payload = b""
@@ -166,7 +167,7 @@ class Loader(Generic[V]):
         """Store a batch in L2, keep in L1 what was not refused, give other leases back, complete the flights."""
         fills: list[tuple[_CompletedLoad[V], Fill]] = []
         unshared: list[_CompletedLoad[V]] = []
-        released: list[tuple[str, str]] = []
+        released: list[tuple[str, bytes]] = []
         for completed in batch:
             fillable = completed.outcome in (Outcome.LOADED, Outcome.NOT_FOUND)
             if fillable and completed.token is None:
@@ -185,7 +186,7 @@ class Loader(Generic[V]):
             value = completed.value
             completed.flight.complete(completed.outcome, None if value is NOT_FOUND else value)
 
-    def _fill(self, completed: _CompletedLoad[V], token: str) -> Fill:
+    def _fill(self, completed: _CompletedLoad[V], token: bytes) -> Fill:
         key, policy = completed.flight.key, self.policy
         if completed.outcome is Outcome.NOT_FOUND:
             return Fill(key, token, b"", int(policy.negative_ttl_s * 1000), 0)
@@ -234,7 +235,7 @@ class Loader(Generic[V]):
             for (key, value), until_s in zip(values, untils_s, strict=True)
         ]
 
-    def _release(self, leases: list[tuple[str, str]]) -> None:
+    def _release(self, leases: list[tuple[str, bytes]]) -> None:
         try:
             self.l2.release(leases)
         except L2Unavailable:

@@ -14,7 +14,12 @@ SCENARIOS = {
     "two invalidations": Scenario("R0 W0 W1", warm=False, tracking=False),
     "messages swap places": Scenario("R0 W0 W1", tracking=False, reordering=True),
     "messages are lost": Scenario("R0 W0 W1", tracking=False, losses=1),
-    "a lease expires or is taken over": Scenario("R0 R1 W0", warm=False, tracking=False, expiries=1),
+    "a lease expires": Scenario("R0 R1 W0", warm=False, tracking=False, expiries=1),
+    "a lease is taken over": Scenario("R0 R1 W0", warm=False, tracking=False, takeovers=1),
+    "a lease is taken over and expires": Scenario(
+        "R0 R1 W0", warm=False, tracking=False, expiries=1, takeovers=1
+    ),
+    "a lease is taken over twice": Scenario("R0 R1 R1", warm=False, tracking=False, takeovers=2),
     "DEL by hand": Scenario("R0 R1 D0"),
     "DEL by hand, in L2 only": Scenario("R0 R1 D0", l2_only=True),
     "FLUSHDB by hand, warm": Scenario("R0 R1 F0"),
@@ -29,6 +34,7 @@ NEEDED_IN = {
     Guard.L1_EPOCH: "in L2 only, no tracking",
     Guard.LEASE_IN_FILL: "cold",
     Guard.OWN_LEASE: "cold",
+    Guard.TAKEOVER_KEEPS_FENCE: "a lease is taken over",
     Guard.INVALIDATION_TAKES_LEASE: "cold",
     Guard.FLUSH_TAKES_LEASE: "FLUSHDB by hand, cold",
     Guard.OWN_L1_LAST: "in L2 only, own readers",

@@ -81,7 +81,7 @@ class SingleServerL2:
         token: str,
         lease_ms: int,
         *,
-        take_over: dict[str, str] | None = None,
+        take_over: dict[str, bytes] | None = None,
         refresh: bool = False,
     ) -> list[Lease]:
         """See `L2.acquire`."""
@@ -107,7 +107,7 @@ class SingleServerL2:
 
         return self._run("fill", store)
 
-    def release(self, leases: Sequence[tuple[str, str]]) -> None:
+    def release(self, leases: Sequence[tuple[str, bytes]]) -> None:
         """Give back leases, as pairs of key and token, that are still held."""
         self._run(
             "release",
