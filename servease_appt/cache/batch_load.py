@@ -47,7 +47,8 @@ class BatchLoad(Generic[V]):
 
     def join(self, keys: list[str]) -> list[str]:
         """Join the loads that are under way, whose keys L2 need not be asked for. Returns the other keys."""
-        self.joined = self._loader.flights.join(keys, self._completion)
+        began_after_s = self._loader.joinable_after_s()
+        self.joined = self._loader.flights.join(keys, self._completion, began_after_s=began_after_s)
         return [key for key in keys if key not in self.joined] if self.joined else keys
 
     def run(
@@ -59,7 +60,13 @@ class BatchLoad(Generic[V]):
         started_s = time.monotonic()
         # Before joining: a load joined behind an invalidation's back would be taken for one that began after it.
         epoch = loader.l1.epoch()
-        led, joined = loader.flights.join_or_lead(keys, completion, alone=alone)
+        led, joined = loader.flights.join_or_lead(
+            keys,
+            completion,
+            deadline_s=self._deadline_s,
+            began_after_s=loader.joinable_after_s(),
+            alone=alone,
+        )
         joined |= self.joined
         flights = {**led, **joined}
         try:

@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.errors import CacheUnavailable, L2Unavailable
 from servease_appt.cache.event_log import EventLog
+from servease_appt.cache.guards import Guard
 from servease_appt.cache.keeping import L1Keeper
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import L1, Entry
@@ -158,6 +159,8 @@ class InvalidationHandler(Generic[V]):
         self._submit = submit
         self._on_pulse = on_pulse
         self._clock = clock
+        self._pulse_guard = Guard("What is done at each heartbeat")
+        self._answer_guard = Guard("The answer to a command's question")
         self._started_at_s = time.time()
 
     def on_confirmed(self, *, reconnected: bool, sequence_regressed: bool) -> None:
@@ -166,6 +169,10 @@ class InvalidationHandler(Generic[V]):
             self._recovery.distrust_l2()
         self._invalidator.drop_all(Event.RECONNECT if reconnected else Event.FLUSH, "subscribed")
         self._register()
+
+    def on_restarted(self) -> None:
+        """Count a listener that had ended by a fault."""
+        self._event_log.note_all(Tier.CHANNEL, Event.ERROR, "the listener had ended, and was started anew")
 
     def on_gap(self) -> None:
         """Drop everything: a message was lost."""
@@ -179,8 +186,9 @@ class InvalidationHandler(Generic[V]):
         """Set how long L1 may be trusted. Called at each beat, and at each failure to connect."""
         self._l1.trusted_until_s = until_s
         if until_s == float("-inf"):
+            self._flights.detach()  # nobody will hear which of these loads an invalidation voids
             self._probe.probe_if_open()
-        self._on_pulse()
+        self._pulse_guard.call(self._on_pulse)
 
     def on_message(self, invalidation: Invalidation) -> None:
         """Drop what a message names; one from outside has to be carried out in L2, too."""
@@ -205,7 +213,7 @@ class InvalidationHandler(Generic[V]):
 
     def on_query(self, payload: bytes) -> None:
         """Answer a command or a dashboard."""
-        self._responder.answer(payload)
+        self._answer_guard.call(lambda: self._responder.answer(payload))
 
     def on_changed(self, keys: list[str] | None) -> None:
         """Compare what L1 holds of keys that the server has changed, whoever asked it to."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -90,6 +91,13 @@ class Loader(Generic[V]):
         """A lease token that no other call of any process has."""
         return f"{self._identity}:{next(self._numbers)}"
 
+    def joinable_after_s(self) -> float:
+        """Return when a load must have begun to be joined.
+
+        While nobody can say whether an invalidation was missed, a load is no younger than what L1 serves then.
+        """
+        return -math.inf if self.l1.is_trusted() else time.monotonic() - UNSHARED_S
+
     def keep_from_l2(
         self,
         values: Sequence[tuple[str, V | NotFound]],
@@ -132,7 +140,7 @@ class Loader(Generic[V]):
         for key, lease in zip(keys, leases, strict=True):
             if lease.state is LeaseState.GRANTED:
                 self.event_log.note(Tier.UPSTREAM, Event.REFRESH, (key,))
-                self.start(Flight(key, Completion()), load, lease.payload, epoch, deadline_s)
+                self.start(Flight(key, Completion(), deadline_s), load, lease.payload, epoch, deadline_s)
 
     def _learn(self, keys: list[str]) -> None:
         try:
@@ -149,22 +157,36 @@ class Loader(Generic[V]):
     ) -> None:
         value: V | NotFound = NOT_FOUND
         payload = b""
+        outcome = Outcome.FAILED
         try:
-            loaded = load(flight.key, max(0.001, deadline_s - time.monotonic()))
-            payload = self.codecs.of(flight.key).encode(loaded)
-            value, outcome = loaded, Outcome.LOADED
+            left_s = deadline_s - time.monotonic()
+            if left_s > 0:
+                loaded = load(flight.key, left_s)
+                payload = self.codecs.of(flight.key).encode(loaded)
+                value, outcome = loaded, Outcome.LOADED
+            else:  # it waited for a thread: no failure of the source, which is not asked
+                self.event_log.note(Tier.UPSTREAM, Event.OVERDUE, (flight.key,))
         except ValueNotFound:
             outcome = Outcome.NOT_FOUND
         except LoadDenied:
             outcome = Outcome.DENIED
             self.event_log.note(Tier.UPSTREAM, Event.DENIED, (flight.key,))
-        except Exception as error:  # noqa: BLE001 - here a failed load becomes a fallback, whatever it failed of
-            outcome = Outcome.FAILED
+        except BaseException as error:  # noqa: BLE001 - a failed load becomes a fallback, whatever it failed of
             self.event_log.note(Tier.UPSTREAM, Event.ERROR, (flight.key,), type(error).__name__)
         self._commits.bring(_CompletedLoad(flight, outcome, value, payload, token, epoch))
 
     def _commit(self, batch: list[_CompletedLoad[V]]) -> None:
-        """Store a batch in L2, keep in L1 what was not refused, give other leases back, complete the flights."""
+        """Store a batch, then complete its flights, whatever becomes of the storing."""
+        try:
+            self._store(batch)
+        finally:
+            for completed in batch:
+                self.flights.finish(completed.flight)
+                value = completed.value
+                completed.flight.complete(completed.outcome, None if value is NOT_FOUND else value)
+
+    def _store(self, batch: list[_CompletedLoad[V]]) -> None:
+        """Store a batch in L2, keep in L1 what was not refused, give other leases back."""
         fills: list[tuple[_CompletedLoad[V], Fill]] = []
         unshared: list[_CompletedLoad[V]] = []
         released: list[tuple[str, bytes]] = []
@@ -181,10 +203,6 @@ class Loader(Generic[V]):
             self._release(released)
         self._keep_in_l1(stored, self.policy.l1_ttl_s)
         self._keep_in_l1(unshared + unasked, UNSHARED_S)
-        for completed in batch:
-            self.flights.finish(completed.flight)
-            value = completed.value
-            completed.flight.complete(completed.outcome, None if value is NOT_FOUND else value)
 
     def _fill(self, completed: _CompletedLoad[V], token: bytes) -> Fill:
         key, policy = completed.flight.key, self.policy

@@ -17,6 +17,7 @@ from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.direct import DirectStore
 from servease_appt.cache.event_log import EventLog
+from servease_appt.cache.guards import GuardedObserver, GuardedRecorder
 from servease_appt.cache.invalidation import InvalidationHandler, Invalidator
 from servease_appt.cache.keeping import L1Keeper
 from servease_appt.cache.keys import KeySpace
@@ -55,6 +56,8 @@ class Process(Generic[V]):
         on_pulse: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
+        recorder = GuardedRecorder(recorder)
+        observer = None if observer is None else GuardedObserver(observer)
         self._client = client
         self._keys = keys
         self._observer = observer
