@@ -25,6 +25,7 @@ from servease_appt.cache.l1 import L1
 from servease_appt.cache.l2 import make_l2
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.loading import Loader
+from servease_appt.cache.plain_requests import PlainRequests
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.reading import Reader
 from servease_appt.cache.recovery import OutageProbe, Recovery
@@ -133,6 +134,13 @@ class Process(Generic[V]):
             event_log=self.event_log,
             clock=clock,
         )
+        self.requests = PlainRequests(
+            self.invalidator.carry_out,
+            # Only one connection's order tells whether a message came behind a request.
+            elected=self.l2.listens_where_it_reads,
+            event_log=self.event_log,
+            submit=self.submit,
+        )
         self.handler: InvalidationHandler[V] = InvalidationHandler(
             l1=self.l1,
             keeper=self.keeper,
@@ -155,7 +163,7 @@ class Process(Generic[V]):
             listener=self.listener,
             keys=keys,
             identity=self.identity,
-            submit=self.submit,
+            requests=self.requests,
             on_pulse=on_pulse,
             clock=clock,
         )
@@ -171,6 +179,7 @@ class Process(Generic[V]):
         if self.listener.started:
             self.listener.stop()
             self._sign_off()
+        self.requests.close()
         self._background.shutdown(wait=True, cancel_futures=True)
         self.loader.close()
 

@@ -52,6 +52,12 @@ class Guard(StrEnum):
     """`invalidate_matching` scans for leases before it scans for values."""
     DETACH = auto()
     """An invalidation lets nobody join a load that began before it."""
+    COVERED_FROM_BEHIND = auto()
+    """`PlainRequests.covered`: only a numbered message behind a request takes it away."""
+    DONE_AS_SEEN = auto()
+    """A worker that has carried a request out takes away what it had seen when it began, and nothing newer."""
+    RETRY = auto()
+    """What could not be carried out stays pending."""
 
 
 class Node(NamedTuple):
@@ -65,6 +71,11 @@ class Node(NamedTuple):
     to_verify: Entry | None = None
     flight: int | None = None
     acknowledged: int = 0
+    requests: int = 0
+    """How many plain requests were heard; the last of them is `pending`, and `attempted` is being carried out."""
+    pending: int = 0
+    attempted: int = 0
+    covered: bool = False
 
 
 class Process(NamedTuple):
@@ -94,6 +105,7 @@ class State(NamedTuple):
     losses: int
     expiries: int
     takeovers: int
+    failures: int
     served_too_old: bool = False
     stalled: bool = False
 
@@ -116,7 +128,8 @@ Steps = Iterator[tuple[str, State]]
 @dataclass(frozen=True)
 class Scenario:
     """Who acts, from where on. Letters: R reads, W invalidates, P does so by pattern, C loses its channel and
-    connects anew, D deletes by hand, F flushes the database by hand; the digit is the worker."""
+    connects anew, D deletes by hand, F flushes the database by hand, U asks by a plain PUBLISH; the digit is the
+    worker."""
 
     who: str
     warm: bool = True
@@ -127,6 +140,7 @@ class Scenario:
     losses: int = 0
     expiries: int = 0
     takeovers: int = 0
+    failures: int = 0
     reordering: bool = False
 
     def initial(self) -> State:
@@ -135,7 +149,8 @@ class Scenario:
         node = Node(l1=(0, -1) if self.warm and not self.l2_only else None)
         processes = tuple(Process(word[0], int(word[1])) for word in self.who.split())
         data = 0 if in_l2 else None
-        return State(0, data, None, 0, (node, node), processes, self.losses, self.expiries, self.takeovers)
+        mishaps = (self.losses, self.expiries, self.takeovers, self.failures)
+        return State(0, data, None, 0, (node, node), processes, *mishaps)
 
 
 class Protocol:
@@ -297,6 +312,8 @@ class Protocol:
         if me.step == 0:
             changed = state._replace(source=state.source + 1)
             yield f"{me.kind}{i} the source changes", changed.going(i, step=1)
+        elif me.kind == "U":
+            yield f"U{i} PUBLISH", self._sent(state, ("plain",)).going(i, step=DONE)
         elif me.kind == "D":
             gone = self._tracked(state._replace(data=None)) if state.data is not None else state
             yield f"D{i} DEL", gone.going(i, step=DONE)
@@ -318,6 +335,18 @@ class Protocol:
                 yield f"worker {number} never hears {frame}", lost
             if not self._scenario.reordering:
                 break
+        if node.attempted:
+            kept = node.pending != node.attempted and self.has(Guard.DONE_AS_SEEN)
+            after = state.at(number, attempted=0, pending=node.pending if kept else 0)
+            yield f"worker {number} has carried out request {node.attempted}", after
+        elif node.pending:
+            begun = state.at(number, attempted=node.pending)
+            yield f"worker {number} carries out request {node.pending}", self._delete_and_publish(begun, -1)
+            if state.failures:
+                failed = state._replace(failures=state.failures - 1)
+                if not self.has(Guard.RETRY):
+                    failed = failed.at(number, pending=0)
+                yield f"worker {number} fails to carry out request {node.pending}", failed
         if node.to_verify is not None and node.subscribed:
             asked = state.at(number, to_verify=None)
             yield (
@@ -331,8 +360,14 @@ class Protocol:
             case ("message", sequence):
                 if node.confirmed and sequence > node.sequence + 1 and self.has(Guard.SEQUENCE):
                     state = self._forget(state, number)
-                state = state.at(number, sequence=max(sequence, node.sequence))
+                state = state.at(number, sequence=max(sequence, node.sequence), pending=0)
+                if not self.has(Guard.COVERED_FROM_BEHIND):
+                    state = state.at(number, covered=True)
                 return self._forget(state, number)
+            case ("plain",):
+                heard = node.requests + 1
+                asked = state.at(number, requests=heard, pending=0 if node.covered else heard, covered=False)
+                return self._forget(asked, number)
             case ("flushed",):
                 return self._forget(state, number)
             case ("changed",):

@@ -26,6 +26,10 @@ SCENARIOS = {
     "FLUSHDB by hand, cold": Scenario("R0 R1 F0", warm=False),
     "by pattern, warm": Scenario("R0 R1 P0"),
     "by pattern, cold": Scenario("R0 R1 P0", warm=False, tracking=False),
+    "a plain PUBLISH": Scenario("R0 R1 U0", tracking=False),
+    "a plain PUBLISH, cold": Scenario("R0 R1 U0", warm=False, tracking=False),
+    "a plain PUBLISH that fails": Scenario("R0 U0", tracking=False, failures=2),
+    "two plain PUBLISHes": Scenario("R0 U0 U1", tracking=False),
     "the channel is lost": Scenario("R1 W0 C1", tracking=False),
     "the channel is lost, in L2 only": Scenario("R1 R1 W0 C1", l2_only=True, tracking=False),
 }
@@ -45,6 +49,9 @@ NEEDED_IN = {
     Guard.VERIFY_PUT: "DEL by hand, in L2 only",
     Guard.LEASES_FIRST: "by pattern, cold",
     Guard.DETACH: "cold, a reader joins",
+    Guard.COVERED_FROM_BEHIND: "two plain PUBLISHes",
+    Guard.DONE_AS_SEEN: "two plain PUBLISHes",
+    Guard.RETRY: "a plain PUBLISH that fails",
 }
 
 

@@ -132,8 +132,11 @@ class L2(Protocol):
             L2RefusedWrite: also for what is no number of 64 bits.
         """
 
-    def invalidate_matching(self, pattern: str, source: str) -> int:
-        """Delete all keys that match a glob pattern, then tell every worker. Returns the sequence."""
+    def invalidate_matching(self, pattern: str, source: str, *, announce_start: bool = False) -> int:
+        """Delete all keys that match a glob pattern, then tell every worker. Returns the sequence.
+
+        With `announce_start` workers are told of the start, too, and which number it had.
+        """
 
     def scan(self, pattern: str) -> Iterator[str]:
         """Yield the keys with a value in L2 that match a glob pattern, by SCAN, without the prefix."""
