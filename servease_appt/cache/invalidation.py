@@ -229,6 +229,14 @@ class InvalidationHandler(Generic[V]):
         if held:
             self._keeper.verify(held)
 
+    def on_flush_somewhere(self) -> None:
+        """Compare no sequences until it is known which database was flushed."""
+        self._recovery.suspend()
+
+    def on_flush_elsewhere(self) -> None:
+        """Go on: the flush was of another database."""
+        self._recovery.resume()
+
     def on_compared(self, key: str, entry: Entry[Any], payload: bytes | None) -> None:
         """Drop an entry that is not what L2 holds."""
         self._keeper.compared(key, entry, payload)

@@ -171,6 +171,9 @@ class ClusterL2(SingleServerL2):
         self._announce([], *own_message_parts(Invalidation(keys=(key,), source=source)))
         return cast("bytes", number)
 
+    def _leave_demoted_server(self) -> None:
+        self._cluster.learn_anew()
+
     def _announce(self, names: Sequence[str], head: str, tail: str) -> int:
         """Delete in every slot, then count and publish where the sequence is.
 

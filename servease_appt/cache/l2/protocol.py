@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum, StrEnum
 from typing import NamedTuple, Protocol
 
@@ -71,6 +71,8 @@ class L2(Protocol):
 
     client: Redis
     """redis-py's client, for what is not the cache's: one-time links, doctors. It raises redis-py's errors."""
+    on_demoted: Callable[[], None] | None
+    """Called when the server turns out to be a replica, which takes no writes."""
     listens_where_it_reads: bool
     """Whether the listener's connection sees every key, so that it can compare values in its own order."""
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 
 from redis import Redis
 from redis.commands.core import Script
-from redis.exceptions import InvalidResponse, ResponseError
+from redis.exceptions import InvalidResponse, ReadOnlyError, ResponseError
 
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
@@ -43,6 +43,7 @@ class SingleServerL2:
         self.keys = keys
         self.breaker = breaker
         self._observer = observer
+        self.on_demoted: Callable[[], None] | None = None
         self._acquire = _script(client, "acquire")
         self._fill = _script(client, "fill")
         self._release = _script(client, "release")
@@ -180,15 +181,16 @@ class SingleServerL2:
         if announce_start:
             began = self._announce([], *own_message_parts(replace(message, began=STARTS)))
             message = replace(message, began=began)
-        for name in (self.keys.lease, self.keys.data, self.keys.stale_copy, self.keys.absent):
-            scan = partial(self._delete_matching, name(pattern), values=name == self.keys.data)
+        keys = self.keys.patterns
+        for name in (keys.lease, keys.data, keys.stale_copy, keys.absent):
+            scan = partial(self._delete_matching, name(pattern), values=name == keys.data)
             self._run("invalidate_matching", scan, guarded=False)
         return self._announce([], *own_message_parts(message))
 
     def scan(self, pattern: str) -> Iterator[str]:
         """The keys with a value in L2 that match a glob pattern, by SCAN, without the prefix."""
         own = f"{self.keys.prefix}:__"
-        for name in self.client.scan_iter(match=self.keys.data(pattern), count=SCAN_BATCH):
+        for name in self.client.scan_iter(match=self.keys.patterns.data(pattern), count=SCAN_BATCH):
             text = name.decode(errors="replace")
             if not text.startswith(own):
                 yield self.keys.plain(text)
@@ -216,6 +218,12 @@ class SingleServerL2:
         while batch := list(islice(wanted, SCAN_BATCH)):
             self.client.unlink(*batch)
 
+    def _leave_demoted_server(self) -> None:
+        """Have new connections made: behind the server's name there may be another one that takes writes."""
+        self.client.connection_pool.disconnect(inuse_connections=False)
+        if self.on_demoted is not None:
+            self.on_demoted()
+
     def _run(self, name: str, operation: Callable[[], T], *, guarded: bool = True) -> T:
         """Map redis-py's errors, keep the breaker informed, and tell how long the operation `name` took."""
         if guarded and not self.breaker.allows():
@@ -227,6 +235,8 @@ class SingleServerL2:
         except ResponseError as error:
             outcome = "refused"
             self.breaker.succeeded()
+            if isinstance(error, ReadOnlyError):
+                self._leave_demoted_server()
             raise L2RefusedWrite(str(error)) from error
         except Exception as error:  # redis-py raises outside its own tree, and its parser what int() does
             self.breaker.failed()
