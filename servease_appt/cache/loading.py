@@ -207,7 +207,7 @@ class Loader(Generic[V]):
     def _fill(self, completed: _CompletedLoad[V], token: bytes) -> Fill:
         key, policy = completed.flight.key, self.policy
         if completed.outcome is Outcome.NOT_FOUND:
-            return Fill(key, token, b"", int(policy.negative_ttl_s * 1000), 0)
+            return Fill(key, token, None, int(policy.negative_ttl_s * 1000), 0)
         ttl_ms = policy.draw_ttl_ms()
         stale_ms = ttl_ms + int(policy.stale_ttl_s * 1000) if policy.stale_ttl_s else 0
         return Fill(key, token, completed.payload, ttl_ms, stale_ms)

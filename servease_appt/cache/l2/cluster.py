@@ -27,6 +27,7 @@ from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, Write, Writ
 from servease_appt.cache.l2.single_server import (
     SCAN_BATCH,
     SingleServerL2,
+    fill_args,
     fingerprint,
     read_lease,
     script_source,
@@ -125,7 +126,7 @@ class ClusterL2(SingleServerL2):
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
         """See `SingleServerL2.fill`."""
-        calls = [(self.keys.group(f.key), (f.token, f.payload, f.ttl_ms, f.stale_ms)) for f in fills]
+        calls = [(self.keys.group(f.key), fill_args(f)) for f in fills]
         return [flag == 1 for (flag,) in self._run("fill", lambda: self._scripts("fill", calls))]
 
     def release(self, leases: Sequence[tuple[str, bytes]]) -> None:

@@ -31,11 +31,11 @@ class Lease(NamedTuple):
 
 
 class Fill(NamedTuple):
-    """One value to store under the lease `token`; `payload` is empty where the source has none."""
+    """One value to store under the lease `token`; `payload` is None where the source has none."""
 
     key: str
     token: bytes
-    payload: bytes
+    payload: bytes | None
     ttl_ms: int
     stale_ms: int
 

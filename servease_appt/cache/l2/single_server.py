@@ -101,7 +101,7 @@ class SingleServerL2:
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
         """Store values whose lease still stands; False for each that was refused."""
-        args = [field for fill in fills for field in (fill.token, fill.payload, fill.ttl_ms, fill.stale_ms)]
+        args = [field for fill in fills for field in fill_args(fill)]
 
         def store() -> list[bool]:
             names = [name for fill in fills for name in self.keys.group(fill.key)]
@@ -254,6 +254,13 @@ def script_source(name: str) -> str:
     scripts = resources.files(__package__).joinpath("scripts")
     announce = scripts.joinpath("announce.lua").read_text()
     return scripts.joinpath(f"{name}.lua").read_text().replace("-- include announce.lua\n", announce)
+
+
+def fill_args(fill: Fill) -> tuple[bytes | str | int, ...]:
+    """Return what `fill.lua` takes for one key. An absence is no empty value."""
+    if fill.payload is None:
+        return fill.token, "absent", b"", fill.ttl_ms, fill.stale_ms
+    return fill.token, "value", fill.payload, fill.ttl_ms, fill.stale_ms
 
 
 def fingerprint(payload: bytes) -> str:
