@@ -107,7 +107,6 @@ class Process(Generic[V]):
             l2=self.l2,
             flights=self.flights,
             codecs=codecs,
-            recovery=self.recovery,
             event_log=self.event_log,
             identity=self.identity,
         )
@@ -123,6 +122,7 @@ class Process(Generic[V]):
             keep=self.keeper.keep,
             drop=self.invalidator.drop,
         )
+        self.l2.watch = self.recovery
         self.l2.on_demoted = self._on_demoted
         self.reader: Reader[V] = Reader(
             l1=self.l1,

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.event_log import EventLog, LoggedEvent
@@ -104,13 +105,26 @@ def digest(codecs: Codecs[V], key: str, value: V) -> str:
     return hashlib.sha256(codecs.of(key).encode(value)).hexdigest()[:12]
 
 
+def _is_registration(about: dict[str, Any]) -> bool:
+    return (
+        isinstance(about.get("pid"), int)
+        and isinstance(about.get("host"), str)
+        and isinstance(about.get("started_at_s"), int | float)
+    )
+
+
 class WorkerQueries:
-    """The asking side, for commands and the dashboard. Raises redis-py's errors when the server is away."""
+    """The asking side, for commands and the dashboard. Raises redis-py's errors when the server does not answer.
+
+    Anybody may write under the keys that it reads: what is no answer or no registration is passed over, and counted
+    in `unreadable`.
+    """
 
     def __init__(self, client: Redis, keys: KeySpace, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._keys = keys
         self._clock = clock
+        self.unreadable = 0
 
     def listeners(self) -> int:
         """How many workers listen."""
@@ -132,8 +146,11 @@ class WorkerQueries:
             popped = cast("list[bytes] | None", self._client.lpop(reply_to, expected))
             after_ms = (self._clock() - asked_at_s) * 1000
             for payload in popped or ():
+                answer = self._object(payload)
+                if answer is None or not isinstance(answer.get("worker"), str):
+                    self.unreadable += answer is not None
+                    continue
                 expected -= 1
-                answer: dict[str, Any] = json.loads(payload)
                 answer["after_ms"] = round(after_ms, 3)
                 yield answer
             if not popped:
@@ -148,8 +165,28 @@ class WorkerQueries:
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """Every worker that has registered and not left, by identity: `pid`, `host`, `started_at_s`."""
-        registered = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.workers))
-        return {identity.decode(): json.loads(about) for identity, about in registered.items()}
+        try:
+            registered = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.workers))
+        except ResponseError:  # a key of another type
+            self.unreadable += 1
+            return {}
+        found = {identity.decode(errors="replace"): self._object(it) for identity, it in registered.items()}
+        return {
+            identity: about
+            for identity, about in found.items()
+            if about is not None and _is_registration(about)
+        }
+
+    def _object(self, payload: bytes) -> dict[str, Any] | None:
+        """Return a JSON object; None, counted, for anything else."""
+        try:
+            found = json.loads(payload)
+        except (ValueError, RecursionError):
+            found = None
+        if isinstance(found, dict):
+            return found
+        self.unreadable += 1
+        return None
 
     def forget_worker(self, identity: str) -> None:
         """Drop the registration of a worker that has died without leaving."""

@@ -168,7 +168,7 @@ class ClusterL2(SingleServerL2):
     def increment(self, key: str, delta: int, source: str) -> bytes:
         """See `SingleServerL2.increment`."""
         calls = [(self.keys.group(key), (delta, "", "", ""))]
-        (number,) = self._run("increment", lambda: self._scripts("increment", calls))
+        ((number, _),) = self._run("increment", lambda: self._scripts("increment", calls))
         self._announce([], *own_message_parts(Invalidation(keys=(key,), source=source)))
         return cast("bytes", number)
 
@@ -186,7 +186,10 @@ class ClusterL2(SingleServerL2):
             deletions = [(group[0], ("DEL", *group)) for group in groups]
             self._run("invalidate", lambda: self._checked(deletions), guarded=False)
         calls = [((self.keys.sequence,), (self.keys.channel, head, tail))]
-        return int(self._run("invalidate", lambda: self._scripts("invalidate", calls), guarded=False)[0])
+        seen = self._seen()
+        sequence = int(self._run("invalidate", lambda: self._scripts("invalidate", calls), guarded=False)[0])
+        self._counted(seen, sequence)
+        return sequence
 
     def _delete_matching(self, pattern: str, *, values: bool) -> None:
         own = f"{self.keys.prefix}:__".encode()

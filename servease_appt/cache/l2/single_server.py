@@ -22,7 +22,7 @@ from redis.exceptions import InvalidResponse, ReadOnlyError, ResponseError
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, Write, WriteMode, Written
+from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, SequenceWatch, Write, WriteMode, Written
 from servease_appt.cache.messages import STARTS, Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.stats import Observer
 
@@ -43,6 +43,7 @@ class SingleServerL2:
         self.keys = keys
         self.breaker = breaker
         self._observer = observer
+        self.watch: SequenceWatch | None = None
         self.on_demoted: Callable[[], None] | None = None
         self._acquire = _script(client, "acquire")
         self._fill = _script(client, "fill")
@@ -90,14 +91,21 @@ class SingleServerL2:
         wanted = take_over or {}
         purpose = "refresh" if refresh else "load"
 
-        def ask() -> list[Lease]:
+        def ask() -> tuple[list[Lease], int | None]:
+            names = [name for key in keys for name in self.keys.group(key)]
             answers = self._acquire(
-                keys=[name for key in keys for name in self.keys.group(key)],
+                keys=[*names, self.keys.sequence],
                 args=[token, lease_ms, purpose, *(wanted.get(key, "") for key in keys)],
             )
-            return [read_lease(answer) for answer in _answers(answers, len(keys))]
+            *leases, sequence = _answers(answers, len(keys) + 1)
+            return [read_lease(lease) for lease in leases], sequence_of(sequence)
 
-        return self._run("acquire", ask)
+        seen = self._seen()
+        leases, sequence = self._run("acquire", ask)
+        self._compare(seen, sequence)
+        if self.watch is not None and self.watch.l2_is_old:
+            raise L2Unavailable("the server has lost invalidations")
+        return leases
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
         """Store values whose lease still stands; False for each that was refused."""
@@ -156,19 +164,29 @@ class SingleServerL2:
         names = [name for write in writes for name in self.keys.group(write.key)]
         values: list[bytes | int] = [field for write in writes for field in (write.payload, write.ttl_ms)]
 
-        def store() -> list[Written]:
+        def store() -> tuple[list[Written], int | None]:
             args: list[bytes | str | int] = [mode, l1_ms, self.keys.channel, head, tail, *values]
             answers = self._write(keys=[*names, self.keys.sequence], args=args)
-            return [Written(answer) for answer in _answers(answers, len(writes))]
+            *results, sequence = _answers(answers, len(writes) + 1)
+            return [Written(result) for result in results], sequence_of(sequence)
 
-        return self._run("write", store)
+        seen = self._seen()
+        written, sequence = self._run("write", store)
+        if sequence is not None:
+            self._counted(seen, sequence)
+        return written
 
     def increment(self, key: str, delta: int, source: str) -> bytes:
         """See `L2.increment`."""
         head, tail = own_message_parts(Invalidation(keys=(key,), source=source))
         names = [*self.keys.group(key), self.keys.sequence]
         args: list[str | int] = [delta, self.keys.channel, head, tail]
-        return self._run("increment", lambda: cast("bytes", self._increment(keys=names, args=args)))
+        seen = self._seen()
+        number, sequence = self._run("increment", lambda: _answers(self._increment(keys=names, args=args), 2))
+        counted = sequence_of(sequence)
+        if counted is not None:
+            self._counted(seen, counted)
+        return cast("bytes", number)
 
     def invalidate_matching(self, pattern: str, source: str, *, announce_start: bool = False) -> int:
         """Delete all keys that match a glob pattern, then tell every worker. Returns the sequence.
@@ -200,7 +218,8 @@ class SingleServerL2:
         self._run("ping", self.client.ping, guarded=False)
 
     def _announce(self, names: Sequence[str], head: str, tail: str) -> int:
-        return int(
+        seen = self._seen()
+        sequence = int(
             self._run(
                 "invalidate",
                 lambda: self._invalidate(
@@ -209,6 +228,21 @@ class SingleServerL2:
                 guarded=False,
             )
         )
+        self._counted(seen, sequence)
+        return sequence
+
+    def _seen(self) -> int:
+        return 0 if self.watch is None else self.watch.highest_sequence_seen()
+
+    def _compare(self, seen: int, sequence: int | None) -> None:
+        if self.watch is not None:
+            self.watch.compare(seen, sequence)
+
+    def _counted(self, seen: int, sequence: int) -> None:
+        """Compare the sequence as it was before the server counted it up."""
+        self._compare(seen, sequence - 1)
+        if self.watch is not None:
+            self.watch.acknowledge(sequence)
 
     def _delete_matching(self, pattern: str, *, values: bool) -> None:
         """Delete what a SCAN finds; `values` alone, whatever side keys (the sequence!) the pattern matches."""
