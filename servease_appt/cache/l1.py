@@ -10,7 +10,6 @@ takes the epoch before it sends its read, and a value is refused when its key wa
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -18,6 +17,7 @@ from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 from cachetools import LRUCache
 
+from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.epochs import Epoch, Epochs
 from servease_appt.cache.results import NoValue
 
@@ -152,7 +152,7 @@ class L1(Generic[V]):
     """
 
     def __init__(
-        self, *, maxsize: int, untrusted_s: float = 1.0, clock: Callable[[], float] = time.monotonic
+        self, *, maxsize: int, untrusted_s: float = 1.0, clock: Callable[[], float] = elapsed_s
     ) -> None:
         self._clock = clock
         self._untrusted_s = untrusted_s

@@ -12,7 +12,6 @@ import logging
 import random
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from servease_appt.cache.channel import Changed, Channel, Published, Reply, Subscribed
+from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import Entry
 from servease_appt.cache.l2.cluster import Cluster, ClusterChannel
@@ -117,7 +117,7 @@ class Listener:
         client: Redis,
         keys: KeySpace,
         tracked: tuple[str, ...],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = elapsed_s,
     ) -> None:
         self._client = client
         self._keys = keys

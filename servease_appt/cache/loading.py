@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.epochs import Epoch
 from servease_appt.cache.errors import L2Unavailable, LoadDenied, ValueNotFound
@@ -96,7 +97,7 @@ class Loader(Generic[V]):
 
         While nobody can say whether an invalidation was missed, a load is no younger than what L1 serves then.
         """
-        return -math.inf if self.l1.is_trusted() else time.monotonic() - UNSHARED_S
+        return -math.inf if self.l1.is_trusted() else elapsed_s() - UNSHARED_S
 
     def keep_from_l2(
         self,

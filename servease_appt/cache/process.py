@@ -162,6 +162,7 @@ class Process(Generic[V]):
                 listener=self.listener,
                 keys=keys,
                 codecs=codecs,
+                clock=clock,
             ),
             event_log=self.event_log,
             listener=self.listener,

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import atexit
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar
 
 from redis import Redis
 
+from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.codecs import Codec, Codecs
 from servease_appt.cache.direct import Fence
 from servease_appt.cache.forks import after_fork
@@ -77,7 +77,7 @@ class TwoTierCache(Generic[V]):
         observer: Observer | None = None,
         listen: bool = True,
         owns_client: bool = False,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = elapsed_s,
     ) -> None:
         self.policy = policy or CachePolicy()
         self.codecs = Codecs(codecs)

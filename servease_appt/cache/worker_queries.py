@@ -45,6 +45,7 @@ class QueryResponder(Generic[V]):
         listener: Listener,
         keys: KeySpace,
         codecs: Codecs[V],
+        clock: Callable[[], float],
     ) -> None:
         self._identity = identity
         self._describe = describe
@@ -53,6 +54,7 @@ class QueryResponder(Generic[V]):
         self._listener = listener
         self._keys = keys
         self._codecs = codecs
+        self._clock = clock
 
     def answer(self, payload: bytes) -> None:
         """Answer one question; what can't be read is passed over."""
@@ -78,7 +80,7 @@ class QueryResponder(Generic[V]):
         return isinstance(reply_to, str) and reply_to.startswith(f"{self._keys.prefix}:__reply:")
 
     def _explain(self, key: str) -> dict[str, Any]:
-        now = time.monotonic()
+        now = self._clock()
         entry = self._l1.held((key,)).get(key)
         held = None
         if entry is not None:
@@ -116,8 +118,8 @@ def _is_registration(about: dict[str, Any]) -> bool:
 class WorkerQueries:
     """The asking side, for commands and the dashboard. Raises redis-py's errors when the server does not answer.
 
-    Anybody may write under the keys that it reads: what is no answer or no registration is passed over, and counted
-    in `unreadable`.
+    Anybody may write under the keys that it reads: what is no answer or no registration is passed over, and
+    counted in `unreadable`.
     """
 
     def __init__(self, client: Redis, keys: KeySpace, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -170,7 +172,7 @@ class WorkerQueries:
         except ResponseError:  # a key of another type
             self.unreadable += 1
             return {}
-        found = {identity.decode(errors="replace"): self._object(it) for identity, it in registered.items()}
+        found = {name.decode(errors="replace"): self._object(about) for name, about in registered.items()}
         return {
             identity: about
             for identity, about in found.items()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, cast
@@ -22,6 +21,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.channel import Channel, Frame, Reply
+from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, Write, WriteMode, Written
 from servease_appt.cache.l2.single_server import (
@@ -274,7 +274,7 @@ class ClusterChannel:
     they happen. A node that no longer answers makes the whole channel fail, as a silent server does.
     """
 
-    def __init__(self, cluster: Cluster, sequence: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, cluster: Cluster, sequence: str, clock: Callable[[], float] = elapsed_s) -> None:
         client = cluster.new_client()
         main = client.get_node_from_key(sequence)
         self._clock = clock
