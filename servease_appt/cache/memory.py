@@ -32,9 +32,9 @@ class Entry(Generic[V]):
     __slots__ = ("expires_at_s", "loaded_at_s", "value")
 
     def __init__(self, value: V | None, loaded_at_s: float, expires_at_s: float) -> None:
-        self.value = value
-        self.loaded_at_s = loaded_at_s
-        self.expires_at_s = expires_at_s
+        self.value: V | None = value
+        self.loaded_at_s: float = loaded_at_s
+        self.expires_at_s: float = expires_at_s
 
 
 class Tick(NamedTuple):
@@ -128,7 +128,7 @@ class Memory(Generic[V]):
         self._tick = 1
         self._invalidated = _Marks()
         self._suspected = _Marks()
-        self.trusted_until_s = float("-inf")
+        self.trusted_until_s: float = float("-inf")
 
     def get_many(self, keys: Sequence[str]) -> Read[V]:
         """Look all keys up under one lock; expired, untrusted and absent ones are `missing`, in order."""

@@ -104,9 +104,9 @@ class TwoTierCache(Generic[V]):
         listen: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.policy = policy or CachePolicy()
-        self.kinds = Kinds(kinds)
-        self.keys = KeySpace(prefix)
+        self.policy: CachePolicy = policy or CachePolicy()
+        self.kinds: Kinds[V] = Kinds(kinds)
+        self.keys: KeySpace = KeySpace(prefix)
         self.recorder: Recorder = recorder or Stats()
         self._observer = observer
         self._client = client
@@ -121,11 +121,11 @@ class TwoTierCache(Generic[V]):
 
     def _set_up(self) -> None:
         """Make everything that belongs to one process; again in the child after a fork."""
-        self.identity = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self.breaker = Breaker(
+        self.identity: str = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.breaker: Breaker = Breaker(
             threshold=1, cool_down_s=L2_COOL_DOWN_S, on_change=self._on_breaker, clock=self._clock
         )
-        self.remote = _remote(self._client, self.keys, self.breaker, self._observer)
+        self.remote: Remote = _remote(self._client, self.keys, self.breaker, self._observer)
         self.memory: Memory[V] = Memory(maxsize=self.policy.l1_maxsize, clock=self._clock)
         self._book = RefreshBook(self.policy)
         self._journal = Journal(self.recorder, self.kinds.name_of)
