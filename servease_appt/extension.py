@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _thread
 import logging
+import threading
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -180,7 +181,11 @@ def _parts_added(
         )
     if COMMAND in app.cli.commands:
         raise RuntimeError(f"{app.name!r} has a command {COMMAND!r} already: the service's would replace it")
-    container = compose(_settings_of_host(app.config, engine, redis, settings), engine=engine, redis=redis)
+    database = None if engine is None else HostDatabase(engine)
+    client = None if redis is None else shared_client(redis)
+    container = compose(
+        _settings_of_host(app.config, engine, redis, settings), database=database, redis=client
+    )
     app.extensions[EXTENSION] = container
     try:
         yield container
@@ -200,11 +205,15 @@ def _parts_added(
 def close_with(app: App, container: Container) -> None:
     """Have the parts closed when `app` is collected: tests make many applications and close none.
 
-    A collection may run at any moment, in the middle of what holds a lock that closing needs: so another thread
-    closes. `threading.Thread` itself takes a lock to start.
+    A collection may run at any moment, also while this thread holds a lock that closing needs, or the one that
+    starting a `threading.Thread` takes. So a bare thread starts the one that closes.
     """
-    finalizer = weakref.finalize(app, _thread.start_new_thread, container.close, ())
+    finalizer = weakref.finalize(app, _thread.start_new_thread, _close_on_a_thread, (container,))
     finalizer.atexit = False  # the cache closes itself then
+
+
+def _close_on_a_thread(container: Container) -> None:
+    threading.Thread(target=container.close, name="servease-close", daemon=True).start()
 
 
 def _settings_of_host(
@@ -221,19 +230,18 @@ def _settings_of_host(
     return Settings.from_config(config, implied)
 
 
-def compose(settings: Settings, *, engine: Engine | None = None, redis: Redis | None = None) -> Container:
+def compose(settings: Settings, *, database: Database | None = None, redis: Redis | None = None) -> Container:
     """Make the parts of one application; nothing is connected to yet.
 
     Args:
-        engine: a host's, to share; None for one of `settings.database_url`.
-        redis: a host's, to share; None for one of `settings.redis_url`.
+        settings: what the parts are made with.
+        database: used instead of one for `settings.database_url`, unless it is None.
+        redis: used instead of a client for `settings.redis_url`, unless it is None.
 
     Raises:
         SettingsError: no client can be made of `settings.redis_url`.
-        ValueError, TypeError: `engine` or `redis` can't be used.
     """
-    database = Database(settings.database_url) if engine is None else HostDatabase(engine)
-    client = _redis_client(settings.redis_url) if redis is None else shared_client(redis)
+    client = redis or _redis_client(settings.redis_url)
     metrics = Metrics()
     cache = TwoTierCache(
         client,
@@ -257,7 +265,7 @@ def compose(settings: Settings, *, engine: Engine | None = None, redis: Redis | 
     cache.on_pulse = Heartbeat(lookups, metrics, history)
     return Container(
         settings=settings,
-        database=database,
+        database=database or Database(settings.database_url),
         redis=client,
         upstreams=upstreams,
         lookups=lookups,
