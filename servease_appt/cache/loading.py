@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
@@ -112,9 +112,16 @@ class Loader(Generic[V]):
         """A lease token that no other call of any process has."""
         return f"{self._identity}:{next(self._numbers)}"
 
-    def keep_from_l2(self, values: Sequence[tuple[str, V | None]], epoch: Epoch) -> None:
-        """Keep in L1 what was read from L2 after `epoch` was taken."""
-        self._keep(self._entries(values, epoch, self.policy.l1_ttl_s), epoch)
+    def keep_from_l2(
+        self, values: Sequence[tuple[str, V | None]], epoch: Epoch, lives_ms: Mapping[str, int] | None = None
+    ) -> None:
+        """Keep in L1 what was read from L2 after `epoch` was taken, no longer than L2 says that it lives."""
+        entries = self._entries(values, epoch, self.policy.l1_ttl_s)
+        if lives_ms is not None:
+            for key, entry in entries:
+                if lives_ms[key] >= 0:
+                    entry.expires_at_s = min(entry.expires_at_s, epoch.at_s + lives_ms[key] / 1000)
+        self._keep(entries, epoch)
 
     def submit(self, work: Callable[..., None], *args: object) -> None:
         """Run something short soon, however many loads are under way."""

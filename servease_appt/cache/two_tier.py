@@ -31,23 +31,24 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.codecs import Codec, Codecs
+from servease_appt.cache.direct import DirectStore, Fence
 from servease_appt.cache.errors import CacheUnavailable, L2Unavailable
 from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.forks import after_fork
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import L1, Entry, Epoch
 from servease_appt.cache.l2.cluster import Cluster, ClusterL2
-from servease_appt.cache.l2.single_server import Fill, LeaseState, SingleServerL2, distinct
+from servease_appt.cache.l2.single_server import SingleServerL2, distinct
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.loading import BatchLoad, Load, Loader, Lookup, Source
 from servease_appt.cache.messages import Invalidation
@@ -61,7 +62,6 @@ V = TypeVar("V")
 
 INVALIDATE_BATCH = 500
 L2_COOL_DOWN_S = 2.0
-MANUAL_LEASE_MS = 30_000
 
 
 class Mode(StrEnum):
@@ -75,13 +75,6 @@ class Mode(StrEnum):
     """Redis is away: what was loaded within the last second, else the source."""
     DIRECT = "direct"
     """Redis is away and L1 is off: every read goes to the source."""
-
-
-class Fence(NamedTuple):
-    """What proves to `TwoTierCache.fill` that no invalidation came since a miss."""
-
-    token: str
-    epoch: Epoch
 
 
 class TwoTierCache(Generic[V]):
@@ -149,6 +142,18 @@ class TwoTierCache(Generic[V]):
             keep=self._keep_in_l1,
             clock=self._clock,
         )
+        self._direct: DirectStore[V] = DirectStore(
+            l2=self.l2,
+            codecs=self.codecs,
+            policy=self.policy,
+            recorder=self.recorder,
+            event_log=self._event_log,
+            identity=self.identity,
+            epoch=self.l1.epoch,
+            new_token=self._loader.new_token,
+            keep=self._keep_in_l1,
+            forget=self._forget,
+        )
         self._acknowledged = 0
         self._l2_is_old = False
         self._emptying_l2 = False
@@ -209,10 +214,15 @@ class TwoTierCache(Generic[V]):
         return lookup
 
     def _read_l2(self, lookup: Lookup[V], missing: list[str], epoch: Epoch) -> tuple[list[str], bool]:
-        """One MGET. Returns what is missing still, and whether L2 may be used at all."""
+        """One command. Returns what is missing still, and whether L2 may be used at all."""
         heard = self._highest_sequence_seen()
+        lives_ms: dict[str, int] | None = None
         try:
-            payloads, sequence = self.l2.read(missing)
+            if self.policy.l1_within_l2:
+                payloads, lives, sequence = self.l2.read_timed(missing)
+                lives_ms = dict(zip(missing, lives, strict=True))
+            else:
+                payloads, sequence = self.l2.read(missing)
         except L2Unavailable:
             self.recorder.count(Tier.L2, Event.ERROR, "-")
             return missing, False
@@ -234,7 +244,7 @@ class TwoTierCache(Generic[V]):
             found.append((key, value))
         lookup.values.update(found)
         lookup.sources.update(dict.fromkeys([key for key, _ in found], Source.L2))
-        self._loader.keep_from_l2(found, epoch)
+        self._loader.keep_from_l2(found, epoch, lives_ms)
         if corrupt:
             self._discard(corrupt)
         return [key for key in missing if key not in lookup.values], True
@@ -284,13 +294,14 @@ class TwoTierCache(Generic[V]):
                 if source is Source.UNKNOWN:
                     self.recorder.count(Tier.UPSTREAM, Event.NOT_FOUND, name, n)
 
-    # Read and store by hand, where no loader can be given
+    # Read and store by hand, where no loader can be given (see `direct.py`)
 
-    def peek_many(self, keys: Sequence[str]) -> tuple[dict[str, V], dict[str, Fence]]:
+    def peek_many(self, keys: Sequence[str], *, fenced: bool = True) -> tuple[dict[str, V], dict[str, Fence]]:
         """Return what the tiers hold, and for each missing key the fence to hand to `fill`.
 
         A fence is the lease that stands, whoever took it: that it stands proves that no invalidation came
-        between. None is given while Redis is away. Raises ValueError for a key of no codec.
+        between. None is given while Redis is away, and none without `fenced`, which saves a round trip. Raises
+        ValueError for a key of no codec.
         """
         if self._listener is None:
             self._start()
@@ -298,55 +309,68 @@ class TwoTierCache(Generic[V]):
         lookup = Lookup(read.values)
         missing, l2_answers = self._read_l2(lookup, read.missing, read.epoch) if read.missing else ([], True)
         fences: dict[str, Fence] = {}
-        if missing and l2_answers:
-            fences = self._take_fences(lookup, missing)
+        if fenced and missing and l2_answers:
+            values, fences = self._direct.take_fences(missing)
+            lookup.values.update(values)
         self._count_reads(
             keys, Lookup(lookup.values, lookup.sources | dict.fromkeys(missing, Source.UNKNOWN))
         )
         return {key: value for key, value in lookup.values.items() if value is not None}, fences
 
-    def _take_fences(self, lookup: Lookup[V], missing: list[str]) -> dict[str, Fence]:
-        epoch, token = self.l1.epoch(), self._loader.new_token()
-        try:
-            leases = self.l2.acquire(missing, token, MANUAL_LEASE_MS)
-        except L2Unavailable:
-            self.recorder.count(Tier.L2, Event.ERROR, "-")
-            return {}
-        fences = {}
-        for key, lease in zip(missing, leases, strict=True):
-            value = self.codecs.decode(key, lease.payload) if lease.state is LeaseState.VALUE else None
-            if value is not None:
-                lookup.values[key] = value
-            elif lease.state in (LeaseState.GRANTED, LeaseState.HELD):
-                fences[key] = Fence(lease.payload.decode(), epoch)
-        return fences
+    def fill(self, key: str, value: V, fence: Fence, ttl_s: float | None) -> bool:
+        """Keep what was made after a miss. See `fill_many`."""
+        return bool(self.fill_many({key: (value, fence)}, ttl_s))
 
-    def fill(self, key: str, value: V, fence: Fence, ttl_s: float) -> bool:
-        """Keep what was made after a miss; False when it was refused or Redis is away. Never raises for that."""
-        fill = Fill(key, fence.token, self.codecs.of(key).encode(value), int(ttl_s * 1000), 0)
-        try:
-            (stored,) = self.l2.fill([fill])
-        except L2Unavailable:
-            self.recorder.count(Tier.L2, Event.ERROR, "-")
-            return False
-        self._event_log.note(Tier.L2, Event.FILL if stored else Event.REFUSED_FILL, (key,))
-        if stored:
-            read_at_s = fence.epoch.at_s
-            entry = Entry(value, read_at_s, read_at_s + min(self.policy.l1_ttl_s, ttl_s))
-            self._keep_in_l1([(key, entry)], fence.epoch)
-        return stored
+    def fill_many(self, fills: Mapping[str, tuple[V, Fence]], ttl_s: float | None) -> list[str]:
+        """Keep what was made after misses, each value only if its key was not invalidated since.
 
-    def write(self, key: str, value: V, ttl_s: float) -> bool:
+        Args:
+            fills: by key the value, and the fence that `peek_many` gave.
+            ttl_s: seconds that the values live; None: without an end.
+
+        Returns:
+            The keys that were stored; none while Redis is away.
+        """
+        return self._direct.fill_many(fills, ttl_s)
+
+    def write(self, key: str, value: V, ttl_s: float | None) -> bool:
         """Replace a value in L2, and drop it from every worker's L1; False when Redis is away."""
-        try:
-            self.l2.write(key, self.codecs.of(key).encode(value), int(ttl_s * 1000), self.identity)
-        except L2Unavailable:
-            self.recorder.count(Tier.L2, Event.ERROR, "-")
-            return False
-        finally:
-            self._forget((key,))
-        self._event_log.note(Tier.L2, Event.FILL, (key,), "written")
-        return True
+        return self.write_many({key: value}, ttl_s)
+
+    def write_many(self, values: Mapping[str, V], ttl_s: float | None) -> bool:
+        """Replace values in L2, and drop them from every worker's L1.
+
+        A value whose bytes are in L2 already only gets its new life, and stays in every L1.
+
+        Args:
+            values: by key.
+            ttl_s: seconds that the values live; None: without an end.
+
+        Returns:
+            False when Redis is away or took no writes.
+        """
+        return self._direct.write_many(values, ttl_s)
+
+    def renew_many(self, values: Mapping[str, V], ttl_s: float | None) -> list[str]:
+        """Give values a new life if L2 still holds just these. Returns the keys of which it does."""
+        return self._direct.renew_many(values, ttl_s)
+
+    def add(self, key: str, value: V, ttl_s: float | None) -> bool:
+        """Store a value if L2 holds none, atomically. Returns whether it was stored; False when Redis is away."""
+        return self._direct.add(key, value, ttl_s)
+
+    def increment(self, key: str, delta: int) -> int | None:
+        """Add to a number in L2, atomically, and drop it from every worker's L1.
+
+        A missing one is 0 without an end.
+
+        Returns:
+            The new number; None when Redis is away or takes no writes.
+
+        Raises:
+            ValueError: the value is no number of 64 bits in decimal digits, or would become none.
+        """
+        return self._direct.increment(key, delta)
 
     # Invalidate
 
