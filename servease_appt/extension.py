@@ -46,6 +46,7 @@ from servease_appt.rate_limits import Cost, RateLimits
 from servease_appt.references.enrichment import Lookups, cache_policy
 from servease_appt.references.entities import CODECS
 from servease_appt.settings import Settings, SettingsError
+from servease_appt.signals import announce, reference_invalidated
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +196,7 @@ def _parts_added(
         container.close()
         raise
     app.cli.add_command(click.Group(COMMAND, list(COMMANDS), help="The appointment service."))
-    close_with(app, container)
+    tie(app, container)
     if container.settings.metrics_enabled and metric_files.directory() is None:
         log.warning(
             "Metrics are on, but %s is not set: each worker shows its own alone",
@@ -203,12 +204,20 @@ def _parts_added(
         )
 
 
-def close_with(app: App, container: Container) -> None:
-    """Have the parts closed when `app` is collected: tests make many applications and close none.
+def tie(app: App, container: Container) -> None:
+    """Send invalidations as signals of `app`, and close the parts when it is collected: tests often close nothing.
 
     A collection may run at any moment, also while this thread holds a lock that closing needs, or the one that
     starting a `threading.Thread` takes. So a bare thread starts the one that closes.
     """
+    reference = weakref.ref(app)
+
+    def announce_invalidated(entity: str, ids: tuple[str, ...]) -> None:
+        living = reference()
+        if isinstance(living, Flask):
+            announce(reference_invalidated, living, entity=entity, ids=ids)
+
+    container.lookups.on_invalidated = announce_invalidated
     finalizer = weakref.finalize(app, _thread.start_new_thread, _close_on_a_thread, (container,))
     finalizer.atexit = False  # the cache closes itself then
 
