@@ -3,7 +3,7 @@ from datetime import date, datetime, time, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servease_appt.scheduling.capacity import Calendar, CapacityWindow, overfull
+from servease_appt.scheduling.capacity import Calendar, CapacityWindow, Running, overfull
 from servease_appt.scheduling.intervals import Interval
 
 MIDNIGHT = datetime(2030, 5, 6)
@@ -43,7 +43,9 @@ def test_room_agrees_with_counting_minute_by_minute(
 ) -> None:
     """The room of an interval is the least that a count over each of its minutes finds."""
     calendar = Calendar(
-        [interval(span) for span in running], [CapacityWindow(interval(s), c) for s, c in windows], default
+        Running.of(interval(span) for span in running),
+        [CapacityWindow(interval(s), c) for s, c in windows],
+        default,
     )
     minutes = range(start, start + length)
 
@@ -73,8 +75,8 @@ def test_load_that_never_runs_at_once_does_not_add_up() -> None:
     """It is the peak that counts, not how many touch the interval."""
     one_after_another = [interval((0, 30)), interval((30, 60)), interval((60, 90))]
 
-    assert Calendar(one_after_another, [], 1).room(interval((90, 120))) == 1
-    assert Calendar(one_after_another, [], 2).room(interval((0, 90))) == 1
+    assert Calendar(Running.of(one_after_another), [], 1).room(interval((90, 120))) == 1
+    assert Calendar(Running.of(one_after_another), [], 2).room(interval((0, 90))) == 1
 
 
 def test_over_midnight_each_day_brings_its_own_capacity() -> None:
@@ -82,7 +84,7 @@ def test_over_midnight_each_day_brings_its_own_capacity() -> None:
     late = CapacityWindow.of(DAY, time(23), time(0), available=True, capacity=5)
     early = CapacityWindow.of(DAY + timedelta(days=1), time(0), time(1), available=True, capacity=1)
 
-    calendar = Calendar([], [late, early], 3)
+    calendar = Calendar(Running.of([]), [late, early], 3)
 
     assert calendar.room(interval((23 * 60, 24 * 60))) == 5
     assert calendar.room(interval((23 * 60, 24 * 60 + 1))) == 1
@@ -94,7 +96,7 @@ def test_a_slot_that_is_not_available_has_no_room() -> None:
     closed = CapacityWindow.of(DAY, time(9), time(10), available=False, capacity=9)
     wide = CapacityWindow.of(DAY, time(8), time(12), available=True, capacity=9)
 
-    calendar = Calendar([], [wide, closed], 3)
+    calendar = Calendar(Running.of([]), [wide, closed], 3)
 
     assert calendar.room(interval((9 * 60, 10 * 60))) == 0
     assert calendar.room(interval((10 * 60, 11 * 60))) == 9
@@ -104,7 +106,7 @@ def test_an_opening_that_ends_before_it_starts_covers_nothing() -> None:
     """Old rows may hold such slots; the default capacity is in force there."""
     backwards = CapacityWindow.of(DAY, time(12), time(9), available=True, capacity=0)
 
-    assert Calendar([], [backwards], 3).room(interval((0, 24 * 60))) == 3
+    assert Calendar(Running.of([]), [backwards], 3).room(interval((0, 24 * 60))) == 3
 
 
 def test_the_last_day_of_all() -> None:
