@@ -25,23 +25,18 @@ _ONE_DAY: Final = timedelta(days=1)
 _SECOND_DAY: Final = datetime.combine(date.min + _ONE_DAY, time.min)
 
 
-def _overlapping(condition: str, columns: str) -> str:
-    """Return the statement that finds appointments which overlap an interval.
+def _near(condition: str, columns: str) -> str:
+    """Return the statement that finds all appointments which overlap an interval, and some that are only near it.
 
     Those of a day at most are looked for from the day before on; the few longer ones have an index of their own.
     The statuses are part of the text because only then does PostgreSQL use its partial indexes.
     """
-    starts = "scheduled_date + scheduled_time"
-    overlaps = (
-        f"{condition} AND id <> :ignoring AND {starts} < :ends"
-        f" AND {starts} + duration_minutes * INTERVAL '1 minute' > :starts"
-    )
-    return (  # the conditions and the columns are constants of this file
-        f"SELECT {columns} FROM appointments"  # noqa: S608
-        f" WHERE {overlaps} AND scheduled_date BETWEEN :day_before AND :last_day AND duration_minutes <= 1440"
-        f" UNION ALL SELECT {columns} FROM appointments"
-        f" WHERE {overlaps} AND scheduled_date <= :last_day AND duration_minutes > 1440"
+    found = f"SELECT {columns} FROM appointments WHERE {condition} AND id <> :ignoring"  # noqa: S608 - constants
+    return (
+        f"{found} AND scheduled_date BETWEEN :day_before AND :last_day AND duration_minutes <= 1440"
+        f" UNION ALL {found} AND scheduled_date <= :last_day AND duration_minutes > 1440"
         " AND status IN ('pending', 'confirmed', 'in_progress')"
+        " AND scheduled_date + scheduled_time + duration_minutes * INTERVAL '1 minute' > :starts"
     )
 
 
@@ -52,7 +47,7 @@ _TICKS: Final = (
 """The start as `intervals.ticks` has it."""
 _RUNNING: Final = text(
     "SELECT array_agg(starts), array_agg(starts + minutes * CAST(60000000 AS bigint)) FROM ("  # noqa: S608
-    + _overlapping(
+    + _near(
         "status IN ('pending', 'confirmed', 'in_progress')",
         f"{_TICKS} AS starts, duration_minutes AS minutes",
     )
@@ -60,7 +55,7 @@ _RUNNING: Final = text(
 )
 """As two arrays: thousands of appointments are read as one row, several times faster than row by row."""
 _BUSY: Final = text(
-    _overlapping(
+    _near(
         "status IN ('confirmed', 'in_progress') AND assigned_employee_id = CAST(:employee AS uuid)",
         "scheduled_date, scheduled_time, duration_minutes",
     )
@@ -142,7 +137,7 @@ def employee_conflicts(
 
 
 def load_running(connection: Connection, interval: Interval, *, ignoring: str | None = None) -> Running:
-    """Return what the open appointments take up that overlap the interval."""
+    """Return what the open appointments take up that overlap the interval, or are near it."""
     starts, ends = connection.execute(_RUNNING, _stretch(interval, ignoring)).one()
     return Running(starts or (), ends or ())
 
@@ -179,7 +174,6 @@ def _customer_conflicts(connection: Connection, request: BookingRequest) -> list
 def _stretch(interval: Interval, ignoring: str | None) -> dict[str, Any]:
     return {
         "starts": interval.start,
-        "ends": interval.end,
         "day_before": max(interval.start, _SECOND_DAY).date() - _ONE_DAY,
         "last_day": interval.end.date(),
         "ignoring": ignoring or _NOBODY,
