@@ -84,7 +84,7 @@ def _measure(database: Database, case: str, minutes: int, results: Results, scal
     )
     for name in (OURS, SCAN):
         results.add(
-            part="free_starts",
+            part="starts",
             case=case,
             contender=name,
             unit="ms",
