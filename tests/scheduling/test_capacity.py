@@ -54,6 +54,32 @@ def test_room_agrees_with_counting_minute_by_minute(
     assert calendar.room(interval((start, start + length))) == expected
 
 
+@given(
+    st.lists(spans, max_size=12),
+    st.lists(slots, max_size=6),
+    st.integers(0, 4),
+    st.lists(minute, max_size=20).map(sorted),
+    st.integers(1, 90),
+)
+def test_many_starts_in_one_pass_have_the_room_that_each_has_alone(
+    running: list[tuple[int, int]],
+    windows: list[tuple[tuple[int, int], int]],
+    default: int,
+    starts: list[int],
+    length: int,
+) -> None:
+    """However the intervals overlap, also where two begin at the same moment."""
+    calendar = Calendar(
+        Running.of(interval(span) for span in running),
+        [CapacityWindow(interval(s), c) for s, c in windows],
+        default,
+    )
+
+    found = calendar.rooms([at(start) for start in starts], timedelta(minutes=length))
+
+    assert found == [calendar.room(interval((start, start + length))) for start in starts]
+
+
 @given(st.lists(spans, max_size=8), st.lists(slots, max_size=3), st.integers(0, 2))
 def test_overfull_names_whoever_runs_while_too_many_run(
     running: list[tuple[int, int]], windows: list[tuple[tuple[int, int], int]], default: int
