@@ -18,7 +18,10 @@ _PATH_ID = re.compile(r"<(\w+)>")
 _INFO = {
     "summary": "Appointments of a vehicle service workshop.",
     "description": "Appointments, time slots and their history. Names of customers, vehicles and employees come"
-    " from the services that own them, through a cache in two tiers.",
+    " from the services that own them, through a cache in two tiers.\n\n"
+    "Errors are JSON. A 400 is `{field: [sentence, …]}` for fields, or `{detail: [sentence, …]}` for a rule. Every"
+    " other error is `{detail: sentence}`. Beside the errors that an operation names, any may answer 405, 408,"
+    " 413, 429 or 503.",
     "license": {"name": "MIT", "identifier": "MIT"},
     "contact": {"name": "ServEase"},
 }

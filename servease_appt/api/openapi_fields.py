@@ -3,6 +3,7 @@
 from typing import Any
 
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
+from marshmallow import Schema
 from marshmallow import fields as marshmallow_fields
 
 from servease_appt.api.schemas import appointments, fields
@@ -34,6 +35,12 @@ _OTHER_WORDS = "Rows from before this service may hold other words."
 
 class Converter(OpenAPIConverter):
     """apispec's converter, which also knows this service's field types and names each set of words once."""
+
+    def schema2jsonschema(self, schema: Schema) -> dict[str, Any]:
+        """Return the JSON schema of a schema, described by the first sentence of its docstring."""
+        sentence = (schema.__doc__ or "").partition("\n")[0].partition(". ")[0]
+        found: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call] # apispec's is
+        return {**found, "description": sentence.rstrip(".") + "."}
 
     def init_attribute_functions(self) -> None:
         """Put this service's field types first: the functions of apispec see what they have added."""

@@ -81,7 +81,7 @@ class AppointmentUpdate(ChangeSchema):
 
 
 class AppointmentPatch(AppointmentUpdate):
-    """Changes, and the two that the platform's own services make by PATCH."""
+    """Changes to an appointment. The last two fields are for the platform's own services."""
 
     status = status_field(metadata={"description": "The same as the action that leads to this status."})
     duration_seconds = Whole(metadata={"description": "How long the work took."})
