@@ -9,11 +9,12 @@ ARGS ?=
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
 
-.PHONY: help demo test bench bench-quick faults check format lock clean
+.PHONY: help demo test test-flask-caching bench bench-quick faults check format lock clean
 
 help:
 	@echo "make demo    the whole service with embedded servers and demo data, until Ctrl-C (ARGS=--check: check and stop)"
 	@echo "make test    the test suite, on servers that it starts itself (ARGS are handed to pytest)"
+	@echo "make test-flask-caching  Flask-Caching's own tests, fetched from its sdist, with the two-tier backend"
 	@echo "make bench   measure it against its peers and against the least possible (bench-quick: under a minute)"
 	@echo "make faults  break it under load and check what every request saw (ARGS='--only NAME': one fault)"
 	@echo "make check   formatting, lint, types and import rules"
@@ -34,6 +35,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(PY) -m pytest $(ARGS)
+
+test-flask-caching: $(STAMP)
+	@$(PY) -m tests.cache.flask_caching_suite $(ARGS)
 
 faults: $(STAMP)
 	@$(PY) -m faults $(ARGS)

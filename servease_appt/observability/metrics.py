@@ -19,6 +19,7 @@ from servease_appt.cache.breaker import BreakerState
 from servease_appt.observability import metric_files
 from servease_appt.observability.access_log import METHODS
 from servease_appt.observability.worker_sums import AllWorkers, Totals, read_totals
+from servease_appt.references.entities import ENTITIES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -61,7 +62,7 @@ class Metrics:
         )
         self._unchecked = self._counter(
             "servease_unchecked_bookings",
-            "Bookings by staff whose customer or vehicle could not be checked",
+            "Bookings and assignments by staff whose customer, vehicle or employee could not be checked",
             "reference",
         )
         self._transitions = self._counter(
@@ -116,7 +117,7 @@ class Metrics:
             self._mismatches(tiers).inc(0)
         for tier, event in ALARMING:
             self._events(tier, event, "-").inc(0)
-        for reference in ("customer", "vehicle"):
+        for reference in ENTITIES:
             self._unchecked(reference).inc(0)
 
     def _counter(self, name: str, about: str, *labels: str) -> _Children:
@@ -162,7 +163,7 @@ class Metrics:
         self._refused(reason).inc()
 
     def unchecked_booking(self, reference: str) -> None:
-        """Staff booked although `customer` or `vehicle` could not be checked."""
+        """Staff booked or assigned although `customer`, `vehicle` or `employee` could not be checked."""
         self._unchecked(reference).inc()
 
     def breaker_changed(self, breaker: str, state: BreakerState) -> None:

@@ -10,6 +10,7 @@ from marshmallow import Schema
 from servease_appt.api.context import container, now
 from servease_appt.api.details import ACTION, action_response
 from servease_appt.api.enrichment import NAME_HEADERS
+from servease_appt.api.reference_checks import checks_for
 from servease_appt.api.routing import RequiredRole, Resource, View
 from servease_appt.api.schemas.appointment_requests import Assign, Reason, Reschedule
 from servease_appt.api.tokens import Caller
@@ -104,11 +105,17 @@ def reschedule_appointment(caller: Caller, appointment_id: str, body: dict[str, 
 @_declare("assign", RequiredRole.STAFF, "Assign an employee.", Assign())
 def assign_appointment(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
     """Assign an employee to one appointment."""
+    references = checks_for(caller)
     began_s = perf_counter()
     appointment = commands.assign(
-        container().database, caller.actor, appointment_id, body["employee_id"], now()
+        container().database,
+        references,
+        caller.actor,
+        appointment_id,
+        employee_id=body["employee_id"],
+        now=now(),
     )
-    database_s = perf_counter() - began_s
+    database_s = perf_counter() - began_s - references.asked_s
     return action_response(
         appointment, caller, database_s, done="assigned", message="The employee is assigned."
     )

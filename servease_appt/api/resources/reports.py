@@ -22,7 +22,7 @@ from servease_appt.api.schemas.appointments import AppointmentPageSchema, Appoin
 from servease_appt.api.schemas.pages import PageQuery
 from servease_appt.api.schemas.reports import AvailableSlotsQuery, AvailableSlotsSchema, StatsSchema
 from servease_appt.api.tokens import Caller
-from servease_appt.appointments import reading, slots
+from servease_appt.appointments import free_starts, reading, statistics
 from servease_appt.appointments.actors import Actor
 from servease_appt.appointments.records import ARRAY, AppointmentFilters, AppointmentRow, Page, Window
 
@@ -137,7 +137,7 @@ def available_slots(caller: Caller, query: dict[str, Any]) -> Response:
     """Return the free starts of some days."""
     parts = container()
     with parts.database.reading() as connection:
-        free = slots.available_slots(
+        free = free_starts.available_slots(
             connection,
             parts.policy,
             caller.actor,
@@ -160,5 +160,5 @@ def appointment_stats(caller: Caller) -> Response:
     """Return the numbers of appointments."""
     parts = container()
     with parts.database.reading() as connection:
-        counted = reading.stats(connection, parts.policy, caller.actor, now())
+        counted = statistics.stats(connection, parts.policy, caller.actor, now())
     return json_response(STATS.dump(counted))

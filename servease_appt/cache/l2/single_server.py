@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from functools import cache, partial
 from importlib import resources
 from itertools import islice
@@ -31,7 +31,7 @@ _VALUE_TYPES = {bytes, type(None)}
 
 
 class LeaseState(StrEnum):
-    """What `Remote.acquire` says of a key."""
+    """What `SingleServerL2.acquire` says of a key."""
 
     VALUE = "value"
     ABSENT = "absent"
@@ -40,11 +40,11 @@ class LeaseState(StrEnum):
 
 
 class Lease(NamedTuple):
-    """The answer for one key: the value, or whose lease it is, with the last known copy if there is one."""
+    """The answer for one key: the value, or whose lease it is, with the stale copy if there is one."""
 
     state: LeaseState
     payload: bytes = b""
-    copy: bytes | None = None
+    stale: bytes | None = None
 
 
 class Fill(NamedTuple):
@@ -54,10 +54,36 @@ class Fill(NamedTuple):
     token: str
     payload: bytes
     ttl_ms: int
-    copy_ms: int
+    stale_ms: int
 
 
-class Remote:
+class Write(NamedTuple):
+    """One value to store; `ttl_ms` 0: without an end."""
+
+    key: str
+    payload: bytes
+    ttl_ms: int
+
+
+class WriteMode(StrEnum):
+    """When `SingleServerL2.write` stores a value."""
+
+    ALWAYS = "always"
+    IF_ABSENT = "if_absent"
+    IF_SAME = "if_same"
+    """Only its life is set, and only if the same bytes are there."""
+
+
+class Written(IntEnum):
+    """What `SingleServerL2.write` did with a value."""
+
+    REFUSED = 0
+    WAS_THERE = 1
+    """The same bytes were there: their life was set, and nobody was told."""
+    CHANGED = 2
+
+
+class SingleServerL2:
     """The operations of L2. Thread-safe. Every method raises L2Unavailable; writes may raise L2RefusedWrite."""
 
     listens_where_it_reads = True
@@ -75,7 +101,9 @@ class Remote:
         self._release = _script(client, "release")
         self._invalidate = _script(client, "invalidate")
         self._write = _script(client, "write")
+        self._increment = _script(client, "increment")
         self._discard = _script(client, "discard")
+        self._read_timed = _script(client, "read_timed")
 
     def read(self, keys: Sequence[str]) -> tuple[list[bytes | None], int | None]:
         """One MGET: the stored bytes in the order of `keys`, and the sequence number if there is one."""
@@ -90,6 +118,16 @@ class Remote:
 
         *payloads, sequence = self._run("read", fetch)
         return payloads, sequence_of(sequence)
+
+    def read_timed(self, keys: Sequence[str]) -> tuple[list[bytes | None], list[int], int | None]:
+        """As `read`, with what is left of each value's life in ms (-1: no end) between the two."""
+        names = [*map(self.keys.data, keys), self.keys.sequence]
+
+        def fetch() -> list[Any]:
+            return _answers(self._read_timed(keys=names, args=[len(keys)]), 2 * len(keys) + 1)
+
+        *answers, sequence = self._run("read", fetch)
+        return answers[::2], answers[1::2], sequence_of(sequence)
 
     def acquire(
         self,
@@ -119,7 +157,7 @@ class Remote:
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
         """Store values whose lease still stands; False for each that was refused."""
-        args = [field for fill in fills for field in (fill.token, fill.payload, fill.ttl_ms, fill.copy_ms)]
+        args = [field for fill in fills for field in (fill.token, fill.payload, fill.ttl_ms, fill.stale_ms)]
 
         def store() -> list[bool]:
             names = [name for fill in fills for name in self.keys.group(fill.key)]
@@ -166,18 +204,38 @@ class Remote:
         names = [name for key in keys for name in self.keys.group(key)]
         return self._announce(names, head, tail)
 
-    def write(self, key: str, payload: bytes, ttl_ms: int, source: str) -> int:
-        """Replace one value and tell every worker. Returns the sequence."""
+    def write(
+        self, writes: Sequence[Write], source: str, *, mode: WriteMode = WriteMode.ALWAYS, l1_ms: int = 0
+    ) -> list[Written]:
+        """Store values in one step, and tell every worker unless the same bytes were there.
+
+        Args:
+            writes: the values.
+            source: who tells the workers.
+            mode: which of them to store.
+            l1_ms: the longest that any L1 holds a value; a life that is cut shorter than that is told, too.
+        """
+        head, tail = own_message_parts(Invalidation(keys=tuple(w.key for w in writes), source=source))
+        names = [name for write in writes for name in self.keys.group(write.key)]
+        values: list[bytes | int] = [field for write in writes for field in (write.payload, write.ttl_ms)]
+
+        def store() -> list[Written]:
+            args: list[bytes | str | int] = [mode, l1_ms, self.keys.channel, head, tail, *values]
+            answers = self._write(keys=[*names, self.keys.sequence], args=args)
+            return [Written(answer) for answer in _answers(answers, len(writes))]
+
+        return self._run("write", store)
+
+    def increment(self, key: str, delta: int, source: str) -> bytes:
+        """Add to a number and tell every worker. Returns the new bytes.
+
+        Raises:
+            L2RefusedWrite: also for what is no number of 64 bits.
+        """
         head, tail = own_message_parts(Invalidation(keys=(key,), source=source))
-        return int(
-            self._run(
-                "write",
-                lambda: self._write(
-                    keys=[self.keys.sequence, *self.keys.group(key)],
-                    args=[payload, ttl_ms, self.keys.channel, head, tail],
-                ),
-            )
-        )
+        names = [*self.keys.group(key), self.keys.sequence]
+        args: list[str | int] = [delta, self.keys.channel, head, tail]
+        return self._run("increment", lambda: cast("bytes", self._increment(keys=names, args=args)))
 
     def invalidate_matching(self, pattern: str, source: str) -> int:
         """Delete all keys that match a glob pattern, then tell every worker. Returns the sequence.
@@ -186,7 +244,7 @@ class Remote:
         before it is either refused or has stored its value before the second scan begins, which then finds it
         (a SCAN returns each key that is there from its start to its end).
         """
-        for name in (self.keys.lease, self.keys.data, self.keys.copy, self.keys.absent):
+        for name in (self.keys.lease, self.keys.data, self.keys.stale_copy, self.keys.absent):
             scan = partial(self._delete_matching, name(pattern), values=name == self.keys.data)
             self._run("invalidate_matching", scan, guarded=False)
         head, tail = own_message_parts(Invalidation(pattern=pattern, source=source))
@@ -247,8 +305,10 @@ class Remote:
 
 @cache
 def script_source(name: str) -> str:
-    """The text of one of the scripts."""
-    return resources.files(__package__).joinpath("scripts", f"{name}.lua").read_text()
+    """The text of one of the scripts, with what it includes."""
+    scripts = resources.files(__package__).joinpath("scripts")
+    announce = scripts.joinpath("announce.lua").read_text()
+    return scripts.joinpath(f"{name}.lua").read_text().replace("-- include announce.lua\n", announce)
 
 
 def fingerprint(payload: bytes) -> str:
@@ -271,8 +331,8 @@ def _answers(reply: Any, count: int) -> list[Any]:
 def read_lease(answer: Sequence[Any]) -> Lease:
     state, *rest = answer
     payload = rest[0] if rest else b""
-    copy = rest[1] if len(rest) > 1 else None
-    return Lease(LeaseState(state.decode()), payload, copy)
+    stale = rest[1] if len(rest) > 1 else None
+    return Lease(LeaseState(state.decode()), payload, stale)
 
 
 def distinct(keys: Iterable[str]) -> list[str]:
