@@ -9,6 +9,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 
 import servease_appt
+from servease_appt.api.openapi_examples import BODIES
 from servease_appt.api.openapi_fields import Converter
 from servease_appt.api.routing import RequiredRole, Resource, Route
 from servease_appt.api.schemas.operations import FIELD_ERRORS, ErrorSchema
@@ -120,7 +121,8 @@ def _operation(route: Route, tag: str) -> dict[str, Any]:
     }
     if route.body is not None:
         required = any(field.required for field in route.body.fields.values())
-        operation["requestBody"] = {"required": required, "content": {_JSON: {"schema": type(route.body)}}}
+        content = {"schema": type(route.body), "example": BODIES[type(route.body)]}
+        operation["requestBody"] = {"required": required, "content": {_JSON: content}}
     return operation
 
 

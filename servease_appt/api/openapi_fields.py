@@ -6,6 +6,7 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema
 from marshmallow import fields as marshmallow_fields
 
+from servease_appt.api.openapi_examples import FIELDS
 from servease_appt.api.schemas import appointments, fields
 from servease_appt.api.schemas.bases import AnswerSchema
 
@@ -15,11 +16,11 @@ _PROPERTIES: dict[type, dict[str, Any]] = {
     fields.Id: {"type": "string", "format": "uuid"},
     fields.Day: {"type": "string", "format": "date"},
     fields.Moment: {"type": "string", "format": "date-time"},
-    fields.Clock: {"type": "string", "pattern": _REQUEST_TIME, "examples": ["10:00:00"]},
+    fields.Clock: {"type": "string", "pattern": _REQUEST_TIME},
     fields.Whole: {"type": "integer"},
     fields.Figure: {"type": "number"},
     fields.Flag: {"type": "boolean"},
-    fields.Money: {"type": "string", "pattern": r"^\d{1,8}(\.\d{1,2})?$", "examples": ["100.00"]},
+    fields.Money: {"type": "string", "pattern": r"^\d{1,8}(\.\d{1,2})?$"},
     fields.Ids: {"type": "array", "items": {"type": "string", "format": "uuid"}},
     fields.Link: {"type": "string", "format": "uri-reference"},
     appointments.NameOf: {"type": "string"},
@@ -52,7 +53,8 @@ class Converter(OpenAPIConverter):
         properties = dict(_PROPERTIES.get(type(field), {}))
         if isinstance(field.root, AnswerSchema):
             # Values from before this service are shown as they are, so limits are promised of requests alone.
-            return properties | _ANSWER_PROPERTIES.get(type(field), {})
+            examples = {"examples": [FIELDS[field.name]]} if field.name in FIELDS else {}
+            return properties | _ANSWER_PROPERTIES.get(type(field), {}) | examples
         if isinstance(field, fields.Whole):
             properties |= {"minimum": field.low, "maximum": field.high}
         if isinstance(field, fields.Ids):
