@@ -34,12 +34,12 @@ _TAGS = {
     "History": "Accepted changes. Read only.",
     "Time slots": "When the workshop takes bookings, and how many at once.",
     "Cache": "Invalidate cached names, and read the cache's counters.",
-    "Health": "Health and readiness. Open to everybody.",
-    "Metrics": "Prometheus metrics of all workers. Open to everybody.",
+    "Health": "Health and readiness. No token is needed.",
+    "Metrics": "Prometheus metrics of all workers.",
     "This document": "This document, and a page to try the API.",
 }
 _ROLES = {
-    RequiredRole.OPEN: "Open to everybody.",
+    RequiredRole.OPEN: "No token is needed.",
     RequiredRole.USERS: "Customers, employees and admins.",
     RequiredRole.STAFF: "Employees and admins.",
     RequiredRole.ADMIN: "Admins.",

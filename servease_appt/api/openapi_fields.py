@@ -8,7 +8,7 @@ from marshmallow import fields as marshmallow_fields
 
 from servease_appt.api.openapi_examples import FIELDS
 from servease_appt.api.schemas import appointments, fields
-from servease_appt.api.schemas.bases import AnswerSchema
+from servease_appt.api.schemas.bases import AnswerSchema, ChangeSchema
 
 _REQUEST_TIME = r"^([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?$"
 _ANSWER_TIME = r"^\d\d:\d\d:\d\d$"
@@ -41,7 +41,10 @@ class Converter(OpenAPIConverter):
         """Return the JSON schema of a schema, described by the first sentence of its docstring."""
         sentence = (schema.__doc__ or "").partition("\n")[0].partition(". ")[0]
         found: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call] # apispec's is
-        return {**found, "description": sentence.rstrip(".") + "."}
+        found["description"] = sentence.rstrip(".") + "."
+        if isinstance(schema, ChangeSchema):
+            found["additionalProperties"] = False
+        return found
 
     def init_attribute_functions(self) -> None:
         """Put this service's field types first: the functions of apispec see what they have added."""

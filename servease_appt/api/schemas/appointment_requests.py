@@ -70,8 +70,6 @@ class AppointmentCreate(RequestSchema):
 class AppointmentUpdate(ChangeSchema):
     """Changes to an appointment. What is left out stays as it is, for PUT as for PATCH."""
 
-    hint = "Status, schedule and employee are changed by actions."
-
     service_description = Text()
     customer_notes = Text()
     appointment_type = type_field()
