@@ -9,7 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 
-from servease_appt.db.engine import psycopg2_url
+from servease_appt.db.connections import psycopg2_url
 from servease_appt.db.errors import unavailable
 from servease_appt.db.versions import VERSION_TABLE
 from servease_appt.db.violations import Violation, violations

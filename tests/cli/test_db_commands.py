@@ -8,7 +8,7 @@ from flask import Flask
 from sqlalchemy import NullPool, create_engine
 
 from servease_appt.cli import db as cli
-from servease_appt.db.engine import psycopg2_url
+from servease_appt.db.connections import psycopg2_url
 from servease_appt.testing.servers import free_port
 from tests.db.platform import SECOND_MIGRATION, TABLES, appointment, known
 

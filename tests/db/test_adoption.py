@@ -14,7 +14,8 @@ from servease_appt.appointments.actors import Actor, Role
 from servease_appt.appointments.errors import FieldErrors, RuleBroken
 from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.appointments.records import AppointmentFilters, NewAppointment, Window
-from servease_appt.db.engine import Database, psycopg2_url
+from servease_appt.db.connections import psycopg2_url
+from servease_appt.db.engine import Database
 from servease_appt.db.errors import UpgradeRefused
 from servease_appt.db.migrate import upgrade
 from servease_appt.scheduling.statuses import Action

@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 
-from servease_appt.db.engine import psycopg2_url
+from servease_appt.db.connections import psycopg2_url
 
 STATUSES = ("pending", "confirmed", "cancelled")
 TYPES = ("repair", "inspection")

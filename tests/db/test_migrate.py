@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, NullPool, create_engine, inspect, text
 
-from servease_appt.db.engine import psycopg2_url
+from servease_appt.db.connections import psycopg2_url
 from servease_appt.db.errors import DatabaseUnavailable
 from servease_appt.db.migrate import current, upgrade
 from servease_appt.db.models import Base
