@@ -25,7 +25,7 @@ _LINK_OPTIONS: Final = {
 """The kernel's own limits, in seconds and ms: a link that is dead ends even where nobody waits on it."""
 
 STATEMENT_SETTINGS: Final = {"statement_timeout": "3000", "lock_timeout": "2000", "jit": "off"}
-"""For each statement; in milliseconds where a number. No request waits longer for PostgreSQL than its client would,
+"""For each statement; in ms where a number. No request waits longer for PostgreSQL than its client would,
 and no statement here runs long enough to earn back what compiling it costs."""
 TRANSACTION_SETTINGS: Final = STATEMENT_SETTINGS | {"idle_in_transaction_session_timeout": "5000"}
 

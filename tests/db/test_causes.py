@@ -78,7 +78,7 @@ def test_the_causes(
     small.close()
 
     with admin.connect() as connection:
-        connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = 'v1'")
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = 'v1'"))  # noqa: S608
         assert cause_of(database.ping) is Cause.TABLES
         connection.exec_driver_sql("DROP TABLE idempotency_keys")
         assert cause_of(database.ping) is Cause.TABLES
@@ -131,7 +131,7 @@ def test_each_use_that_fails_is_noted(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_an_unexpected_error_holds_no_row(database: Database, admin: Engine) -> None:
-    """PostgreSQL's DETAIL and the line of the statement have a customer's notes in them; its first line has not."""
+    """PostgreSQL's DETAIL and the statement hold what a customer wrote; its first line does not."""
     with admin.connect() as connection:
         connection.exec_driver_sql("ALTER TABLE time_slots ADD CONSTRAINT unknown_here CHECK (false)")
     secret = "what the customer said"
