@@ -31,6 +31,9 @@ TRANSACTION_SETTINGS: Final = STATEMENT_SETTINGS | {"idle_in_transaction_session
 
 _FIRST_MOMENT: Final = datetime(1, 1, 1, tzinfo=UTC)
 _LAST_MOMENT: Final = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
+NO_LIMITS: Final = {"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+"""For what is not done within a request."""
+
 _GIVEN_OPTION: Final = re.compile(r"(?:-c\s*|--)([\w.]+)=")
 _UTC_NAMES: Final = frozenset({"UTC", "Etc/UTC"})
 
@@ -57,11 +60,18 @@ class ServiceConnection(connection):  # type: ignore[misc] # psycopg2 has no typ
     begin = ""
 
 
-def connector(url: URL) -> Callable[[], ServiceConnection]:
+def connector(
+    url: URL,
+    statement_settings: dict[str, str] = STATEMENT_SETTINGS,
+    transaction_settings: dict[str, str] = TRANSACTION_SETTINGS,
+) -> Callable[[], ServiceConnection]:
     """Return a function that makes a connection to `url`.
 
-    Session options in the URL win over the settings here, but for the time zone. A `connect_timeout`,
-    `tcp_user_timeout` or `keepalives…` in it wins, too.
+    Args:
+        url: session options in it win over the settings here, but for the time zone; so does a `connect_timeout`,
+            `tcp_user_timeout` or `keepalives…`.
+        statement_settings: what holds for each statement outside of a transaction.
+        transaction_settings: what holds in a transaction.
     """
     dialect: Any = url.get_dialect()()
     arguments, options = dialect.create_connect_args(url)
@@ -77,8 +87,8 @@ def connector(url: URL) -> Callable[[], ServiceConnection]:
         )
         made.autocommit = True
         utc = {} if made.get_parameter_status("TimeZone") in _UTC_NAMES else {"timezone": "UTC"}
-        made.outside = made.settings = _set_local(utc | STATEMENT_SETTINGS, given)
-        made.begin = f"BEGIN ISOLATION LEVEL READ COMMITTED;{_set_local(utc | TRANSACTION_SETTINGS, given)}"
+        made.outside = made.settings = _set_local(utc | statement_settings, given)
+        made.begin = f"BEGIN ISOLATION LEVEL READ COMMITTED;{_set_local(utc | transaction_settings, given)}"
         register_type(_DATE, made)
         register_type(_MOMENT, made)
         return made

@@ -95,6 +95,10 @@ class UpgradeRefused(Exception):
     """The database holds tables of our names that this service can't work with. The text names what differs."""
 
 
+class LockNotAvailable(Exception):
+    """Others held for too long what a step of an upgrade needs. The text names them; steps done before stay."""
+
+
 def sqlstate(error: exc.DBAPIError) -> str | None:
     """Return the five characters by which PostgreSQL says what is wrong; None where it sent none."""
     return _code(error.orig)

@@ -28,10 +28,10 @@ def test_upgrade_and_current(postgres_url: str) -> None:
     again = run(postgres_url, "upgrade")
     after = run(postgres_url, "current")
 
-    assert (before.exit_code, before.output) == (1, "none (needed: v5)\n")
-    assert (upgraded.exit_code, upgraded.output) == (0, "Upgraded from none to v5.\n")
-    assert (again.exit_code, again.output) == (0, "Already at v5, nothing to do.\n")
-    assert (after.exit_code, after.output) == (0, "v5 (needed: v5)\n")
+    assert (before.exit_code, before.output) == (1, "none (needed: v6)\n")
+    assert (upgraded.exit_code, upgraded.output) == (0, "Upgraded from none to v6.\n")
+    assert (again.exit_code, again.output) == (0, "Already at v6, nothing to do.\n")
+    assert (after.exit_code, after.output) == (0, "v6 (needed: v6)\n")
 
 
 def test_adopting_names_the_rows_that_break_a_rule(postgres_url: str) -> None:
@@ -51,7 +51,7 @@ def test_adopting_names_the_rows_that_break_a_rule(postgres_url: str) -> None:
 
     assert result.exit_code == 0
     assert result.output.splitlines() == [
-        "Upgraded from none to v5.",
+        "Upgraded from none to v6.",
         "constraint appointments_duration_in_range does not bind rows with created_at up to"
         " '2025-01-04 00:00:00+00'",
         f"appointments {known(1)} breaks the rule: capacity",

@@ -96,7 +96,8 @@ def everything(connection: Connection) -> dict[str, list[Any]]:
     tables = connection.execute(
         text(
             "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
-            " AND relname NOT IN ('idempotency_keys', 'appointment_service_alembic_version')"
+            " AND relname NOT IN ('idempotency_keys', 'appointment_service_alembic_version',"
+            " 'appointment_employee_times')"
             " AND NOT starts_with(relname, 'appointment_count')"
         )
     ).scalars()

@@ -35,7 +35,7 @@ def test_an_empty_database(engine: Engine, postgres_url: str) -> None:
     assert current(postgres_url) == (head, head)
     assert head == VERSIONS[-1]
     tables = {"appointments", "time_slots", "appointment_history", "idempotency_keys", VERSION_TABLE}
-    tables |= {"appointment_counts", "appointment_count_changes"}
+    tables |= {"appointment_counts", "appointment_count_changes", "appointment_employee_times"}
     assert set(inspect(engine).get_table_names()) == tables
 
 

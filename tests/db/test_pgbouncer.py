@@ -25,20 +25,23 @@ from tests.db.platform import known
 
 PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="pgbouncer is not installed (Debian: apt install pgbouncer)")
+pytestmark = pytest.mark.skipif(
+    PROGRAM is None, reason="pgbouncer is not installed (Debian: apt install pgbouncer)"
+)
 
 ADMIN = Actor(known(700), Role.ADMIN)
 NOW = datetime(2030, 5, 6, 8, 30, tzinfo=UTC)
 POLICY = BookingPolicy(default_capacity=2, default_duration_minutes=60, timezone=ZoneInfo("UTC"))
-ODD_SESSIONS = (
-    'ALTER DATABASE "{name}" SET timezone = \'America/Sao_Paulo\'; ALTER DATABASE "{name}" SET datestyle = \'SQL, DMY\''
-)
+ODD_SESSIONS = """
+    ALTER DATABASE "{name}" SET timezone = 'America/Sao_Paulo';
+    ALTER DATABASE "{name}" SET datestyle = 'SQL, DMY';
+"""
 SETTINGS = ("statement_timeout", "lock_timeout", "timezone", "jit")
 
 
 @pytest.fixture
 def bouncer_url(postgres_url: str, tmp_path: Path) -> Iterator[str]:
-    """The test's database through a PgBouncer, whose server sessions are set to another time zone and date style."""
+    """The test's database through a PgBouncer; the server's sessions have another time zone and date style."""
     direct = make_url(postgres_url)
     with create_engine(psycopg2_url(postgres_url), poolclass=NullPool).begin() as connection:
         connection.exec_driver_sql(ODD_SESSIONS.format(name=direct.database))
@@ -106,7 +109,7 @@ def test_the_limits_hold_in_every_server_session(database: Database) -> None:
     with database.reading() as connection:
         driver = connection.connection.dbapi_connection
         assert driver is not None
-        driver.settings = ""  # type: ignore[attr-defined]
+        driver.settings = ""
         assert connection.execute(query).one()[:2] == ("0", "0")
 
 
