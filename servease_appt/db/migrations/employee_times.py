@@ -80,8 +80,8 @@ _ROW_EVENT: Final = (
 )
 _ACTION: Final = "EXECUTE FUNCTION appointment_employee_times_changed()"
 _OLD_CONSTRAINT: Final = (
-    "SELECT count(*) FROM pg_constraint WHERE conrelid = to_regclass('appointments')"
-    f" AND conname = '{CONSTRAINT}'"  # noqa: S608
+    "SELECT count(*) FROM pg_constraint WHERE conrelid = to_regclass('appointments')"  # noqa: S608
+    f" AND conname = '{CONSTRAINT}'"
 )
 
 _NEXT: Final = f"""
@@ -102,8 +102,8 @@ _LEFT_OUT: Final = f"""
 """  # noqa: S608
 _TO_BE_COPIED: Final = "When employees are busy; not yet copied in full"
 _UNFINISHED: Final = (
-    "SELECT obj_description(to_regclass('appointment_employee_times'), 'pg_class')"
-    f" IS NOT DISTINCT FROM '{_TO_BE_COPIED}'"  # noqa: S608
+    "SELECT obj_description(to_regclass('appointment_employee_times'), 'pg_class')"  # noqa: S608
+    f" IS NOT DISTINCT FROM '{_TO_BE_COPIED}'"
 )
 _BEFORE_ALL: Final = "00000000-0000-0000-0000-000000000000"
 
