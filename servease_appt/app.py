@@ -22,6 +22,7 @@ from servease_appt.clients.service_token import ServiceToken
 from servease_appt.container import Container
 from servease_appt.dashboard.blueprint import dashboard
 from servease_appt.db.engine import Database
+from servease_appt.db.upkeep import Upkeep
 from servease_appt.observability.heartbeat import Heartbeat
 from servease_appt.observability.metric_history import History
 from servease_appt.observability.metrics import Metrics
@@ -87,10 +88,11 @@ def _put_together(settings: Settings) -> Container:
     lookups = Lookups(cache, upstreams, service_token=own_token, observer=metrics)
     cache.describe_more = partial(_what_a_worker_tells, lookups, metrics)
     history = History(metrics)
-    cache.on_pulse = Heartbeat(lookups, metrics, history)
+    database = Database(settings.database_url)
+    cache.on_pulse = Heartbeat(lookups, metrics, history, Upkeep(database, metrics.kept_counts_sampled))
     return Container(
         settings=settings,
-        database=Database(settings.database_url),
+        database=database,
         upstreams=upstreams,
         lookups=lookups,
         policy=BookingPolicy(
