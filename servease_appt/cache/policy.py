@@ -16,6 +16,8 @@ class CachePolicy:
     """The longest a worker may serve a value from L1, whatever fails; 0 turns L1 off."""
     l1_maxsize: int = 10_000
     """Entries of L1 in one process."""
+    l1_within_l2: bool = False
+    """Whether L1 never holds a value past its end in L2. Each read of L2 then asks for lifetimes, too."""
     negative_ttl_s: float = 60.0
     """How long it is remembered that the source has no value; 0: not at all."""
     stale_ttl_s: float = 3600.0

@@ -60,7 +60,7 @@ def test_a_refresh_that_finds_nothing_keeps_the_value(
 
     def refreshed_twice() -> bool:
         # The first refresh gives its lease back when it is over; only then another one begins.
-        cache._loader.refresh([CUSTOMER], source.load)
+        cache._process.loader.refresh([CUSTOMER], source.load)
         return source.loads[CUSTOMER] >= 3
 
     eventually(refreshed_twice, "a second refresh")

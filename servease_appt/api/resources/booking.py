@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Response, request, url_for
 
-from servease_appt.api.context import API_NAME, container, now
+from servease_appt.api.context import api_endpoint, container, now
 from servease_appt.api.details import DETAIL, DETAIL_HEADERS, detail_response
 from servease_appt.api.enrichment import server_timing
 from servease_appt.api.reference_checks import checks_for
@@ -17,6 +17,8 @@ from servease_appt.appointments import booking
 from servease_appt.appointments.idempotency import FIELD as KEY_HEADER
 from servease_appt.appointments.idempotency import KeptAnswer, RequestKey
 from servease_appt.appointments.records import Appointment, NewAppointment
+from servease_appt.rate_limits import Cost
+from servease_appt.signals import announce, appointment_changed
 
 _KEPT_HEADERS = ("ETag", "Location", "X-Cache")
 
@@ -27,6 +29,7 @@ resource = Resource("booking", "/appointments/", "Appointments")
     "POST",
     "/appointments/",
     role=RequiredRole.USERS,
+    cost=Cost.COSTLY,
     summary="Book. Customers book for themselves, staff for anyone.",
     body=AppointmentCreate(),
     customer_body=AppointmentCreate(exclude=STAFF_ONLY_ON_CREATE),
@@ -46,7 +49,8 @@ def book_appointment(caller: Caller, body: dict[str, Any]) -> Response:
     def render(appointment: Appointment) -> KeptAnswer:
         nonlocal timing
         database_s = perf_counter() - began_s - references.asked_s
-        location = url_for(f"{API_NAME}.appointments.get_appointment", appointment_id=appointment.id)
+        announce(appointment_changed, appointment_id=appointment.id, change="booked")
+        location = url_for(api_endpoint("appointments.get_appointment"), appointment_id=appointment.id)
         response = detail_response(
             appointment, caller, database_s, status=201, headers={"Location": location}
         )

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from flask import Response, url_for
 
-from servease_appt.api.context import API_NAME, api_document
+from servease_appt.api.context import api_document, api_endpoint
 from servease_appt.api.responses import json_response
 from servease_appt.api.routing import RequiredRole, Resource
 from servease_appt.api.schemas.operations import DocumentSchema
@@ -47,7 +47,7 @@ def docs_script() -> Response:
 
 def _base() -> str:
     """Return the path under which the API is mounted, without a slash at its end."""
-    return url_for(f"{API_NAME}.docs.openapi_document").removesuffix("/openapi.json")
+    return url_for(api_endpoint("docs.openapi_document")).removesuffix("/openapi.json")
 
 
 @cache
