@@ -65,7 +65,7 @@ class JsonService:
             self._session.close()
 
     def deadline(self, timeout_s: float | None) -> float:
-        """Return the moment of `time.monotonic()` at which a call that begins now has taken `timeout_s` seconds."""
+        """Return the moment of `time.monotonic()` at which a call that begins now is out of time."""
         return time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
 
     def get(self, path: str, auth_token: str | None, deadline: float) -> dict[str, Any]:
