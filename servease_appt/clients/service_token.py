@@ -24,7 +24,7 @@ class ServiceToken:
         return "<ServiceToken>"
 
     def get(self) -> str:
-        """Return a token that is valid for at least another minute. Thread-safe: at worst two are signed at once."""
+        """Return a token that is valid for another minute at least. Thread-safe: two may be signed at once."""
         now = time.time()
         if now >= self._renew_at_s:
             claims = {

@@ -64,7 +64,7 @@ def test_a_slot_that_covers_nothing_offers_nothing() -> None:
     empty = CapacityWindow.of(MONDAY, time(9), time(9), available=True, capacity=4)
     turned_round = CapacityWindow.of(MONDAY, time(11), time(10), available=True, capacity=4)
 
-    found = offers([MONDAY], {MONDAY: [empty, turned_round]}, Calendar(Running((), ()), [], 2), 60, anytime)
+    found = offers([MONDAY], {MONDAY: [empty, turned_round]}, Calendar(Running.of([]), [], 2), 60, anytime)
 
     assert found == []
 
