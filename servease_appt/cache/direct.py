@@ -13,7 +13,7 @@ from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.l1 import Entry, Epoch
-from servease_appt.cache.l2.single_server import Fill, LeaseState, SingleServerL2, Write, WriteMode, Written
+from servease_appt.cache.l2.protocol import L2, Fill, LeaseState, Write, WriteMode, Written
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.stats import Event, Recorder, Tier
 
@@ -37,7 +37,7 @@ class DirectStore(Generic[V]):
     def __init__(
         self,
         *,
-        l2: SingleServerL2,
+        l2: L2,
         codecs: Codecs[V],
         policy: CachePolicy,
         recorder: Recorder,
@@ -46,7 +46,7 @@ class DirectStore(Generic[V]):
         epoch: Callable[[], Epoch],
         new_token: Callable[[], str],
         keep: Callable[[list[tuple[str, Entry[V]]], Epoch], None],
-        forget: Callable[[Sequence[str]], None],
+        drop: Callable[[Sequence[str]], None],
     ) -> None:
         self._l2 = l2
         self._codecs = codecs
@@ -57,7 +57,7 @@ class DirectStore(Generic[V]):
         self._epoch = epoch
         self._new_token = new_token
         self._keep = keep
-        self._forget = forget
+        self._drop = drop
 
     def take_fences(self, missing: Sequence[str]) -> tuple[dict[str, V], dict[str, Fence]]:
         """Return the fences of keys that L2 lacks, and the values of those that have come meanwhile."""
@@ -128,7 +128,7 @@ class DirectStore(Generic[V]):
             self._recorder.count(Tier.L2, Event.ERROR, "-")
             return None
         finally:
-            self._forget((key,))
+            self._drop((key,))
         self._event_log.note(Tier.L2, Event.FILL, (key,), "written")
         return number
 
@@ -147,7 +147,7 @@ class DirectStore(Generic[V]):
             # What is unknown may have been written.
             unsure = [key for key in values if results.get(key) in (None, Written.CHANGED)]
             if unsure:
-                self._forget(unsure)
+                self._drop(unsure)
         changed = [key for key, result in results.items() if result is Written.CHANGED]
         if changed:
             self._event_log.note(Tier.L2, Event.FILL, changed, "written")

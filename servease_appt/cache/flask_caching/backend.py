@@ -45,7 +45,11 @@ class TwoTierBackend(BaseCache):
         self._boxes = Boxes(ExactSerializer(web_types(response_class)), settings.max_value_bytes)
         self._notes = FenceNotes()
         self.tiers: TwoTierCache[Boxed] = TwoTierCache(
-            settings.client, (self._boxes.codec("entry"),), prefix=settings.prefix, policy=settings.policy
+            settings.client,
+            (self._boxes.codec("entry"),),
+            prefix=settings.prefix,
+            policy=settings.policy,
+            owns_client=True,
         )
         weakref.finalize(self, self.tiers.close)
 

@@ -23,15 +23,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.channel import Channel, Frame, Reply
 from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, Write, WriteMode, Written
 from servease_appt.cache.l2.single_server import (
     SCAN_BATCH,
-    Fill,
-    Lease,
-    LeaseState,
     SingleServerL2,
-    Write,
-    WriteMode,
-    Written,
     fingerprint,
     read_lease,
     script_source,
