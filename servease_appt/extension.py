@@ -46,7 +46,7 @@ from servease_appt.observability.metrics import Metrics
 from servease_appt.rate_limits import Cost, RateLimits
 from servease_appt.references.enrichment import Lookups, cache_policy
 from servease_appt.references.entities import CODECS
-from servease_appt.settings import Settings, SettingsError
+from servease_appt.settings import CONFIG_PREFIX, Settings, SettingsError
 from servease_appt.signals import announce, reference_invalidated
 
 log = logging.getLogger(__name__)
@@ -233,6 +233,8 @@ def _settings_of_host(
     """Read a host's settings; where it gives its own connections, commands use the same servers."""
     implied: dict[str, Any] = {"METRICS_ENABLED": False}
     if engine is not None:
+        if config.get(f"{CONFIG_PREFIX}DATABASE_SCHEMA") or (given or {}).get("DATABASE_SCHEMA"):
+            raise ValueError("DATABASE_SCHEMA can't be used with engine=: the engine's own search_path holds")
         implied["DATABASE_URL"] = engine_url(engine)
     if redis is not None:
         implied["REDIS_URL"] = client_url(redis)

@@ -143,6 +143,13 @@ def test_what_can_not_be_used_is_refused_at_once(
     assert EXTENSION not in host.extensions
 
 
+def test_a_schema_is_not_set_on_an_engine_of_the_host(new_host: Callable[..., Flask], engine: Engine) -> None:
+    """Its `search_path` is the host's: the tables would be looked for in one place and made in another."""
+    host = new_host(SERVEASE_DATABASE_SCHEMA="servease")
+    with pytest.raises(ValueError, match="DATABASE_SCHEMA can't be used with engine="):
+        ServEase().init_app(host, engine=engine)
+
+
 @pytest.mark.parametrize(
     "url",
     [
