@@ -15,13 +15,14 @@ ARGS ?=
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
 
-.PHONY: help demo test test-lowest bench bench-quick faults check format lock clean
+.PHONY: help demo test test-lowest mutation bench bench-quick faults check format lock clean
 
 help:
 	@echo "make demo    the whole service with embedded servers and demo data, until Ctrl-C (ARGS=--check: check and stop)"
 	@echo "make test    the test suite, on servers that it starts itself, with its coverage floor"
 	@echo "             (ARGS are handed to pytest; with ARGS coverage is not measured)"
 	@echo "make test-lowest   the test suite on the lowest versions that pyproject.toml allows"
+	@echo "make mutation   test the tests of the parts where a wrong line costs most (a few minutes; by hand or nightly)"
 	@echo "make bench   measure it against its peers and against the least possible (bench-quick: under a minute)"
 	@echo "make faults  break it under load and check what every request saw (ARGS='--only NAME': one fault)"
 	@echo "make check   formatting, lint, types, the types of the public API and import rules"
@@ -68,6 +69,11 @@ $(LOWEST_STAMP): $(TOOLS_STAMP) pyproject.toml
 test-lowest: $(LOWEST_STAMP)
 	@$(LOWEST_VENV)/bin/python -m pytest $(ARGS)
 
+mutation: $(TOOLS_STAMP)
+	@rm -rf mutants
+	@$(VENV)/bin/mutmut run
+	@$(VENV)/bin/mutmut results
+
 faults: $(STAMP)
 	@$(PY) -m faults $(ARGS)
 
@@ -104,4 +110,4 @@ lock: $(TOOLS_STAMP)
 		-o requirements-tools.lock
 
 clean:
-	@rm -rf $(VENV) $(BENCH_VENV) $(LOWEST_VENV) .demo .coverage .coverage.* dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(BENCH_VENV) $(LOWEST_VENV) .demo .coverage  .coverage.* dist mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
