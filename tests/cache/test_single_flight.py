@@ -6,7 +6,7 @@ import pytest
 
 from servease_appt.cache.single_flight import Flight, Flights, Latch, Outcome
 from tests.cache.conftest import Background
-from tests.cache.world import LIMIT_S
+from tests.cache.world import LIMIT_S, eventually
 
 
 def landed(latch: Latch) -> bool:
@@ -37,6 +37,7 @@ class TestLatch:
         latch = Latch()
         latch.expect(2)
         waiting = background.submit(latch.wait, LIMIT_S)
+        eventually(lambda: vars(latch._condition)["_waiters"], "the waiting")
         latch.count_down()
         assert not waiting.done()
         latch.count_down()
