@@ -7,7 +7,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from servease_appt.db.errors import DatabaseUnavailable, LockNotAvailable, UpgradeRefused
+from servease_appt.db.errors import Cause, DatabaseUnavailable, LockNotAvailable, UpgradeRefused
 from servease_appt.db.versions import VERSIONS
 
 
@@ -112,7 +112,10 @@ def downgrade_command(yes: bool) -> None:
 def _one_line_errors() -> Iterator[None]:
     try:
         yield
-    except (DatabaseUnavailable, UpgradeRefused, LockNotAvailable) as error:
+    except DatabaseUnavailable as error:
+        detail = f" ({error.detail})" if error.cause is Cause.RIGHTS else ""
+        raise click.ClickException(f"{error}{detail}") from error
+    except (UpgradeRefused, LockNotAvailable) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -37,6 +37,7 @@ _MEANINGS: Final = {
     "42703": (Cause.TABLES, OUT_OF_DATE),
     "42883": (Cause.TABLES, OUT_OF_DATE),
     "42501": (Cause.RIGHTS, "PostgreSQL denies this service a right that it needs"),
+    "40001": (Cause.BUSY, "PostgreSQL ended a transaction that conflicts with another"),
     "40P01": (Cause.BUSY, "PostgreSQL broke a deadlock"),
     "53100": (Cause.DISK, "PostgreSQL's disk is full"),
     "53300": (Cause.CONNECTIONS, "PostgreSQL has no connection left"),
@@ -92,7 +93,7 @@ class DatabaseUnavailable(Exception):
 
 
 class UpgradeRefused(Exception):
-    """The database holds tables of our names that this service can't work with. The text names what differs."""
+    """An upgrade can't work with what the database holds. The text names what differs, in one line."""
 
 
 class LockNotAvailable(Exception):

@@ -10,10 +10,11 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
+from sqlalchemy.exc import DBAPIError
 
 from servease_appt.db import kept_counts
 from servease_appt.db.connections import NO_LIMITS, connector, psycopg2_url
-from servease_appt.db.errors import hide_rows, unavailable
+from servease_appt.db.errors import Cause, DatabaseUnavailable, UpgradeRefused, hide_rows, unavailable
 from servease_appt.db.migrations import removal
 from servease_appt.db.migrations.versions import v1_platform_tables
 from servease_appt.db.online import OnlineSteps
@@ -177,8 +178,16 @@ def repair(connection: Connection) -> int:
 
 @contextmanager
 def _connected(url: str) -> Iterator[Connection]:
-    with unavailable(), _engine(url).connect() as connection:
-        yield connection
+    try:
+        with unavailable(), _engine(url).connect() as connection:
+            yield connection
+    except DatabaseUnavailable as error:
+        # For a request it means "run an upgrade", which is of no use here.
+        if error.cause is Cause.TABLES:
+            raise UpgradeRefused(f"PostgreSQL refuses a step: {error.detail}") from error
+        raise
+    except DBAPIError as error:
+        raise UpgradeRefused(f"PostgreSQL refuses a step: {error.orig}") from error
 
 
 @contextmanager

@@ -25,7 +25,7 @@ class CapacityWindow(NamedTuple):
 
     @classmethod
     def of(cls, day: date, start: time, end: time, *, available: bool, capacity: int) -> "CapacityWindow":
-        """Return the window of a slot. An end of 00:00 is midnight; another end before the start covers nothing."""
+        """Return the window of a slot. An end of 00:00 is midnight; an end before the start covers nothing."""
         begins = datetime.combine(day, start)
         ends = midnight_after(day) if end == time.min else datetime.combine(day, end)
         return cls(Interval(begins, ends), capacity if available else 0)

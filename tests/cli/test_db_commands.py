@@ -143,3 +143,14 @@ def test_downgrade_asks_first(postgres_url: str) -> None:
 
     assert result.exit_code == 1
     assert run(postgres_url, "check").exit_code == 0
+
+
+def test_what_nobody_foresaw_is_one_line(postgres_url: str) -> None:
+    """PostgreSQL's own first line, without a trace and without the values of a row."""
+    with create_engine(psycopg2_url(postgres_url), poolclass=NullPool).begin() as connection:
+        connection.exec_driver_sql("CREATE TYPE appointment_uuid_range AS (x int)")
+
+    result = run(postgres_url, "upgrade")
+
+    assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
+    assert result.output.startswith("Error: PostgreSQL refuses a step: ")
