@@ -4,13 +4,17 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 import pytest
+import redis
 from flask import Flask
 from flask_caching import Cache
 
 from servease_appt.cache.breaker import BreakerState
 from servease_appt.cache.flask_caching import TwoTierBackend
+from servease_appt.cache.keys import KeySpace
 from tests.cache.testbed import eventually
 
+PREFIX = "flask_cache_"
+"""What Flask-Caching sets CACHE_KEY_PREFIX to where the application does not."""
 Worker = tuple[Flask, Cache, TwoTierBackend]
 
 
@@ -39,7 +43,12 @@ class Commands:
 
 @pytest.fixture
 def new_worker(redis_url: str) -> Iterator[NewWorker]:
-    """Makes an application with a cache of its own on the shared server."""
+    """Makes an application with a cache of its own on the shared server, which knows invalidations.
+
+    The first invalidation that an empty server takes empties every L1, which would hide what a test is after.
+    """
+    with redis.Redis.from_url(redis_url) as operator:
+        operator.set(KeySpace(PREFIX).sequence, 1000)
     made: list[TwoTierBackend] = []
 
     def make(url: str | None = None, *, cache_class: type[Cache] = Cache, **config: Any) -> Worker:
