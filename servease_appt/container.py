@@ -12,6 +12,7 @@ from servease_appt.clients import Upstreams
 from servease_appt.db.engine import Database
 from servease_appt.observability.metric_history import History
 from servease_appt.observability.metrics import Metrics
+from servease_appt.rate_limits import RateLimits
 from servease_appt.references.enrichment import Lookups
 from servease_appt.settings import Settings
 
@@ -42,6 +43,7 @@ class Container:
     policy: BookingPolicy
     metrics: Metrics
     history: History
+    rate_limits: RateLimits
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
     def close(self) -> None:

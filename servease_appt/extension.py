@@ -41,6 +41,7 @@ from servease_appt.observability import metric_files
 from servease_appt.observability.heartbeat import Heartbeat
 from servease_appt.observability.metric_history import History
 from servease_appt.observability.metrics import Metrics
+from servease_appt.rate_limits import Cost, RateLimits
 from servease_appt.references.enrichment import Lookups, cache_policy
 from servease_appt.references.entities import CODECS
 from servease_appt.settings import Settings, SettingsError
@@ -268,6 +269,14 @@ def compose(settings: Settings, *, engine: Engine | None = None, redis: Redis | 
         ),
         metrics=metrics,
         history=history,
+        rate_limits=RateLimits(
+            client,
+            settings.cache_key_prefix,
+            {
+                Cost.NORMAL: settings.rate_limit_per_minute,
+                Cost.COSTLY: settings.rate_limit_costly_per_minute,
+            },
+        ),
     )
 
 

@@ -77,6 +77,8 @@ class Settings:
     business_timezone: ZoneInfo
     cors_allowed_origins: tuple[str, ...]
     metrics_enabled: bool
+    rate_limit_per_minute: int
+    rate_limit_costly_per_minute: int
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -311,6 +313,8 @@ class _Environment(Schema):
     cors_allowed_origins = _CommaList(
         load_default=(), metadata={"allowed": "a comma list of origins such as https://app.example.com"}
     )
+    rate_limit_per_minute = _whole(60_000, 0, 10_000_000)
+    rate_limit_costly_per_minute = _whole(6_000, 0, 10_000_000)
     metrics_enabled = f.Boolean(load_default=True, metadata={"allowed": "1 or 0"})
 
     NAMES: dict[str, str] = {}  # noqa: RUF012 - filled once below, by variable name

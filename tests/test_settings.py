@@ -46,6 +46,8 @@ def test_defaults_are_those_of_the_table() -> None:
         default_appointment_duration_minutes=60,
         business_timezone=ZoneInfo("UTC"),
         cors_allowed_origins=(),
+        rate_limit_per_minute=60_000,
+        rate_limit_costly_per_minute=6_000,
         metrics_enabled=True,
     )
 

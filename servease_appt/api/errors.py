@@ -31,6 +31,7 @@ _MESSAGES = {
     413: "The request body is larger than 1 MB.",
     414: "The address is too long.",
     415: "The body must be JSON, sent with Content-Type: application/json.",
+    429: "Too many requests; come back later.",
     422: "This Idempotency-Key was used with another body before.",
     431: "The request's headers are too large.",
 }

@@ -64,9 +64,10 @@ _ERRORS = {
     413: "The body is larger than 1 MB.",
     415: "The body is not JSON.",
     422: "The Idempotency-Key was used with another body.",
+    429: "The caller has made too many requests.",
     503: "PostgreSQL or another server that is needed does not answer.",
 }
-_ERROR_HEADERS = {401: ["WWW-Authenticate"], 409: ["Retry-After"], 503: ["Retry-After"]}
+_ERROR_HEADERS = {401: ["WWW-Authenticate"], 409: ["Retry-After"], 429: ["Retry-After"], 503: ["Retry-After"]}
 _FIELD_ERRORS = "FieldOrRuleErrors"
 
 
@@ -158,7 +159,7 @@ def _headers(names: Iterable[str]) -> dict[str, Any]:
 def _error_statuses(route: Route) -> list[int]:
     found = set(route.errors)
     if route.role is not RequiredRole.OPEN:
-        found |= {401, 403, 503}
+        found |= {401, 403, 429, 503}
     if route.query is not None or route.body is not None:
         found.add(400)
     if "<" in route.path:

@@ -17,6 +17,7 @@ from servease_appt.api.parsing import LARGEST_BODY, read_body, read_query
 from servease_appt.api.tokens import read_caller
 from servease_appt.appointments.actors import Role
 from servease_appt.identifiers import canonical_uuid
+from servease_appt.rate_limits import Cost
 
 View = Callable[..., Response]
 AS_WRITTEN: dict[str, Any] = {"strict_slashes": False, "merge_slashes": False}
@@ -55,6 +56,8 @@ class Route:
     """Headers of the answer that clients may rely on."""
     errors: tuple[int, ...]
     """Error statuses that do not follow from the rest of the declaration."""
+    cost: Cost
+    """Which of a caller's limits a request counts against."""
 
 
 class Resource(Blueprint):
@@ -88,6 +91,7 @@ class Resource(Blueprint):
         headers: Sequence[str] = (),
         answer_headers: Sequence[str] = (),
         errors: Sequence[int] = (),
+        cost: Cost = Cost.NORMAL,
     ) -> Callable[[View], View]:
         """Return a decorator that serves `method` of `path` by the function it decorates.
 
@@ -110,6 +114,7 @@ class Resource(Blueprint):
                 headers=tuple(headers),
                 answer_headers=tuple(answer_headers),
                 errors=tuple(errors),
+                cost=cost,
             )
             self.routes.append(route)
             self.add_url_rule(
@@ -126,7 +131,7 @@ class Resource(Blueprint):
 
 
 def _checked(route: Route, view: View) -> View:
-    """Return `view` behind the checks of `route`: token, role, size, ids, query, body, in this order."""
+    """Return `view` behind the checks of `route`: token, role, rate, size, ids, query, body, in this order."""
     roles = route.role.value
     customer_body = route.customer_body or route.body
 
@@ -134,9 +139,13 @@ def _checked(route: Route, view: View) -> View:
         given: dict[str, Any] = {}
         body = route.body
         if roles is not None:
-            caller = read_caller(request.environ.get("HTTP_AUTHORIZATION"), container().settings.secret_key)
+            parts = container()
+            caller = read_caller(request.environ.get("HTTP_AUTHORIZATION"), parts.settings.secret_key)
             if caller.actor.role not in roles:
                 raise detail_error(403)
+            wait_s = parts.rate_limits.wait_s(caller.actor.user_id or caller.actor.role, route.cost)
+            if wait_s:
+                raise detail_error(429, Retry_After=str(wait_s))
             if caller.actor.role is Role.CUSTOMER:
                 body = customer_body
             given["caller"] = caller

@@ -17,6 +17,7 @@ from servease_appt.appointments import booking
 from servease_appt.appointments.idempotency import FIELD as KEY_HEADER
 from servease_appt.appointments.idempotency import KeptAnswer, RequestKey
 from servease_appt.appointments.records import Appointment, NewAppointment
+from servease_appt.rate_limits import Cost
 
 _KEPT_HEADERS = ("ETag", "Location", "X-Cache")
 
@@ -27,6 +28,7 @@ resource = Resource("booking", "/appointments/", "Appointments")
     "POST",
     "/appointments/",
     role=RequiredRole.USERS,
+    cost=Cost.COSTLY,
     summary="Book. Customers book for themselves, staff for anyone.",
     body=AppointmentCreate(),
     customer_body=AppointmentCreate(exclude=STAFF_ONLY_ON_CREATE),

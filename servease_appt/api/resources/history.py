@@ -12,6 +12,7 @@ from servease_appt.api.schemas.history import HistoryPageSchema, HistoryQuery, H
 from servease_appt.api.tokens import Caller
 from servease_appt.appointments import reading
 from servease_appt.appointments.records import ARRAY, Window
+from servease_appt.rate_limits import Cost
 
 resource = Resource("history", "/history/", "History")
 of_appointment = Resource("appointment_history", "/appointments/", "History")
@@ -24,6 +25,7 @@ PAGE = HistoryPageSchema()
     "GET",
     "/history/",
     role=RequiredRole.USERS,
+    cost=Cost.COSTLY,
     summary="List accepted changes, newest first. Customers see those of their own appointments.",
     query=HistoryQuery(),
     answer=PAGE,
@@ -57,6 +59,7 @@ def get_history_row(caller: Caller, history_id: str) -> Response:
     "GET",
     "/appointments/<appointment_id>/history/",
     role=RequiredRole.USERS,
+    cost=Cost.COSTLY,
     summary="The changes of one appointment, newest first.",
     answer=ROWS,
     answer_headers=["X-Total-Count"],

@@ -25,6 +25,7 @@ from servease_appt.api.tokens import Caller
 from servease_appt.appointments import free_starts, reading, statistics
 from servease_appt.appointments.actors import Actor
 from servease_appt.appointments.records import ARRAY, AppointmentFilters, AppointmentRow, Page, Window
+from servease_appt.rate_limits import Cost
 
 resource = Resource("reports", "/appointments/", "Appointment views")
 ROWS = AppointmentSchema(many=True)
@@ -129,6 +130,7 @@ def _page(
     "GET",
     "/appointments/available_slots/",
     role=RequiredRole.USERS,
+    cost=Cost.COSTLY,
     summary="The starts still ahead at which a booking of that length fits.",
     query=AvailableSlotsQuery(),
     answer=SLOTS,
