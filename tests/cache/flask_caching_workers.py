@@ -11,6 +11,7 @@ from flask_caching import Cache
 from servease_appt.cache.breaker import BreakerState
 from servease_appt.cache.flask_caching import TwoTierBackend
 from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.l2.single_server import SingleServerL2
 from tests.cache.testbed import eventually
 
 PREFIX = "flask_cache_"
@@ -31,6 +32,7 @@ class Commands:
     def __init__(self, *backends: TwoTierBackend) -> None:
         self.names: list[str] = []
         for backend in backends:
+            assert isinstance(backend.tiers.l2, SingleServerL2)
             backend.tiers.l2._observer = self
 
     def redis_operation(self, name: str, _seconds: float, _outcome: str) -> None:
@@ -67,4 +69,4 @@ def new_worker(redis_url: str) -> Iterator[NewWorker]:
 
     yield make
     for backend in made:
-        backend.tiers.close()
+        backend.close()

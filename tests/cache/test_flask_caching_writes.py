@@ -173,8 +173,8 @@ class TestMemoize:
                 if cache is other and deletions and _kind == "slow":
                     deletions.clear()
                     price[0] = "new"
-                    stop_before(other_backend.tiers, "on_changed", heard)
-                    stop_before(other_backend.tiers, "on_message", heard)
+                    stop_before(other_backend.tiers._process.handler, "on_changed", heard)
+                    stop_before(other_backend.tiers._process.handler, "on_message", heard)
                     with app.app_context():
                         cache_of_app.delete_memoized(own)
                 return found

@@ -11,13 +11,14 @@ from typing import Any, Self
 
 from flask import Flask, Response
 from flask_caching.backends.base import BaseCache
+from redis import Redis
 
-from servease_appt.cache.direct import Fence
 from servease_appt.cache.flask_caching.boxes import Boxed, Boxes, Serializer
 from servease_appt.cache.flask_caching.calls import VERSION_SUFFIX, FenceNotes, is_version, may_fill
 from servease_appt.cache.flask_caching.serializer import ExactSerializer
 from servease_appt.cache.flask_caching.settings import BackendSettings, read_settings, safe_prefix
 from servease_appt.cache.flask_caching.web_types import web_types
+from servease_appt.cache.manual_fill import Fence
 from servease_appt.cache.two_tier import TwoTierCache
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class TwoTierBackend(BaseCache):
     `clear` raise CacheUnavailable: a deletion that did not happen must not look like one.
 
     Thread-safe and fork-safe. Each `get` returns an object of its own, so the application may change it. Threads
-    and connections end with the application, or with `tiers.close()`.
+    and connections end with the application, or with `close()`.
 
     Args:
         settings: see `read_settings`.
@@ -47,7 +48,7 @@ class TwoTierBackend(BaseCache):
         self.tiers: TwoTierCache[Boxed] = TwoTierCache(
             settings.client, (self._boxes.codec("entry"),), prefix=settings.prefix, policy=settings.policy
         )
-        weakref.finalize(self, self.tiers.close)
+        self._close = weakref.finalize(self, _close, self.tiers, settings.client)
 
     @classmethod
     def factory(cls, app: Flask, config: dict[str, Any], args: list[Any], kwargs: dict[str, Any]) -> Self:  # noqa: ARG003 - Flask-Caching's signature
@@ -149,6 +150,10 @@ class TwoTierBackend(BaseCache):
         self.tiers.invalidate_matching(f"entry_{self._inner()}*")
         return True
 
+    def close(self) -> None:
+        """Stop the threads and close the connections; a client of the host's stays open. Idempotent."""
+        self._close()
+
     def _store(self, boxes: Mapping[str, Boxed], ttl_s: float | None) -> Iterable[str]:
         """Store boxes, each as what it is: a fill, a longer life for a version, or a write."""
         fills: dict[str, tuple[Boxed, Fence]] = {}
@@ -200,3 +205,8 @@ class TwoTierBackend(BaseCache):
         if seconds < -1:
             raise ValueError(f"a timeout is 0 (no end) or more seconds, not {seconds}")
         return float(seconds) if seconds > 0 else None
+
+
+def _close(tiers: TwoTierCache[Boxed], client: Redis) -> None:
+    tiers.close()
+    client.close()

@@ -1,19 +1,18 @@
-"""L2: the tier that all workers share, as a handful of operations, each one round trip.
+"""L2 on a single Redis server: a handful of operations, each one round trip.
 
 The scripts beside this file hold what must be atomic. Every redis-py error becomes `L2Unavailable` here; what to
-do without L2 is decided in `two_tier.py`, and nowhere else.
+do without L2 is not decided here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from enum import IntEnum, StrEnum
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from importlib import resources
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from redis import Redis
 from redis.commands.core import Script
@@ -22,72 +21,21 @@ from redis.exceptions import InvalidResponse, ResponseError
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, Write, WriteMode, Written
 from servease_appt.cache.messages import Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.stats import Observer
 
 T = TypeVar("T")
 SCAN_BATCH = 1000
+COUNTING = ("invalidate", "write", "increment")
+"""The scripts that count the sequence up."""
 _VALUE_TYPES = {bytes, type(None)}
 
 
-class LeaseState(StrEnum):
-    """What `SingleServerL2.acquire` says of a key."""
-
-    VALUE = "value"
-    ABSENT = "absent"
-    GRANTED = "granted"
-    HELD = "held"
-
-
-class Lease(NamedTuple):
-    """The answer for one key: the value, or whose lease it is, with the stale copy if there is one."""
-
-    state: LeaseState
-    payload: bytes = b""
-    stale: bytes | None = None
-
-
-class Fill(NamedTuple):
-    """One value to store under the lease `token`; `payload` is empty where the source has none."""
-
-    key: str
-    token: str
-    payload: bytes
-    ttl_ms: int
-    stale_ms: int
-
-
-class Write(NamedTuple):
-    """One value to store; `ttl_ms` 0: without an end."""
-
-    key: str
-    payload: bytes
-    ttl_ms: int
-
-
-class WriteMode(StrEnum):
-    """When `SingleServerL2.write` stores a value."""
-
-    ALWAYS = "always"
-    IF_ABSENT = "if_absent"
-    IF_SAME = "if_same"
-    """Only its life is set, and only if the same bytes are there."""
-
-
-class Written(IntEnum):
-    """What `SingleServerL2.write` did with a value."""
-
-    REFUSED = 0
-    WAS_THERE = 1
-    """The same bytes were there: their life was set, and nobody was told."""
-    CHANGED = 2
-
-
 class SingleServerL2:
-    """The operations of L2. Thread-safe. Every method raises L2Unavailable; writes may raise L2RefusedWrite."""
+    """`L2` on one server: each operation is one command, one pipeline or one script."""
 
     listens_where_it_reads = True
-    """Whether the listener's connection sees every key, so that it can compare values in its own order."""
 
     def __init__(
         self, client: Redis, keys: KeySpace, breaker: Breaker, observer: Observer | None = None
@@ -120,7 +68,7 @@ class SingleServerL2:
         return payloads, sequence_of(sequence)
 
     def read_timed(self, keys: Sequence[str]) -> tuple[list[bytes | None], list[int], int | None]:
-        """As `read`, with what is left of each value's life in ms (-1: no end) between the two."""
+        """See `L2.read_timed`: one script."""
         names = [*map(self.keys.data, keys), self.keys.sequence]
 
         def fetch() -> list[Any]:
@@ -138,11 +86,7 @@ class SingleServerL2:
         take_over: dict[str, str] | None = None,
         refresh: bool = False,
     ) -> list[Lease]:
-        """Ask for the lease of each key, or get what makes it needless.
-
-        `take_over` names for a key the holder that was waited for in vain. With `refresh` the value is there and
-        the lease is wanted all the same.
-        """
+        """See `L2.acquire`."""
         wanted = take_over or {}
         purpose = "refresh" if refresh else "load"
 
@@ -207,14 +151,7 @@ class SingleServerL2:
     def write(
         self, writes: Sequence[Write], source: str, *, mode: WriteMode = WriteMode.ALWAYS, l1_ms: int = 0
     ) -> list[Written]:
-        """Store values in one step, and tell every worker unless the same bytes were there.
-
-        Args:
-            writes: the values.
-            source: who tells the workers.
-            mode: which of them to store.
-            l1_ms: the longest that any L1 holds a value; a life that is cut shorter than that is told, too.
-        """
+        """See `L2.write`."""
         head, tail = own_message_parts(Invalidation(keys=tuple(w.key for w in writes), source=source))
         names = [name for write in writes for name in self.keys.group(write.key)]
         values: list[bytes | int] = [field for write in writes for field in (write.payload, write.ttl_ms)]
@@ -227,11 +164,7 @@ class SingleServerL2:
         return self._run("write", store)
 
     def increment(self, key: str, delta: int, source: str) -> bytes:
-        """Add to a number and tell every worker. Returns the new bytes.
-
-        Raises:
-            L2RefusedWrite: also for what is no number of 64 bits.
-        """
+        """See `L2.increment`."""
         head, tail = own_message_parts(Invalidation(keys=(key,), source=source))
         names = [*self.keys.group(key), self.keys.sequence]
         args: list[str | int] = [delta, self.keys.channel, head, tail]
@@ -305,10 +238,13 @@ class SingleServerL2:
 
 @cache
 def script_source(name: str) -> str:
-    """The text of one of the scripts, with what it includes."""
-    scripts = resources.files(__package__).joinpath("scripts")
-    announce = scripts.joinpath("announce.lua").read_text()
-    return scripts.joinpath(f"{name}.lua").read_text().replace("-- include announce.lua\n", announce)
+    """Return the text of one of the scripts, with what several need put in behind its first line."""
+    folder = resources.files(__package__).joinpath("scripts")
+    source = folder.joinpath(f"{name}.lua").read_text()
+    if name not in COUNTING:
+        return source
+    shebang, rest = source.split("\n", 1)
+    return f"{shebang}\n{folder.joinpath('sequence.lua').read_text()}{rest}"
 
 
 def fingerprint(payload: bytes) -> str:
@@ -329,12 +265,8 @@ def _answers(reply: Any, count: int) -> list[Any]:
 
 
 def read_lease(answer: Sequence[Any]) -> Lease:
+    """Return what `acquire.lua` said of one key."""
     state, *rest = answer
     payload = rest[0] if rest else b""
     stale = rest[1] if len(rest) > 1 else None
     return Lease(LeaseState(state.decode()), payload, stale)
-
-
-def distinct(keys: Iterable[str]) -> list[str]:
-    """The keys once each, in order."""
-    return list(dict.fromkeys(keys))

@@ -82,6 +82,7 @@ def opened() -> Iterator[Access]:
         raise click.ClickException(redis_trouble(settings, error)) from error
     finally:
         cache.close()
+        client.close()
 
 
 @contextmanager
