@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.codecs import Codecs
+from servease_appt.cache.direct import DirectStore
 from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.invalidation import InvalidationHandler, Invalidator
 from servease_appt.cache.keeping import L1Keeper
@@ -101,6 +102,18 @@ class Process(Generic[V]):
             recovery=self.recovery,
             event_log=self.event_log,
             identity=self.identity,
+        )
+        self.direct: DirectStore[V] = DirectStore(
+            l2=self.l2,
+            codecs=codecs,
+            policy=policy,
+            recorder=recorder,
+            event_log=self.event_log,
+            identity=self.identity,
+            epoch=self.l1.epoch,
+            new_token=self.loader.new_token,
+            keep=self.keeper.keep,
+            drop=self.invalidator.drop,
         )
         self.handler: InvalidationHandler[V] = InvalidationHandler(
             l1=self.l1,

@@ -31,13 +31,13 @@ from redis import Redis
 
 from servease_appt.cache.batch_load import BatchLoad
 from servease_appt.cache.codecs import Codec, Codecs
+from servease_appt.cache.direct import Fence
 from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.forks import after_fork
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import MISS, Epoch
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.loading import Load
-from servease_appt.cache.manual_fill import Fence, ManualFill
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.process import Process
 from servease_appt.cache.redis_client import DEFAULT_TIMEOUT_S, connect
@@ -67,6 +67,7 @@ class TwoTierCache(Generic[V]):
         recorder: Recorder | None = None,
         observer: Observer | None = None,
         listen: bool = True,
+        owns_client: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.policy = policy or CachePolicy()
@@ -75,7 +76,7 @@ class TwoTierCache(Generic[V]):
         self.recorder: Recorder = recorder or Stats()
         self._observer = observer
         self._client = client
-        self._owns_client = False
+        self._owns_client = owns_client
         self._listens = listen
         self._clock = clock
         self._closed = False
@@ -90,9 +91,7 @@ class TwoTierCache(Generic[V]):
         cls, url: str, codecs: tuple[Codec[V], ...], *, timeout_s: float = DEFAULT_TIMEOUT_S, **options: Any
     ) -> Self:
         """Make a cache with a Redis client of its own, which `close` closes."""
-        cache = cls(connect(url, timeout_s=timeout_s), codecs, **options)
-        cache._owns_client = True
-        return cache
+        return cls(connect(url, timeout_s=timeout_s), codecs, owns_client=True, **options)
 
     def _set_up(self) -> None:
         """Make everything that belongs to one process; again in the child after a fork."""
@@ -108,7 +107,6 @@ class TwoTierCache(Generic[V]):
             on_pulse=self._pulse,
             clock=self._clock,
         )
-        self._manual: ManualFill[V] = ManualFill(self._process, self.codecs, self.policy, self.recorder)
         self.identity = self._process.identity
         self.breaker = self._process.breaker
         self.l1 = self._process.l1
@@ -255,7 +253,8 @@ class TwoTierCache(Generic[V]):
         missing, l2_answers = self._read_l2(lookup, read.missing, read.epoch) if read.missing else ([], True)
         fences: dict[str, Fence] = {}
         if fenced and missing and l2_answers:
-            fences = self._manual.take_fences(lookup, missing)
+            values, fences = self._process.direct.take_fences(missing)
+            lookup.values.update(values)
         lookup.sources.update(dict.fromkeys(missing, Source.UNKNOWN))
         self._count_reads(keys, lookup)
         return {key: value for key, value in lookup.values.items() if value is not None}, fences
@@ -274,7 +273,7 @@ class TwoTierCache(Generic[V]):
         Returns:
             The keys that were stored; none while Redis does not answer.
         """
-        return self._manual.fill_many(fills, ttl_s)
+        return self._process.direct.fill_many(fills, ttl_s)
 
     def write(self, key: str, value: V, ttl_s: float | None) -> bool:
         """Replace a value in L2, and drop it from every worker's L1; False when Redis does not answer."""
@@ -292,15 +291,15 @@ class TwoTierCache(Generic[V]):
         Returns:
             False when Redis does not answer or took no writes.
         """
-        return self._manual.write_many(values, ttl_s)
+        return self._process.direct.write_many(values, ttl_s)
 
     def renew_many(self, values: Mapping[str, V], ttl_s: float | None) -> list[str]:
         """Give values a new life if L2 still holds just these. Returns the keys of which it does."""
-        return self._manual.renew_many(values, ttl_s)
+        return self._process.direct.renew_many(values, ttl_s)
 
     def add(self, key: str, value: V, ttl_s: float | None) -> bool:
-        """Store a value if L2 holds none, atomically. Returns whether it did; False when Redis does not answer."""
-        return self._manual.add(key, value, ttl_s)
+        """Store a value if L2 holds none, atomically. Returns whether it was; False when Redis does not answer."""
+        return self._process.direct.add(key, value, ttl_s)
 
     def increment(self, key: str, delta: int) -> int | None:
         """Add to a number in L2, atomically, and drop it from every worker's L1.
@@ -313,7 +312,7 @@ class TwoTierCache(Generic[V]):
         Raises:
             ValueError: the value is no number of 64 bits in decimal digits, or would become none.
         """
-        return self._manual.increment(key, delta)
+        return self._process.direct.increment(key, delta)
 
     # Invalidate
 
@@ -379,7 +378,8 @@ class TwoTierCache(Generic[V]):
     def close(self) -> None:
         """Stop the listener and wait for the loads under way. Idempotent.
 
-        A client that was given to the cache stays open; one that `from_url` made is closed.
+        A client that was given to the cache stays open, unless the cache was told that it owns it; one that
+        `from_url` made is closed.
         """
         with self._start_lock:
             if self._closed:

@@ -58,9 +58,9 @@ class Checked:
 
     def _put_in_l2(self, name: str) -> None:
         """Before anybody listens: news of it would have L1 compared, and cleared of what a test puts there."""
-        kind = self.cache.codecs.of(self.key)
-        stored = kind.encode(entities.customer(id=self.id, full_name=name, email="a@example.com"))
-        self.cache.l2.write([Write(self.key, stored, ttl_ms=300_000)], "test")
+        codec = self.cache.codecs.of(self.key)
+        stored = codec.encode(entities.customer(id=self.id, full_name=name, email="a@example.com"))
+        self.cache.l2.write([Write(self.key, stored, 300_000)], "test")
 
     def put_in_l1(self, name: str) -> None:
         """What no message and no news of the server would ever correct."""

@@ -13,12 +13,12 @@ from flask import Flask, Response
 from flask_caching.backends.base import BaseCache
 from redis import Redis
 
+from servease_appt.cache.direct import Fence
 from servease_appt.cache.flask_caching.boxes import Boxed, Boxes, Serializer
 from servease_appt.cache.flask_caching.calls import VERSION_SUFFIX, FenceNotes, is_version, may_fill
 from servease_appt.cache.flask_caching.serializer import ExactSerializer
 from servease_appt.cache.flask_caching.settings import BackendSettings, read_settings, safe_prefix
 from servease_appt.cache.flask_caching.web_types import web_types
-from servease_appt.cache.manual_fill import Fence
 from servease_appt.cache.two_tier import TwoTierCache
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,11 @@ class TwoTierBackend(BaseCache):
         self._boxes = Boxes(ExactSerializer(web_types(response_class)), settings.max_value_bytes)
         self._notes = FenceNotes()
         self.tiers: TwoTierCache[Boxed] = TwoTierCache(
-            settings.client, (self._boxes.codec("entry"),), prefix=settings.prefix, policy=settings.policy
+            settings.client,
+            (self._boxes.codec("entry"),),
+            prefix=settings.prefix,
+            policy=settings.policy,
+            owns_client=True,
         )
         self._close = weakref.finalize(self, _close, self.tiers, settings.client)
 

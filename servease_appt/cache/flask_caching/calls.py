@@ -22,7 +22,7 @@ from types import FrameType
 
 from flask import has_request_context, request
 
-from servease_appt.cache.manual_fill import Fence
+from servease_appt.cache.direct import Fence
 
 MAX_NOTES = 1000
 VERSION_SUFFIX = "_memver"

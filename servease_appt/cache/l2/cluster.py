@@ -142,7 +142,7 @@ class ClusterL2(SingleServerL2):
         return self._run("ttl_ms", lambda: self._checked([(name, ("PTTL", name)) for name in names]))
 
     def read_timed(self, keys: Sequence[str]) -> tuple[list[bytes | None], list[int], int | None]:
-        """See `L2.read_timed`."""
+        """See `SingleServerL2.read_timed`."""
         calls = [((self.keys.data(key),), (1,)) for key in keys]
         answers = self._run("read", lambda: self._scripts("read_timed", calls))
         # A key's script can't see the sequence, which lies elsewhere.
@@ -154,7 +154,7 @@ class ClusterL2(SingleServerL2):
     def write(
         self, writes: Sequence[Write], source: str, *, mode: WriteMode = WriteMode.ALWAYS, l1_ms: int = 0
     ) -> list[Written]:
-        """See `L2.write`; each value in a step of its own."""
+        """See `SingleServerL2.write`; each value in a step of its own."""
         calls = [(self.keys.group(w.key), (mode, l1_ms, "", "", "", w.payload, w.ttl_ms)) for w in writes]
         results = [Written(flag) for (flag,) in self._run("write", lambda: self._scripts("write", calls))]
         changed = [w.key for w, result in zip(writes, results, strict=True) if result is Written.CHANGED]
@@ -163,7 +163,7 @@ class ClusterL2(SingleServerL2):
         return results
 
     def increment(self, key: str, delta: int, source: str) -> bytes:
-        """See `L2.increment`."""
+        """See `SingleServerL2.increment`."""
         calls = [(self.keys.group(key), (delta, "", "", ""))]
         (number,) = self._run("increment", lambda: self._scripts("increment", calls))
         self._announce([], *own_message_parts(Invalidation(keys=(key,), source=source)))

@@ -73,9 +73,6 @@ class L2(Protocol):
     def read(self, keys: Sequence[str]) -> tuple[list[bytes | None], int | None]:
         """Return the stored bytes in the order of `keys`, and the sequence number if there is one."""
 
-    def read_timed(self, keys: Sequence[str]) -> tuple[list[bytes | None], list[int], int | None]:
-        """As `read`, with what is left of each value's life in ms (-1: no end) between the two."""
-
     def acquire(
         self,
         keys: Sequence[str],
@@ -108,6 +105,9 @@ class L2(Protocol):
 
         Tried even while the breaker is open: an invalidation matters more than the time it may cost.
         """
+
+    def read_timed(self, keys: Sequence[str]) -> tuple[list[bytes | None], list[int], int | None]:
+        """As `read`, with what is left of each value's life in ms (-1: no end) between the two."""
 
     def write(
         self, writes: Sequence[Write], source: str, *, mode: WriteMode = WriteMode.ALWAYS, l1_ms: int = 0

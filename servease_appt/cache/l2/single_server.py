@@ -27,8 +27,6 @@ from servease_appt.cache.stats import Observer
 
 T = TypeVar("T")
 SCAN_BATCH = 1000
-COUNTING = ("invalidate", "write", "increment")
-"""The scripts that count the sequence up."""
 _VALUE_TYPES = {bytes, type(None)}
 
 
@@ -68,7 +66,7 @@ class SingleServerL2:
         return payloads, sequence_of(sequence)
 
     def read_timed(self, keys: Sequence[str]) -> tuple[list[bytes | None], list[int], int | None]:
-        """See `L2.read_timed`: one script."""
+        """As `read`, with what is left of each value's life in ms (-1: no end) between the two."""
         names = [*map(self.keys.data, keys), self.keys.sequence]
 
         def fetch() -> list[Any]:
@@ -238,13 +236,10 @@ class SingleServerL2:
 
 @cache
 def script_source(name: str) -> str:
-    """Return the text of one of the scripts, with what several need put in behind its first line."""
-    folder = resources.files(__package__).joinpath("scripts")
-    source = folder.joinpath(f"{name}.lua").read_text()
-    if name not in COUNTING:
-        return source
-    shebang, rest = source.split("\n", 1)
-    return f"{shebang}\n{folder.joinpath('sequence.lua').read_text()}{rest}"
+    """Return the text of one of the scripts, with what it includes."""
+    scripts = resources.files(__package__).joinpath("scripts")
+    announce = scripts.joinpath("announce.lua").read_text()
+    return scripts.joinpath(f"{name}.lua").read_text().replace("-- include announce.lua\n", announce)
 
 
 def fingerprint(payload: bytes) -> str:

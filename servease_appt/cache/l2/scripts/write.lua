@@ -5,6 +5,7 @@
 -- ARGV  mode ('always', 'if_absent' or 'if_same'), l1_ms (the longest that any L1 holds a value), channel, the
 --       message before the sequence number, the message behind it; for each key payload, ttl_ms ('0': no end)
 -- Returns for each key 0 (not stored), 1 (was there already) or 2 (written, or given less time than L1s may take).
+-- include announce.lua
 local mode, l1_ms = ARGV[1], tonumber(ARGV[2])
 local results, news = {}, false
 
@@ -37,5 +38,5 @@ for i = 1, math.floor(#KEYS / 4) do
   end
   news = news or results[i] == 2
 end
-if news and #KEYS % 4 == 1 then redis.call('PUBLISH', ARGV[3], ARGV[4] .. count_up(KEYS[#KEYS]) .. ARGV[5]) end
+if news and #KEYS % 4 == 1 then announce(KEYS[#KEYS], ARGV[3], ARGV[4], ARGV[5]) end
 return results
