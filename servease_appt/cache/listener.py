@@ -129,11 +129,11 @@ class Listener:
         self._confirmed_before = False
         self._last_beat_s = 0.0
         self._trusted_until_s = float("-inf")
-        self.started = False
-        self.confirmed = False
-        self.tracking = False
+        self.started: bool = False
+        self.confirmed: bool = False
+        self.tracking: bool = False
         self.sequence: int | None = None
-        self.last_answer_at_s = clock()
+        self.last_answer_at_s: float = clock()
 
     def start(self, callbacks: ListenerCallbacks) -> None:
         """Start the thread, which calls `callbacks`. To be called once at most."""

@@ -5,6 +5,7 @@ from servease_appt.scheduling.capacity import Calendar, CapacityWindow
 from servease_appt.scheduling.intervals import Interval
 
 MONDAY = date(2030, 5, 6)
+FRIDAY = date(2030, 5, 10)
 SATURDAY = date(2030, 5, 11)
 
 
@@ -17,6 +18,7 @@ def test_hourly_starts_of_a_weekday() -> None:
     hours = hourly(MONDAY)
 
     assert [(start.hour, end.hour) for start, end in hours] == [(h, h + 1) for h in range(9, 17)]
+    assert len(hourly(FRIDAY)) == 8
     assert hourly(SATURDAY) == []
 
 
@@ -55,6 +57,16 @@ def test_a_day_with_slots_has_only_their_starts() -> None:
     )
 
     assert found == [Offer(SATURDAY, time(8, 15), time(9), 4)]
+
+
+def test_a_slot_that_covers_nothing_offers_nothing() -> None:
+    """A slot may end when it begins, or before: neither is a time to come."""
+    empty = CapacityWindow.of(MONDAY, time(9), time(9), available=True, capacity=4)
+    turned_round = CapacityWindow.of(MONDAY, time(11), time(10), available=True, capacity=4)
+
+    found = offers([MONDAY], {MONDAY: [empty, turned_round]}, Calendar([], [], 2), 60, anytime)
+
+    assert found == []
 
 
 def test_a_booking_must_fit_for_its_whole_length() -> None:

@@ -112,3 +112,10 @@ def test_the_last_day_of_all() -> None:
     capacity_window = CapacityWindow.of(date.max, time(23), time(0), available=True, capacity=1)
 
     assert capacity_window.interval.end == datetime.max
+
+
+def test_what_takes_no_time_is_never_overfull() -> None:
+    """Adopted rows may have a duration of 0: they run at no moment, however full that is."""
+    busy, empty = interval((0, 60)), interval((30, 30))
+
+    assert overfull([busy, busy, empty], [], 1) == [busy, busy]
