@@ -13,6 +13,9 @@ from cachelib.serializers import BaseSerializer, JSONSerializer
 from flask import Flask, abort, request
 from flask_caching import Cache
 
+from servease_appt.cache import CacheUnavailable
+from servease_appt.cache.worker_queries import WorkerQueries
+from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache.flask_caching_workers import PREFIX, Commands, NewWorker, Worker
 from tests.cache.testbed import Gate, eventually, monkeypatch, stop_before
 
@@ -447,6 +450,99 @@ class TestValues:
         _, cache, _ = new_worker(CACHE_SERIALIZER=JSONSerializer)
         with pytest.raises(TypeError, match=r"'key'.*JSONSerializer"):
             cache.set("key", 1j)
+
+
+class TestDeletions:
+    """When a deletion has returned, no worker serves what it deleted."""
+
+    @pytest.mark.parametrize("delete", ["delete", "delete_many", "clear", "delete_memoized"])
+    def test_it_waits_until_the_other_workers_have_handled_it(
+        self, new_worker: NewWorker, delete: str
+    ) -> None:
+        """However late they hear of it."""
+        app, cache, _ = new_worker()
+        other_app, other, other_backend = new_worker()
+        value = ["old"]
+
+        def memoized(cache: Cache) -> Any:
+            @cache.memoize(50)
+            def read() -> str:
+                return value[0]
+
+            return read
+
+        own, others = memoized(cache), memoized(other)
+        cache.set("key", "old")
+        assert other.get("key") == "old"
+        with other_app.app_context():
+            assert others() == "old"
+        value[0] = "new"
+        late, deleted = Gate(), threading.Event()
+        for name in ("on_changed", "on_message"):
+            stop_before(other_backend.tiers._process.handler, name, late)
+
+        def run() -> None:
+            with app.app_context():
+                if delete == "delete_memoized":
+                    cache.delete_memoized(own)
+                elif delete == "clear":
+                    cache.clear()
+                else:
+                    getattr(cache, delete)("key")
+            deleted.set()
+
+        with ThreadPoolExecutor(1) as threads:
+            running = threads.submit(run)
+            late.wait_for_arrival()
+            assert not deleted.wait(0.05), "it has not waited"
+            late.open()
+            running.result()
+
+            if delete == "delete_memoized":
+                with other_app.app_context():
+                    assert others() == "new"
+            else:
+                assert other.get("key") is None
+
+    def test_a_worker_that_does_not_answer_is_waited_for_once(
+        self, new_worker: NewWorker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A frozen one must not make each deletion slow; it serves nothing from memory before long."""
+        _, cache, _ = new_worker(CACHE_EVICTION_WAIT=0.05)
+        _, _, frozen = new_worker()
+        late = Gate()
+        for name in ("on_changed", "on_message", "on_query"):
+            stop_before(frozen.tiers._process.handler, name, late)
+
+        with caplog.at_level(logging.WARNING, "servease_appt"):
+            for _ in range(3):
+                cache.delete("key")
+
+        assert len([text for text in caplog.messages if "have not said" in text]) == 1
+        late.open()
+
+    def test_a_lone_worker_does_not_wait(
+        self, new_worker: NewWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """There is nobody to ask."""
+        _, cache, _ = new_worker(CACHE_EVICTION_WAIT=60)
+        monkeypatch.setattr(WorkerQueries, "answers", lambda *_, **__: pytest.fail("somebody was asked"))
+
+        cache.delete("key")
+
+    def test_delete_memoized_says_when_redis_does_not_take_it(
+        self, new_worker: NewWorker, own_valkey: EmbeddedValkey
+    ) -> None:
+        """As `delete` and `clear` do."""
+        app, cache, _ = new_worker(own_valkey.url(1))
+
+        @cache.memoize(50)
+        def read() -> int:
+            return 1
+
+        own_valkey.kill()
+        with app.app_context(), pytest.raises(CacheUnavailable):
+            cache.delete_memoized(read)
 
 
 def test_an_application_that_is_gone_leaves_nothing_behind(redis_url: str) -> None:

@@ -37,6 +37,8 @@ class BackendSettings:
     policy: CachePolicy
     max_value_bytes: int
     """Longer values are not stored."""
+    eviction_wait_s: float
+    """How long a deletion waits for the other workers to have dropped what it names; 0: not at all."""
 
     @property
     def prefix(self) -> str:
@@ -75,6 +77,7 @@ def read_settings(config: Mapping[str, Any], options: Mapping[str, Any]) -> Back
             l1_maxsize=whole_number(config, "CACHE_L1_MAXSIZE", 10_000),
             l1_within_l2=True,
         ),
+        eviction_wait_s=seconds(config, "CACHE_EVICTION_WAIT", 1.0),
         max_value_bytes=whole_number(config, "CACHE_MAX_VALUE_BYTES", DEFAULT_MAX_VALUE_BYTES),
     )
     if options.get("check_connection"):
