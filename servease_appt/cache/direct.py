@@ -10,9 +10,10 @@ from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 from servease_appt.cache.codecs import Codecs
+from servease_appt.cache.epochs import Epoch
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.event_log import EventLog
-from servease_appt.cache.l1 import Entry, Epoch
+from servease_appt.cache.l1 import Entry
 from servease_appt.cache.l2.protocol import L2, Fill, LeaseState, Write, WriteMode, Written
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.stats import Event, Recorder, Tier

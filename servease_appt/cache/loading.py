@@ -11,10 +11,11 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from servease_appt.cache.codecs import Codecs
+from servease_appt.cache.epochs import Epoch
 from servease_appt.cache.errors import L2Unavailable, LoadDenied, ValueNotFound
 from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.group_commit import GroupCommit
-from servease_appt.cache.l1 import L1, NOT_FOUND, Entry, Epoch, NotFound
+from servease_appt.cache.l1 import L1, NOT_FOUND, Entry, NotFound
 from servease_appt.cache.l2.protocol import L2, Fill, LeaseState
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.refresh import RefreshSchedule

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachePolicy:
-    """Lifetimes and deadlines, all in seconds. Checks itself: raises ValueError naming the field."""
+    """Lifetimes and deadlines, all in seconds. Immutable.
+
+    Raises:
+        ValueError: a field is out of its range; the text names it.
+
+    Example:
+        >>> CachePolicy(ttl_s=60, l1_ttl_s=5).lease_ms
+        2500
+    """
 
     ttl_s: float = 300.0
     """The longest a value lives in L2; each fill draws from `[(1 - jitter) * ttl_s, ttl_s]`."""

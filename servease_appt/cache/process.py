@@ -25,6 +25,7 @@ from servease_appt.cache.l2 import make_l2
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.loading import Loader
 from servease_appt.cache.policy import CachePolicy
+from servease_appt.cache.reading import Reader
 from servease_appt.cache.recovery import OutageProbe, Recovery
 from servease_appt.cache.refresh import RefreshSchedule
 from servease_appt.cache.single_flight import Flights
@@ -114,6 +115,20 @@ class Process(Generic[V]):
             new_token=self.loader.new_token,
             keep=self.keeper.keep,
             drop=self.invalidator.drop,
+        )
+        self.reader: Reader[V] = Reader(
+            l1=self.l1,
+            l2=self.l2,
+            codecs=codecs,
+            policy=policy,
+            loader=self.loader,
+            direct=self.direct,
+            schedule=self.schedule,
+            recovery=self.recovery,
+            listener=self.listener,
+            recorder=recorder,
+            event_log=self.event_log,
+            clock=clock,
         )
         self.handler: InvalidationHandler[V] = InvalidationHandler(
             l1=self.l1,
