@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 
 SILENT_FOR_S = 30.0
 ALONE_FOR_S = 0.5
-"""How long a worker that was found to be alone does not ask again. A worker that starts meanwhile is not waited for;
-it drops what was deleted when the news of it comes."""
+"""How long a worker that was found to be alone does not ask again. A worker that starts meanwhile is not waited
+for; it drops what was deleted when the news of it comes."""
 
 
 class OtherWorkers:
