@@ -393,6 +393,29 @@ class TestValues:
         assert cache.get("large") == value
         assert other.get("large") == value
 
+    def test_a_large_value_stays_out_of_memory(self, new_worker: NewWorker) -> None:
+        """And so do more values than CACHE_L1_MAX_BYTES allows, however they came."""
+        _, cache, _ = new_worker()
+        _, other, backend = new_worker(CACHE_L1_MAX_VALUE_BYTES=1000, CACHE_L1_MAX_BYTES=3000)
+        l1 = backend.tiers.l1
+        cache.set_many(
+            {f"large{n}": "x" * 999 for n in range(3)} | {f"small{n}": "x" * 900 for n in range(9)}
+        )
+
+        other.get_many(*(f"large{n}" for n in range(3)))
+        assert l1.keys() == []
+        other.get_many(*(f"small{n}" for n in range(9)))
+        assert len(l1.keys()) == 3
+
+        @other.memoize()
+        def long(n: int) -> str:
+            return str(n) * 990
+
+        with other.app.app_context():
+            for n in range(9):
+                long(n)
+        assert 2000 < l1.bytes() <= 3000
+
     def test_a_value_over_the_limit_is_refused_with_a_log_line(
         self, new_worker: NewWorker, caplog: pytest.LogCaptureFixture
     ) -> None:
