@@ -63,7 +63,12 @@ class Process(Generic[V]):
             threshold=1, cool_down_s=L2_COOL_DOWN_S, on_change=self._on_breaker, clock=clock
         )
         self.l2 = make_l2(client, keys, self.breaker, observer)
-        self.l1: L1[V] = L1(maxsize=policy.l1_maxsize, clock=clock)
+        self.l1: L1[V] = L1(
+            maxsize=policy.l1_maxsize,
+            max_bytes=policy.l1_max_bytes,
+            max_value_bytes=policy.l1_max_value_bytes,
+            clock=clock,
+        )
         self.event_log = EventLog(recorder, codecs.name_of)
         self.listener = Listener(client, keys, tuple(f"{name}_" for name in codecs.names), clock)
         self.schedule = RefreshSchedule(policy)

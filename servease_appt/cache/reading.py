@@ -131,6 +131,7 @@ class Reader(Generic[V]):
             return missing, False
         self._listener.observe_sequence(sequence)
         found: list[tuple[str, V]] = []
+        sizes: list[int] = []
         corrupt: list[tuple[str, bytes]] = []
         decode = self._codecs.decode
         for key, payload in zip(missing, payloads, strict=True):
@@ -141,9 +142,10 @@ class Reader(Generic[V]):
                 corrupt.append((key, payload))
                 continue
             found.append((key, value))
+            sizes.append(len(payload))
         lookup.values.update(found)
         lookup.sources.update(dict.fromkeys([key for key, _ in found], Source.L2))
-        self._loader.keep_from_l2(found, epoch, lives_ms)
+        self._loader.keep_from_l2(found, sizes, epoch, lives_ms)
         if corrupt:
             self._discard(corrupt)
         return [key for key in missing if key not in lookup.values], True

@@ -339,3 +339,53 @@ def test_many_threads_and_no_order(clock: Clock) -> None:
         thread.join()
     assert failed == []
     assert l1.size() <= 20
+
+
+class TestBytes:
+    """L1 is bounded by the bytes of its values as well as by their number."""
+
+    @staticmethod
+    def put(l1: L1[str], key: str, size: int) -> None:
+        """Put a value of a size."""
+        epoch = l1.epoch()
+        l1.put_many([(key, Entry(key, epoch.at_s, epoch.at_s + 10, size))], epoch)
+
+    def test_the_least_recently_used_go_when_the_bytes_are_too_many(self) -> None:
+        """As many of them as it takes."""
+        l1: L1[str] = L1(maxsize=100, max_bytes=100)
+        for key in "abc":
+            self.put(l1, f"x_{key}", 30)
+        assert l1.get("x_a") == "x_a"
+
+        self.put(l1, "x_d", 70)
+
+        assert sorted(l1.keys()) == ["x_a", "x_d"]
+        assert l1.bytes() == 100
+        assert l1.evictions == 2
+
+    def test_bytes_are_given_back(self) -> None:
+        """By a deletion, a replacement, an expiry and a flush."""
+        clock = Clock()
+        l1: L1[str] = L1(maxsize=100, max_bytes=100, clock=clock)
+        self.put(l1, "x_a", 30)
+        self.put(l1, "x_a", 40)
+        self.put(l1, "x_b", 20)
+        assert l1.bytes() == 60
+        l1.invalidate(["x_a"])
+        assert l1.bytes() == 20
+        clock.now_s += 20
+        self.put(l1, "x_c", 50)
+        assert l1.bytes() == 50
+        l1.flush()
+        assert l1.bytes() == 0
+
+    def test_a_large_value_stays_out_and_takes_the_place_of_none(self) -> None:
+        """Nor does an older one stay in its place."""
+        l1: L1[str] = L1(maxsize=100, max_bytes=100, max_value_bytes=50)
+        for key in ("x_a", "x_b"):
+            self.put(l1, key, 40)
+
+        self.put(l1, "x_a", 51)
+
+        assert l1.keys() == ["x_b"]
+        assert L1(maxsize=1, max_bytes=10, max_value_bytes=50).bytes() == 0
