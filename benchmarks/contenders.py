@@ -99,7 +99,7 @@ class Ours(Contender):
             self.cache.get_many(keys, load_reference)
 
     def drop_l1(self, keys: Sequence[str]) -> None:
-        self.cache.memory.invalidate(keys)
+        self.cache.l1.invalidate(keys)
 
     def close(self) -> None:
         self.cache.close()

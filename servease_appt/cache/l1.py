@@ -1,8 +1,8 @@
 """L1: what one process remembers for a short time. Bounded, timed, thread-safe, fenced.
 
 The fence closes the race in which an invalidation is handled between the moment a value was read from L2 or
-from its source and the moment it is kept here (race R1): every handled invalidation gets a tick, a reader
-takes the tick before it sends its read, and a value is refused when its key was invalidated at a later tick.
+from its source and the moment it is kept here (race R1): every handled invalidation gets an epoch, a reader
+takes the epoch before it sends its read, and a value is refused when its key was invalidated at a later epoch.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from cachetools import FIFOCache
 
 V = TypeVar("V")
 
-# Marks are kept a key; past this many they are replaced by one floor that stands for all keys, which costs
+# Epochs are kept a key; past this many they are replaced by one floor that stands for all keys, which costs
 # some refused or verified puts and never a wrong one.
-MAX_MARKS = 8192
+MAX_EPOCHS = 8192
 
 
 class Entry(Generic[V]):
@@ -37,7 +37,7 @@ class Entry(Generic[V]):
         self.expires_at_s = expires_at_s
 
 
-class Tick(NamedTuple):
+class Epoch(NamedTuple):
     """What a reader takes before it sends its read: how much had been handled by then, and when it was.
 
     What it brings is known to have been true at `at_s`, and not later, however long the way back was.
@@ -48,38 +48,38 @@ class Tick(NamedTuple):
 
 
 class Read(NamedTuple, Generic[V]):
-    """What `Memory.get_many` found, and the tick to hand back with whatever is read for `missing`."""
+    """What `L1.get_many` found, and the epoch to hand back with whatever is read for `missing`."""
 
     values: dict[str, V | None]
     missing: list[str]
-    tick: Tick
+    epoch: Epoch
 
 
-class _Marks:
-    """The last tick at which something happened to a key; bounded by a floor for the keys forgotten."""
+class _Epochs:
+    """The last epoch at which something happened to a key; bounded by a floor for the keys forgotten."""
 
     def __init__(self) -> None:
-        self._ticks: dict[str, int] = {}
+        self._epochs: dict[str, int] = {}
         self._floor = 0
         self.latest = 0
 
-    def set(self, key: str, tick: int) -> None:
-        if len(self._ticks) >= MAX_MARKS:
-            self.set_all(tick)
-        self._ticks[key] = self.latest = tick
+    def set(self, key: str, epoch: int) -> None:
+        if len(self._epochs) >= MAX_EPOCHS:
+            self.set_all(epoch)
+        self._epochs[key] = self.latest = epoch
 
-    def set_all(self, tick: int) -> None:
-        self._ticks.clear()
-        self._floor = self.latest = tick
+    def set_all(self, epoch: int) -> None:
+        self._epochs.clear()
+        self._floor = self.latest = epoch
 
-    def later_than(self, key: str, tick: int) -> bool:
-        return self._floor > tick or self._ticks.get(key, 0) > tick
+    def later_than(self, key: str, epoch: int) -> bool:
+        return self._floor > epoch or self._epochs.get(key, 0) > epoch
 
 
 class _EntryCache(FIFOCache[str, "Entry[V] | None"]):
     """A FIFOCache that gives None for what it has not, and counts what it evicts for lack of room.
 
-    Lifetimes are looked at by `Memory`, once a read: cachetools' timed caches ask the clock again for each key,
+    Lifetimes are looked at by `L1`, once a read: cachetools' timed caches ask the clock again for each key,
     and cost two to four times as much. The oldest goes first, whether it is read or not: what is read comes back
     within seconds anyway, and moving it to the end would cost each hit as much again.
     """
@@ -111,7 +111,7 @@ def _codec_name(key: str) -> str:
     return key.partition("_")[0]
 
 
-class Memory(Generic[V]):
+class L1(Generic[V]):
     """The first tier of one process. All methods are thread-safe; none blocks on anything but one lock.
 
     While `trusted_until_s` lies in the past, nobody can say whether an invalidation was missed: only entries
@@ -125,9 +125,9 @@ class Memory(Generic[V]):
         self._untrusted_s = untrusted_s
         self._lock = threading.Lock()
         self._cache: _EntryCache[V] = _EntryCache(maxsize)
-        self._tick = 1
-        self._invalidated = _Marks()
-        self._suspected = _Marks()
+        self._epoch = 1
+        self._invalidated = _Epochs()
+        self._suspected = _Epochs()
         self.trusted_until_s = float("-inf")
 
     def get_many(self, keys: Sequence[str]) -> Read[V]:
@@ -144,22 +144,22 @@ class Memory(Generic[V]):
                     values[key] = entry.value
                 else:
                     missing.append(key)
-            return Read(values, missing, Tick(self._tick, now))
+            return Read(values, missing, Epoch(self._epoch, now))
 
-    def tick(self) -> Tick:
-        """The tick to take before a read is sent."""
+    def epoch(self) -> Epoch:
+        """The epoch to take before a read is sent."""
         with self._lock:
-            return Tick(self._tick, self._clock())
+            return Epoch(self._epoch, self._clock())
 
-    def put_many(self, entries: Iterable[tuple[str, Entry[V]]], tick: Tick) -> tuple[list[str], list[str]]:
-        """Keep what was read after `tick` was taken.
+    def put_many(self, entries: Iterable[tuple[str, Entry[V]]], epoch: Epoch) -> tuple[list[str], list[str]]:
+        """Keep what was read after `epoch` was taken.
 
         Returns the keys that were refused, since an invalidation was handled meanwhile, and those that were
         kept although the server said meanwhile that they had changed: these must be compared with L2.
         """
         refused: list[str] = []
         to_verify: list[str] = []
-        cache, number = self._cache, tick.number
+        cache, number = self._cache, epoch.number
         with self._lock:
             if max(self._invalidated.latest, self._suspected.latest) <= number:
                 for key, entry in entries:
@@ -174,26 +174,26 @@ class Memory(Generic[V]):
                     to_verify.append(key)
         return refused, to_verify
 
-    def invalidated_since(self, key: str, tick: Tick) -> bool:
-        """Say whether an invalidation of `key`, or a flush, was handled after `tick` was taken."""
+    def invalidated_since(self, key: str, epoch: Epoch) -> bool:
+        """Say whether an invalidation of `key`, or a flush, was handled after `epoch` was taken."""
         with self._lock:
-            return self._invalidated.later_than(key, tick.number)
+            return self._invalidated.later_than(key, epoch.number)
 
     def invalidate(self, keys: Iterable[str]) -> int:
         """Drop keys and refuse whatever was read for them before now. Returns how many were held."""
         with self._lock:
-            self._tick += 1
+            self._epoch += 1
             held = 0
             for key in keys:
-                self._invalidated.set(key, self._tick)
+                self._invalidated.set(key, self._epoch)
                 held += self._cache.pop(key, None) is not None
             return held
 
     def invalidate_matching(self, pattern: str) -> int:
         """Drop the keys that match a glob pattern, and refuse every value read before now."""
         with self._lock:
-            self._tick += 1
-            self._invalidated.set_all(self._tick)
+            self._epoch += 1
+            self._invalidated.set_all(self._epoch)
             matching = [key for key in list(self._cache) if fnmatchcase(key, pattern)]
             for key in matching:
                 self._cache.pop(key, None)
@@ -202,8 +202,8 @@ class Memory(Generic[V]):
     def flush(self) -> int:
         """Drop everything and refuse every value read before now. Returns how many entries were held."""
         with self._lock:
-            self._tick += 1
-            self._invalidated.set_all(self._tick)
+            self._epoch += 1
+            self._invalidated.set_all(self._epoch)
             held = len(self._cache)
             self._cache.clear()
             return held
@@ -211,10 +211,10 @@ class Memory(Generic[V]):
     def suspect(self, keys: Iterable[str]) -> dict[str, Entry[V]]:
         """Note that the server changed keys in a way no message of ours explains; return the ones held."""
         with self._lock:
-            self._tick += 1
+            self._epoch += 1
             keys = list(keys)
             for key in keys:
-                self._suspected.set(key, self._tick)
+                self._suspected.set(key, self._epoch)
             return self._held(keys)
 
     def held(self, keys: Iterable[str]) -> dict[str, Entry[V]]:

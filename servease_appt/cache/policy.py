@@ -19,11 +19,11 @@ class CachePolicy:
     negative_ttl_s: float = 60.0
     """How long it is remembered that the source has no value; 0: not at all."""
     stale_ttl_s: float = 3600.0
-    """How long past its expiry the last known copy may stand in; 0: never."""
+    """How long past its expiry the stale copy may stand in; 0: never."""
     load_timeout_s: float = 2.0
     """The hard deadline: for one load, and for all the loads of one call."""
     soft_timeout_s: float = 0.5
-    """How long a call waits for a load while it holds a last known copy."""
+    """How long a call waits for a load while it holds a stale copy."""
     jitter: float = 0.1
     """Which part of `ttl_s` is drawn by lot, so that a page filled at once does not expire at once."""
     refresh_at: float = 0.75

@@ -8,7 +8,7 @@ Fill
     L2 takes a value only under the lease that was taken before its load began; L1 only if L2 took it and no
     invalidation of the key was handled since before the read was sent.
 Invalidate
-    One script deletes value, lease, absence and last known copy, counts the sequence up and publishes. This
+    One script deletes value, lease, absence and stale copy, counts the sequence up and publishes. This
     process drops its own L1 last, so that it can't be refilled from an L2 that still had the old value (race R3).
 Listen
     One thread follows the sequence, empties L1 when it has missed something, and says until when L1 may be
@@ -42,19 +42,19 @@ from redis.exceptions import RedisError
 from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.codecs import Codec, Codecs
 from servease_appt.cache.errors import CacheUnavailable, L2Unavailable
-from servease_appt.cache.event_log import Journal
+from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.forks import after_fork
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.l1 import Entry, Memory, Tick
-from servease_appt.cache.l2.cluster import Cluster, ClusterRemote
-from servease_appt.cache.l2.single_server import Fill, LeaseState, Remote, distinct
+from servease_appt.cache.l1 import L1, Entry, Epoch
+from servease_appt.cache.l2.cluster import Cluster, ClusterL2
+from servease_appt.cache.l2.single_server import Fill, LeaseState, SingleServerL2, distinct
 from servease_appt.cache.listener import Listener
-from servease_appt.cache.loading import Load, Loader, Lookup, Round, Source
+from servease_appt.cache.loading import BatchLoad, Load, Loader, Lookup, Source
 from servease_appt.cache.messages import Invalidation
 from servease_appt.cache.policy import CachePolicy
-from servease_appt.cache.refresh import RefreshBook
+from servease_appt.cache.refresh import RefreshSchedule
 from servease_appt.cache.stats import Event, Observer, Recorder, Stats, Tier
-from servease_appt.cache.worker_queries import Questions, Telemetry
+from servease_appt.cache.worker_queries import QueryResponder, WorkerQueries
 
 log = logging.getLogger(__name__)
 V = TypeVar("V")
@@ -81,7 +81,7 @@ class Fence(NamedTuple):
     """What proves to `TwoTierCache.fill` that no invalidation came since a miss."""
 
     token: str
-    tick: Tick
+    epoch: Epoch
 
 
 class TwoTierCache(Generic[V]):
@@ -125,26 +125,26 @@ class TwoTierCache(Generic[V]):
         self.breaker = Breaker(
             threshold=1, cool_down_s=L2_COOL_DOWN_S, on_change=self._on_breaker, clock=self._clock
         )
-        self.remote = _remote(self._client, self.keys, self.breaker, self._observer)
-        self.memory: Memory[V] = Memory(maxsize=self.policy.l1_maxsize, clock=self._clock)
-        self._book = RefreshBook(self.policy)
-        self._journal = Journal(self.recorder, self.codecs.name_of)
-        self._telemetry: Telemetry[V] = Telemetry(
+        self.l2 = _l2(self._client, self.keys, self.breaker, self._observer)
+        self.l1: L1[V] = L1(maxsize=self.policy.l1_maxsize, clock=self._clock)
+        self._schedule = RefreshSchedule(self.policy)
+        self._event_log = EventLog(self.recorder, self.codecs.name_of)
+        self._query_responder: QueryResponder[V] = QueryResponder(
             self,
             self.identity,
-            memory=self.memory,
-            journal=self._journal,
+            l1=self.l1,
+            event_log=self._event_log,
             keys=self.keys,
             codecs=self.codecs,
         )
         self._loader: Loader[V] = Loader(
-            memory=self.memory,
-            remote=self.remote,
+            l1=self.l1,
+            l2=self.l2,
             codecs=self.codecs,
             policy=self.policy,
-            book=self._book,
+            schedule=self._schedule,
             recorder=self.recorder,
-            journal=self._journal,
+            event_log=self._event_log,
             identity=self.identity,
             keep=self._keep_in_l1,
             clock=self._clock,
@@ -172,11 +172,11 @@ class TwoTierCache(Generic[V]):
         """
         if self._listener is None:
             self._start()
-        read = self.memory.get_many(keys)
+        read = self.l1.get_many(keys)
         if not read.missing:
             lookup = Lookup(read.values)
         else:
-            lookup = self._read_through(read.values, read.missing, read.tick, load, timeout_s)
+            lookup = self._read_through(read.values, read.missing, read.epoch, load, timeout_s)
         if not all(lookup.values.values()):
             self._note_absent(lookup)
         self._count_reads(keys, lookup)
@@ -186,33 +186,33 @@ class TwoTierCache(Generic[V]):
         self,
         values: dict[str, V | None],
         missing: list[str],
-        tick: Tick,
+        epoch: Epoch,
         load: Load[V],
         timeout_s: float | None,
     ) -> Lookup[V]:
         started_s = time.monotonic()
         self.codecs.check(missing)
         lookup = Lookup(values)
-        round_ = Round(self._loader, load, started_s + (timeout_s or self.policy.load_timeout_s))
-        unled = round_.join(missing)
-        missing, l2_answers = self._read_l2(lookup, unled, tick) if unled else ([], not self._l2_is_old)
+        batch_load = BatchLoad(self._loader, load, started_s + (timeout_s or self.policy.load_timeout_s))
+        unled = batch_load.join(missing)
+        missing, l2_answers = self._read_l2(lookup, unled, epoch) if unled else ([], not self._l2_is_old)
         self._refresh_what_is_due(
             [key for key, source in lookup.sources.items() if source is Source.L2], load
         )
         lookup.cache_s = time.monotonic() - started_s
-        if missing or round_.joined:
-            for key, (value, source) in round_.run(missing, tick, use_l2=l2_answers).items():
+        if missing or batch_load.joined:
+            for key, (value, source) in batch_load.run(missing, epoch, use_l2=l2_answers).items():
                 values[key] = value
                 lookup.sources[key] = source
-            lookup.cache_s += round_.cache_s
+            lookup.cache_s += batch_load.cache_s
             lookup.upstream_s = max(0.0, time.monotonic() - started_s - lookup.cache_s)
         return lookup
 
-    def _read_l2(self, lookup: Lookup[V], missing: list[str], tick: Tick) -> tuple[list[str], bool]:
+    def _read_l2(self, lookup: Lookup[V], missing: list[str], epoch: Epoch) -> tuple[list[str], bool]:
         """One MGET. Returns what is missing still, and whether L2 may be used at all."""
-        heard = self._heard()
+        heard = self._highest_sequence_seen()
         try:
-            payloads, sequence = self.remote.read(missing)
+            payloads, sequence = self.l2.read(missing)
         except L2Unavailable:
             self.recorder.count(Tier.L2, Event.ERROR, "-")
             return missing, False
@@ -220,7 +220,7 @@ class TwoTierCache(Generic[V]):
         if self._l2_is_old:
             return missing, False
         if self._listener is not None:
-            self._listener.noticed(sequence)
+            self._listener.observe_sequence(sequence)
         found: list[tuple[str, V | None]] = []
         corrupt: list[tuple[str, bytes]] = []
         decode = self.codecs.decode
@@ -234,32 +234,32 @@ class TwoTierCache(Generic[V]):
             found.append((key, value))
         lookup.values.update(found)
         lookup.sources.update(dict.fromkeys([key for key, _ in found], Source.L2))
-        self._loader.keep_from_l2(found, tick)
+        self._loader.keep_from_l2(found, epoch)
         if corrupt:
             self._discard(corrupt)
         return [key for key in missing if key not in lookup.values], True
 
     def _discard(self, corrupt: list[tuple[str, bytes]]) -> None:
         """Bytes that are no value are a miss, counted and deleted, so that they hide nothing for long."""
-        self._journal.note(Tier.L2, Event.CORRUPT, [key for key, _ in corrupt])
+        self._event_log.note(Tier.L2, Event.CORRUPT, [key for key, _ in corrupt])
         try:
-            self.remote.discard(corrupt)
+            self.l2.discard(corrupt)
         except L2Unavailable:
             self.recorder.count(Tier.L2, Event.ERROR, "-")
 
     def _refresh_what_is_due(self, keys: list[str], load: Load[V]) -> None:
-        due, unknown = self._book.hit(keys, self._clock())
+        due, unknown = self._schedule.hit(keys, self._clock())
         if due:
             self._loader.refresh(due, load)
         if unknown:
             self._loader.learn_lifetimes(unknown)
 
-    def _keep_in_l1(self, entries: list[tuple[str, Entry[V]]], tick: Tick) -> None:
+    def _keep_in_l1(self, entries: list[tuple[str, Entry[V]]], epoch: Epoch) -> None:
         if not self.policy.l1_ttl_s:
             return
-        refused, to_verify = self.memory.put_many(entries, tick)
+        refused, to_verify = self.l1.put_many(entries, epoch)
         if refused:
-            self._journal.note(Tier.L1, Event.REFUSED_FILL, refused, "invalidated while it was read")
+            self._event_log.note(Tier.L1, Event.REFUSED_FILL, refused, "invalidated while it was read")
         if to_verify and self._listener is not None:
             wanted = set(to_verify)
             self._verify({key: entry for key, entry in entries if key in wanted})
@@ -294,9 +294,9 @@ class TwoTierCache(Generic[V]):
         """
         if self._listener is None:
             self._start()
-        read = self.memory.get_many(keys)
+        read = self.l1.get_many(keys)
         lookup = Lookup(read.values)
-        missing, l2_answers = self._read_l2(lookup, read.missing, read.tick) if read.missing else ([], True)
+        missing, l2_answers = self._read_l2(lookup, read.missing, read.epoch) if read.missing else ([], True)
         fences: dict[str, Fence] = {}
         if missing and l2_answers:
             fences = self._take_fences(lookup, missing)
@@ -306,9 +306,9 @@ class TwoTierCache(Generic[V]):
         return {key: value for key, value in lookup.values.items() if value is not None}, fences
 
     def _take_fences(self, lookup: Lookup[V], missing: list[str]) -> dict[str, Fence]:
-        tick, token = self.memory.tick(), self._loader.new_token()
+        epoch, token = self.l1.epoch(), self._loader.new_token()
         try:
-            leases = self.remote.acquire(missing, token, MANUAL_LEASE_MS)
+            leases = self.l2.acquire(missing, token, MANUAL_LEASE_MS)
         except L2Unavailable:
             self.recorder.count(Tier.L2, Event.ERROR, "-")
             return {}
@@ -318,40 +318,40 @@ class TwoTierCache(Generic[V]):
             if value is not None:
                 lookup.values[key] = value
             elif lease.state in (LeaseState.GRANTED, LeaseState.HELD):
-                fences[key] = Fence(lease.payload.decode(), tick)
+                fences[key] = Fence(lease.payload.decode(), epoch)
         return fences
 
     def fill(self, key: str, value: V, fence: Fence, ttl_s: float) -> bool:
         """Keep what was made after a miss; False when it was refused or Redis is away. Never raises for that."""
         fill = Fill(key, fence.token, self.codecs.of(key).encode(value), int(ttl_s * 1000), 0)
         try:
-            (stored,) = self.remote.fill([fill])
+            (stored,) = self.l2.fill([fill])
         except L2Unavailable:
             self.recorder.count(Tier.L2, Event.ERROR, "-")
             return False
-        self._journal.note(Tier.L2, Event.FILL if stored else Event.REFUSED_FILL, (key,))
+        self._event_log.note(Tier.L2, Event.FILL if stored else Event.REFUSED_FILL, (key,))
         if stored:
-            read_at_s = fence.tick.at_s
+            read_at_s = fence.epoch.at_s
             entry = Entry(value, read_at_s, read_at_s + min(self.policy.l1_ttl_s, ttl_s))
-            self._keep_in_l1([(key, entry)], fence.tick)
+            self._keep_in_l1([(key, entry)], fence.epoch)
         return stored
 
     def write(self, key: str, value: V, ttl_s: float) -> bool:
         """Replace a value in L2, and drop it from every worker's L1; False when Redis is away."""
         try:
-            self.remote.write(key, self.codecs.of(key).encode(value), int(ttl_s * 1000), self.identity)
+            self.l2.write(key, self.codecs.of(key).encode(value), int(ttl_s * 1000), self.identity)
         except L2Unavailable:
             self.recorder.count(Tier.L2, Event.ERROR, "-")
             return False
         finally:
             self._forget((key,))
-        self._journal.note(Tier.L2, Event.FILL, (key,), "written")
+        self._event_log.note(Tier.L2, Event.FILL, (key,), "written")
         return True
 
     # Invalidate
 
     def invalidate(self, keys: Iterable[str]) -> int:
-        """Drop keys from both tiers of every worker, with their last known copies. Returns how many keys.
+        """Drop keys from both tiers of every worker, with their stale copies. Returns how many keys.
 
         Once this has returned, no fetch that began before it can write an older value. Raises CacheUnavailable
         when L2 did not take it (this process has dropped its own all the same), ValueError for a key of no codec.
@@ -361,56 +361,57 @@ class TwoTierCache(Generic[V]):
             self.codecs.of(key)
         try:
             for start in range(0, len(wanted), INVALIDATE_BATCH):
-                heard = self._heard()
+                heard = self._highest_sequence_seen()
                 batch = wanted[start : start + INVALIDATE_BATCH]
-                sequence = self.remote.invalidate(batch, self.identity)
+                sequence = self.l2.invalidate(batch, self.identity)
                 self._compare_sequences(heard, sequence - 1)
                 self._acknowledged = max(self._acknowledged, sequence)
         except L2Unavailable as error:
-            self._journal.note(Tier.L2, Event.FAILED_INVALIDATION, wanted, str(error))
+            self._event_log.note(Tier.L2, Event.FAILED_INVALIDATION, wanted, str(error))
             raise CacheUnavailable(f"Redis did not take the invalidation: {error}") from error
         finally:
             self._forget(wanted)
-        self._journal.note(Tier.L2, Event.INVALIDATION, wanted)
+        self._event_log.note(Tier.L2, Event.INVALIDATION, wanted)
         return len(wanted)
 
     def invalidate_matching(self, pattern: str) -> None:
         """Drop all keys that match a glob pattern such as `customer_*`. Raises as `invalidate` does."""
         try:
-            self.remote.invalidate_matching(pattern, self.identity)
+            self.l2.invalidate_matching(pattern, self.identity)
         except L2Unavailable as error:
-            self._journal.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))
+            self._event_log.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))
             raise CacheUnavailable(f"Redis did not take the invalidation: {error}") from error
         finally:
             self._forget_matching(pattern)
-        self._journal.note_all(Tier.L2, Event.INVALIDATION, pattern)
+        self._event_log.note_all(Tier.L2, Event.INVALIDATION, pattern)
 
     def _forget(self, keys: Sequence[str]) -> None:
         """Drop keys from this process: L1, and the loads under way that nobody may join any more."""
-        self.memory.invalidate(keys)
+        self.l1.invalidate(keys)
         self._loader.flights.detach(keys)
 
     def _forget_matching(self, pattern: str) -> None:
         if any(sign in pattern for sign in "[\\"):
-            self.memory.flush()  # Redis and Python read these signs differently; nothing is lost but warmth
+            self.l1.flush()  # Redis and Python read these signs differently; nothing is lost but warmth
         else:
-            self.memory.invalidate_matching(pattern)
+            self.l1.invalidate_matching(pattern)
         self._loader.flights.detach()
 
     def _forget_all(self, event: Event, why: str) -> None:
-        self.memory.flush()
+        self.l1.flush()
         self._loader.flights.detach()
-        self._journal.note_all(Tier.CHANNEL, event, why)
+        self._event_log.note_all(Tier.CHANNEL, event, why)
 
     # Listen (called on the listener's thread)
 
-    def on_confirmed(self, *, reconnected: bool, forgetful: bool) -> None:
+    def on_confirmed(self, *, reconnected: bool, sequence_regressed: bool) -> None:
         """A new subscription: what was kept before it may be old (R6, R7).
 
-        A forgetful server has lost invalidations: a replica that was behind when it took over, or a restart from
-        a snapshot. Nobody can say how far back, so nothing that it holds is used until all is deleted (R20).
+        A server whose sequence regressed has lost invalidations: a replica that was behind when it took over, or a
+        restart from a snapshot. Nobody can say how far back, so nothing that it holds is used until all is
+        deleted (R20).
         """
-        if forgetful:
+        if sequence_regressed:
             self._distrust_l2()
         self._forget_all(Event.RECONNECT if reconnected else Event.FLUSH, "subscribed")
         self._register()
@@ -425,7 +426,7 @@ class TwoTierCache(Generic[V]):
 
     def on_trust(self, until_s: float) -> None:
         """How long L1 may be trusted. The listener says so at each beat, and at each failure to connect."""
-        self.memory.trusted_until_s = until_s
+        self.l1.trusted_until_s = until_s
         if until_s == float("-inf"):
             self._see_whether_l2_is_back()
         if self.on_pulse is not None:
@@ -444,17 +445,17 @@ class TwoTierCache(Generic[V]):
         else:
             self._forget(invalidation.keys)
         why = f"from {invalidation.source}" if invalidation.source else "from outside"
-        self._journal.note(Tier.CHANNEL, Event.INVALIDATION, invalidation.keys or ("*",), why)
+        self._event_log.note(Tier.CHANNEL, Event.INVALIDATION, invalidation.keys or ("*",), why)
         if invalidation.sequence is None:
             self._loader.submit(self._carry_out, invalidation)
 
     def on_unreadable(self) -> None:
         """A message of no known form."""
-        self._journal.note_all(Tier.CHANNEL, Event.UNREADABLE)
+        self._event_log.note_all(Tier.CHANNEL, Event.UNREADABLE)
 
-    def on_question(self, payload: bytes) -> None:
+    def on_query(self, payload: bytes) -> None:
         """A command or a dashboard asks."""
-        self._telemetry.answer(payload)
+        self._query_responder.answer(payload)
 
     def on_changed(self, keys: list[str] | None) -> None:
         """The server's news of changes by any hand."""
@@ -463,29 +464,31 @@ class TwoTierCache(Generic[V]):
             self._forget_all(Event.FLUSH, "the database was flushed")
             self._register()
             return
-        self._book.changed(keys, self._clock())
+        self._schedule.changed(keys, self._clock())
         self._loader.flights.wake(keys)
-        held = self.memory.suspect(keys)
+        held = self.l1.suspect(keys)
         if held:
             self._verify(held)
 
     def on_compared(self, key: str, entry: Entry[Any], payload: bytes | None) -> None:
         """L1 keeps an entry that the server has changed only if it is the same as what L2 holds now."""
         value = None if payload is None else self.codecs.decode(key, payload)
-        if value != entry.value and self.memory.drop_if_same(key, entry):
+        if value != entry.value and self.l1.drop_if_same(key, entry):
             event = Event.EXPIRY if payload is None else Event.OVERWRITTEN
-            self._journal.note(Tier.L1, event, (key,), "L2 has none" if payload is None else "L2 has another")
+            self._event_log.note(
+                Tier.L1, event, (key,), "L2 has none" if payload is None else "L2 has another"
+            )
 
     def _verify(self, entries: dict[str, Entry[V]]) -> None:
         """Have entries compared with L2, by a read that is sent after the news of their change came."""
-        if not self.remote.listens_where_it_reads:
+        if not self.l2.listens_where_it_reads:
             self._loader.submit(self._compare, entries)
         elif self._listener is not None:
             self._listener.verify(entries)
 
     def _compare(self, entries: dict[str, Entry[V]]) -> None:
         try:
-            payloads, _ = self.remote.read(list(entries))
+            payloads, _ = self.l2.read(list(entries))
         except L2Unavailable:
             payloads = [None] * len(entries)
         for (key, entry), payload in zip(entries.items(), payloads, strict=True):
@@ -516,13 +519,13 @@ class TwoTierCache(Generic[V]):
 
     def _probe(self) -> None:
         try:
-            self.remote.ping()
+            self.l2.ping()
         except L2Unavailable:
             log.debug("Redis does not answer on the data path yet")
         finally:
             self._probing = False
 
-    def _heard(self) -> int:
+    def _highest_sequence_seen(self) -> int:
         """The highest sequence number heard, or given for an invalidation of ours; 0: none yet.
 
         To be taken before a command is sent. A server may die between its answer to an invalidation and the
@@ -546,21 +549,21 @@ class TwoTierCache(Generic[V]):
 
     def _empty_l2(self) -> None:
         try:
-            self._acknowledged = self.remote.invalidate_matching("*", self.identity)
+            self._acknowledged = self.l2.invalidate_matching("*", self.identity)
             self._l2_is_old = False
         except L2Unavailable as error:
-            self._journal.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))
+            self._event_log.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))
         finally:
             self._emptying_l2 = False
 
     def _carry_out(self, request: Invalidation) -> None:
         try:
             if request.pattern is not None:
-                self.remote.invalidate_matching(request.pattern, self.identity)
+                self.l2.invalidate_matching(request.pattern, self.identity)
             else:
-                self.remote.invalidate(request.keys, self.identity)
+                self.l2.invalidate(request.keys, self.identity)
         except L2Unavailable as error:
-            self._journal.note(Tier.L2, Event.FAILED_INVALIDATION, request.keys or ("*",), str(error))
+            self._event_log.note(Tier.L2, Event.FAILED_INVALIDATION, request.keys or ("*",), str(error))
             log.warning("An invalidation could not be carried out: %s", error)
 
     # Life
@@ -573,7 +576,7 @@ class TwoTierCache(Generic[V]):
     def mode(self) -> Mode:
         """What the cache does right now."""
         if self.breaker.state is BreakerState.CLOSED:
-            trusted = self._clock() < self.memory.trusted_until_s
+            trusted = self._clock() < self.l1.trusted_until_s
             return Mode.BOTH if trusted and self.policy.l1_ttl_s else Mode.L2_ONLY
         return Mode.L1_ONLY if self.policy.l1_ttl_s else Mode.DIRECT
 
@@ -588,10 +591,10 @@ class TwoTierCache(Generic[V]):
         return {
             "id": self.identity,
             "mode": self.mode.value,
-            "l1_entries": self.memory.size(),
-            "l1_evictions": self.memory.evictions,
+            "l1_entries": self.l1.size(),
+            "l1_evictions": self.l1.evictions,
             "listening": listener is not None and listener.alive,
-            "l1_entries_by_entity": self.memory.sizes(),
+            "l1_entries_by_entity": self.l1.sizes(),
             "heard_s_ago": round(listener.silent_s, 3) if listener is not None else None,
             "channel_confirmed": listener is not None and listener.confirmed,
             "tracking": listener is not None and listener.tracking,
@@ -601,9 +604,9 @@ class TwoTierCache(Generic[V]):
         }
 
     @property
-    def questions(self) -> Questions:
+    def worker_queries(self) -> WorkerQueries:
         """The way to ask all workers."""
-        return Questions(self._client, self.keys)
+        return WorkerQueries(self._client, self.keys)
 
     def _register(self) -> None:
         """Tell commands that this worker is there. Called on the listener's thread."""
@@ -659,10 +662,10 @@ class TwoTierCache(Generic[V]):
             listener.abandon()
 
 
-def _remote(client: Redis, keys: KeySpace, breaker: Breaker, observer: Observer | None) -> Remote:
+def _l2(client: Redis, keys: KeySpace, breaker: Breaker, observer: Observer | None) -> SingleServerL2:
     if isinstance(client, Cluster):
-        return ClusterRemote(client, keys, breaker, observer)
-    return Remote(client, keys, breaker, observer)
+        return ClusterL2(client, keys, breaker, observer)
+    return SingleServerL2(client, keys, breaker, observer)
 
 
 def _by_source(sources: dict[str, Source]) -> dict[Source, list[str]]:

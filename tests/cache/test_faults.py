@@ -65,7 +65,9 @@ def warm(source: Truth, *caches: Cache) -> None:
 class TestTheChannel:
     """Only the invalidation link is broken; the data link works."""
 
-    @pytest.mark.parametrize("fault", ["black hole", "no answers", "no questions", "reset", "slow death"])
+    @pytest.mark.parametrize(
+        "fault", ["black hole", "no answers", "no worker_queries", "reset", "slow death"]
+    )
     def test_a_missed_message(self, fault: str, make_cache: MakeCache, source: Truth, proxy: Proxy) -> None:
         """B's link breaks in some way, W invalidates: B stops serving the old value within 2 s. Measured: 1.0 to
         1.5 s for a silent link (the trust in L1 ends, and the value is older than a second), some ms for a reset.
@@ -77,7 +79,7 @@ class TestTheChannel:
                 proxy.pubsub.black_hole()
             case "no answers":
                 proxy.pubsub.swallow_to_client = True
-            case "no questions":
+            case "no worker_queries":
                 # Messages would still arrive: that is no loss, so they are lost as well from here on.
                 proxy.pubsub.swallow_to_server = True
                 assert b.listener is not None
@@ -172,8 +174,8 @@ class TestTheChannel:
             assert cache.get(K, source.load) == V1
         assert proxy.commands(LinkKind.DATA).count("MGET") == before
         assert cache.mode is Mode.L2_ONLY
-        entry = cache.memory.held([K])[K]
-        cache.memory._cache[K] = type(entry)(V1, entry.loaded_at_s - 1.0, entry.expires_at_s)
+        entry = cache.l1.held([K])[K]
+        cache.l1._cache[K] = type(entry)(V1, entry.loaded_at_s - 1.0, entry.expires_at_s)
         assert cache.get(K, source.load) == V1
         assert proxy.commands(LinkKind.DATA).count("MGET") == before + 1
         assert source.loads[K] == 1
@@ -185,8 +187,8 @@ class TestTheChannel:
         assert cache.get(K, source.load) == V1
         assert cache.get_many([K], source.load).sources == {}
         assert cache.listener is None
-        entry = cache.memory.held([K])[K]
-        cache.memory._cache[K] = type(entry)(V1, entry.loaded_at_s - 1.0, entry.expires_at_s)
+        entry = cache.l1.held([K])[K]
+        cache.l1._cache[K] = type(entry)(V1, entry.loaded_at_s - 1.0, entry.expires_at_s)
         assert cache.get_many([K], source.load).sources == {K: Source.L2}
 
 
@@ -205,15 +207,15 @@ class TestRedisAway:
         source.put(K)
         proxy.data.black_hole()
         assert cache.get(K, source.load) == V1
-        entry = cache.memory.held([K])[K]
+        entry = cache.l1.held([K])[K]
         assert cache.mode is Mode.L1_ONLY
         assert entry.expires_at_s - entry.loaded_at_s <= 1.0
 
         proxy.data.heal()
         source.put(K)
         eventually(lambda: cache.get(K, source.load) == V2)
-        assert cache.remote.read([K])[0] != [None]
-        assert cache.memory.held([K])[K].expires_at_s - cache.memory.held([K])[K].loaded_at_s > 1.0
+        assert cache.l2.read([K])[0] != [None]
+        assert cache.l1.held([K])[K].expires_at_s - cache.l1.held([K])[K].loaded_at_s > 1.0
 
     @pytest.fixture
     def caches(self, own_valkey: EmbeddedValkey) -> Iterator[tuple[Cache, Cache]]:
@@ -339,7 +341,7 @@ class TestRedisAway:
             w.invalidate([K])
             assert held_in_l1(b, K) == V1
             jumped_s = time.monotonic() + 10.0
-            b.memory._clock = lambda: jumped_s
+            b.l1._clock = lambda: jumped_s
             assert b.get(K, source.load) == V2
 
 
@@ -379,7 +381,7 @@ class TestGarbage:
         assert cache.get_many(keys, source.load).values == truth
         settle(cache)
         (link,) = proxy.links(LinkKind.DATA)
-        cache.memory.flush()
+        cache.l1.flush()
         proxy.data.swallow_to_server = True
         sent = proxy.commands(LinkKind.DATA).count("MGET")
         reading = background.submit(cache.get_many, keys, source.load)
@@ -388,7 +390,7 @@ class TestGarbage:
         assert reading.result(LIMIT_S).values == truth
         proxy.data.heal()
         eventually(lambda: cache.breaker.state is BreakerState.CLOSED, "the recovery")
-        cache.memory.flush()
+        cache.l1.flush()
         assert cache.get_many(keys, source.load).values == truth
 
     @pytest.mark.parametrize("cut_after", [0, 1, 5, 20])
@@ -400,7 +402,7 @@ class TestGarbage:
         source.put(K)
         assert cache.get(K, source.load) == V1
         settle(cache)
-        cache.memory.flush()
+        cache.l1.flush()
         proxy.data.cut_after = cut_after
         assert cache.get(K, source.load) == V1
         proxy.data.heal()

@@ -35,7 +35,7 @@ def new_worker(redis_url: str) -> Iterator[Callable[..., Worker]]:
         assert isinstance(backend, TwoTierBackend)
         made.append(backend)
         backend.tiers.start()
-        assert wait_until(lambda: backend.tiers.memory.trusted_until_s > 0, timeout_s=5)
+        assert wait_until(lambda: backend.tiers.l1.trusted_until_s > 0, timeout_s=5)
         return app, cache, backend
 
     yield make

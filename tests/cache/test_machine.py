@@ -27,7 +27,7 @@ from redis.exceptions import RedisError
 
 from servease_appt.cache import connect
 from servease_appt.cache.channel import Channel, Frame, Published, Reply
-from servease_appt.cache.listener import BEAT_S, Listener, _Deaf
+from servease_appt.cache.listener import BEAT_S, HeartbeatTimeout, Listener
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache import mutants
 from tests.cache.mutants import Mutation
@@ -114,7 +114,7 @@ class ByHand(Listener):
             for _ in range(min(frames, len(self.bus.inbox))):
                 self._handle(self.bus.inbox.popleft())
             self._send_what_is_due(self.bus)
-        except (_Deaf, RedisError, OSError):
+        except (HeartbeatTimeout, RedisError, OSError):
             self._disconnect()
 
 
@@ -228,18 +228,18 @@ class Workers(RuleBasedStateMachine):
         if not self.waits_for_nobody(worker, key):
             return
         floor, gate, cache = self.floor(worker, key), Gate(), self.caches[worker]
-        cache.memory.invalidate([key])
-        read = cache.remote.read
+        cache.l1.invalidate([key])
+        read = cache.l2.read
 
         def stopped(wanted: Any) -> Any:
             answer = read(wanted)
             gate.pass_through()
             return answer
 
-        monkeypatch(cache.remote, "read", stopped)
+        monkeypatch(cache.l2, "read", stopped)
         future = self.threads.submit(cache.get, key, self.source.load)
         eventually(lambda: future.done() or self.arrived(gate), "the answer of L2")
-        monkeypatch(cache.remote, "read", read)
+        monkeypatch(cache.l2, "read", read)
         if future.done():
             self.check(floor, future.result(), key)
         else:
@@ -292,7 +292,7 @@ class Workers(RuleBasedStateMachine):
         """The value ends in L2 and in every L1, as values do."""
         self.operator.delete(f"{PREFIX}:{key}")
         for cache in self.caches:
-            cache.memory.invalidate([key])
+            cache.l1.invalidate([key])
 
     @rule(worker=workers, key=keys)
     def invalidate(self, worker: int, key: str) -> None:
@@ -391,7 +391,7 @@ class Workers(RuleBasedStateMachine):
     def l1_serves_nothing_too_old(self) -> None:
         """What L1 alone would answer right now is new enough."""
         for worker, cache in enumerate(self.caches):
-            for key, value in cache.memory.get_many(KEYS).values.items():
+            for key, value in cache.l1.get_many(KEYS).values.items():
                 self.check(self.floor(worker, key), value, key)
 
     def teardown(self) -> None:
@@ -455,7 +455,7 @@ def test_nothing_is_trusted_before_it_is_compared(valkey: EmbeddedValkey) -> Non
     try:
         world.read(worker=0, key="customer_1")
         world.calm()
-        assert world.caches[0].memory.get_many(["customer_1"]).values
+        assert world.caches[0].l1.get_many(["customer_1"]).values
         world.delete_by_hand(key="customer_1", everything=False)
         world.wait(seconds=2.1)
         listener = world.listener(world.caches[0])

@@ -164,13 +164,13 @@ def eventually(done: Callable[[], Any], what: str = "it", *, timeout_s: float = 
 def listening(cache: Cache) -> Cache:
     """The cache, once its channel is confirmed and L1 is trusted."""
     cache.start()
-    eventually(lambda: cache.memory.trusted_until_s > float("-inf"), "the confirmation of the channel")
+    eventually(lambda: cache.l1.trusted_until_s > float("-inf"), "the confirmation of the channel")
     return cache
 
 
 def held_in_l1(cache: Cache, key: str) -> Versioned | None:
     """What L1 holds right now, whether it would serve it or not."""
-    entry = cache.memory.held([key]).get(key)
+    entry = cache.l1.held([key]).get(key)
     return None if entry is None else entry.value
 
 
@@ -188,7 +188,7 @@ def settle(*caches: Cache) -> None:
 
 
 def _answered_since(cache: Cache, asked_at_s: float) -> bool:
-    return cache.memory.trusted_until_s - TRUST_S >= asked_at_s
+    return cache.l1.trusted_until_s - TRUST_S >= asked_at_s
 
 
 def policy(**changes: Any) -> CachePolicy:

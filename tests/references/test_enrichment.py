@@ -182,7 +182,7 @@ def test_a_message_may_spell_an_id_in_capitals(
         client.publish("appointment_service:invalidate", message.format(id_.upper()))
 
         assert wait_until(lambda: not client.keys(f"*{id_}*"), timeout_s=30)
-    assert not cache.memory.held((f"customer_{id_}",))
+    assert not cache.l1.held((f"customer_{id_}",))
 
 
 @each

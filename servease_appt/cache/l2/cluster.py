@@ -28,7 +28,7 @@ from servease_appt.cache.l2.single_server import (
     Fill,
     Lease,
     LeaseState,
-    Remote,
+    SingleServerL2,
     fingerprint,
     read_lease,
     script_source,
@@ -85,8 +85,8 @@ class Cluster:
         return getattr(self.client(), name)
 
 
-class ClusterRemote(Remote):
-    """As `Remote`. What needs several nodes asks them one after the other."""
+class ClusterL2(SingleServerL2):
+    """As `SingleServerL2`. What needs several nodes asks them one after the other."""
 
     listens_where_it_reads = False
 
@@ -112,7 +112,7 @@ class ClusterRemote(Remote):
         take_over: dict[str, str] | None = None,
         refresh: bool = False,
     ) -> list[Lease]:
-        """See `Remote.acquire`."""
+        """See `SingleServerL2.acquire`."""
         wanted = take_over or {}
         mode = "refresh" if refresh else "load"
         calls = [(self.keys.group(key), (token, lease_ms, mode, wanted.get(key, ""))) for key in keys]
@@ -124,27 +124,27 @@ class ClusterRemote(Remote):
         ]
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
-        """See `Remote.fill`."""
-        calls = [(self.keys.group(f.key), (f.token, f.payload, f.ttl_ms, f.copy_ms)) for f in fills]
+        """See `SingleServerL2.fill`."""
+        calls = [(self.keys.group(f.key), (f.token, f.payload, f.ttl_ms, f.stale_ms)) for f in fills]
         return [flag == 1 for (flag,) in self._run("fill", lambda: self._scripts("fill", calls))]
 
     def release(self, leases: Sequence[tuple[str, str]]) -> None:
-        """See `Remote.release`."""
+        """See `SingleServerL2.release`."""
         calls = [((self.keys.lease(key),), (token,)) for key, token in leases]
         self._run("release", lambda: self._scripts("release", calls))
 
     def discard(self, seen: Sequence[tuple[str, bytes]]) -> None:
-        """See `Remote.discard`."""
+        """See `SingleServerL2.discard`."""
         calls = [((self.keys.data(key),), (fingerprint(payload),)) for key, payload in seen]
         self._run("discard", lambda: self._scripts("discard", calls))
 
     def ttl_ms(self, keys: Sequence[str]) -> list[int]:
-        """See `Remote.ttl_ms`."""
+        """See `SingleServerL2.ttl_ms`."""
         names = list(map(self.keys.data, keys))
         return self._run("ttl_ms", lambda: self._checked([(name, ("PTTL", name)) for name in names]))
 
     def write(self, key: str, payload: bytes, ttl_ms: int, source: str) -> int:
-        """See `Remote.write`."""
+        """See `SingleServerL2.write`."""
         data, *rest = self.keys.group(key)
         calls = [(data, ("DEL", *rest)), (data, ("SET", data, payload, "PX", ttl_ms))]
         self._run("write", lambda: self._checked(calls))

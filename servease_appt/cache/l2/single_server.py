@@ -31,7 +31,7 @@ _VALUE_TYPES = {bytes, type(None)}
 
 
 class LeaseState(StrEnum):
-    """What `Remote.acquire` says of a key."""
+    """What `SingleServerL2.acquire` says of a key."""
 
     VALUE = "value"
     ABSENT = "absent"
@@ -40,11 +40,11 @@ class LeaseState(StrEnum):
 
 
 class Lease(NamedTuple):
-    """The answer for one key: the value, or whose lease it is, with the last known copy if there is one."""
+    """The answer for one key: the value, or whose lease it is, with the stale copy if there is one."""
 
     state: LeaseState
     payload: bytes = b""
-    copy: bytes | None = None
+    stale: bytes | None = None
 
 
 class Fill(NamedTuple):
@@ -54,10 +54,10 @@ class Fill(NamedTuple):
     token: str
     payload: bytes
     ttl_ms: int
-    copy_ms: int
+    stale_ms: int
 
 
-class Remote:
+class SingleServerL2:
     """The operations of L2. Thread-safe. Every method raises L2Unavailable; writes may raise L2RefusedWrite."""
 
     listens_where_it_reads = True
@@ -119,7 +119,7 @@ class Remote:
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
         """Store values whose lease still stands; False for each that was refused."""
-        args = [field for fill in fills for field in (fill.token, fill.payload, fill.ttl_ms, fill.copy_ms)]
+        args = [field for fill in fills for field in (fill.token, fill.payload, fill.ttl_ms, fill.stale_ms)]
 
         def store() -> list[bool]:
             names = [name for fill in fills for name in self.keys.group(fill.key)]
@@ -186,7 +186,7 @@ class Remote:
         before it is either refused or has stored its value before the second scan begins, which then finds it
         (a SCAN returns each key that is there from its start to its end).
         """
-        for name in (self.keys.lease, self.keys.data, self.keys.copy, self.keys.absent):
+        for name in (self.keys.lease, self.keys.data, self.keys.stale_copy, self.keys.absent):
             scan = partial(self._delete_matching, name(pattern), values=name == self.keys.data)
             self._run("invalidate_matching", scan, guarded=False)
         head, tail = own_message_parts(Invalidation(pattern=pattern, source=source))
@@ -271,8 +271,8 @@ def _answers(reply: Any, count: int) -> list[Any]:
 def read_lease(answer: Sequence[Any]) -> Lease:
     state, *rest = answer
     payload = rest[0] if rest else b""
-    copy = rest[1] if len(rest) > 1 else None
-    return Lease(LeaseState(state.decode()), payload, copy)
+    stale = rest[1] if len(rest) > 1 else None
+    return Lease(LeaseState(state.decode()), payload, stale)
 
 
 def distinct(keys: Iterable[str]) -> list[str]:

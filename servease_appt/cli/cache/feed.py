@@ -50,7 +50,7 @@ class _Lives:
     """When each value in Redis will have ended: what tells an expiry from a deletion."""
 
     def __init__(self, access: Access) -> None:
-        self._remote = access.cache.remote
+        self._remote = access.cache.l2
         self._ends_at_s: dict[str, float] = {}
 
     def learn_all(self) -> None:
