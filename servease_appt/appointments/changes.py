@@ -9,7 +9,7 @@ from servease_appt.appointments import checks
 from servease_appt.appointments.errors import RuleBroken
 from servease_appt.appointments.records import Appointment
 from servease_appt.scheduling.intervals import MAX_DURATION_MINUTES, MIN_DURATION_MINUTES, Interval
-from servease_appt.scheduling.statuses import RESCHEDULABLE, Action, refusal
+from servease_appt.scheduling.statuses import RESCHEDULABLE, Action, transition_error
 
 _STAMPED = {Action.COMPLETE: "completed_at", Action.CANCEL: "cancelled_at"}
 
@@ -22,7 +22,7 @@ def status_changed(
     Raises:
         RuleBroken: the status does not allow it, or the employee is busy.
     """
-    if (reason := refusal(appointment.status, action)) is not None:
+    if (reason := transition_error(appointment.status, action)) is not None:
         raise RuleBroken([reason])
     if action is Action.CONFIRM and appointment.assigned_employee_id is not None:
         broken = checks.employee_conflicts(
@@ -36,7 +36,7 @@ def status_changed(
     return values
 
 
-def moved(before: Appointment, wanted: Appointment) -> checks.Wish:
+def moved(before: Appointment, wanted: Appointment) -> checks.BookingRequest:
     """What has to be checked before the appointment may have another time or another length.
 
     Raises:
@@ -56,7 +56,7 @@ def moved(before: Appointment, wanted: Appointment) -> checks.Wish:
                 f" {MIN_DURATION_MINUTES} to {MAX_DURATION_MINUTES}. Change duration_minutes first."
             ]
         )
-    return checks.Wish(
+    return checks.BookingRequest(
         occupied(wanted), wanted.customer_id, wanted.assigned_employee_id, appointment_id=before.id
     )
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, TextClause, text
 from servease_appt.appointments import locks
 from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.scheduling import clock
-from servease_appt.scheduling.capacity import Calendar, Opening
+from servease_appt.scheduling.capacity import Calendar, CapacityWindow
 from servease_appt.scheduling.intervals import (
     CUSTOMER_GAP,
     Interval,
@@ -64,7 +64,7 @@ _NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class BookingRequest:
     """A time that somebody wants.
 
     Attributes:
@@ -86,9 +86,11 @@ class Wish:
             yield locks.employee(self.employee_id)
 
 
-def broken_rules(connection: Connection, policy: BookingPolicy, wish: Wish, now: datetime) -> list[str]:
-    """Every rule that is against the wish, one sentence each; none when it may be granted."""
-    start, end = wish.interval
+def broken_rules(
+    connection: Connection, policy: BookingPolicy, request: BookingRequest, now: datetime
+) -> list[str]:
+    """Every rule that is against the request, one sentence each; none when it may be granted."""
+    start, end = request.interval
     if not clock.is_ahead(start, now, policy.timezone):
         wall = clock.wall_clock(now, policy.timezone)
         return [
@@ -97,15 +99,17 @@ def broken_rules(connection: Connection, policy: BookingPolicy, wish: Wish, now:
     if not clock.exists(start, policy.timezone):
         return [f"{start:%Y-%m-%d %H:%M} does not exist in {policy.timezone}: the clock is put forward then."]
     broken: list[str] = []
-    openings = load_openings(connection, start.date(), end.date())
-    running = load_running(connection, wish.interval, ignoring=wish.appointment_id)
-    if Calendar(running, openings, policy.default_capacity).room(wish.interval) < 1:
-        allowed = Calendar((), openings, policy.default_capacity).room(wish.interval)
+    windows = load_windows(connection, start.date(), end.date())
+    running = load_running(connection, request.interval, ignoring=request.appointment_id)
+    if Calendar(running, windows, policy.default_capacity).room(request.interval) < 1:
+        allowed = Calendar((), windows, policy.default_capacity).room(request.interval)
         reason = f"at most {allowed} at once, all taken" if allowed > 0 else "not available"
         broken.append(f"No room from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}: {reason}.")
-    if wish.employee_id is not None:
-        broken += employee_conflicts(connection, wish.employee_id, wish.interval, wish.appointment_id)
-    return broken + _customer_conflicts(connection, wish)
+    if request.employee_id is not None:
+        broken += employee_conflicts(
+            connection, request.employee_id, request.interval, request.appointment_id
+        )
+    return broken + _customer_conflicts(connection, request)
 
 
 def employee_conflicts(
@@ -128,22 +132,22 @@ def load_running(
     return _intervals(connection, _OPEN, _stretch(interval, ignoring))
 
 
-def load_openings(connection: Connection, first_day: date, last_day: date) -> list[Opening]:
+def load_windows(connection: Connection, first_day: date, last_day: date) -> list[CapacityWindow]:
     """The slots of these days, both inclusive."""
     rows = connection.execute(_SLOTS, {"first_day": first_day, "last_day": last_day})
     return [
-        Opening.of(day, start, end, available=available, capacity=capacity)
+        CapacityWindow.of(day, start, end, available=available, capacity=capacity)
         for day, start, end, available, capacity in rows
     ]
 
 
-def _customer_conflicts(connection: Connection, wish: Wish) -> list[str]:
-    start = wish.interval.start
+def _customer_conflicts(connection: Connection, request: BookingRequest) -> list[str]:
+    start = request.interval.start
     rows = connection.execute(
         _CUSTOMERS_STARTS,
         {
-            "customer": wish.customer_id,
-            "ignoring": wish.appointment_id or _NOBODY,
+            "customer": request.customer_id,
+            "ignoring": request.appointment_id or _NOBODY,
             "first_day": (start - CUSTOMER_GAP).date(),
             "last_day": (start + CUSTOMER_GAP).date(),
         },

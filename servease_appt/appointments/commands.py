@@ -47,15 +47,15 @@ def book(
     """
     asked = _as_allowed(actor, request)
     values = _new_row(policy, asked)
-    wish = checks.Wish(
+    request = checks.BookingRequest(
         Interval.of(asked.scheduled_date, asked.scheduled_time, values["duration_minutes"]),
         asked.customer_id,
         asked.assigned_employee_id,
     )
     values |= {"created_by_user_id": actor.user_id, "created_at": now, "updated_at": now}
     with database.transaction() as connection:
-        locks.take(connection, wish.locks)
-        if broken := checks.broken_rules(connection, policy, wish, now):
+        locks.take(connection, request.locks)
+        if broken := checks.broken_rules(connection, policy, request, now):
             raise RuleBroken(broken)
         booked = store.add(connection, values)
         if claim is not None:
@@ -112,9 +112,9 @@ def reschedule(
     with database.transaction() as connection:
         before = store.find(connection, actor, appointment_id, lock=True)
         wanted = replace(before, scheduled_date=new_date, scheduled_time=new_time)
-        wish = moved(before, wanted)
-        locks.take(connection, wish.locks)
-        if broken := checks.broken_rules(connection, policy, wish, now):
+        request = moved(before, wanted)
+        locks.take(connection, request.locks)
+        if broken := checks.broken_rules(connection, policy, request, now):
             raise RuleBroken(broken)
         if wanted == before:
             return before

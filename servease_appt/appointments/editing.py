@@ -63,9 +63,9 @@ def edit(
         action = action_towards(asked.pop("status", ""))
         values = {name: value for name, value in asked.items() if getattr(before, name) != value}
         wanted = replace(before, **values)
-        wish = moved(before, wanted) if "duration_minutes" in values else None
-        _take_locks(connection, before, wish, action)
-        if wish is not None and (broken := checks.broken_rules(connection, policy, wish, now)):
+        request = moved(before, wanted) if "duration_minutes" in values else None
+        _take_locks(connection, before, request, action)
+        if request is not None and (broken := checks.broken_rules(connection, policy, request, now)):
             raise RuleBroken(broken)
         moment = store.moment_of_change(before, now)
         if action is not None:
@@ -79,10 +79,10 @@ def edit(
 
 
 def _take_locks(
-    connection: Connection, before: Appointment, wish: checks.Wish | None, action: Action | None
+    connection: Connection, before: Appointment, request: checks.BookingRequest | None, action: Action | None
 ) -> None:
     """All that the checks of this edit need, at once."""
-    needed = set(wish.locks) if wish is not None else set()
+    needed = set(request.locks) if request is not None else set()
     if action is Action.CONFIRM and before.assigned_employee_id is not None:
         needed.add(locks.employee(before.assigned_employee_id))
     locks.take(connection, needed)

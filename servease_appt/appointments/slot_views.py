@@ -20,7 +20,7 @@ from servease_appt.appointments.values import Fields
 from servease_appt.db.models import TimeSlot
 from servease_appt.scheduling import clock
 from servease_appt.scheduling.availability import days_between, offers
-from servease_appt.scheduling.capacity import Calendar, Opening
+from servease_appt.scheduling.capacity import Calendar, CapacityWindow
 from servease_appt.scheduling.intervals import LAST_DATE, Interval, midnight_after
 
 MAX_DAYS_OFFERED: Final = 92
@@ -45,8 +45,8 @@ class _Row(NamedTuple):
     max_concurrent_appointments: int
 
     @property
-    def opening(self) -> Opening:
-        return Opening.of(
+    def capacity_window(self) -> CapacityWindow:
+        return CapacityWindow.of(
             self.date,
             self.start_time,
             self.end_time,
@@ -102,7 +102,7 @@ def with_room(connection: Connection, policy: BookingPolicy, rows: Sequence[Any]
             Interval(datetime.combine(stretch[0].date, time.min), midnight_after(stretch[-1].date)),
         )
         for row in stretch:
-            interval = row.opening.interval
+            interval = row.capacity_window.interval
             room = calendar.room(interval) if interval.start < interval.end else 0
             found.append(Slot(*row, available_capacity=max(room, 0)))
     return found
@@ -133,16 +133,16 @@ def available_slots(
     if first > last:
         return []
     asked = Interval(datetime.combine(first, time.min), midnight_after(last) + timedelta(minutes=minutes))
-    openings = checks.load_openings(connection, first, asked.end.date())
-    defined: defaultdict[date, list[Opening]] = defaultdict(list)
-    for opening in openings:
-        defined[opening.interval.start.date()].append(opening)
+    windows = checks.load_windows(connection, first, asked.end.date())
+    defined: defaultdict[date, list[CapacityWindow]] = defaultdict(list)
+    for capacity_window in windows:
+        defined[capacity_window.interval.start.date()].append(capacity_window)
     running = checks.load_running(connection, asked)
 
     def is_open(start: datetime) -> bool:
         return clock.is_ahead(start, now, policy.timezone) and clock.exists(start, policy.timezone)
 
-    calendar = Calendar(running, openings, policy.default_capacity)
+    calendar = Calendar(running, windows, policy.default_capacity)
     found = offers(list(days_between(first, last)), defined, calendar, minutes, is_open)
     return [FreeStart(offer.day, offer.start_time, offer.end_time, offer.room) for offer in found]
 
@@ -150,7 +150,7 @@ def available_slots(
 def _calendar(connection: Connection, policy: BookingPolicy, interval: Interval) -> Calendar:
     return Calendar(
         checks.load_running(connection, interval),
-        checks.load_openings(connection, interval.start.date(), interval.end.date()),
+        checks.load_windows(connection, interval.start.date(), interval.end.date()),
         policy.default_capacity,
     )
 

@@ -34,7 +34,7 @@ from servease_appt.db.errors import sqlstate
 from servease_appt.db.models import TimeSlot
 from servease_appt.scheduling import clock
 from servease_appt.scheduling.availability import CLOSING_HOUR, OPENING_HOUR, days_between, hourly
-from servease_appt.scheduling.capacity import Opening
+from servease_appt.scheduling.capacity import CapacityWindow
 
 __all__ = [
     "available_slots",
@@ -185,8 +185,10 @@ def _judge(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
 
 
 def _covers(slot: Mapping[str, Any]) -> bool:
-    opening = Opening.of(slot["date"], slot["start_time"], slot["end_time"], available=True, capacity=0)
-    return opening.interval.start < opening.interval.end
+    capacity_window = CapacityWindow.of(
+        slot["date"], slot["start_time"], slot["end_time"], available=True, capacity=0
+    )
+    return capacity_window.interval.start < capacity_window.interval.end
 
 
 def _write(connection: Connection, policy: BookingPolicy, statement: Any, wanted: Mapping[str, Any]) -> Slot:

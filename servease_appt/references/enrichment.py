@@ -20,8 +20,7 @@ from servease_appt.cache.forks import after_fork
 from servease_appt.clients import Denied, NotFound, UpstreamError, Upstreams
 from servease_appt.clients.service_token import ServiceToken
 from servease_appt.identifiers import canonical_uuid
-from servease_appt.references import entities
-from servease_appt.references.entities import CUSTOMER, EMPLOYEE, ENTITIES, PLACEHOLDERS, VEHICLE, Reference
+from servease_appt.references.entities import CUSTOMER, EMPLOYEE, ENTITIES, VEHICLE, Reference
 from servease_appt.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -86,11 +85,6 @@ class Lookups:
         self._upstreams = upstreams
         self._service_token = service_token
         self._observer = observer
-        self._ask: dict[str, Callable[[str, str | None, float], Reference]] = {
-            CUSTOMER: self._customer,
-            VEHICLE: self._vehicle,
-            EMPLOYEE: self._employee,
-        }
         self._set_up()
         after_fork(self, Lookups._set_up)
 
@@ -125,7 +119,7 @@ class Lookups:
         return PageNames(
             customers=_texts(customers, values, CUSTOMER),
             vehicles=_texts(vehicles, values, VEHICLE),
-            employees={None: entities.UNASSIGNED} | _texts(employees, values, EMPLOYEE),
+            employees={None: ENTITIES[EMPLOYEE].placeholder} | _texts(employees, values, EMPLOYEE),
             x_cache=_x_cache(len(keys), lookup),
             cache_ms=lookup.cache_s * 1000,
             upstream_ms=lookup.upstream_s * 1000,
@@ -181,7 +175,7 @@ class Lookups:
         started_s = monotonic()
         outcome = "error"
         try:
-            reference = self._ask[entity](id_, auth_token, timeout_s)
+            reference = ENTITIES[entity].fetch(self._upstreams, id_, auth_token, timeout_s)
             outcome = "ok"
         except NotFound as error:
             outcome = "not_found"
@@ -197,18 +191,6 @@ class Lookups:
             if self._observer is not None:
                 self._observer.upstream_call(entity, monotonic() - started_s, outcome)
         return reference
-
-    def _customer(self, id_: str, auth_token: str | None, timeout_s: float) -> Reference:
-        found = self._upstreams.customers.get(id_, auth_token, timeout_s)
-        return entities.customer(id=id_, full_name=found.full_name, email=found.email)
-
-    def _vehicle(self, id_: str, auth_token: str | None, timeout_s: float) -> Reference:
-        found = self._upstreams.vehicles.get(id_, auth_token, timeout_s)
-        return entities.vehicle(id=id_, year=found.year, make=found.make, model=found.model)
-
-    def _employee(self, id_: str, auth_token: str | None, timeout_s: float) -> Reference:
-        found = self._upstreams.employees.get(id_, auth_token, timeout_s)
-        return entities.employee(id=id_, full_name=found.full_name)
 
     def _count_page(self, endpoint: str, keys: list[str], lookup: Lookup[Reference]) -> None:
         with self._lock:
@@ -234,7 +216,7 @@ class Lookups:
 
 def _texts(keys: Mapping[str, str], values: Mapping[str, Reference | None], entity: str) -> dict[str, str]:
     """What to show for each id of one entity, given with its key."""
-    placeholder = PLACEHOLDERS[entity]
+    placeholder = ENTITIES[entity].placeholder
     return {
         id_: placeholder if (reference := values[key]) is None else reference.display
         for id_, key in keys.items()
@@ -266,25 +248,27 @@ def _lookups() -> Lookups:
     return lookups
 
 
+def _get_cached(entity: str, id_: str | UUID, auth_token: str | None) -> dict[str, Any]:
+    found = _lookups().get(entity, id_, auth_token)
+    return found or {"id": str(id_), **ENTITIES[entity].fallback}
+
+
 def get_customer_cached(customer_id: str | UUID, auth_token: str | None = None) -> dict[str, Any]:
     """`{"id", "full_name", "email"}`; with `Unknown` and `""` where the customer can't be had.
 
     Never raises for a service or a Redis that is away; ValueError for what is no UUID.
     """
-    found = _lookups().get(CUSTOMER, customer_id, auth_token)
-    return found or {"id": str(customer_id), "full_name": entities.UNKNOWN, "email": ""}
+    return _get_cached(CUSTOMER, customer_id, auth_token)
 
 
 def get_vehicle_cached(vehicle_id: str | UUID, auth_token: str | None = None) -> dict[str, Any]:
     """`{"id", "year", "make", "model"}`, with `""` each where it can't be had. Raises as `get_customer_cached`."""
-    found = _lookups().get(VEHICLE, vehicle_id, auth_token)
-    return found or {"id": str(vehicle_id), "year": "", "make": "", "model": ""}
+    return _get_cached(VEHICLE, vehicle_id, auth_token)
 
 
 def get_employee_cached(employee_id: str | UUID, auth_token: str | None = None) -> dict[str, Any]:
     """`{"id", "full_name"}`, with `Unassigned` where they can't be had. Raises as `get_customer_cached`."""
-    found = _lookups().get(EMPLOYEE, employee_id, auth_token)
-    return found or {"id": str(employee_id), "full_name": entities.UNASSIGNED}
+    return _get_cached(EMPLOYEE, employee_id, auth_token)
 
 
 def invalidate_customer_cache(customer_id: str | UUID) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Final, NamedTuple
 
-from servease_appt.scheduling.capacity import Calendar, Opening
+from servease_appt.scheduling.capacity import Calendar, CapacityWindow
 from servease_appt.scheduling.intervals import Interval
 
 OPENING_HOUR: Final = 9
@@ -47,7 +47,7 @@ def hourly(day: date, opening_hour: int = OPENING_HOUR, closing_hour: int = CLOS
 
 def offers(
     days: Sequence[date],
-    openings: Mapping[date, Sequence[Opening]],
+    windows: Mapping[date, Sequence[CapacityWindow]],
     calendar: Calendar,
     duration_minutes: int,
     is_open: Callable[[datetime], bool],
@@ -55,15 +55,15 @@ def offers(
     """The starts, in order, at which a booking of that length fits.
 
     Args:
-        openings: the slots of each day that has any; a day without has the hourly ones.
+        windows: the slots of each day that has any; a day without has the hourly ones.
         calendar: must hold all that runs from the first of the days to the end of the last booking.
         is_open: whether a start may be offered at all (still ahead, not skipped by the clock).
     """
     found: list[Offer] = []
     length = timedelta(minutes=duration_minutes)
     for day in days:
-        defined = openings.get(day)
-        slots = sorted(opening.interval for opening in defined) if defined else hourly(day)
+        defined = windows.get(day)
+        slots = sorted(window.interval for window in defined) if defined else hourly(day)
         for start, end in slots:
             if start >= end or not is_open(start):
                 continue

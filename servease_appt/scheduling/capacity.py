@@ -15,15 +15,15 @@ from typing import NamedTuple
 from servease_appt.scheduling.intervals import Interval, midnight_after
 
 
-class Opening(NamedTuple):
+class CapacityWindow(NamedTuple):
     """The time that a slot covers, and how many appointments may run in it (0: not available)."""
 
     interval: Interval
     capacity: int
 
     @classmethod
-    def of(cls, day: date, start: time, end: time, *, available: bool, capacity: int) -> "Opening":
-        """The opening of a slot. An end of 00:00 is midnight; any other end before the start covers nothing."""
+    def of(cls, day: date, start: time, end: time, *, available: bool, capacity: int) -> "CapacityWindow":
+        """The window of a slot. An end of 00:00 is midnight; any other end before the start covers nothing."""
         begins = datetime.combine(day, start)
         ends = midnight_after(day) if end == time.min else datetime.combine(day, end)
         return cls(Interval(begins, ends), capacity if available else 0)
@@ -33,12 +33,12 @@ class Calendar:
     """The room at each moment, as steps. Immutable once made, so any number of threads may ask it."""
 
     def __init__(
-        self, running: Iterable[Interval], openings: Iterable[Opening], default_capacity: int
+        self, running: Iterable[Interval], windows: Iterable[CapacityWindow], default_capacity: int
     ) -> None:
         """
         Args:
             running: what the open appointments take up.
-            openings: the slots; those that cover nothing are passed over.
+            windows: the slots; those that cover nothing are passed over.
             default_capacity: in force where no slot covers.
         """
         self._default = default_capacity
@@ -49,7 +49,7 @@ class Calendar:
                 load_changes[end] -= 1
         opened: defaultdict[datetime, list[int]] = defaultdict(list)
         closed: defaultdict[datetime, list[int]] = defaultdict(list)
-        for (start, end), capacity in openings:
+        for (start, end), capacity in windows:
             if start < end:
                 opened[start].append(capacity)
                 closed[end].append(capacity)
@@ -76,8 +76,8 @@ class Calendar:
 
 
 def overfull(
-    running: Sequence[Interval], openings: Iterable[Opening], default_capacity: int
+    running: Sequence[Interval], windows: Iterable[CapacityWindow], default_capacity: int
 ) -> list[Interval]:
     """Those of `running` at a moment of which more runs than may."""
-    calendar = Calendar(running, openings, default_capacity)
+    calendar = Calendar(running, windows, default_capacity)
     return [interval for interval in running if interval.start < interval.end and calendar.room(interval) < 0]

@@ -77,7 +77,7 @@ def action_towards(status: str) -> Action | None:
     return next((action for action, target in _LEADS_TO.items() if target == status), None)
 
 
-def refusal(status: str, action: Action) -> str | None:
+def transition_error(status: str, action: Action) -> str | None:
     """Why `action` may not follow on `status`, with what may; None when it may."""
     allowed = allowed_actions(status)
     if action in allowed:

@@ -1,7 +1,7 @@
 from datetime import date, datetime, time, timedelta
 
 from servease_appt.scheduling.availability import Offer, days_between, hourly, offers
-from servease_appt.scheduling.capacity import Calendar, Opening
+from servease_appt.scheduling.capacity import Calendar, CapacityWindow
 from servease_appt.scheduling.intervals import Interval
 
 MONDAY = date(2030, 5, 6)
@@ -43,8 +43,8 @@ def test_a_day_without_slots_has_the_hourly_starts() -> None:
 
 def test_a_day_with_slots_has_only_their_starts() -> None:
     """Also when none of them is available, and on a weekend."""
-    morning = Opening.of(SATURDAY, time(8, 15), time(9), available=True, capacity=4)
-    closed = Opening.of(MONDAY, time(9), time(17), available=False, capacity=4)
+    morning = CapacityWindow.of(SATURDAY, time(8, 15), time(9), available=True, capacity=4)
+    closed = CapacityWindow.of(MONDAY, time(9), time(17), available=False, capacity=4)
 
     found = offers(
         [MONDAY, SATURDAY],
