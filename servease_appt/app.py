@@ -10,7 +10,6 @@ import click
 from flask import Flask
 from redis import Redis
 
-import servease_appt
 from servease_appt import api
 from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.cache import TwoTierCache, connect
@@ -22,8 +21,9 @@ from servease_appt.clients.service_token import ServiceToken
 from servease_appt.container import Container
 from servease_appt.dashboard.blueprint import dashboard
 from servease_appt.db.engine import Database
+from servease_appt.observability.cache_report import worker_status
 from servease_appt.observability.heartbeat import Heartbeat
-from servease_appt.observability.metric_history import History
+from servease_appt.observability.metric_history import MetricHistory
 from servease_appt.observability.metrics import Metrics
 from servease_appt.references.enrichment import Lookups, cache_policy
 from servease_appt.references.entities import CODECS
@@ -85,9 +85,9 @@ def _put_together(settings: Settings) -> Container:
     )
     own_token = ServiceToken(settings.secret_key) if settings.upstream_auth == "service" else None
     lookups = Lookups(cache, upstreams, service_token=own_token, observer=metrics)
-    cache.describe_more = partial(_what_a_worker_tells, lookups, metrics)
-    history = History(metrics)
-    cache.on_pulse = Heartbeat(lookups, metrics, history)
+    cache.describe_more = partial(worker_status, lookups, metrics, settings.secret_key)
+    metric_history = MetricHistory(metrics)
+    cache.on_pulse = Heartbeat(lookups, metrics, metric_history)
     return Container(
         settings=settings,
         database=Database(settings.database_url),
@@ -99,15 +99,5 @@ def _put_together(settings: Settings) -> Container:
             timezone=settings.business_timezone,
         ),
         metrics=metrics,
-        history=history,
+        metric_history=metric_history,
     )
-
-
-def _what_a_worker_tells(lookups: Lookups, metrics: Metrics) -> dict[str, Any]:
-    """What commands learn of a worker besides the state of its cache: no more than counters and states."""
-    return {
-        "version": servease_appt.__version__,
-        "breakers": {entity: state.value for entity, state in lookups.breaker_states().items()},
-        "tiers": metrics.worker.snapshot(),
-        "endpoints": lookups.endpoint_counts(),
-    }

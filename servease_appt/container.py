@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.clients import Upstreams
 from servease_appt.db.engine import Database
-from servease_appt.observability.metric_history import History
+from servease_appt.observability.metric_history import MetricHistory
 from servease_appt.observability.metrics import Metrics
 from servease_appt.references.enrichment import Lookups
 from servease_appt.settings import Settings
@@ -34,7 +34,7 @@ class Container:
     lookups: Lookups
     policy: BookingPolicy
     metrics: Metrics
-    history: History
+    metric_history: MetricHistory
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
     def close(self) -> None:

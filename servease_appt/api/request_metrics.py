@@ -8,7 +8,7 @@ from flask.sansio.scaffold import Scaffold
 
 from servease_appt.api.fallbacks import BLUEPRINT as FALLBACK
 from servease_appt.api.request_ids import request_id
-from servease_appt.observability.access_log import ACCESS, Access
+from servease_appt.observability.access_log import ACCESS, AccessLogEntry
 from servease_appt.observability.metrics import Metrics
 
 UNMATCHED = "unmatched"
@@ -26,7 +26,7 @@ def install(scope: Scaffold, metrics: Metrics) -> None:
         environ = request.environ
         route = route_name(request.endpoint)
         metrics.request(route, request.method, response.status_code, perf_counter() - environ[_STARTED])
-        environ[ACCESS] = Access(request_id(), route, response.headers.get("X-Cache"))
+        environ[ACCESS] = AccessLogEntry(request_id(), route, response.headers.get("X-Cache"))
         return response
 
     scope.before_request(begin)

@@ -14,7 +14,7 @@ from marshmallow import Schema
 from servease_appt.api.context import container
 from servease_appt.api.errors import detail_error
 from servease_appt.api.parsing import read_body, read_query, refuse_large_body
-from servease_appt.api.tokens import Caller, read_caller
+from servease_appt.api.tokens import ACCESS, Caller, read_caller
 from servease_appt.appointments.actors import Role
 from servease_appt.identifiers import canonical_uuid
 
@@ -67,8 +67,10 @@ class Route:
 class Resource(Blueprint):
     """A blueprint whose routes are declared; all their paths begin with `root`, and nobody else's do."""
 
-    def __init__(self, name: str, root: str, about: str) -> None:
+    def __init__(self, name: str, root: str, about: str, token_types: Sequence[str] = (ACCESS,)) -> None:
+        """`token_types` are the kinds of tokens that the routes accept."""
         super().__init__(name, __name__)
+        self._token_types = tuple(token_types)
         self.root = root
         self.about = about
         self.routes: list[Route] = []
@@ -115,7 +117,7 @@ class Resource(Blueprint):
             self.add_url_rule(
                 path,
                 route.name,
-                _checked(route, view),
+                _checked(route, view, self._token_types),
                 methods=[method],
                 provide_automatic_options=False,
                 **AS_WRITTEN,
@@ -125,7 +127,7 @@ class Resource(Blueprint):
         return decorate
 
 
-def _checked(route: Route, view: View) -> View:
+def _checked(route: Route, view: View, token_types: Sequence[str]) -> View:
     """Return `view` behind the checks of `route`: token, role, size, ids, query, body, in this order."""
     roles = route.role.value
 
@@ -134,7 +136,7 @@ def _checked(route: Route, view: View) -> View:
         caller = None
         if roles is not None:
             caller = given["caller"] = read_caller(
-                request.environ.get("HTTP_AUTHORIZATION"), container().settings.secret_key
+                request.environ.get("HTTP_AUTHORIZATION"), container().settings.secret_key, token_types
             )
             if caller.actor.role not in roles:
                 raise detail_error(403)

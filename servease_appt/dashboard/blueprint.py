@@ -15,9 +15,9 @@ from servease_appt.api.routing import RequiredRole, Resource
 from servease_appt.api.schemas.fields import Choice, Id
 from servease_appt.api.tokens import Caller
 from servease_appt.container import Container
-from servease_appt.dashboard.links import PATH
+from servease_appt.dashboard.links import PATH, TOKEN_TYPE
 from servease_appt.dashboard.sessions import Sessions
-from servease_appt.dashboard.views import Entry, Overview
+from servease_appt.dashboard.views import Entries, Overview
 from servease_appt.references.entities import ENTITIES
 
 _HEADERS = {
@@ -30,7 +30,7 @@ _HEADERS = {
 
 
 class Since(Schema):
-    """Which part of the history the page does not have yet."""
+    """The time after which the page has no samples yet."""
 
     class Meta:
         unknown = EXCLUDE
@@ -49,7 +49,7 @@ class Named(Schema):
 
 
 class Code(Schema):
-    """What a link brought along."""
+    """The code of a link."""
 
     class Meta:
         unknown = EXCLUDE
@@ -59,9 +59,9 @@ class Code(Schema):
 
 def dashboard(container: Container) -> Resource:
     """Return a blueprint for the application that `container` belongs to; register it at the root."""
-    resource = Resource("dashboard", PATH, "Dashboard")
+    resource = Resource("dashboard", PATH, "Dashboard", token_types=("access", TOKEN_TYPE))
     overview = Overview(container)
-    entry = Entry(container)
+    entries = Entries(container)
     sessions = Sessions(container)
 
     @resource.declare("GET", PATH, role=RequiredRole.OPEN, summary="The page.")
@@ -81,36 +81,40 @@ def dashboard(container: Container) -> Resource:
         _serve_script(resource, name)
 
     @resource.declare(
-        "POST", f"{PATH}session", role=RequiredRole.OPEN, summary="A link's code for a token.", body=Code()
+        "POST",
+        f"{PATH}session",
+        role=RequiredRole.OPEN,
+        summary="Exchange a link's code for a token.",
+        body=Code(),
     )
     def dashboard_session(body: dict[str, Any]) -> Response:
-        """Return the token; 401 for a code that is not good."""
+        """Return the token; 401 for a code that is not valid."""
         return json_response({"token": sessions.token_for(body["code"])})
 
     @resource.declare(
-        "GET", f"{PATH}data", role=RequiredRole.ADMIN, summary="What the page shows.", query=Since()
+        "GET", f"{PATH}data", role=RequiredRole.ADMIN, summary="The data that the page shows.", query=Since()
     )
     def dashboard_data(caller: Caller, query: dict[str, Any]) -> Response:  # noqa: ARG001 - the role was checked
-        """Return totals, states, workers and history."""
+        """Return totals, states, workers and the metric history."""
         return json_response(overview.as_json(since_s=query["since"]))
 
     @resource.declare(
         "POST",
         f"{PATH}explain",
         role=RequiredRole.ADMIN,
-        summary="Who holds an entity.",
+        summary="What each tier holds of an entity.",
         body=Named(),
     )
     def dashboard_explain(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG001
         """Return what Redis and each worker hold of it."""
-        return json_response(entry.explain(body["entity"], body["id"]))
+        return json_response(entries.explain(body["entity"], body["id"]))
 
     @resource.declare(
-        "POST", f"{PATH}invalidate", role=RequiredRole.ADMIN, summary="Drop an entity.", body=Named()
+        "POST", f"{PATH}invalidate", role=RequiredRole.ADMIN, summary="Invalidate an entity.", body=Named()
     )
     def dashboard_invalidate(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG001
-        """Invalidate it and return when each worker had handled that."""
-        return json_response(entry.invalidate(body["entity"], body["id"]))
+        """Invalidate it and return how long each worker took to handle that."""
+        return json_response(entries.invalidate(body["entity"], body["id"]))
 
     return resource
 

@@ -65,7 +65,7 @@ class Checked:
         """What no message and no news of the server would ever correct."""
         now_s = self.cache._clock()
         wrong = entities.customer(id=self.id, full_name=name, email="a@example.com")
-        self.cache.l1.put_many([(self.key, Entry(wrong, now_s, now_s + 60))], self.cache.l1.tick())
+        self.cache.l1.put_many([(self.key, Entry(wrong, now_s, now_s + 60))], self.cache.l1.epoch())
 
     def step(self, after_s: float = 0.0) -> None:
         """Let time pass and the check look."""

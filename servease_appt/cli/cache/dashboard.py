@@ -1,4 +1,4 @@
-"""`cache dashboard`: the way into the page at `/ops/cache/`."""
+"""`cache dashboard`: print a link to the dashboard at `/ops/cache/`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from servease_appt.dashboard.links import LINK_LIFETIME_S, PATH, dashboard_link
     default="http://localhost:8005",
     show_default=True,
     metavar="URL",
-    help="Where a browser reaches the service.",
+    help="The service's address as a browser reaches it.",
 )
 @with_appcontext
 def dashboard_command(url: str) -> None:
-    """Print a link to the dashboard; it opens it once, within two minutes.
+    """Print a link that opens the dashboard once, within two minutes.
 
     \b
     Examples:
@@ -28,10 +28,8 @@ def dashboard_command(url: str) -> None:
       flask --app wsgi cache dashboard --url https://appointments.example
     """
     if not url.startswith(("http://", "https://")):
-        raise click.BadParameter("it begins with http:// or https://", param_hint="--url")
+        raise click.BadParameter("it must begin with http:// or https://", param_hint="--url")
     if PATH not in (rule.rule for rule in current_app.url_map.iter_rules()):
-        raise click.ClickException(
-            "A host application has no dashboard: `servease cache stats` shows the same."
-        )
+        raise click.ClickException("This application has no dashboard: use `servease cache stats`.")
     click.echo(dashboard_link(url, current_container().settings.secret_key))
-    click.echo(f"It opens the page once, within {LINK_LIFETIME_S // 60} minutes.", err=True)
+    click.echo(f"The link works once, within {LINK_LIFETIME_S // 60} minutes.", err=True)

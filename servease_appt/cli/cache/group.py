@@ -1,4 +1,4 @@
-"""`flask --app wsgi cache …`: what operators do with the cache from a shell."""
+"""`flask --app wsgi cache …`: the cache's commands for operators."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from servease_appt.cli.cache import (
 
 @click.group("cache")
 def commands() -> None:
-    """Look at the cache and steer it.
+    """Inspect and control the cache.
 
     \b
-    A customer, vehicle or employee is named in any of these ways:
+    Name a customer, vehicle or employee in any of these ways:
       customer bcee5755-2c9f-4c0a-8720-1592b75edf96
       customer_bcee5755-2c9f-4c0a-8720-1592b75edf96
       appointment_service:customer_bcee5755-2c9f-4c0a-8720-1592b75edf96
 
-    Exit codes: 0 done, 1 could not, 2 wrong usage.
+    Exit codes: 0 done, 1 failed, 2 wrong usage.
     """
 
 
