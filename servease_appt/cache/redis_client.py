@@ -49,6 +49,13 @@ def connect(url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: 
     return Redis.from_url(url, **options)
 
 
+def database_of(client: Redis) -> int:
+    """Return the number of the database that a client uses."""
+    if isinstance(client, Cluster):
+        return 0
+    return int(client.connection_pool.connection_kwargs.get("db") or 0)
+
+
 def _cluster(url: str, options: dict[str, Any]) -> Redis:
     parts = urlsplit(url)
     if parts.path.strip("/") not in ("", "0"):

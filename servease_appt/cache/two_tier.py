@@ -52,6 +52,7 @@ from servease_appt.cache.listener import Listener
 from servease_appt.cache.loading import BatchLoad, Load, Loader, Lookup, Source
 from servease_appt.cache.messages import Invalidation
 from servease_appt.cache.policy import CachePolicy
+from servease_appt.cache.redis_client import database_of
 from servease_appt.cache.refresh import RefreshSchedule
 from servease_appt.cache.stats import Event, Observer, Recorder, Stats, Tier
 from servease_appt.cache.worker_queries import QueryResponder, WorkerQueries
@@ -62,6 +63,8 @@ V = TypeVar("V")
 INVALIDATE_BATCH = 500
 L2_COOL_DOWN_S = 2.0
 MANUAL_LEASE_MS = 30_000
+REGISTER_EVERY_S = 5.0
+"""Renewed, since a server under `allkeys-lru` may evict the register of workers."""
 
 
 class Mode(StrEnum):
@@ -136,6 +139,7 @@ class TwoTierCache(Generic[V]):
             event_log=self._event_log,
             keys=self.keys,
             codecs=self.codecs,
+            database=database_of(self._client),
         )
         self._loader: Loader[V] = Loader(
             l1=self.l1,
@@ -155,6 +159,7 @@ class TwoTierCache(Generic[V]):
         self._probing = False
         self._start_lock = threading.Lock()
         self._started_at_s = time.time()
+        self._registered_at_s = float("-inf")
         self._listener: Listener | None = None
 
     # Read
@@ -497,6 +502,8 @@ class TwoTierCache(Generic[V]):
     def on_beat(self) -> None:
         """The server answers on the channel."""
         self._see_whether_l2_is_back()
+        if self._clock() - self._registered_at_s >= REGISTER_EVERY_S:
+            self._register()
         if self._l2_is_old and not self._emptying_l2:
             self._emptying_l2 = True
             self._loader.submit(self._empty_l2)
@@ -611,6 +618,7 @@ class TwoTierCache(Generic[V]):
     def _register(self) -> None:
         """Tell commands that this worker is there. Called on the listener's thread."""
         about = {"pid": os.getpid(), "host": socket.gethostname(), "started_at_s": self._started_at_s}
+        self._registered_at_s = self._clock()
         if self._listener is not None:
             self._listener.send_soon("HSET", self.keys.workers, self.identity, json.dumps(about))
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from servease_appt.cache.redis_client import database_of
 from servease_appt.doctor.findings import Area, Finding
 from servease_appt.doctor.texts import duration
 from servease_appt.inspection.session import OperatorSession
@@ -191,7 +192,7 @@ def _memory(server: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _database(session: OperatorSession) -> Iterator[Finding]:
-    number = int(session.client.connection_pool.connection_kwargs.get("db") or 0)
+    number = database_of(session.client)
     if number == DATABASE:
         yield _area.ok(f"Database {number}, keys under {session.keys.prefix}:.")
         return
