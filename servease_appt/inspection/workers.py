@@ -19,7 +19,7 @@ from servease_appt.cache.breaker import BreakerState
 from servease_appt.cache.worker_queries import WorkerQueries
 
 ANSWER_TIMEOUT_S: Final = 1.0
-_IDENTITY: Final = re.compile(r"[\w.-]{1,255}:\d{1,10}(:\w{1,64})?", re.ASCII)
+_IDENTITY: Final = re.compile(r"[\w.-]{1,255}:\d{1,10}(:\w{1,64})?\Z", re.ASCII)
 
 T = TypeVar("T")
 Tiers = dict[str, dict[str, dict[str, int]]]
@@ -161,7 +161,7 @@ def _whole(**options: Any) -> fields.Integer:
 
 
 def _identity() -> fields.String:
-    return fields.String(required=True, validate=lambda text: _IDENTITY.fullmatch(text) is not None)
+    return fields.String(required=True, validate=validate.Regexp(_IDENTITY))
 
 
 class _Acknowledgement(_Checked):
@@ -258,7 +258,7 @@ def registered_workers(queries: WorkerQueries) -> dict[str, Registration]:
     schema = _Registration()
     known: dict[str, Registration] = {}
     for identity, about in queries.workers().items():
-        if _IDENTITY.fullmatch(identity):
+        if _IDENTITY.match(identity):
             try:
                 known[identity] = schema.load(about)
             except ValidationError:
@@ -271,7 +271,7 @@ def read_events(message: object) -> tuple[str, list[WorkerEvent]] | None:
     if not isinstance(message, dict) or not isinstance(message.get("events"), list):
         return None
     worker = message.get("worker")
-    if not isinstance(worker, str) or not _IDENTITY.fullmatch(worker):
+    if not isinstance(worker, str) or not _IDENTITY.match(worker):
         return None
     return worker, _checked(_WorkerEvent(), message["events"]).readable
 

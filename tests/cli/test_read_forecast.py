@@ -51,6 +51,8 @@ IN_L1 = L1Entry(age_s=3.0, left_s=7.0, absent=False, trusted=True, digest="aa")
         (NOTHING, WorkerView(None, service_breaker="open"), "does not call the customer service"),
     ],
 )
-def test_next_read_names_the_place_it_will_come_from(held: StoredEntry, worker: WorkerView, says: str) -> None:
+def test_next_read_names_the_place_it_will_come_from(
+    held: StoredEntry, worker: WorkerView, says: str
+) -> None:
     """L1, Redis, a remembered absence, somebody's load under way, the service, or what stands in for it."""
     assert says in next_read(held, worker, POLICY)

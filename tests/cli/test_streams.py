@@ -52,7 +52,10 @@ def test_monitor_shows_what_workers_and_other_hands_do(
         assert len(workers) == 2
 
         client.delete(f"{PREFIX}:{vehicle}")
-        assert "before its TTL ended: deleted by another client" in monitor.wait_for_event(event="deleted", key=vehicle)["why"]
+        assert (
+            "before its TTL ended: deleted by another client"
+            in monitor.wait_for_event(event="deleted", key=vehicle)["why"]
+        )
 
         client.set(f"{PREFIX}:{vehicle}", "{}", px=150)
         assert monitor.wait_for_event(event="expired", key=vehicle)["worker"] == "redis"

@@ -4,8 +4,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +19,7 @@ from servease_appt.testing.servers import EmbeddedValkey, free_port
 from tests.support.cli import Cli
 from tests.support.dataset import SECRET, Dataset, new_id
 from tests.support.served import Served
+from tests.support.worker_process import worker_process
 
 PREFIX = "appointment_service"
 
@@ -239,21 +238,13 @@ def test_a_worker_without_tracking_is_told(cli: Cli, served: Served, own_valkey:
     """A Redis user without the right to CLIENT TRACKING: a DEL by hand would not reach L1."""
     with redis.Redis.from_url(own_valkey.url()) as client:
         client.execute_command("ACL", "SETUSER", "default", "-client|tracking")
-    code = (
-        "import sys; from servease_appt.app import create_app\n"
-        "cache = create_app().extensions['servease'].lookups.cache; cache.start(); sys.stdin.read(); cache.close()"
-    )
-    environment = {**cli.environment, "REDIS_URL": own_valkey.url(1), "PATH": os.environ.get("PATH", "")}
-    worker = subprocess.Popen([sys.executable, "-c", code], env=environment, stdin=subprocess.PIPE)
-    try:
-        with redis.Redis.from_url(own_valkey.url(1)) as client:
-            assert wait_until(lambda: client.hlen(f"{PREFIX}:__workers") == 1, timeout_s=20)
+    environment = {**cli.environment, "REDIS_URL": own_valkey.url(1)}
+    with worker_process(environment) as pid, redis.Redis.from_url(own_valkey.url(1)) as client:
+        assert wait_until(lambda: client.hlen(f"{PREFIX}:__workers") == 1, timeout_s=20)
         findings = bad(examine(cli, worst="warning", REDIS_URL=own_valkey.url(1)))
-    finally:
-        worker.communicate()
 
     (finding,) = findings
-    assert f":{worker.pid} is not informed of changes by other Redis clients." in finding
+    assert f":{pid} is not informed of changes by other Redis clients." in finding
 
 
 def test_with_everything_down_it_still_reports(cli: Cli) -> None:
