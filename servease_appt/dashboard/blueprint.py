@@ -68,9 +68,9 @@ def dashboard(container: Container) -> Resource:
     def dashboard_page() -> Response:
         """Return the page; without a token it shows nothing."""
         base = escape(url_for("dashboard.dashboard_page").rstrip("/"))
-        return Response(
-            _file("page.html").decode().replace("{{base}}", base), mimetype="text/html", headers=_HEADERS
-        )
+        page = _file("page.html").decode().replace("{{base}}", base)
+        page = page.replace("{{entities}}", " ".join(ENTITIES))
+        return Response(page, mimetype="text/html", headers=_HEADERS)
 
     @resource.declare("GET", f"{PATH}page.css", role=RequiredRole.OPEN, summary="The page's style.")
     def dashboard_style() -> Response:
