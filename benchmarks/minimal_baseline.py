@@ -1,8 +1,10 @@
 """The minimal baseline: a page of appointments by hand, the least code that gives the same JSON.
 
-Nothing protects it: no fences, no leases, no deadlines. `BASELINE_NAMES` says where names come from: `memory` (a
-TTLCache under one lock), `mget` (one MGET for a page, no first tier) or `services` (memory, and what it lacks from
-the services side by side, on 60 threads).
+It checks no roles, filters or sizes, has no request id, metric, deadline or fallback, and believes what a service
+answers: something to measure against, not something to run.
+
+`BASELINE_NAMES` says where names come from: `memory` (a TTLCache under one lock), `mget` (one MGET for a page, no
+first tier) or `services` (memory, and what it lacks from the services side by side, on 60 threads).
 """
 
 import os

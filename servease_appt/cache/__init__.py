@@ -11,11 +11,12 @@ Usable alone, with nothing but cachetools and redis:
 
 from servease_appt.cache.codecs import Codec, json_codec
 from servease_appt.cache.errors import CacheError, CacheUnavailable, LoadDenied, ValueNotFound
-from servease_appt.cache.loading import Lookup, Source
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.redis_client import connect
+from servease_appt.cache.results import Lookup, NoValue, Source
 from servease_appt.cache.stats import Event, Observer, Recorder, Stats, Tier
-from servease_appt.cache.two_tier import Mode, TwoTierCache
+from servease_appt.cache.status import Mode
+from servease_appt.cache.two_tier import TwoTierCache
 
 __all__ = [
     "CacheError",
@@ -26,6 +27,7 @@ __all__ = [
     "LoadDenied",
     "Lookup",
     "Mode",
+    "NoValue",
     "Observer",
     "Recorder",
     "Source",

@@ -22,13 +22,15 @@ class Codec(Generic[V]):
 
     `decode(payload, rest)` raises for bytes that are not such a value of that id, whatever it likes; the cache
     takes them for a miss. Values are shared between threads: make them immutable. `canonical(rest)` is how keys
-    spell an id, which messages from outside may spell differently, or None for what is no id.
+    spell an id, which messages from outside may spell differently, or None for what is no id. Longer payloads than
+    `max_bytes` are taken for a miss without being decoded.
     """
 
     name: str
     encode: Callable[[V], bytes]
     decode: Callable[[bytes, str], V]
     canonical: Callable[[str], str | None] = str
+    max_bytes: int = MAX_PAYLOAD_BYTES
 
 
 def json_codec(name: str) -> Codec[Mapping[str, Any]]:
@@ -94,10 +96,9 @@ class Codecs(Generic[V]):
 
     def decode(self, key: str, payload: bytes) -> V | None:
         """The value, or None where the bytes are none."""
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            return None
         name, _, rest = key.partition("_")
         try:
-            return self._by_name[name].decode(payload, rest)
+            codec = self._by_name[name]
+            return codec.decode(payload, rest) if len(payload) <= codec.max_bytes else None
         except Exception:  # noqa: BLE001 - bytes that anybody can write must not be able to fail a page
             return None

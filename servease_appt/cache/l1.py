@@ -9,29 +9,49 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
-from cachetools import FIFOCache
+from cachetools import LRUCache
+
+from servease_appt.cache.results import NoValue
 
 V = TypeVar("V")
 
 # Epochs are kept a key; past this many they are replaced by one floor that stands for all keys, which costs
 # some refused or verified puts and never a wrong one.
 MAX_EPOCHS = 8192
+# How many expired entries one call may drop: nobody waits for the lock while thousands are dropped at once.
+SWEEP = 1000
+
+MISS: Final = NoValue.MISS
+NOT_FOUND: Final = NoValue.NOT_FOUND
+Miss = Literal[NoValue.MISS]
+NotFound = Literal[NoValue.NOT_FOUND]
+
+
+class _Counts:
+    """What is counted of one entity, as entries come and go."""
+
+    __slots__ = ("entries", "evicted", "hits")
+
+    def __init__(self) -> None:
+        self.entries = self.evicted = self.hits = 0
 
 
 class Entry(Generic[V]):
-    """One value as L1 holds it; `value` is None where the source said that there is none.
+    """One value as L1 holds it; `value` is `NOT_FOUND` where the source said that there is none.
 
     `loaded_at_s` is when the read was sent that brought it, not when it came.
     """
 
-    __slots__ = ("expires_at_s", "loaded_at_s", "value")
+    __slots__ = ("_counts", "_key", "expires_at_s", "loaded_at_s", "value")
+    _counts: _Counts
+    _key: str
 
-    def __init__(self, value: V | None, loaded_at_s: float, expires_at_s: float) -> None:
+    def __init__(self, value: V | NotFound, loaded_at_s: float, expires_at_s: float) -> None:
         self.value = value
         self.loaded_at_s = loaded_at_s
         self.expires_at_s = expires_at_s
@@ -48,9 +68,13 @@ class Epoch(NamedTuple):
 
 
 class Read(NamedTuple, Generic[V]):
-    """What `L1.get_many` found, and the epoch to hand back with whatever is read for `missing`."""
+    """What `L1.get_many` found, and the epoch to hand back with whatever is read for `missing`.
+
+    `values` has None for the keys of `not_found`, which the source is known to have no value for.
+    """
 
     values: dict[str, V | None]
+    not_found: list[str]
     missing: list[str]
     epoch: Epoch
 
@@ -76,43 +100,69 @@ class _Epochs:
         return self._floor > epoch or self._epochs.get(key, 0) > epoch
 
 
-class _EntryCache(FIFOCache[str, "Entry[V] | None"]):
-    """A FIFOCache that gives None for what it has not, and counts what it evicts for lack of room.
+class _EntryCache(LRUCache[str, Entry[V]]):
+    """An LRUCache that counts its entries by entity. Whoever reads `entries` past it has to `touch` what it uses.
 
-    Lifetimes are looked at by `L1`, once a read: cachetools' timed caches ask the clock again for each key,
-    and cost two to four times as much. The oldest goes first, whether it is read or not: what is read comes back
-    within seconds anyway, and moving it to the end would cost each hit as much again.
+    Lifetimes are looked at by `L1`, once a read: cachetools' timed caches ask the clock again for each key. An
+    expired entry is dropped when its key is read, by `expire`, or when it is the least recently used.
     """
 
     def __init__(self, maxsize: int) -> None:
         super().__init__(maxsize)
-        self.evicted: Counter[str] = Counter()
-
-    def __missing__(self, key: str) -> None:
-        return None
+        # cachetools' private names, held by a test: through its methods a hit costs three function calls.
+        self.entries: dict[str, Entry[V]] = vars(self)["_Cache__data"]
+        self.touch: Callable[[str], None] = vars(self)["_LRUCache__order"].move_to_end
+        self.counts: dict[str, _Counts] = {}
+        # Oldest first. Entries that were replaced or dropped stay in it until their turn comes; beyond its
+        # length an entry waits for one of the two other ways to go.
+        self._by_age: deque[Entry[V]] = deque(maxlen=2 * maxsize)
 
     def peek(self, key: str, now: float) -> Entry[V] | None:
-        """The entry if it has not expired."""
-        entry = self[key]
+        """The entry if it has not expired; this is no use of it."""
+        entry = self.entries.get(key)
         return entry if entry is not None and now < entry.expires_at_s else None
 
-    def expire(self, now: float) -> None:
-        """Drop what has expired."""
-        for key in [key for key in self if self.peek(key, now) is None]:
-            del self[key]
+    def __setitem__(self, key: str, entry: Entry[V]) -> None:
+        entity = key.partition("_")[0]
+        counts = self.counts.get(entity)
+        if counts is None:
+            counts = self.counts[entity] = _Counts()
+        if key not in self.entries:
+            counts.entries += 1
+        super().__setitem__(key, entry)
+        entry._key, entry._counts = key, counts  # noqa: SLF001 - a slot that this file alone uses
+        self._by_age.append(entry)
 
-    def popitem(self) -> tuple[str, Entry[V] | None]:
+    def __delitem__(self, key: str) -> None:
+        self.entries[key]._counts.entries -= 1  # noqa: SLF001
+        super().__delitem__(key)
+
+    def popitem(self) -> tuple[str, Entry[V]]:
+        """Make room: drop the entry that was used least recently."""
         key, entry = super().popitem()
-        self.evicted[_codec_name(key)] += 1
+        entry._counts.evicted += 1  # noqa: SLF001
         return key, entry
 
+    def clear(self) -> None:
+        super().clear()
+        self._by_age.clear()
+        for counts in self.counts.values():
+            counts.entries = 0
 
-def _codec_name(key: str) -> str:
-    return key.partition("_")[0]
+    def expire(self, now: float) -> None:
+        """Drop entries that have expired, the oldest first, at most `SWEEP` of them."""
+        by_age = self._by_age
+        for _ in range(SWEEP):
+            if not by_age or now < by_age[0].expires_at_s:
+                return
+            entry = by_age.popleft()
+            if self.entries.get(entry._key) is entry:  # noqa: SLF001
+                del self[entry._key]  # noqa: SLF001
 
 
 class L1(Generic[V]):
-    """The first tier of one process. All methods are thread-safe; none blocks on anything but one lock.
+    """The first tier of one process: an LRU cache with lifetimes. All methods are thread-safe; none blocks on
+    anything but one lock.
 
     While `trusted_until_s` lies in the past, nobody can say whether an invalidation was missed: only entries
     loaded within the last `untrusted_s` seconds are then served. The listener moves it forward.
@@ -130,21 +180,61 @@ class L1(Generic[V]):
         self._suspected = _Epochs()
         self.trusted_until_s = float("-inf")
 
+    def get(self, key: str) -> V | Miss:
+        """Return one value, or `MISS` where `get_many` would not give one. Counts the hit for `take_hits`."""
+        cache = self._cache
+        with self._lock:
+            if key in cache.entries:
+                entry = cache.entries[key]
+                now = self._clock()
+                value = entry.value
+                if (
+                    now < entry.expires_at_s
+                    and (now < self.trusted_until_s or entry.loaded_at_s > now - self._untrusted_s)
+                    and value is not NOT_FOUND
+                ):
+                    cache.touch(key)
+                    entry._counts.hits += 1  # noqa: SLF001
+                    return value
+        return MISS
+
+    def take_hits(self) -> list[tuple[str, int]]:
+        """Return how many values of each entity `get` has found since this was last called."""
+        taken: list[tuple[str, int]] = []
+        with self._lock:
+            for entity, counts in self._cache.counts.items():
+                if counts.hits:
+                    taken.append((entity, counts.hits))
+                    counts.hits = 0
+        return taken
+
     def get_many(self, keys: Sequence[str]) -> Read[V]:
         """Look all keys up under one lock; expired, untrusted and absent ones are `missing`, in order."""
         values: dict[str, V | None] = {}
+        not_found: list[str] = []
         missing: list[str] = []
-        cache = self._cache
+        entries, touch = self._cache.entries, self._cache.touch
         with self._lock:
             now = self._clock()
             loaded_after_s = float("-inf") if now < self.trusted_until_s else now - self._untrusted_s
             for key in keys:
-                entry = cache[key]
-                if entry is not None and now < entry.expires_at_s and entry.loaded_at_s > loaded_after_s:
-                    values[key] = entry.value
-                else:
+                if key not in entries:
                     missing.append(key)
-            return Read(values, missing, Epoch(self._epoch, now))
+                    continue
+                entry = entries[key]
+                if now >= entry.expires_at_s:
+                    missing.append(key)
+                    del self._cache[key]
+                    continue
+                touch(key)
+                if entry.loaded_at_s <= loaded_after_s:
+                    missing.append(key)
+                elif (value := entry.value) is NOT_FOUND:
+                    not_found.append(key)
+                    values[key] = None
+                else:
+                    values[key] = value
+            return Read(values, not_found, missing, Epoch(self._epoch, now))
 
     def epoch(self) -> Epoch:
         """The epoch to take before a read is sent."""
@@ -161,6 +251,7 @@ class L1(Generic[V]):
         to_verify: list[str] = []
         cache, number = self._cache, epoch.number
         with self._lock:
+            cache.expire(self._clock())
             if max(self._invalidated.latest, self._suspected.latest) <= number:
                 for key, entry in entries:
                     cache[key] = entry
@@ -229,29 +320,32 @@ class L1(Generic[V]):
     def drop_if_same(self, key: str, entry: Entry[V]) -> bool:
         """Drop `key` if it still holds this very entry."""
         with self._lock:
-            if self._cache[key] is not entry:
+            if self._cache.entries.get(key) is not entry:
                 return False
             del self._cache[key]
             return True
 
     def keys(self) -> list[str]:
-        """The keys held. Makes room: what has expired is dropped here, and not by reads, which pass it over."""
+        """Return the keys held, some of which may have expired."""
         with self._lock:
-            self._cache.expire(self._clock())
             return list(self._cache)
 
     def size(self) -> int:
-        """How many entries are held."""
-        return len(self.keys())
+        """Return how many entries are held; kept as they come and go, so that nothing is scanned."""
+        with self._lock:
+            self._cache.expire(self._clock())
+            return len(self._cache)
 
     def sizes(self) -> Counter[str]:
-        """How many entries are held of each codec."""
-        return Counter(map(_codec_name, self.keys()))
+        """Return how many entries are held of each entity."""
+        with self._lock:
+            self._cache.expire(self._clock())
+            return Counter({name: n for name, c in self._cache.counts.items() if (n := c.entries)})
 
     def evicted(self) -> Counter[str]:
-        """How many entries of each codec were dropped for lack of room since the start."""
+        """Return how many entries of each entity were dropped for lack of room since the start."""
         with self._lock:
-            return self._cache.evicted.copy()
+            return Counter({name: n for name, c in self._cache.counts.items() if (n := c.evicted)})
 
     @property
     def evictions(self) -> int:

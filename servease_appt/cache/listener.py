@@ -101,28 +101,27 @@ class HeartbeatTimeout(Exception):
 
 
 class Listener:
-    """Hears invalidations for one process, from `start()` to `stop()`. Thread-safe."""
+    """Hears invalidations for one process, from `start()` to `stop()`; confirmed by nobody before. Thread-safe."""
 
     def __init__(
         self,
         client: Redis,
         keys: KeySpace,
         tracked: tuple[str, ...],
-        callbacks: ListenerCallbacks,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._keys = keys
         self._tracked = tracked
-        self._callbacks = callbacks
         self._clock = clock
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._to_verify: dict[str, Entry[Any]] = {}
         self._beat_now = False
         self._queued_commands: deque[tuple[str | bytes, ...]] = deque(maxlen=MAX_QUEUED_COMMANDS)
-        self._wake_out, self._wake_in = socket.socketpair()
-        self._wake_in.setblocking(False)
+        self._callbacks: ListenerCallbacks
+        self._wake_out: socket.socket
+        self._wake_in: socket.socket
         self._thread = threading.Thread(target=self._run, name="servease-cache-listener", daemon=True)
         self._channel: Channel | ClusterChannel | None = None
         self._pending: deque[_Beat | _Verification | _Tracking | _QueuedCommand] = deque()
@@ -130,17 +129,24 @@ class Listener:
         self._confirmed_before = False
         self._last_beat_s = 0.0
         self._trusted_until_s = float("-inf")
-        self.confirmed = False
-        self.tracking = False
+        self.started: bool = False
+        self.confirmed: bool = False
+        self.tracking: bool = False
         self.sequence: int | None = None
-        self.last_answer_at_s = clock()
+        self.last_answer_at_s: float = clock()
 
-    def start(self) -> None:
-        """Start the thread."""
+    def start(self, callbacks: ListenerCallbacks) -> None:
+        """Start the thread, which calls `callbacks`. To be called once at most."""
+        self._callbacks = callbacks
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self.started = True
         self._thread.start()
 
     def stop(self, timeout_s: float = 2.0) -> None:
-        """Stop the thread and wait for it. Idempotent."""
+        """Stop the thread and wait for it. Idempotent; does nothing before `start`."""
+        if not self.started:
+            return
         self._stopping.set()
         self._wake()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
@@ -153,6 +159,8 @@ class Listener:
 
         Takes no lock: a thread of the parent may have held it at the fork.
         """
+        if not self.started:
+            return
         self._wake_in.close()
         self._wake_out.close()
         if self._channel is not None:
@@ -169,7 +177,12 @@ class Listener:
         return self._clock() - self.last_answer_at_s
 
     def verify(self, entries: dict[str, Entry[Any]]) -> None:
-        """Have entries of L1 compared with L2, in the connection's order; the callbacks get the answers."""
+        """Have entries of L1 compared with L2, in the connection's order; the callbacks get the answers.
+
+        Nothing is compared before `start`.
+        """
+        if not self.started:
+            return
         with self._lock:
             self._to_verify.update(entries)
         self._wake()

@@ -16,6 +16,8 @@ class CachePolicy:
     """The longest a worker may serve a value from L1, whatever fails; 0 turns L1 off."""
     l1_maxsize: int = 10_000
     """Entries of L1 in one process."""
+    l1_within_l2: bool = False
+    """Whether L1 never holds a value past its end in L2. Each read of L2 then asks for lifetimes, too."""
     negative_ttl_s: float = 60.0
     """How long it is remembered that the source has no value; 0: not at all."""
     stale_ttl_s: float = 3600.0
@@ -29,7 +31,7 @@ class CachePolicy:
     refresh_at: float = 0.75
     """The part of its life after which a value that is being read is loaded anew in the background."""
     max_loads: int = 64
-    """How many loads one process runs side by side."""
+    """How many loads of one codec a process runs side by side, each in a thread of its own."""
 
     def __post_init__(self) -> None:
         for name in ("ttl_s", "load_timeout_s", "soft_timeout_s", "l1_maxsize", "max_loads"):

@@ -27,15 +27,7 @@ def connect(url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: 
     1 where the URL names none. `redis+cluster://h1:p1,h2:p2`, where there is only database 0. Raises ValueError
     for anything else.
     """
-    options: dict[str, Any] = {
-        "socket_timeout": timeout_s,
-        "socket_connect_timeout": timeout_s,
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 3,
-        "driver_info": None,
-        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-        "max_connections": max_connections,
-    }
+    options = client_options(timeout_s=timeout_s, max_connections=max_connections)
     parts = urlsplit(url)
     if parts.scheme == "redis+sentinel":
         return _sentinel_master(url, options)
@@ -54,6 +46,19 @@ def database_of(client: Redis) -> int:
     if isinstance(client, Cluster):
         return 0
     return int(client.connection_pool.connection_kwargs.get("db") or 0)
+
+
+def client_options(*, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: int = 256) -> dict[str, Any]:
+    """Return the arguments that make one of redis-py's clients give up early."""
+    return {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 3,
+        "driver_info": None,
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        "max_connections": max_connections,
+    }
 
 
 def _cluster(url: str, options: dict[str, Any]) -> Redis:

@@ -41,7 +41,6 @@ class Event(StrEnum):
     STALE = "stale"
     REFRESH = "refresh"
     JOINED = "joined"
-    WAITED = "waited"
     TAKEOVER = "takeover"
     RECONNECT = "reconnect"
     OVERWRITTEN = "overwritten"

@@ -12,14 +12,14 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from redis import Redis
 
 from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.event_log import EventLog, LoggedEvent
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.l1 import L1
+from servease_appt.cache.l1 import L1, NOT_FOUND
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.redis_client import database_of
 
@@ -29,36 +29,27 @@ WATCH_S = 5.0
 EVENTS_A_MESSAGE = 200
 
 
-class Worker(Protocol):
-    """What a cache tells of itself."""
-
-    @property
-    def listener(self) -> Listener | None:
-        """The process's listener."""
-
-    def describe(self) -> dict[str, Any]:
-        """The state of this worker, as JSON."""
-
-
 class QueryResponder(Generic[V]):
     """Answers worker_queries for one process; called on the listener's thread, so it only queues what it sends."""
 
     def __init__(
         self,
-        worker: Worker,
-        identity: str,
         *,
+        identity: str,
+        describe: Callable[[], dict[str, Any]],
         l1: L1[V],
         event_log: EventLog,
+        listener: Listener,
         keys: KeySpace,
         codecs: Codecs[V],
         database: int,
     ) -> None:
         self._database = database
-        self._worker = worker
         self._identity = identity
+        self._describe = describe
         self._l1 = l1
         self._event_log = event_log
+        self._listener = listener
         self._keys = keys
         self._codecs = codecs
 
@@ -78,7 +69,7 @@ class QueryResponder(Generic[V]):
             return
         answer: dict[str, Any] = {"worker": self._identity, "pid": os.getpid()}
         if what == "status":
-            answer |= self._worker.describe()
+            answer |= self._describe()
         elif what == "explain":
             answer |= self._explain(str(question.get("key", "")))
         # Published and not stored: a Redis that is full, or a replica, refuses to store anything.
@@ -95,9 +86,9 @@ class QueryResponder(Generic[V]):
             held = {
                 "age_s": round(now - entry.loaded_at_s, 3),
                 "left_s": round(entry.expires_at_s - now, 3),
-                "absent": entry.value is None,
+                "absent": entry.value is NOT_FOUND,
                 "trusted": now < self._l1.trusted_until_s,
-                "digest": "" if entry.value is None else digest(self._codecs, key, entry.value),
+                "digest": "" if entry.value is NOT_FOUND else digest(self._codecs, key, entry.value),
             }
         return {"l1": held, "events": [logged.as_json() for logged in self._event_log.last_of(key)]}
 
@@ -107,9 +98,7 @@ class QueryResponder(Generic[V]):
             self._send("PUBLISH", self._keys.events, json.dumps({"worker": self._identity, "events": batch}))
 
     def _send(self, *command: str) -> None:
-        listener = self._worker.listener
-        if listener is not None:
-            listener.send_soon(*command)
+        self._listener.send_soon(*command)
 
 
 def digest(codecs: Codecs[V], key: str, value: V) -> str:

@@ -9,11 +9,13 @@ import http.client
 import io
 import socket
 import time
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import urllib3
-from requests import PreparedRequest, Response
+from requests import PreparedRequest, Response, Session
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
@@ -135,6 +137,7 @@ class PooledAdapter(HTTPAdapter):
         return request.path_url
 
     def build_response(self, req: PreparedRequest, resp: urllib3.BaseHTTPResponse) -> Response:
+        # Without headers no answer is a redirect for requests, which would read the body of one to its end.
         response = Response()
         response.status_code = resp.status
         response.raw = resp
@@ -145,3 +148,24 @@ class PooledAdapter(HTTPAdapter):
     def close(self) -> None:
         """Close the idle connections now, and those in use when their call ends."""
         self._pool.close()
+
+
+class OneServiceSession(Session):
+    """A session with one service. It remembers nothing of one call for the next, so threads may share it.
+
+    It follows no redirect and keeps no cookie; it reads neither proxies nor `.netrc` from the environment.
+    """
+
+    def __init__(self, base_url: str, pool_size: int) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.headers = CaseInsensitiveDict(
+            {
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "User-Agent": "servease-appointment-service",
+            }
+        )
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        self.adapters.clear()
+        self.mount(base_url, PooledAdapter(base_url, pool_size))

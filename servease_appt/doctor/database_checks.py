@@ -13,7 +13,8 @@ from servease_appt.container import Container
 from servease_appt.db.errors import DatabaseUnavailable
 from servease_appt.doctor.findings import Area, Finding
 from servease_appt.doctor.texts import duration
-from servease_appt.settings import Settings, mask_url
+from servease_appt.masking import mask_url
+from servease_appt.settings import Settings
 
 CLOCK_SLACK_S: Final = 1.0
 

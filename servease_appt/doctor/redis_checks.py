@@ -13,7 +13,7 @@ from servease_appt.cache.redis_client import database_of
 from servease_appt.doctor.findings import Area, Finding
 from servease_appt.doctor.texts import duration
 from servease_appt.inspection.session import OperatorSession
-from servease_appt.settings import mask_url
+from servease_appt.masking import mask_url
 
 PINGS: Final = 20
 SLOW_MS: Final = 5.0

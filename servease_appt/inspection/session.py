@@ -69,3 +69,4 @@ def operator_session(container: Container) -> Iterator[OperatorSession]:
         yield OperatorSession(container, client, cache, counts)
     finally:
         cache.close()
+        client.close()

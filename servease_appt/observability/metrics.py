@@ -65,7 +65,7 @@ class Metrics:
         )
         self._unchecked = self._counter(
             "servease_unchecked_bookings",
-            "Bookings by staff whose customer or vehicle could not be checked",
+            "Bookings and assignments by staff whose customer, vehicle or employee could not be checked",
             "reference",
         )
         self._transitions = self._counter(
@@ -169,7 +169,7 @@ class Metrics:
         self._refused(reason).inc()
 
     def unchecked_booking(self, reference: str) -> None:
-        """Count a booking by staff whose `reference`, an entity, could not be checked."""
+        """Count a booking or assignment by staff whose `reference`, an entity, could not be checked."""
         self._unchecked(reference).inc()
 
     def breaker_changed(self, breaker: str, state: BreakerState) -> None:

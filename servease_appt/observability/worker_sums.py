@@ -22,6 +22,9 @@ from prometheus_client.registry import Collector
 
 from servease_appt.observability import metric_files
 
+OURS = "servease_"
+"""The prefix of the names of the service's metrics."""
+
 Values = tuple[str, ...]
 
 
@@ -99,7 +102,10 @@ def _of_all(where: Path) -> Iterator[tuple[Series, float]]:
 
 
 class AllWorkers(Collector):
-    """The files of all workers, merged by the library, for Prometheus."""
+    """The files of all workers, merged by the library, for Prometheus.
+
+    In a host's process the files hold the host's metrics, too: those are for the host to show.
+    """
 
     def __init__(self, where: Path) -> None:
         self._where = where
@@ -108,7 +114,7 @@ class AllWorkers(Collector):
         """Read and merge the files."""
         with metric_files.readable(self._where) as files:
             merged: Iterable[Metric] = MultiProcessCollector.merge([str(file) for file in files])  # type: ignore[no-untyped-call]
-            return list(merged)
+            return [metric for metric in merged if metric.name.startswith(OURS)]
 
 
 @lru_cache(maxsize=20_000)

@@ -52,22 +52,23 @@ def offers(
     duration_minutes: int,
     is_open: Callable[[datetime], bool],
 ) -> list[Offer]:
-    """The starts, in order, at which a booking of that length fits.
+    """Return the starts, in order, at which a booking of that length fits.
 
     Args:
+        days: in ascending order.
         windows: the slots of each day that has any; a day without has the hourly ones.
         calendar: must hold all that runs from the first of the days to the end of the last booking.
+        duration_minutes: more than 0.
         is_open: whether a start may be offered at all (still ahead, not skipped by the clock).
     """
-    found: list[Offer] = []
-    length = timedelta(minutes=duration_minutes)
+    candidates: list[Interval] = []
     for day in days:
         defined = windows.get(day)
         slots = sorted(window.interval for window in defined) if defined else hourly(day)
-        for start, end in slots:
-            if start >= end or not is_open(start):
-                continue
-            room = calendar.room(Interval(start, start + length))
-            if room > 0:
-                found.append(Offer(day, start.time(), end.time(), room))
-    return found
+        candidates += [slot for slot in slots if slot.start < slot.end and is_open(slot.start)]
+    rooms = calendar.rooms([slot.start for slot in candidates], timedelta(minutes=duration_minutes))
+    return [
+        Offer(start.date(), start.time(), end.time(), room)
+        for (start, end), room in zip(candidates, rooms, strict=True)
+        if room > 0
+    ]

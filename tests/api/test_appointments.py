@@ -251,6 +251,27 @@ def test_pages_hang_together(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize(
+    ("host", "start"),
+    [
+        ("garage.example", "http://garage.example/api/v1/"),
+        ("10.0.0.1:8005", "http://10.0.0.1:8005/api/v1/"),
+        ("[::1]:8005", "http://[::1]:8005/api/v1/"),
+        ("evil.example/x?", "/api/v1/"),
+        ("user@evil.example", "/api/v1/"),
+        ("a b", "/api/v1/"),
+        ('a"><script>', "/api/v1/"),
+        ("under_score:8005", "/api/v1/"),
+    ],
+)
+def test_links_name_only_what_can_be_a_host(dataset: Dataset, host: str, start: str) -> None:
+    """A Host header that is no host's name does not get into an address: the link is relative then."""
+    for _ in range(2):
+        dataset.appointment()
+    page = dataset.alice.get("/appointments/?page_size=1", headers={"Host": host}).get_json()
+    assert page["next"] == f"{start}appointments/?page_size=1&page=2"
+
+
+@pytest.mark.parametrize(
     ("rows", "query", "expected"),
     [
         (0, "", 0),

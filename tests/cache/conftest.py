@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import pytest
 import redis
 
-from servease_appt.cache import CachePolicy, connect
+from servease_appt.cache import CachePolicy
 from servease_appt.cache.keys import KeySpace
 from servease_appt.testing.fault_proxy import Proxy
 from servease_appt.testing.servers import EmbeddedValkey
@@ -37,7 +37,7 @@ def make_cache(redis_url: str) -> Iterator[MakeCache]:
     def make(
         *, url: str | None = None, policy: CachePolicy = POLICY, ready: bool = True, **options: Any
     ) -> Cache:
-        cache: Cache = Cache(connect(url or redis_url), CODECS, prefix=PREFIX, policy=policy, **options)
+        cache: Cache = Cache.from_url(url or redis_url, CODECS, prefix=PREFIX, policy=policy, **options)
         caches.append(cache)
         return listening(cache) if ready else cache
 

@@ -3,8 +3,14 @@
 from collections.abc import Callable
 from importlib import resources
 
+from servease_appt.cache.l2.single_server import SingleServerL2
 from servease_appt.cache.messages import Invalidation
 from tests.cache.testbed import Cache, monkeypatch
+
+
+def _single(cache: Cache) -> SingleServerL2:
+    assert isinstance(cache.l2, SingleServerL2)
+    return cache.l2
 
 
 def no_mutation(_cache: Cache) -> None:
@@ -22,7 +28,7 @@ def without_lease_check(cache: Cache) -> None:
     script = resources.files("servease_appt.cache.l2").joinpath("scripts", "fill.lua").read_text()
     check = "redis.call('GET', lease) ~= token"
     assert check in script
-    cache.l2._fill = cache.l2.client.register_script(script.replace(check, "false"))
+    _single(cache)._fill = cache.l2.client.register_script(script.replace(check, "false"))
 
 
 def with_any_lease(cache: Cache) -> None:
@@ -31,12 +37,12 @@ def with_any_lease(cache: Cache) -> None:
     check = "redis.call('GET', lease) ~= token"
     assert check in script
     changed = script.replace(check, "not redis.call('GET', lease)")
-    cache.l2._fill = cache.l2.client.register_script(changed)
+    _single(cache)._fill = cache.l2.client.register_script(changed)
 
 
 def keeping_stale_copies(cache: Cache) -> None:
     """`invalidate.lua` leaves the stale copy."""
-    invalidate = cache.l2._invalidate
+    invalidate = _single(cache)._invalidate
 
     def call(keys: list[str], args: list[str]) -> object:
         return invalidate(keys=[key for key in keys if ":__copy:" not in key], args=args)
@@ -46,20 +52,20 @@ def keeping_stale_copies(cache: Cache) -> None:
 
 def own_l1_first(cache: Cache) -> None:
     """`invalidate` drops its own L1, then what is in L2, and takes no notice of its own message."""
-    forget, in_l2 = cache._forget, cache.l2.invalidate
+    drop, in_l2 = cache._process.invalidator.drop, cache.l2.invalidate
 
     def first_here(keys: list[str], source: str) -> int:
-        forget(keys)
+        drop(keys)
         return in_l2(keys, source)
 
     monkeypatch(cache.l2, "invalidate", first_here)
-    monkeypatch(cache, "_forget", lambda *_: None)
+    monkeypatch(cache._process.invalidator, "drop", lambda *_: None)
     deaf_to_changes(cache)
 
 
 def deaf_to_changes(cache: Cache) -> None:
     """Takes no notice of what the server says of changes by other hands."""
-    monkeypatch(cache, "on_changed", lambda *_: None)
+    monkeypatch(cache._process.handler, "on_changed", lambda *_: None)
 
 
 def without_verified_puts(cache: Cache) -> None:
@@ -69,12 +75,12 @@ def without_verified_puts(cache: Cache) -> None:
 
 def without_flush_at_confirmation(cache: Cache) -> None:
     """A new subscription leaves L1 as it is."""
-    monkeypatch(cache, "on_confirmed", lambda **_: None)
+    monkeypatch(cache._process.handler, "on_confirmed", lambda **_: None)
 
 
 def without_gaps(cache: Cache) -> None:
     """A lost message is nothing to worry about."""
-    monkeypatch(cache, "on_gap", lambda: None)
+    monkeypatch(cache._process.handler, "on_gap", lambda: None)
     deaf_to_changes(cache)
 
 
@@ -85,7 +91,7 @@ def without_stale_fence(cache: Cache) -> None:
 
 def values_before_leases(cache: Cache) -> None:
     """`invalidate_matching` scans in the wrong order."""
-    scan = cache.l2._delete_matching
+    scan = _single(cache)._delete_matching
     put_off: list[str] = []
 
     def other_order(pattern: str, *, values: bool) -> None:
@@ -101,18 +107,18 @@ def values_before_leases(cache: Cache) -> None:
 
 def messages_delete_in_l2(cache: Cache) -> None:
     """Whoever hears a message deletes in L2, too."""
-    heard = cache.on_message
+    heard = cache._process.handler.on_message
 
     def too_eager(invalidation: Invalidation) -> None:
         heard(invalidation)
-        cache._carry_out(invalidation)
+        cache._process.invalidator.carry_out(invalidation)
 
-    monkeypatch(cache, "on_message", too_eager)
+    monkeypatch(cache._process.handler, "on_message", too_eager)
 
 
 def without_detaching(cache: Cache) -> None:
     """After an invalidation others may still join a load that began before it."""
-    monkeypatch(cache._loader.flights, "detach", lambda *_: None)
+    monkeypatch(cache._process.flights, "detach", lambda *_: None)
 
 
 Mutation = Callable[[Cache], None]

@@ -13,7 +13,7 @@ from servease_appt.cache import CacheUnavailable, Event, Mode, Source, Tier, con
 from servease_appt.cache.breaker import BreakerState
 from servease_appt.cache.listener import TRUST_S
 from servease_appt.cache.messages import Invalidation
-from servease_appt.cache.two_tier import L2_COOL_DOWN_S
+from servease_appt.cache.process import L2_COOL_DOWN_S
 from servease_appt.testing.fault_proxy import LinkKind, Proxy
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache.conftest import Background, MakeCache
@@ -65,9 +65,7 @@ def warm(source: Truth, *caches: Cache) -> None:
 class TestTheChannel:
     """Only the invalidation link is broken; the data link works."""
 
-    @pytest.mark.parametrize(
-        "fault", ["black hole", "no answers", "no worker_queries", "reset", "slow death"]
-    )
+    @pytest.mark.parametrize("fault", ["black hole", "no answers", "no questions", "reset", "slow death"])
     def test_a_missed_message(self, fault: str, make_cache: MakeCache, source: Truth, proxy: Proxy) -> None:
         """B's link breaks in some way, W invalidates: B stops serving the old value within 2 s. Measured: 1.0 to
         1.5 s for a silent link (the trust in L1 ends, and the value is older than a second), some ms for a reset.
@@ -79,12 +77,12 @@ class TestTheChannel:
                 proxy.pubsub.black_hole()
             case "no answers":
                 proxy.pubsub.swallow_to_client = True
-            case "no worker_queries":
+            case "no questions":
                 # Messages would still arrive: that is no loss, so they are lost as well from here on.
                 proxy.pubsub.swallow_to_server = True
                 assert b.listener is not None
                 monkeypatch(b.listener, "_on_published", lambda *_: None)
-                monkeypatch(b, "on_changed", lambda *_: None)
+                monkeypatch(b._process.handler, "on_changed", lambda *_: None)
             case "reset":
                 proxy.reset(LinkKind.PUBSUB)
             case "slow death":
@@ -134,13 +132,13 @@ class TestTheChannel:
         with redis.Redis.from_url(own_valkey.url()) as operator:
             operator.config_set("client-output-buffer-limit", "pubsub 65536 65536 1")
             gate = background.gate()
-            heard = b.on_message
+            heard = b._process.handler.on_message
 
             def held_up(invalidation: Invalidation) -> None:
                 gate.pass_through()
                 heard(invalidation)
 
-            monkeypatch(b, "on_message", held_up)
+            monkeypatch(b._process.handler, "on_message", held_up)
             source.put(K)
             w.invalidate(["vehicle_1"])
             gate.wait_for_arrival()
@@ -155,7 +153,7 @@ class TestTheChannel:
                 "the cut by the server",
             )
             w.invalidate([K])
-            monkeypatch(b, "on_message", heard)
+            monkeypatch(b._process.handler, "on_message", heard)
             gate.open()
         settle(b)
         assert held_in_l1(b, K) is None

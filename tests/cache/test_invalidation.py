@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from servease_appt.cache import CacheUnavailable, Event, Tier
-from servease_appt.cache.l2.single_server import Fill
+from servease_appt.cache.l2.protocol import Fill
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache.conftest import MakeCache
 from tests.cache.test_reading import count

@@ -133,7 +133,7 @@ def test_suspicion_is_no_invalidation(l1: L1[str]) -> None:
     put(l1, ["a"])
     before = l1.epoch()
     assert list(l1.suspect(["a", "b"])) == ["a"]
-    entry = Entry("b", before.at_s, before.at_s + 10)
+    entry: Entry[str] = Entry("b", before.at_s, before.at_s + 10)
     assert l1.put_many([("b", entry)], before) == ([], ["b"])
     assert l1.put_many([("b", entry)], l1.epoch()) == ([], [])
 

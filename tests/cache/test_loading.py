@@ -60,7 +60,7 @@ def test_l2_is_not_asked_for_what_is_being_loaded(
 
     monkeypatch(cache.l2, "read", note_and_read)
     joining = background.submit(cache.get_many, [K, OTHER], source.load)
-    eventually(lambda: len(cache._loader.flights._by_key[K]._completions) == 2)
+    eventually(lambda: len(cache._process.flights._by_key[K]._completions) == 2)
     held.open()
 
     assert loading.result(LIMIT_S) == V1
@@ -88,7 +88,7 @@ def test_no_copy_stands_in_for_a_load_joined_before_an_invalidation(
 
     loading = background.submit(cache.get, K, fail)
     held.wait_for_arrival()
-    assert cache._loader.flights._by_key[K].stale_value == V1
+    assert cache._process.flights._by_key[K].stale_value == V1
     asking = background.gate()
     stop_before(cache.l2, "read", asking)
     joining = background.submit(cache.get_many, [K, OTHER], source.load)
@@ -115,7 +115,7 @@ def test_a_refusal_is_its_callers_alone(make_cache: MakeCache, source: Truth, ba
     refused = background.submit(cache.get_many, [K], deny)
     denied.wait_for_arrival()
     joining = background.submit(cache.get_many, [K], source.load)
-    while len(cache._loader.flights._by_key[K]._completions) < 2:
+    while len(cache._process.flights._by_key[K]._completions) < 2:
         pass
     denied.open()
     assert refused.result(LIMIT_S).values == {K: None}
@@ -166,7 +166,7 @@ def test_the_leaders_deadline_frees_those_who_joined(
     source.put(K)
     other.l2.acquire([K], "held", 60_000)
     leading = background.submit(cache.get, K, source.load, timeout_s=0.3)
-    while K not in cache._loader.flights._by_key:
+    while K not in cache._process.flights._by_key:
         pass
     joining = background.submit(cache.get, K, source.load, timeout_s=LIMIT_S)
     assert leading.result(LIMIT_S) is None

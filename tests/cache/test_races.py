@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from servease_appt.cache.l2.single_server import LeaseState
+from servease_appt.cache.l2.protocol import LeaseState
 from servease_appt.cache.stats import Event, Tier
 from tests.cache import mutants
 from tests.cache.conftest import Background, MakeCache
@@ -130,13 +130,13 @@ def test_r4_a_message_before_the_delete_is_visible(
     whoever hears the message finds L2 empty."""
     w, b = make_cache(), make_cache()
     seen: list[bytes | None] = []
-    heard = b.on_message
+    heard = b._process.handler.on_message
 
     def look(invalidation: Any) -> None:
         seen.append(in_l2(client))
         heard(invalidation)
 
-    monkeypatch(b, "on_message", look)
+    monkeypatch(b._process.handler, "on_message", look)
     source.put(K)
     assert w.get(K, source.load) == V1
     if apart:
@@ -166,14 +166,14 @@ def test_r8_a_refresh_over_an_invalidation(
     settle(a)
     held = source.hold(K)
     a.l1.flush()
-    a._schedule._due_at_s[K] = a._clock()
+    a._process.schedule._due_at_s[K] = a._clock()
     assert a.get(K, source.load) == V1, "the reader that starts a refresh does not wait for it"
     held.wait_for_arrival()
     source.put(K)
     w.invalidate([K])
     done = background.gate()
     done.open()
-    stop_after(a._loader._commits, "_commit", done)
+    stop_after(a._process.loader._commits, "_commit", done)
     source.release(K)
     held.open()
     done.wait_for_arrival()
@@ -198,7 +198,7 @@ def test_r8_a_load_that_its_reader_did_not_wait_for(
     w.invalidate([K])
     done = background.gate()
     done.open()
-    stop_after(a._loader._commits, "_commit", done)
+    stop_after(a._process.loader._commits, "_commit", done)
     source.release(K)
     held.open()
     done.wait_for_arrival()
@@ -215,7 +215,7 @@ def test_r9_own_echo_and_anothers_change_in_one_push(
     mutate(a)
     source.put(K)
     gate = background.gate()
-    stop_before(a._loader, "_keep_in_l1", gate)
+    stop_before(a._process.loader, "_keep_in_l1", gate)
     reading = background.submit(a.get, K, source.load)
     gate.wait_for_arrival()
     client.set(DATA, b'{"id": "1", "version": 2}', px=60_000)
@@ -354,7 +354,7 @@ def test_r16_a_reader_that_joins_a_load_with_a_copy(
     leading = background.submit(a.get, K, source.load)
     held.wait_for_arrival()
     gate = background.gate()
-    stop_after(a._loader.flights, "join_or_lead", gate)
+    stop_after(a._process.flights, "join_or_lead", gate)
     joining = background.submit(a.get, K, source.load)
     gate.wait_for_arrival()
     source.put(K)
@@ -434,7 +434,7 @@ def test_nobody_joins_a_load_from_before_an_invalidation(
     source.release(K)
     late = background.submit(w.get, K, source.load)
     if not as_is(mutate):
-        eventually(lambda: len(w._loader.flights._by_key[K]._completions) == 2, "the join")
+        eventually(lambda: len(w._process.flights._by_key[K]._completions) == 2, "the join")
         held.open()
     assert (late.result(LIMIT_S) == V2) is as_is(mutate)
     held.open()

@@ -170,7 +170,7 @@ def test_r10_swapped_and_doubled_messages(make_cache: MakeCache, source: Source,
     assert listener is not None
     listener.stop()
     listener.confirmed, listener.sequence = True, 10
-    b.on_trust(NEVER_S + b._clock())
+    b._process.handler.on_trust(NEVER_S + b._clock())
     source.put(K)
     source.put("customer_2")
     b.get_many([K, "customer_2"], source.load)
@@ -263,7 +263,7 @@ def test_r20_a_failover_that_loses_the_delete(source: Source) -> None:
             assert held_in_l1(b, K) is None
             listener = b.listener
             assert listener is not None
-            eventually(lambda: listener.sequence == b._acknowledged, "the message")
+            eventually(lambda: listener.sequence == b._process.recovery._acknowledged, "the message")
             primary.kill()
             proxy.target = replica.port
             proxy.reset()
@@ -373,7 +373,7 @@ def test_a_request_by_hand_is_carried_out_while_all_loads_hang(
         gate.wait_for_arrival()
     done = background.gate()
     done.open()
-    stop_after(cache, "_carry_out", done)
+    stop_after(cache._process.invalidator, "carry_out", done)
     client.publish(cache.keys.channel, K)
     done.wait_for_arrival()
     assert not reading.done()

@@ -165,7 +165,7 @@ class TestLifetimes:
         waited: list[str] = []
         refreshed = background.gate()
         refreshed.open()
-        stop_after(cache._loader, "refresh", refreshed)
+        stop_after(cache._process.loader, "refresh", refreshed)
         until_s = time.monotonic() + LIMIT_S
         while source.loads[K] < 4 and time.monotonic() < until_s:
             lookup = cache.get_many([K], source.load)
@@ -259,7 +259,7 @@ class TestCorruption:
         assert cache.get(K, source.load) is None
         assert not client.exists(DATA)
 
-    @pytest.mark.parametrize("name", ["data", "lease", "absent", "copy"])
+    @pytest.mark.parametrize("name", ["data", "lease", "absent", "stale_copy"])
     def test_a_key_of_another_type_hides_nothing(
         self, name: str, make_cache: MakeCache, source: Truth, client: redis.Redis
     ) -> None:

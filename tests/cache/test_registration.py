@@ -3,8 +3,8 @@
 import pytest
 import redis
 
-from servease_appt.cache import two_tier
-from servease_appt.cache.listener import Listener
+from servease_appt.cache import invalidation
+from servease_appt.cache.listener import Listener, ListenerCallbacks
 from servease_appt.cache.worker_queries import WorkerQueries
 from tests.cache.conftest import MakeCache
 from tests.cache.testbed import Cache, eventually
@@ -20,8 +20,8 @@ def test_a_channel_that_is_confirmed_before_start_returns(
     """On a busy machine the thread may be that far before its starter goes on; the worker is on the list."""
     start = Listener.start
 
-    def start_slowly(listener: Listener) -> None:
-        start(listener)
+    def start_slowly(listener: Listener, callbacks: ListenerCallbacks) -> None:
+        start(listener, callbacks)
         eventually(lambda: listener._trusted_until_s > 0, "the first answer")
 
     monkeypatch.setattr(Listener, "start", start_slowly)
@@ -46,7 +46,7 @@ def test_a_register_that_was_evicted_comes_back(
     make_cache: MakeCache, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server under `allkeys-lru` may evict it, and tells nobody: it is renewed with the heartbeat."""
-    monkeypatch.setattr(two_tier, "REGISTER_EVERY_S", 0.0)
+    monkeypatch.setattr(invalidation, "REGISTER_EVERY_S", 0.0)
     cache = make_cache()
     eventually(lambda: is_registered(cache, client), "the registration")
 

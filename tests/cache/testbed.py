@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from servease_appt.cache import CachePolicy, Codec, LoadDenied, TwoTierCache, ValueNotFound
+from servease_appt.cache.l1 import NOT_FOUND
 from servease_appt.cache.listener import TRUST_S
 from servease_appt.testing.processes import wait_until
 
@@ -171,7 +172,7 @@ def listening(cache: Cache) -> Cache:
 def held_in_l1(cache: Cache, key: str) -> Versioned | None:
     """What L1 holds right now, whether it would serve it or not."""
     entry = cache.l1.held([key]).get(key)
-    return None if entry is None else entry.value
+    return None if entry is None or entry.value is NOT_FOUND else entry.value
 
 
 def settle(*caches: Cache) -> None:

@@ -119,6 +119,7 @@ def _scraped(value: Value, every_s: int, for_s: int) -> str:
 
 def _test(name: str, series: Mapping[str, Value], every_s: int, for_s: int, firing: str | None) -> object:
     """One of promtool's tests: what fires at its end, or that nothing ever does."""
+    checks: list[dict[str, object]]
     if firing is None:
         checks = [
             {"expr": 'ALERTS{alertstate="firing"}', "eval_time": f"{at}s", "exp_samples": []}

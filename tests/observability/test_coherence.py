@@ -11,6 +11,7 @@ from flask import Flask
 from servease_appt.app import create_app
 from servease_appt.cache import Mode
 from servease_appt.cache.l1 import Entry
+from servease_appt.cache.l2.protocol import Write
 from servease_appt.container import EXTENSION, Container
 from servease_appt.observability.coherence import (
     L1_L2,
@@ -59,7 +60,7 @@ class Checked:
         """Before anybody listens: news of it would have L1 compared, and cleared of what a test puts there."""
         codec = self.cache.codecs.of(self.key)
         stored = codec.encode(entities.customer(id=self.id, full_name=name, email="a@example.com"))
-        self.cache.l2.write(self.key, stored, ttl_ms=300_000, source="test")
+        self.cache.l2.write([Write(self.key, stored, 300_000)], "test")
 
     def put_in_l1(self, name: str) -> None:
         """What no message and no news of the server would ever correct."""

@@ -11,7 +11,7 @@ from flask import Flask
 from servease_appt.app import create_app
 from servease_appt.cache import CacheUnavailable, Mode
 from servease_appt.container import EXTENSION
-from servease_appt.references.enrichment import (
+from servease_appt.references import (
     get_customer_cached,
     get_employee_cached,
     get_vehicle_cached,

@@ -13,7 +13,8 @@ from servease_appt.testing.processes import wait_until
 _CODE = """
 import sys
 from servease_appt.app import create_app
-cache = create_app().extensions["servease"].lookups.cache
+app = create_app()
+cache = app.extensions["servease"].lookups.cache
 cache.start()
 print("started", flush=True)
 sys.stdin.read()

@@ -14,7 +14,8 @@ from redis.exceptions import RedisError
 from servease_appt.cache import CacheError
 from servease_appt.container import EXTENSION, Container
 from servease_appt.inspection.session import OperatorSession, operator_session
-from servease_appt.settings import Settings, mask_url
+from servease_appt.masking import mask_url
+from servease_appt.settings import Settings
 
 
 def current_container() -> Container:
