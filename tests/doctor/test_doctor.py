@@ -4,9 +4,12 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import redis
@@ -299,3 +302,84 @@ def test_settings_that_are_hardly_meant_are_told(settings: dict[str, str], level
     found = {finding.level.value: finding.says for finding in settings_checks.check(known)}
 
     assert said in found[level]
+
+
+def database_finding(cli: Cli, **settings: str) -> dict[str, Any]:
+    """The one problem of PostgreSQL."""
+    (finding,) = [f for f in examine(cli, **settings) if f["area"] == "database" and f["level"] == "problem"]
+    return finding
+
+
+def test_each_failure_of_postgresql_is_named_with_its_address(cli: Cli, served: Served) -> None:
+    """Refused, a wrong database, a host that nobody knows: three causes and three cures, without the password."""
+    url = urlsplit(cli.environment["DATABASE_URL"])
+    refused = database_finding(cli, DATABASE_URL=f"postgresql://me:hush@127.0.0.1:{free_port()}/none")
+    unknown = database_finding(cli, DATABASE_URL=urlunsplit(url._replace(path="/no_such_database")))
+    nowhere = database_finding(cli, DATABASE_URL="postgresql://me:hush@no-such-host.invalid/none")
+
+    assert "me:***@127.0.0.1" in refused["says"]
+    assert "refused" in refused["says"]
+    assert "Start PostgreSQL" in refused["do"]
+    assert '"no_such_database" does not exist' in unknown["says"]
+    assert "database name" in unknown["do"]
+    assert "no-such-host.invalid" in nowhere["says"]
+    assert "Correct the host" in nowhere["do"]
+    assert "hush" not in str([refused, unknown, nowhere])
+
+
+def test_a_wrong_password_and_a_frozen_postgresql_are_told_apart(cli: Cli) -> None:
+    """A server that speaks PostgreSQL's protocol and refuses the password, and one that takes a connection."""
+    with _postgres_that(lambda connection: connection.sendall(_WRONG_PASSWORD)) as port:
+        refused = database_finding(
+            cli, DATABASE_URL=f"postgresql://me:hush@127.0.0.1:{port}/x?sslmode=disable"
+        )
+    with _postgres_that(lambda _connection: None) as port:
+        frozen = database_finding(
+            cli, DATABASE_URL=f"postgresql://me:hush@127.0.0.1:{port}/x?sslmode=disable"
+        )
+
+    assert 'password authentication failed for user "me"' in refused["says"]
+    assert "user and password" in refused["do"]
+    assert "frozen" in frozen["do"]
+    assert "hush" not in str([refused, frozen])
+
+
+_FIELDS = b'SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user "me"\0\0'
+_WRONG_PASSWORD = b"E" + (len(_FIELDS) + 4).to_bytes(4, "big") + _FIELDS
+
+
+@contextmanager
+def _postgres_that(answers: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A port that takes connections, reads the start of the protocol, and does with them what it is told."""
+    taken: list[socket.socket] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            taken.append(connection)
+            connection.recv(1024)
+            answers(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in taken:
+                connection.close()
+
+
+def test_another_secret_key_than_the_workers_is_told(cli: Cli) -> None:
+    """A valid key, and not theirs: links and tokens made in this shell are worth nothing to them."""
+    findings = examine(cli, SECRET_KEY="another-valid-key-0123456789-abcdefghij")
+
+    (finding,) = [f for f in findings if "SECRET_KEY" in f["says"]]
+    assert finding["level"] == "problem"
+    assert finding["says"].startswith("The workers use another SECRET_KEY than this shell")
+    assert SECRET not in str(findings)
