@@ -311,6 +311,40 @@ def test_every_command_has_help_with_an_example(cli: Cli) -> None:
         assert f"flask --app wsgi cache {name}" in cli.run(name, "--help").stdout
 
 
+def test_help_is_short_to_type(cli: Cli) -> None:
+    """`-h` as in most tools, for the group and for each command."""
+    assert cli.run("-h").stdout == cli.run("--help").stdout
+    assert cli.run("explain", "-h").stdout == cli.run("explain", "--help").stdout
+
+
+@pytest.mark.parametrize(("words", "no_color"), [((), ""), (("--no-color",), ""), ((), "1")])
+def test_colours_can_be_turned_off(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], no_color: str
+) -> None:
+    """By option or by the variable that every tool knows; a terminal has them otherwise."""
+    monkeypatch.setenv("NO_COLOR", no_color)
+    runner = cli.app.test_cli_runner()
+
+    shown = runner.invoke(args=["cache", *words, "doctor"], color=True).stdout
+
+    assert ("\x1b[" in shown) == (words == () and not no_color)
+
+
+def test_nothing_found_says_what_may_be_meant(cli: Cli, dataset: Dataset) -> None:
+    """A plural or a typing error is a hint, on standard error; so is an empty cache."""
+    assert "Did you mean customer?" in cli.run("keys", "customers").stderr
+    assert "Did you mean employee?" in cli.run("keys", "emploee_*").stderr
+    assert "Nothing is cached under appointment_service: in this database." in cli.run("keys").stderr
+    assert "Did you mean vehicle?" in cli.run("get", "vehicles", str(uuid.uuid4()), exit_code=2).stderr
+    assert "No lookups yet." in _without_lookups(cli)
+
+
+def _without_lookups(cli: Cli) -> str:
+    """The statistics of a prefix that no worker uses."""
+    with Cli({**cli.environment, "CACHE_KEY_PREFIX": "unused"}) as other:
+        return other.run("stats").stdout
+
+
 COMMANDS = (
     ("keys",),
     ("get", "customer", str(uuid.uuid4())),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from servease_appt.cli.cache import (
@@ -16,8 +18,10 @@ from servease_appt.cli.cache import (
 )
 
 
-@click.group("cache")
-def commands() -> None:
+@click.group("cache", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--no-color", is_flag=True, help="Print without colours; NO_COLOR does the same.")
+@click.pass_context
+def commands(context: click.Context, no_color: bool) -> None:
     """Inspect and control the cache.
 
     \b
@@ -28,6 +32,8 @@ def commands() -> None:
 
     Exit codes: 0 done, 1 failed, 2 wrong usage.
     """
+    if no_color or os.environ.get("NO_COLOR"):
+        context.color = False
 
 
 for command in (
