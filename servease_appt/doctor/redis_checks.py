@@ -96,7 +96,7 @@ def _speed(session: OperatorSession) -> Finding:
         median_ms, longest_ms = _pings(
             session.client
         )  # measure twice: the host may have been busy for a moment
-    says = f"{_where(session)} answers in {median_ms:.1f} ms (slowest of {PINGS}: {longest_ms:.1f} ms)."
+    says = f"{_where(session)} answers in {median_ms:.2f} ms (slowest of {PINGS}: {longest_ms:.2f} ms)."
     if _is_slow(median_ms, longest_ms):
         return _area.warning(
             says,
