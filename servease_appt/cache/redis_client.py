@@ -54,6 +54,13 @@ def connect(url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: 
     return Redis.from_url(url, **options)
 
 
+def database_of(client: Redis) -> int:
+    """Return the number of the database that a client uses."""
+    if isinstance(client, Cluster):
+        return 0
+    return int(client.connection_pool.connection_kwargs.get("db") or 0)
+
+
 def client_options(*, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: int = 256) -> dict[str, Any]:
     """Return the arguments that make one of redis-py's clients give up early."""
     return {
