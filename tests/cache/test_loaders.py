@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import redis
 from flask import Flask, jsonify
 
 from servease_appt.cache import CachePolicy, TwoTierCache, json_codec
@@ -67,7 +68,7 @@ class AsyncCallable:
         (coroutine, "async"),
         (partial(coroutine, "customer_1"), "async"),
         (AsyncCallable(), "async"),
-        (lambda: {}, "timeout_s"),
+        (lambda: None, "timeout_s"),
         (lambda _key: {}, "timeout_s"),
         (lambda _key, _timeout_s, _more: {}, "timeout_s"),
         ({"customer_1": {}}, "function"),
@@ -128,3 +129,11 @@ def test_a_failure_is_logged_again_after_a_minute(caplog: pytest.LogCaptureFixtu
     assert logged(range(MAX_LINES)) == []
     now_s[0] = 60.0
     assert logged(range(1)) == ["5 other loads failed since, too", "The load of 'customer_0' failed"]
+
+
+@pytest.mark.parametrize("options", [{"decode_responses": True}, {"protocol": 2}])
+def test_a_client_that_the_cache_can_not_use_is_refused(redis_url: str, options: dict[str, Any]) -> None:
+    """Else it would be without its first or second tier, and nobody would see why."""
+    client = redis.Redis.from_url(redis_url, **options)
+    with pytest.raises(ValueError, match="a client with"):
+        TwoTierCache(client, (json_codec("customer"),), prefix="loaders")
