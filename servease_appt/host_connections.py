@@ -11,14 +11,22 @@ from redis import Redis
 from redis.connection import SSLConnection, UnixDomainSocketConnection
 from sqlalchemy import Connection, Engine, text
 
-from servease_appt.db.engine import SESSION_SETTINGS, Database
+from servease_appt.db.engine import Database
 from servease_appt.db.errors import unavailable
 
 _DRIVER: Final = "psycopg2"
 _SSL_OPTIONS: Final = ("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
+_SETTINGS: Final = {
+    "statement_timeout": "3000",
+    "lock_timeout": "2000",
+    "idle_in_transaction_session_timeout": "5000",
+    "timezone": "UTC",
+    "datestyle": "ISO",
+    "jit": "off",
+}
+"""In milliseconds where a number: as on connections of the service's own."""
 _FOR_THIS_TRANSACTION: Final = text(
-    "SELECT "
-    + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in SESSION_SETTINGS.items())
+    "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items())
 )
 
 
@@ -87,9 +95,9 @@ def shared_client(client: Redis) -> Redis:
 
 
 def client_url(client: Redis) -> str | None:
-    """Return the URL of a host's client, for commands that connect by themselves; None where it has none.
+    """Return the URL of a host's client, for commands that connect by themselves.
 
-    A Sentinel client has none: `SERVEASE_REDIS_URL` says where the sentinels are.
+    None for a client that goes through Sentinel: only `SERVEASE_REDIS_URL` can say where the sentinels are.
     """
     pool = client.connection_pool
     options: dict[str, Any] = pool.connection_kwargs

@@ -47,6 +47,10 @@ class _CompletedLoad(Generic[V]):
     epoch: Epoch
 
 
+class _DeadlinePassed(Exception):
+    """A load waited for a thread until nobody needs it any more. The source is not asked, and is not to blame."""
+
+
 class Loader(Generic[V]):
     """Runs loads on threads of its own and keeps what they bring, fenced. Thread-safe.
 
@@ -84,7 +88,10 @@ class Loader(Generic[V]):
         self._failures = FailureLog(clock)
         self._numbers = itertools.count(1)
         self._submit = submit
-        self._loads = ThreadPoolExecutor(policy.max_loads, "servease-cache-load")
+        # Each codec has threads of its own: a source that hangs holds up only those who load from it.
+        self._loads = {
+            name: ThreadPoolExecutor(policy.max_loads, f"servease-cache-load-{name}") for name in codecs.names
+        }
         self._commits: GroupCommit[_CompletedLoad[V]] = GroupCommit(self._commit)
 
     def new_token(self) -> str:
@@ -115,13 +122,15 @@ class Loader(Generic[V]):
 
     def close(self) -> None:
         """Wait for the loads under way; those not begun are dropped."""
-        self._loads.shutdown(wait=True, cancel_futures=True)
+        for threads in self._loads.values():
+            threads.shutdown(wait=True, cancel_futures=True)
 
     def start(
         self, flight: Flight[V], load: Load[V], token: str | None, epoch: Epoch, deadline_s: float
     ) -> None:
         """Begin a load. With a token its value may be kept in L2."""
-        self._loads.submit(self._run, flight, load, token, epoch, deadline_s)
+        threads = self._loads[self.codecs.of(flight.key).name]
+        threads.submit(self._run, flight, load, token, epoch, deadline_s)
 
     def refresh(self, keys: Sequence[str], load: Load[V]) -> None:
         """Load values anew that are still there, each by one worker, in the background (fenced as any: R8)."""
@@ -141,7 +150,7 @@ class Loader(Generic[V]):
         for key, lease in zip(keys, leases, strict=True):
             if lease.state is LeaseState.GRANTED:
                 self.event_log.note(Tier.UPSTREAM, Event.REFRESH, (key,))
-                self.start(Flight(key, Completion()), load, token, epoch, deadline_s)
+                self.start(Flight(key, Completion()), _keep_on_not_found(load), token, epoch, deadline_s)
 
     def _learn(self, keys: list[str]) -> None:
         try:
@@ -159,11 +168,13 @@ class Loader(Generic[V]):
         value: V | NotFound = NOT_FOUND
         payload = b""
         try:
-            loaded = load(flight.key, max(0.001, deadline_s - time.monotonic()))
+            loaded = load(flight.key, _time_left(deadline_s))
             codec = self.codecs.of(flight.key)
             payload = codec.encode(loaded)
             value = codec.decode(payload, flight.key.partition("_")[2]) if codec.reread else loaded
             outcome = Outcome.LOADED
+        except _DeadlinePassed:
+            outcome = Outcome.FAILED
         except ValueNotFound:
             outcome = Outcome.NOT_FOUND
         except LoadDenied:
@@ -261,3 +272,22 @@ class Loader(Generic[V]):
             self.l2.release(leases)
         except L2Unavailable:
             self.recorder.count(Tier.L2, Event.ERROR, "-")
+
+
+def _time_left(deadline_s: float) -> float:
+    left_s = deadline_s - time.monotonic()
+    if left_s <= 0:
+        raise _DeadlinePassed
+    return left_s
+
+
+def _keep_on_not_found(load: Load[V]) -> Load[V]:
+    """Return `load` for a refresh: it asks as one caller, whose "not found" must not take it from others."""
+
+    def refresh(key: str, timeout_s: float) -> V:
+        try:
+            return load(key, timeout_s)
+        except ValueNotFound as error:
+            raise LoadDenied(key) from error
+
+    return refresh

@@ -43,7 +43,7 @@ class CachePolicy:
     refresh_at: float = 0.75
     """The part of its life after which a value that is being read is loaded anew in the background."""
     max_loads: int = 64
-    """How many loads one process runs side by side."""
+    """How many loads of one codec a process runs side by side, each in a thread of its own."""
 
     def __post_init__(self) -> None:
         for name in (

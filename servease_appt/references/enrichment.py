@@ -63,6 +63,7 @@ class Lookups:
     Attributes:
         cache: the two-tier cache that is read.
         source: the services behind it, which bookings ask past the cache.
+        on_invalidated: called with the entity and the canonical ids that `invalidate` has dropped.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Lookups:
         observer: PageObserver | None = None,
     ) -> None:
         self.cache = cache
+        self.on_invalidated: Callable[[str, tuple[str, ...]], None] = lambda _entity, _ids: None
         self.source = ReferenceSource(
             upstreams,
             slow_s=cache.policy.soft_timeout_s,
@@ -130,7 +132,10 @@ class Lookups:
             CacheUnavailable: Redis can't take it.
             ValueError: an unknown entity, or an id that is not a UUID.
         """
-        return self.cache.invalidate([_key(entity, id_) for id_ in ids])
+        keys = [_key(entity, id_) for id_ in ids]
+        invalidated = self.cache.invalidate(keys)
+        self.on_invalidated(entity, tuple(key.removeprefix(f"{entity}_") for key in keys))
+        return invalidated
 
     def ask_source(self, key: str) -> Reference:
         """Return what the service that owns a key says now, past the cache, with the service's own token.

@@ -1,7 +1,7 @@
 from datetime import date, datetime, time, timedelta
 
 from servease_appt.scheduling.availability import Offer, days_between, hourly, offers
-from servease_appt.scheduling.capacity import Calendar, CapacityWindow
+from servease_appt.scheduling.capacity import Calendar, CapacityWindow, Running
 from servease_appt.scheduling.intervals import Interval
 
 MONDAY = date(2030, 5, 6)
@@ -33,7 +33,7 @@ def test_a_day_without_slots_has_the_hourly_starts() -> None:
     """With the default capacity, less what runs."""
     busy = Interval(datetime(2030, 5, 6, 9, 30), datetime(2030, 5, 6, 10, 30))
 
-    found = offers([MONDAY, SATURDAY], {}, Calendar([busy], [], 2), 60, anytime)
+    found = offers([MONDAY, SATURDAY], {}, Calendar(Running.of([busy]), [], 2), 60, anytime)
 
     assert found[:3] == [
         Offer(MONDAY, time(9), time(10), 1),
@@ -51,7 +51,7 @@ def test_a_day_with_slots_has_only_their_starts() -> None:
     found = offers(
         [MONDAY, SATURDAY],
         {MONDAY: [closed], SATURDAY: [morning]},
-        Calendar([], [morning, closed], 2),
+        Calendar(Running.of([]), [morning, closed], 2),
         45,
         anytime,
     )
@@ -64,7 +64,7 @@ def test_a_slot_that_covers_nothing_offers_nothing() -> None:
     empty = CapacityWindow.of(MONDAY, time(9), time(9), available=True, capacity=4)
     turned_round = CapacityWindow.of(MONDAY, time(11), time(10), available=True, capacity=4)
 
-    found = offers([MONDAY], {MONDAY: [empty, turned_round]}, Calendar([], [], 2), 60, anytime)
+    found = offers([MONDAY], {MONDAY: [empty, turned_round]}, Calendar(Running.of([]), [], 2), 60, anytime)
 
     assert found == []
 
@@ -73,7 +73,7 @@ def test_a_booking_must_fit_for_its_whole_length() -> None:
     """The room of a start is that of the fullest moment of the booking, not of the slot."""
     busy = Interval(datetime(2030, 5, 6, 11), datetime(2030, 5, 6, 12))
 
-    found = offers([MONDAY], {}, Calendar([busy], [], 1), 120, anytime)
+    found = offers([MONDAY], {}, Calendar(Running.of([busy]), [], 1), 120, anytime)
 
     assert [offer.start_time.hour for offer in found] == [9, 12, 13, 14, 15, 16]
 
@@ -82,7 +82,7 @@ def test_only_starts_that_are_open() -> None:
     """What the caller's test refuses is not offered."""
     noon = datetime.combine(MONDAY, time(12))
 
-    found = offers([MONDAY], {}, Calendar([], [], 1), 60, lambda start: start > noon)
+    found = offers([MONDAY], {}, Calendar(Running.of([]), [], 1), 60, lambda start: start > noon)
 
     assert [offer.start_time.hour for offer in found] == [13, 14, 15, 16]
 
