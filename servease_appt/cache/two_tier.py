@@ -26,7 +26,7 @@ from servease_appt.cache.listener import Listener
 from servease_appt.cache.loading import Load
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.process import Process
-from servease_appt.cache.redis_client import DEFAULT_TIMEOUT_S, connect
+from servease_appt.cache.redis_client import DEFAULT_TIMEOUT_S, check_client, connect
 from servease_appt.cache.results import Lookup
 from servease_appt.cache.stats import Observer, Recorder, Stats
 from servease_appt.cache.status import Mode, describe, mode_of
@@ -63,7 +63,7 @@ class TwoTierCache(Generic[V]):
         clock: seconds that only grow.
 
     Raises:
-        ValueError: two codecs have one name, or a name has an underscore.
+        ValueError: two codecs have one name, a name has an underscore, or the client gives texts or speaks RESP2.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class TwoTierCache(Generic[V]):
         owns_client: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        check_client(client)
         self.policy = policy or CachePolicy()
         self.codecs = Codecs(codecs)
         self.keys = KeySpace(prefix)
