@@ -36,6 +36,7 @@ from servease_appt.clients.service_token import ServiceToken
 from servease_appt.container import EXTENSION, Container
 from servease_appt.dashboard.blueprint import DASHBOARD, Guard, dashboard, dashboard_views
 from servease_appt.db.engine import Database
+from servease_appt.db.upkeep import Upkeep
 from servease_appt.host_connections import HostDatabase, client_url, engine_url, shared_client
 from servease_appt.masking import mask_url
 from servease_appt.observability import metric_files
@@ -78,7 +79,8 @@ class ServEase:
         """Make the blueprints.
 
         Args:
-            app: an application to call `init_app` for at once, with `options`; None for none yet.
+            app: an application to call `init_app` for at once; None for none yet.
+            **options: the other arguments of `init_app`.
         """
         self._api = _HostedApi()
         self._dashboard = _HostedDashboard()
@@ -254,6 +256,7 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
         SettingsError: no client can be made of `settings.redis_url`.
     """
     client = redis or _redis_client(settings.redis_url)
+    database = database or Database(settings.database_url)
     metrics = Metrics()
     cache = TwoTierCache(
         client,
@@ -274,10 +277,10 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
     lookups = Lookups(cache, upstreams, service_token=own_token, observer=metrics)
     cache.describe_more = partial(_worker_status, lookups, metrics)
     history = History(metrics)
-    cache.on_pulse = Heartbeat(lookups, metrics, history)
+    cache.on_pulse = Heartbeat(lookups, metrics, history, Upkeep(database, metrics.kept_counts_sampled))
     return Container(
         settings=settings,
-        database=database or Database(settings.database_url),
+        database=database,
         redis=client,
         upstreams=upstreams,
         lookups=lookups,

@@ -20,10 +20,20 @@ _INITIAL = itemgetter(0)
 class Codec(Generic[V]):
     """How one type of value is turned into bytes and back; held under keys `name_rest`.
 
-    `decode(payload, rest)` raises for bytes that are not such a value of that id, whatever it likes; the cache
-    takes them for a miss. Values are shared between threads: make them immutable. `canonical(rest)` is how keys
-    spell an id, which messages from outside may spell differently, or None for what is no id. Longer payloads than
-    `max_bytes` are taken for a miss without being decoded.
+    Values are shared between threads: make them immutable.
+
+    Attributes:
+        name: the part of a key before its first underscore.
+        encode: turns a value into bytes; what it raises makes the load a failed one.
+        decode: `decode(payload, rest)` turns bytes into a value. Raises for bytes that are not such a value of
+            that id, whatever it likes; the cache takes them for a miss.
+        canonical: how keys spell an id, which messages from outside may spell differently; None for what is no id.
+        max_bytes: longer payloads are taken for a miss without being decoded.
+
+    Example:
+        >>> text = Codec("note", encode=str.encode, decode=lambda payload, rest: payload.decode())
+        >>> text.decode(text.encode("Bring the keys."), "17")
+        'Bring the keys.'
     """
 
     name: str
@@ -34,7 +44,16 @@ class Codec(Generic[V]):
 
 
 def json_codec(name: str) -> Codec[Mapping[str, Any]]:
-    """A codec whose values are JSON objects, handed out as read-only mappings."""
+    """Return a codec whose values are JSON objects, handed out as read-only mappings.
+
+    Args:
+        name: the part of a key before its first underscore.
+
+    Example:
+        >>> codec = json_codec("customer")
+        >>> codec.decode(codec.encode({"name": "Ada"}), "17")
+        mappingproxy({'name': 'Ada'})
+    """
     return Codec(name, encode=lambda value: json.dumps(dict(value)).encode(), decode=_json_object)
 
 

@@ -117,18 +117,25 @@ class WorkerQueries:
         ((_, count),) = self._client.pubsub_numsub(self._keys.queries)
         return int(count)
 
+    def reachable(self) -> int:
+        """How many workers listen and are registered in this database; those of another can't answer here."""
+        return min(self.listeners(), int(self._client.hlen(self._keys.workers)))
+
     def query(self, what: str, *, timeout_s: float = 1.0, **details: str) -> list[dict[str, Any]]:
         """Ask all listening workers; returns what has come within the time, with `after_ms` of each answer."""
-        return list(self.answers(what, timeout_s=timeout_s, **details))
+        return list(self.answers(what, timeout_s=timeout_s, expected=None, **details))
 
-    def answers(self, what: str, *, timeout_s: float = 1.0, **details: str) -> Iterator[dict[str, Any]]:
-        """Yield answers as they come, until all listeners have answered or the time is over."""
+    def answers(
+        self, what: str, *, timeout_s: float = 1.0, expected: int | None = None, **details: str
+    ) -> Iterator[dict[str, Any]]:
+        """Yield answers as they come, until all listeners, or `expected`, have answered or the time is over."""
         reply_to = f"{self._keys.prefix}:__reply:{secrets.token_hex(8)}"
         asked_at_s = self._clock()
         question = json.dumps({"what": what, "reply_to": reply_to, **details})
-        expected = int(self._client.publish(self._keys.queries, question))
+        listening = int(self._client.publish(self._keys.queries, question))
+        expected = listening if expected is None else expected
         pause_s, longest_s = POLL_S
-        while expected:
+        while expected > 0:
             popped = cast("list[bytes] | None", self._client.lpop(reply_to, expected))
             after_ms = (self._clock() - asked_at_s) * 1000
             for payload in popped or ():

@@ -150,6 +150,7 @@ def check_database(container: Container) -> Iterator[Finding]:
         )
     else:
         yield _database.ok(f"Its tables are of version {found}, as needed.")
+        yield from _kept_counts(container)
     off_s = abs((their_now - before).total_seconds())
     if off_s > CLOCK_SLACK_S:
         yield _database.warning(
@@ -157,3 +158,23 @@ def check_database(container: Container) -> Iterator[Finding]:
             "Idempotency keys expire at other times than meant.",
             "Have both hosts follow the same time server (NTP).",
         )
+
+
+def _kept_counts(container: Container) -> Iterator[Finding]:
+    """Are the numbers that triggers keep those of the rows? A sample tells, whatever the table's size."""
+    from servease_appt.db import kept_counts
+
+    try:
+        with container.database.reading() as connection:
+            wrong = kept_counts.sampled_differences(connection)
+    except DatabaseUnavailable as error:
+        yield _database.problem(f"{error}.", "The kept counts could not be looked at.", "Ask again.")
+        return
+    if wrong:
+        yield _database.problem(
+            f"The kept counts are wrong for {wrong} of the days sampled.",
+            "Lists and statistics show wrong numbers, and pages begin at the wrong row.",
+            "Run `flask --app wsgi db check --repair`.",
+        )
+    else:
+        yield _database.ok("The kept counts of the days sampled are right.")

@@ -106,6 +106,8 @@ def context() -> Iterator[AnswerContext]:
         yield here
 
 
+# The application that other tests here ask has threads that draw jitter from `random`; Hypothesis notices that.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @pytest.mark.parametrize("schema_class", ROWS_OF, ids=lambda kind: kind.__name__)
 def test_compiled_is_as_plain(schema_class: type[CompiledSchema]) -> None:
     """For any values, one row and many, the compiled dump is marshmallow's own: values, types and order."""

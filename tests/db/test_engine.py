@@ -49,9 +49,12 @@ def value(database: Database, statement: str) -> object:
         ("timezone", "UTC"),
     ],
 )
-def test_the_sessions_settings(database: Database, setting: str, expected: str) -> None:
-    """PostgreSQL itself ends what takes too long."""
-    assert value(database, f"SHOW {setting}") == expected
+def test_the_settings_of_each_statement(database: Database, setting: str, expected: str) -> None:
+    """PostgreSQL itself ends what takes too long, in a transaction as well as outside of one."""
+    if setting != "idle_in_transaction_session_timeout":
+        assert value(database, f"SHOW {setting}") == expected
+    with database.transaction() as connection:
+        assert connection.execute(text(f"SHOW {setting}")).scalar() == expected
 
 
 def test_options_in_the_url_are_kept(migrated_postgres_url: str) -> None:
