@@ -79,7 +79,8 @@ class ServEase:
         """Make the blueprints.
 
         Args:
-            app: an application to call `init_app` for at once, with `options`; None for none yet.
+            app: an application to call `init_app` for at once; None for none yet.
+            **options: the other arguments of `init_app`.
         """
         self._api = _HostedApi()
         self._dashboard = _HostedDashboard()

@@ -133,13 +133,17 @@ def hide_rows(context: ExceptionContext) -> None:
     What PostgreSQL adds (DETAIL, CONTEXT, the line of the statement) holds whole rows, notes of customers
     included, and the text of an unexpected error goes into the log.
     """
-    primary = _primary(context.original_exception)
+    cut_to_primary(context.original_exception, context.sqlalchemy_exception)
+
+
+def cut_to_primary(original: BaseException, wrapped: exc.StatementError | None) -> None:
+    """Cut the texts of a driver's error, and of SQLAlchemy's around it, down to PostgreSQL's primary message."""
+    primary = _primary(original)
     if not primary:
         return
-    context.original_exception.args = (primary,)
-    wrapped = context.sqlalchemy_exception
+    original.args = (primary,)
     if wrapped is not None:
-        wrapped.args = (f"({type(context.original_exception).__name__}) {primary}",)
+        wrapped.args = (f"({type(original).__name__}) {primary}",)
 
 
 def _says_unavailable(error: object, *, disconnected: bool) -> bool:
