@@ -27,7 +27,8 @@ def _whole_number(name: str, default: int, most: int) -> int:
 
 bind = os.environ.get("BIND", "0.0.0.0:8005")
 workers = _whole_number("WEB_CONCURRENCY", 2, 256)
-worker_class = "gthread"
+# Threads that only ever see whole requests: slow clients hold none of them.
+worker_class = "servease_appt.serving.worker.BufferingWorker"
 threads = _whole_number("WEB_THREADS", 8, 256)
 timeout = 30
 graceful_timeout = 20
@@ -46,15 +47,15 @@ logconfig_dict = logging_config()
 _OWN_PREFIX = "servease-metrics-"
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=_OWN_PREFIX)
+# Here and not in a hook: with --preload the application is imported before the first hook is called.
+Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
 
 
 def on_starting(server: Any) -> None:
     """Stop here where no worker could start, or gunicorn would make new ones for ever; forget an earlier run."""
     if server.app.app_uri == "wsgi:app":
         _check_environment()
-    directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-    directory.mkdir(parents=True, exist_ok=True)
-    for file in directory.glob("*.db"):
+    for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db"):
         file.unlink()
 
 
@@ -74,6 +75,7 @@ def post_worker_init(worker: Any) -> None:
         container.lookups.cache.start()
         # gunicorn calls no hook at SIGTERM: the worker itself knows.
         container.lifecycle.draining = lambda: not worker.alive
+        worker.on_refused = container.metrics.request_refused
 
 
 def worker_exit(_server: Any, worker: Any) -> None:

@@ -14,6 +14,7 @@ PARTS = {
     "stampede": "a hundred ask at once for what nobody has",
     "invalidation": "from an invalidation to the last stale read",
     "cost": "memory, idle workers, commands, start-up",
+    "starts": "the starts of 92 days at which a booking fits",
 }
 
 

@@ -14,7 +14,7 @@ import orjson
 from cachetools import TTLCache
 from redis import Redis
 
-from servease_appt.cache import CachePolicy, TwoTierCache, connect
+from servease_appt.cache import CachePolicy, TwoTierCache
 from servease_appt.references.entities import CODECS, Reference, customer, employee, vehicle
 
 L1_TTL_S = 10.0
@@ -84,8 +84,8 @@ class Ours(Contender):
     name = "TwoTierCache"
 
     def __init__(self, url: str) -> None:
-        self.cache: TwoTierCache[Reference] = TwoTierCache(
-            connect(url),
+        self.cache: TwoTierCache[Reference] = TwoTierCache.from_url(
+            url,
             CODECS,
             prefix=f"{PREFIX}_ours",
             policy=CachePolicy(l1_ttl_s=L1_TTL_S, ttl_s=L2_TTL_S),
@@ -99,7 +99,7 @@ class Ours(Contender):
             self.cache.get_many(keys, load_reference)
 
     def drop_l1(self, keys: Sequence[str]) -> None:
-        self.cache.memory.invalidate(keys)
+        self.cache.l1.invalidate(keys)
 
     def close(self) -> None:
         self.cache.close()

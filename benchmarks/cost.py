@@ -17,7 +17,7 @@ from benchmarks.pages import SECRET
 from benchmarks.redis_commands import command_counts, commands_per_call
 from benchmarks.results import Results, Scale
 from servease_appt.cache import Mode
-from servease_appt.cache.l1 import Entry, Memory
+from servease_appt.cache.l1 import L1, Entry
 from servease_appt.references.entities import CODECS, Reference
 from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
@@ -54,9 +54,9 @@ def _measure_memory(results: Results) -> None:
     }
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
-    memory: Memory[Reference] = Memory(maxsize=ENTRIES)
+    l1: L1[Reference] = L1(maxsize=ENTRIES)
     now = time.monotonic()
-    memory.put_many(
+    l1.put_many(
         [
             (
                 f"{key}",
@@ -64,7 +64,7 @@ def _measure_memory(results: Results) -> None:
             )
             for key in keys
         ],
-        memory.tick(),
+        l1.epoch(),
     )
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -1,10 +1,10 @@
-"""The floor: a page of appointments by hand, the least that gives the same JSON, and nothing that protects it.
+"""The minimal baseline: a page of appointments by hand, the least code that gives the same JSON.
 
-`FLOOR_NAMES` says where names come from: `memory` (a TTLCache under one lock), `mget` (one MGET a page, no first
-tier) or `services` (memory, and what it lacks from the services side by side, on 60 threads).
+It checks no roles, filters or sizes, has no request id, metric, deadline or fallback, and believes what a service
+answers: something to measure against, not something to run.
 
-There is no check of roles, filters or sizes, no request id, no metric, no deadline, no fallback; an answer of a
-service is believed. It is what the service's own page can be measured against, not something to run.
+`BASELINE_NAMES` says where names come from: `memory` (a TTLCache under one lock), `mget` (one MGET for a page, no
+first tier) or `services` (memory, and what it lacks from the services side by side, on 60 threads).
 """
 
 import os
@@ -38,12 +38,12 @@ _COLUMNS = (
     "status",
 )
 
-app = Flask("floor", static_folder=None)
+app = Flask("minimal_baseline", static_folder=None)
 _secret = os.environ["SECRET_KEY"]
 # It closes what is given back beyond its least number, so that is as many as a worker has threads.
 _database = ThreadedConnectionPool(8, 8, os.environ["DATABASE_URL"])
 _redis = Redis.from_url(os.environ["REDIS_URL"])
-_mget = os.environ.get("FLOOR_NAMES") == "mget"
+_mget = os.environ.get("BASELINE_NAMES") == "mget"
 _lock = threading.Lock()
 _texts: TTLCache[str, str] = TTLCache(10_000, 300)
 _executor = ThreadPoolExecutor(60)
@@ -122,7 +122,7 @@ def _by_memory(keys: set[str], token: str) -> dict[str, str]:
 
 def _by_mget(keys: set[str], token: str) -> dict[str, str]:
     order = list(keys)
-    payloads = cast("list[bytes | None]", _redis.mget([f"floor:{key}" for key in order]))
+    payloads = cast("list[bytes | None]", _redis.mget([f"baseline:{key}" for key in order]))
     texts = {
         key: text_of(key, orjson.loads(payload))
         for key, payload in zip(order, payloads, strict=True)
@@ -130,7 +130,7 @@ def _by_mget(keys: set[str], token: str) -> dict[str, str]:
     }
     for key in keys - texts.keys():
         answer = ask(_session, key, token)
-        _redis.set(f"floor:{key}", orjson.dumps(answer), ex=300)
+        _redis.set(f"baseline:{key}", orjson.dumps(answer), ex=300)
         texts[key] = text_of(key, answer)
     return texts
 

@@ -34,8 +34,13 @@ GENERATOR = Path(__file__).with_name("load.py")
 
 SERVICE, L2_ONLY = "service", "service, L1 off"
 NAMED, NAMELESS = "service, one worker", "service, one worker, without names"
-FLOOR, FLOOR_MGET, CONSTANT, ASIDE = "floor", "floor, one MGET", "constant", "cache-aside"
-FLOOR_PARALLEL = "floor, 60 calls side by side"
+BASELINE, BASELINE_MGET, CONSTANT, ASIDE = (
+    "minimal baseline",
+    "minimal baseline, one MGET",
+    "constant",
+    "cache-aside",
+)
+BASELINE_PARALLEL = "minimal baseline, 60 calls side by side"
 CALL = "one upstream call"
 
 
@@ -79,8 +84,8 @@ def run(results: Results, scale: Scale) -> None:
         servers = {
             SERVICE: world.serve("wsgi:app", size),
             L2_ONLY: world.serve("wsgi:app", size, CACHE_L1_TIMEOUT="0"),
-            FLOOR: world.serve("benchmarks.minimal_baseline:app", size, FLOOR_NAMES="services"),
-            FLOOR_MGET: world.serve("benchmarks.minimal_baseline:app", size, FLOOR_NAMES="mget"),
+            BASELINE: world.serve("benchmarks.minimal_baseline:app", size, BASELINE_NAMES="services"),
+            BASELINE_MGET: world.serve("benchmarks.minimal_baseline:app", size, BASELINE_NAMES="mget"),
             ASIDE: world.serve("benchmarks.cache_aside:app", size),
         }
         measure_cold(world, servers, results, scale)
@@ -95,7 +100,7 @@ def measure_cold(world: World, servers: Mapping[str, Gunicorn], results: Results
     for fake_service in world.fake_services.all:
         fake_service.delay(UPSTREAM_DELAY_S)
     samples: dict[str, Callable[[], float]] = {CALL: partial(_one_call, world)}
-    for name, contender in ((SERVICE, SERVICE), (FLOOR_PARALLEL, FLOOR)):
+    for name, contender in ((SERVICE, SERVICE), (BASELINE_PARALLEL, BASELINE)):
         paths = (f"{LIST}?page={number}" for number in itertools.count(1))
         samples[name] = partial(_next_page, world, servers[contender], paths)
     case = "Cold page: 60 names, each call 50 ms"
@@ -128,11 +133,14 @@ def measure_warm(world: World, servers: Mapping[str, Gunicorn], results: Results
     client = OneClient(targets, world.token)
     rounds = client.measure(_rounds(scale) * scale.seconds)
     results.target(
-        "Warm page against the floor", value=rounds.ratio(SERVICE, FLOOR).median, limit=1.25, unit="×"
+        "Warm page against the minimal baseline",
+        value=rounds.ratio(SERVICE, BASELINE).median,
+        limit=1.25,
+        unit="×",
     )
     for name in targets:
         more = {"p99_ms": round(client.p99_ms[name], 2), "cpu_ms": round(client.cpu_ms[name], 3)}
-        _add(results, "Warm page, 1 connection", name, "ms", rounds, baseline=FLOOR, **more)
+        _add(results, "Warm page, 1 connection", name, "ms", rounds, baseline=BASELINE, **more)
     for connections in (16,) if scale.quick else (16, 64):
         _measure_throughput(world, targets, connections, results, scale)
 
@@ -150,7 +158,7 @@ def _measure_throughput(
     for name in targets:
         p99, cpu = (Figure.of([run[what] for run in runs[name][1:]]).median for what in ("p99", "cpu_ms"))
         more = {"p99_ms": round(p99, 2), "cpu_ms": round(cpu, 3)}
-        _add(results, case, name, "pages/s", rounds, baseline=FLOOR, **more)
+        _add(results, case, name, "pages/s", rounds, baseline=BASELINE, **more)
     if connections == 16:
         results.target(
             "Warm pages/s against cache-aside, 16 connections",
@@ -179,8 +187,8 @@ def measure_sizes(world: World, servers: Mapping[str, Gunicorn], results: Result
         size: servers[SERVICE] if size == scale.sizes[0] else world.serve("wsgi:app", size)
         for size in scale.sizes
     }
-    floors = {
-        size: servers[FLOOR]
+    baselines = {
+        size: servers[BASELINE]
         if size == scale.sizes[0]
         else world.serve("benchmarks.minimal_baseline:app", size)
         for size in scale.sizes
@@ -204,7 +212,9 @@ def measure_sizes(world: World, servers: Mapping[str, Gunicorn], results: Result
     for view, path in views.items():
         targets = {f"service, {size:,}": Target(ours[size], path(size)) for size in scale.sizes}
         if view in {"first page", "last page"}:
-            targets |= {f"floor, {size:,}": Target(floors[size], path(size)) for size in scale.sizes}
+            targets |= {
+                f"minimal baseline, {size:,}": Target(baselines[size], path(size)) for size in scale.sizes
+            }
         case = f"By size, {view}"
         client = OneClient(targets, world.token)
         rounds = client.measure(_rounds(scale) * scale.seconds / 4)

@@ -112,10 +112,12 @@ def machine() -> Mapping[str, Any]:
 
 
 def _commit() -> str:
-    answer = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return answer.stdout.strip()
+    """Return the commit that is measured, or nothing where git or the repository is missing."""
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _processor() -> str:

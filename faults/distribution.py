@@ -11,6 +11,7 @@ from faults.experiment import HEALTHY_BOUND_MS, PINNED_LIMIT_S, WARM_UP_S
 from faults.history import INVALIDATE, READS, History
 from faults.load import Load
 from faults.testbed import Testbed
+from faults.writers import run_writer
 
 AIM_P99_MS = 10.0
 _SLOWEST_RATE = 10
@@ -56,10 +57,10 @@ class Distribution:
 def measure(testbed: Testbed, wanted: int) -> Distribution:
     """Announce `wanted` versions, each followed at once by reads on all workers, and judge what they saw."""
     recorder = History()
-    with Load(testbed, recorder) as load:
+    with Load(testbed, recorder, run_writer) as load:
         load.pinned.wait(PINNED_LIMIT_S)
         load.stopping.wait(WARM_UP_S)
-        load.lane_pause_s = 0.0
+        load.writer_pause_s = 0.0
         began_s = time.monotonic()
         limit_s = began_s + 30 + wanted / _SLOWEST_RATE
         while recorder.count(INVALIDATE) < wanted and time.monotonic() < limit_s:

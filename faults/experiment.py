@@ -12,6 +12,7 @@ from faults import checkers, history
 from faults.history import BOOK, INVALIDATE, L2, NO_ANSWER, PAGE, PROBE, READS, STATS, History, Operation
 from faults.load import Load
 from faults.testbed import Testbed
+from faults.writers import run_writer
 
 WARM_UP_S = 1.0
 PINNED_LIMIT_S = 10.0
@@ -137,7 +138,7 @@ class Result:
 def run(testbed: Testbed, fault: Fault, keep_history: Path | None = None) -> Result:
     """Run one fault under load and judge it."""
     recorder = History()
-    with Load(testbed, recorder) as load:
+    with Load(testbed, recorder, run_writer) as load:
         context = Context(testbed, load)
         load.pinned.wait(PINNED_LIMIT_S)
         load.stopping.wait(WARM_UP_S)

@@ -15,9 +15,11 @@ import redis
 from faults.history import BOOK, L2, PAGE, STATS, History, Operation
 from faults.http_client import Answer, Slot
 from faults.testbed import PREFIX, Testbed
-from faults.writers import RETRY_LIMIT_S, WRITER_PAUSE_S, WRITERS, Writer
 
 BROWSERS = 3
+WRITERS = 2
+WRITER_PAUSE_S = 0.04
+RETRY_LIMIT_S = 15.0
 PAGE_PAUSE_S = 0.08
 BOOK_PAUSE_S = 0.5
 LOOK_PAUSE_S = 0.02
@@ -31,7 +33,7 @@ class Load:
     Attributes:
         pinned: set once every writer has a connection to each worker.
         frozen: kinds (`customer`, …) whose versions stay as they are, since their service is being broken.
-        lane_pause_s: how long a writer rests between two invalidations.
+        writer_pause_s: how long a writer rests between two invalidations.
         rushing: whether writers announce versions while loads of the ones before are under way; not with sync
             workers, all of which would wait for a writer to take its answers, while it waits for one of them.
         announce: how a key's new version is made known, instead of by HTTP; raises redis-py's errors.
@@ -39,12 +41,13 @@ class Load:
         resent: requests sent again because the server had closed a kept connection.
     """
 
-    def __init__(self, testbed: Testbed, history: History) -> None:
+    def __init__(self, testbed: Testbed, history: History, run_writer: Callable[[Load, int], None]) -> None:
+        self._run_writer = run_writer
         self.testbed = testbed
         self.history = history
         self.frozen: set[str] = set()
         self.announce: Callable[[str], object] | None = None
-        self.lane_pause_s = WRITER_PAUSE_S
+        self.writer_pause_s = WRITER_PAUSE_S
         self.rushing = self._rushes = testbed.worker_class != "sync"
         self.stopping = threading.Event()
         self.booked: dict[str, str] = {}
@@ -52,7 +55,7 @@ class Load:
         self.resent = 0
         self._log_lock = threading.Lock()
         self.pinned = threading.Event()
-        self._lanes_pinned: set[int] = set()
+        self._writers_pinned: set[int] = set()
         self._threads: list[threading.Thread] = []
         self._not_before_s: dict[int, float] = {}
 
@@ -62,7 +65,9 @@ class Load:
         self.announce, self.rushing = None, self._rushes
 
     def __enter__(self) -> Self:
-        jobs: list[Callable[[], None]] = [Writer(self, number).run for number in range(WRITERS)]
+        jobs: list[Callable[[], None]] = [
+            partial(self._run_writer, self, number) for number in range(WRITERS)
+        ]
         jobs += [partial(self._browse, number) for number in range(BROWSERS)]
         jobs += [self._book, self._look_into_l2, self._watch_workers]
         for job in jobs:
@@ -192,8 +197,8 @@ class Load:
     def tell_pinned(self, writer: int, workers: int) -> None:
         """A writer has a connection to so many workers."""
         if workers == self.testbed.workers:
-            self._lanes_pinned.add(writer)
-        if len(self._lanes_pinned) == WRITERS:
+            self._writers_pinned.add(writer)
+        if len(self._writers_pinned) == WRITERS:
             self.pinned.set()
 
     def repin(self, slots: dict[int, Slot]) -> dict[int, Slot]:

@@ -28,6 +28,7 @@ from tests.support.gunicorn import Gunicorn
 SECRET = "a-secret-for-faults-of-32-bytes-or-more"  # noqa: S105 - of servers that live for minutes
 PREFIX = "appointment_service"
 UPSTREAM_DELAY_S = 0.01
+WORKER_CLASSES = {"gthread": "servease_appt.serving.worker.BufferingWorker", "sync": "sync"}
 _PIN_TRIES = 120
 _PIN_LIMIT_S = 2.0
 _ADMIN = "00000000-0000-4000-8000-000000000001"
@@ -115,7 +116,7 @@ class Testbed:
         """Start gunicorn and wait until every worker is there."""
         directory = self.directory / f"gunicorn-{next(self._names)}"
         directory.mkdir()
-        arguments = ("--worker-class", self.worker_class)
+        arguments = ("--worker-class", WORKER_CLASSES[self.worker_class])
         threads = 1 if self.worker_class == "sync" else 8  # more would make it gthread
         settings = {
             "SECRET_KEY": SECRET,

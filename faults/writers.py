@@ -6,23 +6,22 @@ import json
 import select
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import redis
 
 from faults.checkers import version_in
 from faults.history import INVALIDATE, PROBE, Operation
 from faults.http_client import TIMEOUT_S, Slot
+from faults.load import RETRY_LIMIT_S, WRITERS, Load
 
-if TYPE_CHECKING:
-    from faults.load import Load
-
-WRITERS = 2
-WRITER_PAUSE_S = 0.04
 PROBE_LIMIT_S = 3.0
 RUSH_EVERY = 3
 """Each so many turns the next version is announced while loads of the one before are under way."""
-RETRY_LIMIT_S = 15.0
+
+
+def run_writer(load: Load, number: int) -> None:
+    """Announce newer versions until the load stops; `number` is below `WRITERS`."""
+    Writer(load, number).run()
 
 
 class Writer:
@@ -31,11 +30,11 @@ class Writer:
     def __init__(self, load: Load, number: int) -> None:
         self._load = load
         self._number = number
-        self._rig = load.testbed
-        self._world = load.testbed.dataset
-        self._keys = [key for key in self._world.versions if int(key[1:]) % WRITERS == number]
+        self._testbed = load.testbed
+        self._dataset = load.testbed.dataset
+        self._keys = [key for key in self._dataset.versions if int(key[1:]) % WRITERS == number]
         self._slots: dict[int, Slot] = {}
-        self._spare = self._rig.slot()
+        self._spare = self._testbed.slot()
         self._asked: set[int] = set()
         self._turn = number * 7
 
@@ -54,7 +53,7 @@ class Writer:
                 version = self._announce(key, by_hand)
             if version is not None:
                 self._ask_until_new(key, version)
-            if self._load.stopping.wait(self._load.lane_pause_s):
+            if self._load.stopping.wait(self._load.writer_pause_s):
                 break
         for slot in (*self._slots.values(), self._spare):
             self._load.resent += slot.resent
@@ -66,7 +65,7 @@ class Writer:
 
     def _announce(self, key: str, by_hand: Callable[[str], object] | None) -> int | None:
         """Bump and invalidate until it is acknowledged; None where that did not come to be."""
-        dataset = self._world
+        dataset = self._dataset
         kind = dataset.kind_of(key)
         if kind in self._load.frozen:
             version = dataset.versions[key]
@@ -89,7 +88,7 @@ class Writer:
         return None
 
     def _by_http(self, key: str, kind: str) -> Operation:
-        body = json.dumps({"entity": kind, "ids": [self._world.ids[key]]}).encode()
+        body = json.dumps({"entity": kind, "ids": [self._dataset.ids[key]]}).encode()
         free = [slot for slot in self._slots.values() if not slot.busy]
         slot = free[self._turn % len(free)] if free else self._spare
         answer = slot.ask("POST", "/cache/invalidate/", body)
@@ -116,7 +115,7 @@ class Writer:
 
     def _ask(self, key: str, workers: set[int]) -> None:
         for worker in sorted(workers):
-            failed = self._slots[worker].start("GET", f"/appointments/{self._world.appointment_of(key)}/")
+            failed = self._slots[worker].start("GET", f"/appointments/{self._dataset.appointment_of(key)}/")
             if failed is None:
                 self._asked.add(worker)
             else:

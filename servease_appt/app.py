@@ -1,115 +1,67 @@
-"""The one place where the parts are put together, into an application of its own or into a host's."""
+"""The service as an application of its own, and the short form of embedding it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
-import click
 from flask import Flask
-from redis import Redis
 
-import servease_appt
 from servease_appt import api
-from servease_appt.appointments.policy import BookingPolicy
-from servease_appt.cache import TwoTierCache, connect
-from servease_appt.cli import db as db_cli
-from servease_appt.cli import slots as slots_cli
-from servease_appt.cli.cache import group as cache_cli
-from servease_appt.clients import Upstreams
-from servease_appt.clients.service_token import ServiceToken
-from servease_appt.container import Container
-from servease_appt.dashboard.blueprint import dashboard
-from servease_appt.db.engine import Database
-from servease_appt.db.upkeep import Upkeep
-from servease_appt.observability.heartbeat import Heartbeat
-from servease_appt.observability.metric_history import History
-from servease_appt.observability.metrics import Metrics
-from servease_appt.references.enrichment import Lookups, cache_policy
-from servease_appt.references.entities import CODECS
-from servease_appt.settings import Settings, SettingsError, mask_url
-
-API_PREFIX = "/api/v1"
-COMMANDS = (db_cli.commands, cache_cli.commands, slots_cli.commands)
+from servease_appt.api import ApiBlueprint
+from servease_appt.container import EXTENSION, Container
+from servease_appt.dashboard.blueprint import DASHBOARD, dashboard, dashboard_views
+from servease_appt.extension import API_PREFIX, COMMANDS, ServEase, compose, tie
+from servease_appt.settings import Settings
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The whole service as an application; without `settings` the environment is read.
+    """Make the whole service as an application; nothing is connected to before it is needed.
 
-    Nothing is connected to before it is needed. Raises SettingsError.
+    Args:
+        settings: None reads the environment.
+
+    Raises:
+        SettingsError: the environment lacks a variable or has one that can't be used.
+
+    Example:
+        >>> from servease_appt.settings import Settings
+        >>> needed = {"SECRET_KEY": "k" * 32, "DATABASE_URL": "postgresql://localhost/appointments"}
+        >>> app = create_app(Settings.from_mapping(needed))
+        >>> app.test_client().get("/api/v1/health/").json["status"]
+        'healthy'
+        >>> app.extensions["servease"].close()
     """
     app = Flask("servease_appt", static_folder=None)
-    services = _put_together(settings or Settings.from_environment())
-    api.register(app, services, API_PREFIX, standalone=True)
-    app.register_blueprint(dashboard(services))
+    container = app.extensions[EXTENSION] = compose(settings or Settings.from_environment())
+    app.extensions[DASHBOARD] = dashboard_views(container)
+    api.install_hooks(app)
+    app.register_blueprint(ApiBlueprint(), url_prefix=API_PREFIX)
+    api.register_at_root(app)
+    app.register_blueprint(dashboard())
     for group in COMMANDS:
         app.cli.add_command(group)
+    tie(app, container)
     return app
 
 
 def install(app: Flask, url_prefix: str = API_PREFIX, settings: Mapping[str, Any] | None = None) -> Container:
-    """Put the service into a host's application, under `url_prefix`; `app.config` holds its settings.
+    """Put the service into a host's application: the short form of `ServEase().init_app`.
 
-    The host's other routes, error handlers and logging are left alone; our commands are under `flask servease`.
-    Raises SettingsError.
+    Args:
+        app: the host's application.
+        url_prefix: where the API is; an empty text is the root.
+        settings: settings by the names of the environment variables, without a prefix. None: the keys `SERVEASE_*`
+            of `app.config`.
+
+    Returns:
+        The parts, which are also `app.extensions["servease"]`.
+
+    Raises:
+        SettingsError: a setting is missing or can't be used; the text has a line for each.
+        ValueError: `url_prefix` can't be used.
+        RuntimeError: the application has the service already, or a command `servease`.
     """
-    services = _put_together(Settings.from_mapping(settings if settings is not None else app.config))
-    api.register(app, services, url_prefix, standalone=False)
-    app.cli.add_command(click.Group("servease", list(COMMANDS), help="The appointment service."))
-    return services
-
-
-def _redis_client(url: str) -> Redis:
-    try:
-        return connect(url)
-    except ValueError as error:
-        raise SettingsError([f"REDIS_URL={mask_url(url)!r} can't be used: {error}"]) from error
-
-
-def _put_together(settings: Settings) -> Container:
-    metrics = Metrics()
-    cache = TwoTierCache(
-        _redis_client(settings.redis_url),
-        CODECS,
-        prefix=settings.cache_key_prefix,
-        policy=cache_policy(settings),
-        recorder=metrics,
-        observer=metrics,
-    )
-    upstreams = Upstreams.from_urls(
-        customer_service_url=settings.customer_service_url,
-        employee_service_url=settings.employee_service_url,
-        vehicle_service_url=settings.vehicle_service_url,
-        timeout_s=settings.upstream_timeout_s,
-        pool_size=cache.policy.max_loads,
-    )
-    own_token = ServiceToken(settings.secret_key) if settings.upstream_auth == "service" else None
-    lookups = Lookups(cache, upstreams, service_token=own_token, observer=metrics)
-    cache.describe_more = partial(_what_a_worker_tells, lookups, metrics)
-    history = History(metrics)
-    database = Database(settings.database_url)
-    cache.on_pulse = Heartbeat(lookups, metrics, history, Upkeep(database, metrics.kept_counts_sampled))
-    return Container(
-        settings=settings,
-        database=database,
-        upstreams=upstreams,
-        lookups=lookups,
-        policy=BookingPolicy(
-            default_capacity=settings.max_concurrent_appointments,
-            default_duration_minutes=settings.default_appointment_duration_minutes,
-            timezone=settings.business_timezone,
-        ),
-        metrics=metrics,
-        history=history,
-    )
-
-
-def _what_a_worker_tells(lookups: Lookups, metrics: Metrics) -> dict[str, Any]:
-    """What commands learn of a worker besides the state of its cache: no more than counters and states."""
-    return {
-        "version": servease_appt.__version__,
-        "breakers": {entity: state.value for entity, state in lookups.breaker_states().items()},
-        "tiers": metrics.worker.snapshot(),
-        "endpoints": lookups.endpoint_counts(),
-    }
+    ServEase().init_app(app, url_prefix, settings=settings)
+    container: Container = app.extensions[EXTENSION]
+    return container

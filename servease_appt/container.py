@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from redis import Redis
+
 from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.clients import Upstreams
 from servease_appt.db.engine import Database
 from servease_appt.observability.metric_history import History
 from servease_appt.observability.metrics import Metrics
+from servease_appt.rate_limits import RateLimits
 from servease_appt.references.enrichment import Lookups
 from servease_appt.settings import Settings
 
@@ -26,19 +29,26 @@ class Lifecycle:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """What `app.create_app` has put together. Each part is thread-safe and survives a fork."""
+    """The parts of one application; `servease_appt.extension` makes them. Each is thread-safe and survives a fork.
+
+    Attributes:
+        redis: the client that the cache uses. Closing it closes no connection of a pool that a host has given.
+    """
 
     settings: Settings
     database: Database
+    redis: Redis
     upstreams: Upstreams
     lookups: Lookups
     policy: BookingPolicy
     metrics: Metrics
     history: History
+    rate_limits: RateLimits
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
     def close(self) -> None:
-        """Close every connection and join every thread. Idempotent."""
+        """Close every connection that is not a host's, and join every thread. Idempotent."""
         self.lookups.cache.close()
+        self.redis.close()
         self.upstreams.close()
         self.database.close()

@@ -1,6 +1,7 @@
 """The environment, read once: names and values become a frozen `Settings`, or one list of mistakes.
 
-The same names work as environment variables and as keys of a host application's `app.config`.
+The service on its own reads the names as they are. In a host's `app.config` they have the prefix `SERVEASE_`,
+since `SECRET_KEY` and `CACHE_KEY_PREFIX` mean something else there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from marshmallow import EXCLUDE, Schema, ValidationError
 from marshmallow import fields as f
 from marshmallow import validate as v
 
+from servease_appt.masking import MASK, mask_refused_url
+from servease_appt.masking import mask_url as mask_url  # noqa: PLC0414 - who shows a setting has it from here
+
 SECRET_KEY_MIN_BYTES = 32
 SAMPLE_SECRET_KEYS = frozenset(
     {
@@ -28,8 +32,10 @@ SAMPLE_SECRET_KEYS = frozenset(
     }
 )
 _SAMPLE_PREFIXES = ("django-insecure", "your-secret-key", "changeme")
+CONFIG_PREFIX = "SERVEASE_"
+"""What the names begin with in a host application's `app.config`."""
 _SECRET_NAMES = frozenset({"SECRET_KEY", "DB_PASSWORD"})
-_URLS_WITH_PASSWORD = frozenset({"DATABASE_URL", "REDIS_URL"})
+_LONGEST_SHOWN = 200
 _REDIS_PATHS = {
     "redis": re.compile(r"(/\d*)?"),
     "rediss": re.compile(r"(/\d*)?"),
@@ -38,7 +44,6 @@ _REDIS_PATHS = {
     "redis+cluster": re.compile(r"(/0?)?"),
 }
 _REDIS_HOST = re.compile(r"([^:\[\]]+|\[[^\]]+\])(:\d{1,5})?")
-_PASSWORD_IN_URL = re.compile(r"(?<=://)([^:@/]*):([^@]*)@")
 
 
 class SettingsError(Exception):
@@ -47,11 +52,6 @@ class SettingsError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
-
-
-def mask_url(url: str) -> str:
-    """Return `url` with the password replaced by `***`."""
-    return _PASSWORD_IN_URL.sub(r"\1:***@", url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +77,36 @@ class Settings:
     business_timezone: ZoneInfo
     cors_allowed_origins: tuple[str, ...]
     metrics_enabled: bool
+    rate_limit_per_minute: int
+    rate_limit_costly_per_minute: int
 
     @classmethod
     def from_environment(cls) -> Settings:
         """Read `os.environ`. Raises SettingsError."""
         return cls.from_mapping(os.environ)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> Settings:
+        """Read a host application's configuration: the known names with the prefix `SERVEASE_`, and no others.
+
+        Metrics are off unless `SERVEASE_METRICS_ENABLED` turns them on.
+
+        Args:
+            config: `app.config`.
+            defaults: values for names, without the prefix, that the configuration leaves out.
+
+        Raises:
+            SettingsError: each line names the key as it stands in `config`.
+        """
+        given = {
+            name.removeprefix(CONFIG_PREFIX): value
+            for name, value in config.items()
+            if name.startswith(CONFIG_PREFIX) and value not in ("", None)
+        }
+        try:
+            return cls.from_mapping({"METRICS_ENABLED": False, **(defaults or {}), **given})
+        except SettingsError as error:
+            raise SettingsError([f"{CONFIG_PREFIX}{problem}" for problem in error.problems]) from None
 
     @classmethod
     def from_mapping(cls, source: Mapping[str, Any]) -> Settings:
@@ -102,6 +127,8 @@ class Settings:
                 "DATABASE_URL is not set: give a postgresql:// URL, or DB_HOST with DB_PORT, DB_USER,"
                 " DB_PASSWORD and APPOINTMENT_DB_NAME"
             )
+        if "DATABASE_SCHEMA" in given and "options=" in str(given.get("DATABASE_URL")):
+            problems.append(_problem("DATABASE_SCHEMA", given))
         if problems:
             raise SettingsError(problems)
         redis_url = loaded.pop("redis_url") or f"redis://{loaded['redis_host']}:{loaded['redis_port']}/1"
@@ -109,15 +136,14 @@ class Settings:
         known = {field.name for field in fields(cls)}
         return cls(
             redis_url=redis_url,
-            database_url=_with_psycopg2(database_url),
+            database_url=_in_schema(_with_psycopg2(database_url), loaded.pop("database_schema")),
             **{name: value for name, value in loaded.items() if name in known},
         )
 
     def __repr__(self) -> str:
         shown = {field.name: getattr(self, field.name) for field in fields(self)}
-        shown["secret_key"] = "***"  # noqa: S105 - the mask
-        shown["redis_url"] = mask_url(self.redis_url)
-        shown["database_url"] = mask_url(self.database_url)
+        shown["secret_key"] = MASK
+        shown |= {name: mask_url(value) for name, value in shown.items() if name.endswith("_url")}
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
@@ -125,11 +151,17 @@ def _problem(name: str, given: Mapping[str, Any]) -> str:
     allowed = _Environment().fields[_Environment.NAMES[name]].metadata["allowed"]
     if name not in given:
         return f"{name} is not set: allowed is {allowed}"
-    shown = str(given[name])[:200]
-    if name in _SECRET_NAMES or (name in _URLS_WITH_PASSWORD and "://" not in shown):
-        shown = "***"
-    elif name in _URLS_WITH_PASSWORD:
-        shown = mask_url(shown)
+    value = given[name]
+    if name in _SECRET_NAMES:
+        shown = MASK
+    elif name == "CORS_ALLOWED_ORIGINS":
+        items = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+        shown = ",".join(mask_refused_url(str(item)) for item in items)
+    elif name.endswith("_URL"):
+        shown = mask_refused_url(str(value))
+    else:
+        shown = str(value)
+    shown = shown[:_LONGEST_SHOWN]  # not before it is masked: the cut might take away what tells a password
     return f"{name}={shown!r} can't be used: allowed is {allowed}"
 
 
@@ -142,6 +174,13 @@ def _database_url(loaded: Mapping[str, Any]) -> str:
 def _with_psycopg2(url: str) -> str:
     """SQLAlchemy 2.1 takes a bare `postgresql://` to mean psycopg 3, which is not what is installed."""
     return "postgresql+psycopg2://" + url.split("://", 1)[1]
+
+
+def _in_schema(url: str, schema: str | None) -> str:
+    """Return the URL with a session option that has every unqualified name of a table looked up in `schema`."""
+    if schema is None:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}options={quote(f'-csearch_path={schema}')}"
 
 
 def _check_secret(value: str) -> None:
@@ -251,6 +290,11 @@ class _Environment(Schema):
         "a postgresql:// or postgresql+psycopg2:// URL",
         _check_url("postgresql", "postgresql+psycopg2", "postgres"),
     )
+    database_schema = _text(
+        None,
+        "1 to 63 lower-case letters, digits or _, the first no digit; not beside options= in DATABASE_URL",
+        v.Regexp(r"^[a-z_][a-z0-9_]{0,62}\Z"),
+    )
     db_host = _text("", "a host name", v.Length(min=1, max=255))
     db_port = _whole(5432, 1, 65535)
     db_user = _text("postgres", "a user name", v.Length(min=1, max=63))
@@ -283,6 +327,8 @@ class _Environment(Schema):
     cors_allowed_origins = _CommaList(
         load_default=(), metadata={"allowed": "a comma list of origins such as https://app.example.com"}
     )
+    rate_limit_per_minute = _whole(60_000, 0, 10_000_000)
+    rate_limit_costly_per_minute = _whole(6_000, 0, 10_000_000)
     metrics_enabled = f.Boolean(load_default=True, metadata={"allowed": "1 or 0"})
 
     NAMES: dict[str, str] = {}  # noqa: RUF012 - filled once below, by variable name

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,6 +14,10 @@ from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey
 # What a developer's shell holds must not decide what a test connects to.
 for name in [name for name in os.environ if name.startswith("PG") or name.lower().endswith("_proxy")]:
     del os.environ[name]
+# A shell lets what it starts in the background ignore Ctrl-C, and the commands that these tests interrupt would
+# inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

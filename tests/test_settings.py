@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,8 @@ def test_defaults_are_those_of_the_table() -> None:
         default_appointment_duration_minutes=60,
         business_timezone=ZoneInfo("UTC"),
         cors_allowed_origins=(),
+        rate_limit_per_minute=60_000,
+        rate_limit_costly_per_minute=6_000,
         metrics_enabled=True,
     )
 
@@ -96,8 +99,9 @@ def test_empty_values_count_as_unset() -> None:
         ("REDIS_URL", "redis+cluster://", "redis+cluster://"),
         ("REDIS_URL", "redis+cluster://a:1,b:2/1", "redis+cluster://"),
         ("DATABASE_URL", "mysql://h/d", "postgresql://"),
+        ("DATABASE_SCHEMA", "Own Schema", "lower-case letters"),
         ("CUSTOMER_SERVICE_URL", "customer-service", "http:// or https://"),
-        ("EMPLOYEE_SERVICE_URL", "http://u:p@h", "without query, user or password"),
+        ("EMPLOYEE_SERVICE_URL", "ftp://h", "without query, user or password"),
         ("VEHICLE_SERVICE_URL", "http://h:99999", "http:// or https://"),
         ("UPSTREAM_TIMEOUT", "nan", "a number from 0.05 to 25"),
         ("UPSTREAM_AUTH", "none", "caller or service"),
@@ -174,6 +178,98 @@ def test_passwords_of_urls_that_are_refused_are_masked() -> None:
 
     assert "mysql://u:***@h/d" in line
     assert mask_url("redis://:a:b@h") == "redis://:***@h"
+
+
+PASSWORD = "hush-REST"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://u:p@{PASSWORD}@h",
+        f"redis://{PASSWORD}@h",
+        f"redis://:{PASSWORD}@h:6379/1",
+        f"redis://u:x/{PASSWORD}@h/1",
+        f"redis://u:x%40{PASSWORD}@h",
+        f"redis://u:x?{PASSWORD}@h",
+        f"redis://u:x#{PASSWORD}@h",
+        f"redis://u:x#y?{PASSWORD}@h",
+        f"redis://h/1?password={PASSWORD}",
+        f"redis://h/1?pass%77ord={PASSWORD}",
+        f"redis://h/1?db=1&password=a@{PASSWORD}",
+        f"redis://h/1#{PASSWORD}",
+        f"unix://:{PASSWORD}@/tmp/socket?db=1",
+        f"redis+sentinel://u:{PASSWORD}@h1:1,h2:2/main/1",
+        f"postgresql://u:{PASSWORD}@h/d?sslmode=require",
+        f"postgresql://h/d?user=u&password={PASSWORD}&sslpassword={PASSWORD}",
+        f"u:{PASSWORD}@redis://h",
+        f"redis:{PASSWORD}@h",
+    ],
+)
+def test_no_way_to_write_a_password_gets_past_the_mask(url: str) -> None:
+    """Whatever stands before the last @, in a query or behind a # may be one."""
+    assert PASSWORD not in mask_url(url)
+    for name in ("REDIS_URL", "DATABASE_URL", "CUSTOMER_SERVICE_URL", "CORS_ALLOWED_ORIGINS"):
+        refused = re.sub(r"^[a-z+]+://", "ftp://", url)
+        lines = problems(**{name: f"{refused}{'x' * 300}" if name == "REDIS_URL" else refused})
+        assert not [line for line in lines if PASSWORD in line]
+
+
+@pytest.mark.parametrize(
+    "value", [f"redis:{PASSWORD}", f"redis://u:{PASSWORD}", f"postgresql://u:{PASSWORD}/d"]
+)
+def test_a_password_without_a_host_is_not_shown_either(value: str) -> None:
+    """The host was forgotten: what stands in the place of its port is no number."""
+    for name in ("REDIS_URL", "DATABASE_URL"):
+        assert not [line for line in problems(**{name: value}) if PASSWORD in line]
+
+
+def test_what_the_mask_leaves_still_says_where() -> None:
+    """Host, database and harmless options are what an operator looks for."""
+    assert mask_url("redis://worker:a@b@cache:6379/1?db=1&password=x") == (
+        "redis://worker:***@cache:6379/1?db=1&password=***"
+    )
+    assert mask_url("http://customers:8002/api") == "http://customers:8002/api"
+
+
+def test_a_host_gives_settings_with_a_prefix_and_nothing_else_is_read() -> None:
+    """Its own SECRET_KEY and CACHE_KEY_PREFIX mean something else."""
+    config = {
+        "SECRET_KEY": "h" * 40,
+        "CACHE_KEY_PREFIX": "shop",
+        "DATABASE_URL": "postgresql://shop/shop",
+        "SERVEASE_SECRET_KEY": SECRET,
+        "SERVEASE_DATABASE_URL": "postgresql://h/d",
+        "SERVEASE_CACHE_TIMEOUT": 60,
+    }
+
+    settings = Settings.from_config(config)
+
+    assert (settings.secret_key, settings.cache_key_prefix) == (SECRET, "appointment_service")
+    assert settings.database_url == "postgresql+psycopg2://h/d"
+    assert settings.cache_timeout_s == 60
+    assert not settings.metrics_enabled
+    assert Settings.from_config({**config, "SERVEASE_METRICS_ENABLED": True}).metrics_enabled
+
+
+def test_a_hosts_own_secret_key_does_not_stand_in() -> None:
+    """Tokens that a host signs for other purposes would be let in; the line names the key that is missing."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_config({"SECRET_KEY": SECRET, "SERVEASE_DATABASE_URL": "mysql://h/d"})
+
+    assert [line.partition("=")[0].partition(" ")[0] for line in caught.value.problems] == [
+        "SERVEASE_DATABASE_URL",
+        "SERVEASE_SECRET_KEY",
+    ]
+
+
+def test_a_schema_becomes_the_search_path_of_each_connection() -> None:
+    """Every name of a table is looked up there; a URL that sets session options itself is not second-guessed."""
+    wanted = {**NEEDED, "DATABASE_SCHEMA": "servease"}
+    url = NEEDED["DATABASE_URL"].partition("://")[2]
+
+    assert Settings.from_mapping(wanted).database_url.endswith(f"{url}?options=-csearch_path%3Dservease")
+    assert problems(DATABASE_SCHEMA="servease", DATABASE_URL="postgresql://h/d?options=-cjit%3Doff")
 
 
 def test_settings_can_not_be_changed() -> None:

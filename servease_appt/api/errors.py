@@ -1,17 +1,19 @@
-"""Everything that can go wrong, as the answer a client gets: JSON, the right status, no inner detail.
+"""Errors as answers: JSON with the right status and without internal details.
 
-Layers below raise their own errors and know nothing of HTTP; the table here is the only place where the two meet.
+Lower layers raise their own errors and know nothing of HTTP. The table here maps their errors to statuses.
 """
 
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from flask import Response
+from flask import Flask, Response, current_app, got_request_exception, request
+from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, default_exceptions
 
-from servease_appt.api.request_ids import request_id
+from servease_appt.api.request_state import request_began, request_id
 from servease_appt.api.responses import json_response
+from servease_appt.api.schemas.operations import ErrorSchema
 from servease_appt.api.tokens import NotAuthenticatedError
 from servease_appt.appointments import errors as bookings
 from servease_appt.cache import CacheUnavailable
@@ -29,9 +31,11 @@ _MESSAGES = {
     413: "The request body is larger than 1 MB.",
     414: "The address is too long.",
     415: "The body must be JSON, sent with Content-Type: application/json.",
+    429: "Too many requests; come back later.",
     422: "This Idempotency-Key was used with another body before.",
     431: "The request's headers are too large.",
 }
+_ERROR = ErrorSchema()
 _KEPT_HEADERS = frozenset({"Allow", "Retry-After", "WWW-Authenticate"})
 
 
@@ -61,7 +65,7 @@ def detail_error(status: int, detail: str | None = None, **headers: str) -> ApiE
     """Any other status: `{"detail": "what is wrong"}`. Underscores in header names stand for dashes."""
     return ApiError(
         status,
-        {"detail": detail or _MESSAGES[status]},
+        _ERROR.dump({"detail": detail or _MESSAGES[status]}),
         {name.replace("_", "-"): value for name, value in headers.items()},
     )
 
@@ -75,33 +79,64 @@ class ErrorScope(Protocol):
     """An application or a blueprint: whatever takes error handlers."""
 
     def register_error_handler(
-        self, code_or_exception: type[Exception] | int, f: Callable[..., Response]
+        self, code_or_exception: type[Exception] | int, f: Callable[..., ResponseReturnValue]
     ) -> None: ...
 
 
 def install(scope: ErrorScope) -> None:
-    """Make every error within `scope` answer in JSON.
+    """Make every error of ours within `scope` answer in JSON.
 
     Handlers go in for each status as well: Flask prefers an application's handler for a status to a
     blueprint's for all, so a host's own 404 page would otherwise stand in for ours.
     """
-    scope.register_error_handler(Exception, answer_to)
-    scope.register_error_handler(HTTPException, answer_to)
+    scope.register_error_handler(Exception, _answer_if_ours)
+    scope.register_error_handler(HTTPException, _answer_if_ours)
     for status in default_exceptions:
-        scope.register_error_handler(status, answer_to)
+        scope.register_error_handler(status, _answer_if_ours)
+
+
+def _answer_if_ours(error: Exception) -> ResponseReturnValue:
+    return answer_to(error) if request_began() else _answer_of_host(error)
+
+
+def _answer_of_host(error: Exception) -> ResponseReturnValue:
+    """Answer as the application would without us: the error left one of its hooks, before any of ours ran.
+
+    Flask chooses the handler by the blueprint of the route, whoever raised the error.
+    """
+    outside = request.blueprints[2:]  # first the resource, second the API
+    handler = current_app._find_error_handler(error, outside)  # noqa: SLF001 - Flask has no public way to it
+    if handler is not None:
+        return current_app.ensure_sync(handler)(error)  # type: ignore[no-any-return]
+    if isinstance(error, HTTPException):
+        return error
+    raise error
 
 
 def answer_to(error: Exception) -> Response:
-    """Return the answer for any error. One that nobody foresaw is logged, and its text stays inside."""
+    """Return the answer for any error. An unexpected one is logged, and its text is not in the answer.
+
+    Such an error is also sent to the receivers of Flask's signal `got_request_exception`.
+    """
     answer = as_api_error(error)
     if answer is None:
         _log.error("Unexpected error, request %s", request_id(), exc_info=error)
+        _send_unexpected(error)
         answer = ApiError(500, {"detail": "Something went wrong on our side."})
     return json_response(answer.body, answer.status, answer.headers)
 
 
+def _send_unexpected(error: Exception) -> None:
+    """Tell error trackers, as Flask does of an error that no handler takes; theirs are not to make it worse."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined] # noqa: SLF001 - Flask's own way
+    try:
+        got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
+    except Exception:  # noqa: BLE001 - whatever a receiver of a host's raises
+        _log.exception("A receiver of got_request_exception failed")
+
+
 def as_api_error(error: Exception) -> ApiError | None:
-    """Return the answer for `error`; None for one that nobody foresaw."""
+    """Return the answer for `error`; None for an unexpected one."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, HTTPException):
@@ -119,7 +154,7 @@ def _from_werkzeug(error: HTTPException) -> ApiError | None:
     headers = {name: value for name, value in error.get_headers() if name in _KEPT_HEADERS}
     if status == 400:
         return rule_error(_MESSAGES[400])
-    return ApiError(status, {"detail": _MESSAGES.get(status, error.name)}, headers)
+    return ApiError(status, _ERROR.dump({"detail": _MESSAGES.get(status, error.name)}), headers)
 
 
 def _key_busy(error: bookings.KeyBusy) -> ApiError:

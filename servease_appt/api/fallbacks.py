@@ -19,11 +19,6 @@ BLUEPRINT = "fallback"
 def fallback_blueprint(resources: Iterable[Resource]) -> Blueprint:
     """Return a blueprint that answers whatever `resources` leave open. Register it after them."""
     blueprint = Blueprint(BLUEPRINT, __name__)
-    blueprint.record(lambda state: _add_rules(state, resources))
-    return blueprint
-
-
-def _add_rules(state: BlueprintSetupState, resources: Iterable[Resource]) -> None:
     allowed: dict[str, set[str]] = {}
     roots: dict[str, None] = {}
     for resource in resources:
@@ -32,19 +27,26 @@ def _add_rules(state: BlueprintSetupState, resources: Iterable[Resource]) -> Non
             methods = {route.method, "HEAD"} if route.method == "GET" else {route.method}
             allowed.setdefault(route.path, {"OPTIONS"}).update(methods)
     for number, (path, methods) in enumerate(allowed.items()):
-        _add_rule(state, path, f"other_methods_{number}", _other_methods(", ".join(sorted(methods))))
+        _add(blueprint, path, f"other_methods_{number}", _other_methods(", ".join(sorted(methods))))
     for number, root in enumerate(roots):
-        _add_rule(state, f"{root}<path:unknown>", f"unknown_{number}", _unknown)
+        _add(blueprint, f"{root}<path:unknown>", f"unknown_{number}", _unknown)
+    blueprint.record(_match_every_method)
+    return blueprint
 
 
-def _add_rule(state: BlueprintSetupState, path: str, name: str, view: Callable[..., Response]) -> None:
-    """Add a rule for every method, which `add_url_rule` can't say: it makes GET of none given."""
-    endpoint = f"{state.name_prefix}.{state.name}.{name}".lstrip(".")
-    prefix = (state.url_prefix or "").rstrip("/")
-    rule = state.app.url_rule_class(prefix + path, endpoint=endpoint, subdomain=state.subdomain, **AS_WRITTEN)
-    rule.provide_automatic_options = False  # type: ignore[attr-defined] # Flask sets it on each of its rules
-    state.app.url_map.add(rule)
-    state.app.view_functions[endpoint] = view
+def _add(blueprint: Blueprint, path: str, name: str, view: Callable[..., Response]) -> None:
+    blueprint.add_url_rule(path, name, view, methods=["GET"], provide_automatic_options=False, **AS_WRITTEN)
+
+
+def _match_every_method(state: BlueprintSetupState) -> None:
+    """Let the rules of this blueprint match any method, also one that no standard names.
+
+    `add_url_rule` takes a set of methods only; a rule of Werkzeug's without one matches them all.
+    """
+    ours = f"{state.name_prefix}.{state.name}.".lstrip(".")
+    for rule in state.app.url_map.iter_rules():
+        if rule.endpoint.startswith(ours):
+            rule.methods = None
 
 
 def _other_methods(allow: str) -> Callable[..., Response]:

@@ -1,39 +1,37 @@
 """The headers that every answer has, and CORS for the origins that the operator lists."""
 
-from collections.abc import Callable
-
 from flask import Response, request
 from flask.sansio.scaffold import Scaffold
 
-from servease_appt.api import request_ids
+from servease_appt.api.context import container
+from servease_appt.api.request_state import request_began, request_id
 
 _REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, X-Request-Id"
 _ANSWER_HEADERS = "ETag, Location, Retry-After, Server-Timing, X-Cache, X-Request-Id, X-Total-Count"
 _PREFLIGHT_MAX_AGE_S = "600"
 
 
-def install(scope: Scaffold, cors_allowed_origins: tuple[str, ...]) -> None:
-    """Finish every answer within `scope`, an application or a blueprint."""
-    scope.after_request(_finisher(frozenset(cors_allowed_origins)))
+def install(scope: Scaffold) -> None:
+    """Finish every answer of ours within `scope`, an application or a blueprint."""
+    scope.after_request(_finish)
 
 
-def _finisher(origins: frozenset[str]) -> Callable[[Response], Response]:
-    vary = "Authorization, Origin" if origins else "Authorization"
-
-    def finish(response: Response) -> Response:
-        headers = response.headers
-        headers.add("X-Content-Type-Options", "nosniff")
-        headers.add("X-Request-Id", request_ids.request_id())
-        headers.add("Vary", vary)
-        headers.setdefault("Cache-Control", "no-store")
-        if origins:
-            _allow_origin(response, origins)
+def _finish(response: Response) -> Response:
+    """Add the headers, but for an answer that a hook of the host gave before the request reached the API."""
+    if not request_began():
         return response
+    origins = container().settings.cors_allowed_origins
+    headers = response.headers
+    headers.add("X-Content-Type-Options", "nosniff")
+    headers.add("X-Request-Id", request_id())
+    headers.add("Vary", "Authorization, Origin" if origins else "Authorization")
+    headers.setdefault("Cache-Control", "no-store")
+    if origins:
+        _allow_origin(response, origins)
+    return response
 
-    return finish
 
-
-def _allow_origin(response: Response, origins: frozenset[str]) -> None:
+def _allow_origin(response: Response, origins: tuple[str, ...]) -> None:
     """Let scripts of a listed origin read the answer. Tokens travel in a header, so cookies need no leave."""
     origin = request.headers.get("Origin")
     if origin not in origins:

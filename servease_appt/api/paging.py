@@ -1,62 +1,64 @@
-"""Pages `{count, next, previous, results}`, as clients of Django REST framework know them."""
+"""One page of rows, with the addresses of the pages around it."""
 
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from flask import Request
-from marshmallow import EXCLUDE, Schema
 
 from servease_appt.api.errors import detail_error
 from servease_appt.api.parsing import query_pairs
-from servease_appt.api.schemas.fields import Whole
 
-DEFAULT_PAGE_SIZE = 20
-LARGEST_PAGE_SIZE = 100
-LARGEST_PAGE = 1_000_000_000
+_HOST = re.compile(r"(?:[a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?", re.ASCII | re.IGNORECASE)
 
 
-def page_number(about: str, **kwargs: Any) -> Whole:
-    """Return the query field `page`."""
-    return Whole(1, LARGEST_PAGE, metadata={"description": about}, **kwargs)
+@dataclass(frozen=True, slots=True)
+class PageAnswer:
+    """What `PageSchema` dumps."""
+
+    count: int
+    next: str | None
+    previous: str | None
+    results: Sequence[Any]
 
 
-def page_size() -> Whole:
-    """Return the query field `page_size`."""
-    about = f"Rows on a page, at most {LARGEST_PAGE_SIZE}."
-    return Whole(1, LARGEST_PAGE_SIZE, load_default=DEFAULT_PAGE_SIZE, metadata={"description": about})
+def page_answer(
+    request: Request, rows: Sequence[Any], *, count: int, page: int, page_size: int
+) -> PageAnswer:
+    """Return one page.
 
+    Args:
+        request: the request whose address the other pages have, but for their number.
+        rows: the rows of the page.
+        count: how many rows there are on all pages.
+        page: the number of the page, counted from 1.
+        page_size: how many rows a page has at most.
 
-class PageQuery(Schema):
-    """What every paged route takes. Unknown parameters are nobody's business."""
-
-    class Meta:
-        unknown = EXCLUDE
-
-    page = page_number("The page, counted from 1.", load_default=1)
-    page_size = page_size()
-
-
-def page_body(
-    request: Request, results: list[dict[str, object]], *, count: int, page: int, page_size: int
-) -> dict[str, object]:
-    """Return the body of one page. Raises ApiError 404 for a page beyond the last; the first always exists."""
-    last = max(1, -(-count // page_size))
+    Raises:
+        ApiError: 404 for a page after the last. The first page always exists.
+    """
+    last = -(-count // page_size) or 1
     if page > last:
         raise detail_error(404, "Invalid page.")
-    return {
-        "count": count,
-        "next": _link(request, page + 1) if page < last else None,
-        "previous": _link(request, page - 1) if page > 1 else None,
-        "results": results,
-    }
+    return PageAnswer(
+        count,
+        _link(request, page + 1) if page < last else None,
+        _link(request, page - 1) if page > 1 else None,
+        rows,
+    )
 
 
 def _link(request: Request, page: int) -> str:
-    """Return the address of this very query on another page.
+    """Return the address of this query on another page.
 
-    Our paths are plain ASCII, so `request.base_url` would spend its time on quoting what needs none.
+    It is absolute where the request's `Host` can be the name of a host, else relative: older versions of Werkzeug
+    pass any text on. Paths of the API are plain ASCII, so the slow quoting of `request.base_url` is not needed.
     """
-    place = f"{request.scheme}://{request.host}{quote(request.root_path)}{request.path}"
+    host = request.host
+    origin = f"{request.scheme}://{host}" if _HOST.fullmatch(host) else ""
+    place = f"{origin}{quote(request.root_path)}{request.path}"
     if not request.query_string:
         return f"{place}?page={page}"
     pairs = [(name, value) for name, value in query_pairs(request) if name != "page"]

@@ -12,19 +12,18 @@ from marshmallow import Schema, ValidationError
 from servease_appt.api.errors import ApiError, detail_error, field_error, rule_error
 
 LARGEST_BODY = 1024 * 1024
+"""Bytes. A route refuses a larger `Content-Length` whether or not it reads a body."""
 _MOST_QUERY_FIELDS = 100
 
 
-def refuse_large_body(request: Request) -> None:
-    """Raise 413 for a body that announces more than 1 MB, whether or not anybody is going to read it."""
-    if (request.content_length or 0) > LARGEST_BODY:
-        raise detail_error(413)
-
-
 def read_body(request: Request, schema: Schema) -> dict[str, Any]:
-    """Return the JSON object in the request's body, checked by `schema`. No body counts as `{}`."""
-    # A chunked body announces no length, and Werkzeug cuts it off at the limit without a word: one byte more
-    # than is allowed tells the two apart.
+    """Return the JSON object in the request's body, checked by `schema`. No body counts as `{}`.
+
+    Raises:
+        ApiError: 400 for what is not a JSON object or not as `schema` has it, 413 for more than 1 MB, 415 for a
+            body that is not declared as JSON.
+    """
+    # Werkzeug silently cuts a chunked body off at the limit, so the limit is one byte more than is allowed.
     request.max_content_length = LARGEST_BODY + 1
     raw = request.get_data()
     if len(raw) > LARGEST_BODY:
@@ -43,20 +42,30 @@ def read_body(request: Request, schema: Schema) -> dict[str, Any]:
 
 
 def read_query(request: Request, schema: Schema) -> dict[str, Any]:
-    """Return the query string, checked by `schema`. Empty values count as not given; the last one given counts."""
+    """Return the query string, checked by `schema`.
+
+    An empty value counts as not given. Of a repeated name the last value counts.
+
+    Raises:
+        ApiError: 400 naming each parameter that is wrong.
+    """
     if not request.query_string:
-        return dict(_defaults(schema))
+        return _defaults(schema).copy()
     return load(schema, {name: value for name, value in query_pairs(request) if value != ""})
 
 
 @cache
 def _defaults(schema: Schema) -> dict[str, Any]:
-    """Return what an empty query stands for; each route has its one schema object, so they are few."""
+    """Return what an empty query stands for. The cache is small: each route has one schema object."""
     return load(schema, {})
 
 
 def query_pairs(request: Request) -> list[tuple[str, str]]:
-    """Return the query string as names and values, in order, empty values included."""
+    """Return the query string as names and values, in order, empty values included.
+
+    Raises:
+        ApiError: 400 for too many parameters.
+    """
     text = request.query_string.decode(errors="replace")
     try:
         return parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=_MOST_QUERY_FIELDS)
@@ -65,7 +74,11 @@ def query_pairs(request: Request) -> list[tuple[str, str]]:
 
 
 def load(schema: Schema, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `data` as `schema` understands it. Raises ApiError 400 naming each field that is wrong."""
+    """Return `data` as `schema` loads it.
+
+    Raises:
+        ApiError: 400 naming each field that is wrong.
+    """
     try:
         loaded: dict[str, Any] = schema.load(data)
     except ValidationError as error:

@@ -27,7 +27,7 @@ class Readiness:
 
 
 def alive() -> dict[str, str]:
-    """Return that this process runs, asking nobody else."""
+    """Return that this process runs, without asking any server."""
     return {
         "status": "healthy",
         "service": "appointment-service",

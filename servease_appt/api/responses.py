@@ -7,18 +7,19 @@ import orjson
 from flask import Response
 
 JSON = "application/json"
-# Timestamps end in Z, as promised; dates and times need no option.
-_OPTIONS = orjson.OPT_UTC_Z
-
-
-def json_bytes(data: object) -> bytes:
-    """Return `data` as UTF-8 JSON. It may hold dates, naive times and aware UTC timestamps, but no Decimal."""
-    return orjson.dumps(data, option=_OPTIONS)
 
 
 def json_response(data: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return `data` as a JSON response."""
-    return raw_response(json_bytes(data), status, headers)
+    """Return `data` as a JSON response.
+
+    Args:
+        data: what a schema has dumped. It may hold dates, naive times and aware UTC timestamps, which are written
+            with `Z`, but no Decimal.
+        status: the HTTP status.
+        headers: more headers.
+    """
+    extra: Any = headers
+    return Response(orjson.dumps(data, option=orjson.OPT_UTC_Z), status, extra, mimetype=JSON)
 
 
 def raw_response(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -28,7 +29,7 @@ def raw_response(body: bytes, status: int = 200, headers: Mapping[str, str] | No
 
 
 def empty_response(headers: Mapping[str, str] | None = None) -> Response:
-    """Return 204: nothing to say, and so no content type either."""
+    """Return 204 without a body and without a content type."""
     response = Response(status=204)
     del response.headers["Content-Type"]
     response.headers.extend(headers or {})

@@ -1,6 +1,6 @@
-"""Routes that say what they are: who may call them, what they take, what they answer.
+"""Declared routes: who may call them, what they take, what they answer.
 
-One declaration is checked on every request and written into the OpenAPI document, so the two can't drift apart.
+One declaration is checked on every request and written into the OpenAPI document, so that both always agree.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,19 +13,19 @@ from marshmallow import Schema
 
 from servease_appt.api.context import container
 from servease_appt.api.errors import detail_error
-from servease_appt.api.parsing import read_body, read_query, refuse_large_body
-from servease_appt.api.tokens import Caller, read_caller
+from servease_appt.api.parsing import LARGEST_BODY, read_body, read_query
+from servease_appt.api.tokens import read_caller
 from servease_appt.appointments.actors import Role
 from servease_appt.identifiers import canonical_uuid
+from servease_appt.rate_limits import Cost
 
 View = Callable[..., Response]
-Shape = dict[str, Any]
 AS_WRITTEN: dict[str, Any] = {"strict_slashes": False, "merge_slashes": False}
 """Rule options: with and without the trailing slash, and never a redirect."""
 
 
 class RequiredRole(Enum):
-    """Who may call a route; the value is the roles, None for everybody without a token."""
+    """Who may call a route: a set of roles, or None when no token is needed."""
 
     OPEN = None
     USERS = frozenset({Role.CUSTOMER, Role.EMPLOYEE, Role.ADMIN})
@@ -43,8 +43,8 @@ class Route:
     path: str
     role: RequiredRole
     summary: str
-    answer: Shape | None
-    """JSON schema of the answer; None for an answer without JSON."""
+    answer: Schema | tuple[Schema, ...] | None
+    """The schema of the answer, or several of which it is one; None for an answer without JSON."""
     status: int
     query: Schema | None
     body: Schema | None
@@ -52,25 +52,28 @@ class Route:
     """What a customer may send, where that is less than `body`."""
     headers: tuple[str, ...]
     """Request headers that the route reads, beside the token."""
+    answer_headers: tuple[str, ...]
+    """Headers of the answer that clients may rely on."""
     errors: tuple[int, ...]
-    """Statuses that follow from nothing else said here."""
-    named: bool
-    """Whether the answer carries names, and so tells where they came from."""
-
-    def body_schema(self, caller: Caller | None) -> Schema | None:
-        """Return the schema for what this caller may send."""
-        if self.customer_body is not None and caller is not None and caller.actor.role is Role.CUSTOMER:
-            return self.customer_body
-        return self.body
+    """Error statuses that do not follow from the rest of the declaration."""
+    cost: Cost
+    """Which of a caller's limits a request counts against."""
 
 
 class Resource(Blueprint):
-    """A blueprint whose routes are declared; all their paths begin with `root`, and nobody else's do."""
+    """A blueprint of declared routes. All paths below `root` belong to the API."""
 
-    def __init__(self, name: str, root: str, about: str) -> None:
+    def __init__(self, name: str, root: str, tag: str) -> None:
+        """Make a blueprint without routes.
+
+        Args:
+            name: the blueprint's name.
+            root: the path with which its routes begin.
+            tag: the heading of its routes in the OpenAPI document.
+        """
         super().__init__(name, __name__)
         self.root = root
-        self.about = about
+        self.tag = tag
         self.routes: list[Route] = []
 
     def declare(
@@ -80,19 +83,20 @@ class Resource(Blueprint):
         *,
         role: RequiredRole,
         summary: str,
-        answer: Shape | None = None,
+        answer: Schema | tuple[Schema, ...] | None = None,
         status: int = 200,
         query: Schema | None = None,
         body: Schema | None = None,
         customer_body: Schema | None = None,
         headers: Sequence[str] = (),
+        answer_headers: Sequence[str] = (),
         errors: Sequence[int] = (),
-        named: bool = False,
+        cost: Cost = Cost.NORMAL,
     ) -> Callable[[View], View]:
         """Return a decorator that serves `method` of `path` by the function it decorates.
 
-        The function gets, as keywords, `caller` unless the route is open, the path's ids as canonical UUIDs, and
-        `query` and `body` where schemas are given for them.
+        The function is called with keywords: `caller` unless the route is open, the path's ids as canonical
+        UUIDs, and `query` and `body` where schemas are given for them. The arguments here are those of `Route`.
         """
 
         def decorate(view: View) -> View:
@@ -108,8 +112,9 @@ class Resource(Blueprint):
                 body=body,
                 customer_body=customer_body,
                 headers=tuple(headers),
+                answer_headers=tuple(answer_headers),
                 errors=tuple(errors),
-                named=named,
+                cost=cost,
             )
             self.routes.append(route)
             self.add_url_rule(
@@ -126,26 +131,32 @@ class Resource(Blueprint):
 
 
 def _checked(route: Route, view: View) -> View:
-    """Return `view` behind the checks of `route`: token, role, size, ids, query, body, in this order."""
+    """Return `view` behind the checks of `route`: token, role, rate, size, ids, query, body, in this order."""
     roles = route.role.value
+    customer_body = route.customer_body or route.body
 
     def checked(**ids: str) -> Response:
         given: dict[str, Any] = {}
-        caller = None
+        body = route.body
         if roles is not None:
-            caller = given["caller"] = read_caller(
-                request.environ.get("HTTP_AUTHORIZATION"), container().settings.secret_key
-            )
+            parts = container()
+            caller = read_caller(request.environ.get("HTTP_AUTHORIZATION"), parts.settings.secret_key)
             if caller.actor.role not in roles:
                 raise detail_error(403)
-        refuse_large_body(request)
+            wait_s = parts.rate_limits.wait_s(caller.actor.user_id or caller.actor.role, route.cost)
+            if wait_s:
+                raise detail_error(429, Retry_After=str(wait_s))
+            if caller.actor.role is Role.CUSTOMER:
+                body = customer_body
+            given["caller"] = caller
+        if (request.content_length or 0) > LARGEST_BODY:
+            raise detail_error(413)
         for name, text in ids.items():
             given[name] = _id_or_404(text)
         if route.query is not None:
             given["query"] = read_query(request, route.query)
-        schema = route.body_schema(caller)
-        if schema is not None:
-            given["body"] = read_body(request, schema)
+        if body is not None:
+            given["body"] = read_body(request, body)
         return view(**given)
 
     return checked

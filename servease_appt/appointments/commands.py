@@ -1,66 +1,46 @@
-"""What changes appointments. Each function is one transaction, right under any concurrency.
+"""What changes an appointment after it was booked. Each function is one transaction, right under any concurrency.
 
-All take `now` as an aware datetime. When PostgreSQL is away they raise
-`servease_appt.db.errors.DatabaseUnavailable`, with nothing written (or, if it went away during the commit, with
+All take `now` as an aware datetime. When PostgreSQL is down they raise
+`servease_appt.db.errors.DatabaseUnavailable`, with nothing written (or, if it went down during the commit, with
 everything or nothing).
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, time
-from typing import Any
+from typing import Any, Final
 
-from servease_appt.appointments import checks, idempotency, locks, store
-from servease_appt.appointments.actors import Actor
-from servease_appt.appointments.changes import moved, occupied, status_changed
-from servease_appt.appointments.editing import edit
-from servease_appt.appointments.errors import Forbidden, RuleBroken
-from servease_appt.appointments.idempotency import Claim
-from servease_appt.appointments.permissions import only_customer, require_admin, require_staff
+from sqlalchemy import Connection
+
+from servease_appt.appointments import checks, locks, store
+from servease_appt.appointments.actors import Actor, only_customer, require_admin, require_staff
+from servease_appt.appointments.checks import BookingRequest
+from servease_appt.appointments.errors import PreconditionFailed, RuleBroken
+from servease_appt.appointments.limits import FieldChecks
 from servease_appt.appointments.policy import BookingPolicy
-from servease_appt.appointments.records import Appointment, NewAppointment
-from servease_appt.appointments.values import Fields
+from servease_appt.appointments.records import Appointment
+from servease_appt.appointments.reference_checks import ReferenceChecks
 from servease_appt.db.engine import Database
-from servease_appt.scheduling.intervals import Interval
-from servease_appt.scheduling.statuses import OPEN, Action, AppointmentType, Status
+from servease_appt.scheduling.intervals import MAX_DURATION_MINUTES, MIN_DURATION_MINUTES, Interval
+from servease_appt.scheduling.statuses import (
+    OPEN,
+    RESCHEDULABLE,
+    Action,
+    Status,
+    action_towards,
+    transition_error,
+)
 
-__all__ = ["act", "assign", "book", "delete", "edit", "reschedule"]
-
-
-def book(
-    database: Database,
-    policy: BookingPolicy,
-    actor: Actor,
-    request: NewAppointment,
-    *,
-    now: datetime,
-    claim: Claim | None = None,
-) -> Appointment:
-    """Book. Ask `references.check_references` first.
-
-    With a claim, the idempotency key learns of the booking in the same transaction.
-
-    Raises:
-        Forbidden: a customer books for someone else.
-        FieldErrors: a value is wrong.
-        RuleBroken: in the past, no room, the employee is busy, or the customer has another one too near.
-        KeyBusy: the claim ran out and another request took it over; nothing is booked.
-    """
-    asked = _as_allowed(actor, request)
-    values = _new_row(policy, asked)
-    wish = checks.Wish(
-        Interval.of(asked.scheduled_date, asked.scheduled_time, values["duration_minutes"]),
-        asked.customer_id,
-        asked.assigned_employee_id,
-    )
-    values |= {"created_by_user_id": actor.user_id, "created_at": now, "updated_at": now}
-    with database.transaction() as connection:
-        locks.take(connection, wish.locks)
-        if broken := checks.broken_rules(connection, policy, wish, now):
-            raise RuleBroken(broken)
-        booked = store.add(connection, values)
-        if claim is not None:
-            idempotency.note_booking(connection, claim, booked.id)
-        return booked
+_TIMESTAMP_OF: Final = {Action.COMPLETE: "completed_at", Action.CANCEL: "cancelled_at"}
+_CUSTOMER: Final = ("service_description", "customer_notes")
+_STAFF: Final = (*_CUSTOMER, "appointment_type", "duration_minutes", "internal_notes", "estimated_cost")
+_STAFF_PATCH: Final = (*_STAFF, "duration_seconds", "status")
+_CHANGES_ELSEWHERE: Final = {
+    "status": "Changes through confirm/, start/, complete/, cancel/ and no_show/.",
+    "scheduled_date": "Changes through reschedule/.",
+    "scheduled_time": "Changes through reschedule/.",
+    "assigned_employee_id": "Changes through assign/.",
+}
 
 
 def act(
@@ -71,18 +51,16 @@ def act(
     Raises:
         NotFound: as for reading.
         Forbidden: a customer does anything but cancel.
-        FieldErrors: the reason is no text that can be stored.
         RuleBroken: the status does not allow it, or (confirm) the employee is busy.
     """
     only_customer(actor)
     if action is not Action.CANCEL:
         require_staff(actor)
-    _check_reason(reason)
     with database.transaction() as connection:
         before = store.find(connection, actor, appointment_id, lock=True)
         if action is Action.CONFIRM and before.assigned_employee_id is not None:
             locks.take(connection, [locks.employee(before.assigned_employee_id)])
-        values = status_changed(connection, before, action, store.moment_of_change(before, now))
+        values = _status_values(connection, before, action, store.moment_of_change(before, now))
         after = store.change(connection, before, values)
         store.record(connection, actor, before, after, reason)
         return after
@@ -99,22 +77,24 @@ def reschedule(
     reason: str,
     now: datetime,
 ) -> Appointment:
-    """Move to another time; the old and the new schedule appear in the history's reason.
+    """Move to another time; the history's reason names the old and the new one.
 
     The time that it has already is checked like any other, and changes nothing.
-    Raises `NotFound`, `FieldErrors` (named new_date, new_time, reason) and `RuleBroken`.
+
+    Raises:
+        NotFound: as for reading.
+        FieldErrors: new_date is too late.
+        RuleBroken: the status does not allow it, or a rule is against the new time.
     """
-    fields = Fields()
-    fields.day("new_date", new_date)
-    fields.time_of_day("new_time", new_time)
-    fields.text("reason", reason)
-    fields.settle()
+    limits = FieldChecks()
+    limits.day("new_date", new_date)
+    limits.raise_if_invalid()
     with database.transaction() as connection:
         before = store.find(connection, actor, appointment_id, lock=True)
         wanted = replace(before, scheduled_date=new_date, scheduled_time=new_time)
-        wish = moved(before, wanted)
-        locks.take(connection, wish.locks)
-        if broken := checks.broken_rules(connection, policy, wish, now):
+        request = _request_to_move(before, wanted)
+        locks.take(connection, request.locks)
+        if broken := checks.broken_rules(connection, policy, request, now):
             raise RuleBroken(broken)
         if wanted == before:
             return before
@@ -124,20 +104,35 @@ def reschedule(
             "updated_at": store.moment_of_change(before, now),
         }
         after = store.change(connection, before, values)
-        told = f"Rescheduled from {_when(before)} to {_when(after)}" + (f": {reason}" if reason else "")
-        store.record(connection, actor, before, after, told)
+        history_note = f"Rescheduled from {_when(before)} to {_when(after)}"
+        store.record(
+            connection, actor, before, after, f"{history_note}: {reason}" if reason else history_note
+        )
         return after
 
 
 def assign(
-    database: Database, actor: Actor, appointment_id: str, employee_id: str, now: datetime
+    database: Database,
+    references: ReferenceChecks,
+    actor: Actor,
+    appointment_id: str,
+    *,
+    employee_id: str,
+    now: datetime,
 ) -> Appointment:
     """Assign an employee; the same one again changes nothing.
 
-    Raises `Forbidden` for customers, `NotFound`, and `RuleBroken` when the employee is busy or the appointment
-    has ended.
+    Raises:
+        NotFound: as for reading.
+        Forbidden: the actor is a customer.
+        FieldErrors: there is no such employee.
+        RuleBroken: the employee is busy, or the appointment has ended.
     """
     require_staff(actor)
+    with database.reading() as connection:
+        assigned = store.find(connection, actor, appointment_id).assigned_employee_id
+    if assigned != employee_id:
+        references.check_employee(actor, employee_id)
     with database.transaction() as connection:
         before = store.find(connection, actor, appointment_id, lock=True)
         if before.assigned_employee_id == employee_id:
@@ -150,68 +145,165 @@ def assign(
                 ]
             )
         locks.take(connection, [locks.employee(employee_id)])
-        if broken := checks.employee_conflicts(connection, employee_id, occupied(before), before.id):
+        if broken := checks.employee_conflicts(connection, employee_id, _occupied(before), before.id):
             raise RuleBroken(broken)
         values = {
             "assigned_employee_id": employee_id,
             "updated_at": store.moment_of_change(before, now),
         }
         after = store.change(connection, before, values)
-        told = f"Assigned to employee {employee_id} (before: {before.assigned_employee_id or 'nobody'})"
-        store.record(connection, actor, before, after, told)
+        history_note = (
+            f"Assigned to employee {employee_id} (before: {before.assigned_employee_id or 'nobody'})"
+        )
+        store.record(connection, actor, before, after, history_note)
+        return after
+
+
+def edit(
+    database: Database,
+    policy: BookingPolicy,
+    actor: Actor,
+    appointment_id: str,
+    changes: Mapping[str, Any],
+    *,
+    now: datetime,
+    patch: bool = True,
+    if_match: str | None = None,
+) -> Appointment:
+    """Change fields, all or nothing. What `changes` does not name stays, for PUT as for PATCH.
+
+    A PATCH of `status` is the action of that name, after all other fields have got their new values.
+
+    Args:
+        changes: the body. What the actor may change has its right Python type; every other name is refused here,
+            so unknown and read-only ones must be handed on, not dropped.
+        patch: False for PUT, which may not carry `status` and `duration_seconds`.
+        if_match: the header as it came.
+
+    Raises:
+        NotFound: as for reading.
+        PreconditionFailed: `if_match` names none that is current.
+        FieldErrors: a field that this actor may not change or that is unknown, or a value beyond its limit.
+        RuleBroken: as the action of that status, or as a reschedule for `duration_minutes`.
+    """
+    limits = _check_changes(
+        actor, changes, patch=patch
+    )  # before the row is locked: a body may have many fields
+    with database.transaction() as connection:
+        before = store.find(connection, actor, appointment_id, lock=True)
+        if if_match is not None and not _names(if_match, before.etag):
+            raise PreconditionFailed("The appointment has changed since; get it again.")
+        limits.raise_if_invalid()
+        action = action_towards(changes.get("status", ""))
+        values = {
+            name: value
+            for name, value in changes.items()
+            if name != "status" and getattr(before, name) != value
+        }
+        wanted = replace(before, **values)
+        request = _request_to_move(before, wanted) if "duration_minutes" in values else None
+        _take_locks(connection, before, request, action)
+        if request is not None and (broken := checks.broken_rules(connection, policy, request, now)):
+            raise RuleBroken(broken)
+        moment = store.moment_of_change(before, now)
+        if action is not None:
+            values |= _status_values(connection, wanted, action, moment)
+        if not values:
+            return before
+        after = store.change(connection, before, values | {"updated_at": moment})
+        if action is not None:
+            store.record(connection, actor, before, after, "")
         return after
 
 
 def delete(database: Database, actor: Actor, appointment_id: str) -> None:
-    """Delete for good; the history stays. Raises `Forbidden` for all but admins, `NotFound`."""
+    """Delete for good; the history stays. Raise `Forbidden` for all but admins, `NotFound`."""
     require_admin(actor)
     with database.transaction() as connection:
         store.remove(connection, store.find(connection, actor, appointment_id, lock=True))
 
 
-def _as_allowed(actor: Actor, request: NewAppointment) -> NewAppointment:
-    owner = only_customer(actor)
-    if owner is None:
-        return request
-    if request.customer_id != owner:
-        raise Forbidden("Customers may book for themselves only.")
-    return replace(request, assigned_employee_id=None, internal_notes="", estimated_cost=None)
+def _check_changes(actor: Actor, changes: Mapping[str, Any], *, patch: bool) -> FieldChecks:
+    """Return what is wrong with changes that the actor asks for."""
+    allowed = _CUSTOMER if not actor.is_staff else _STAFF_PATCH if patch else _STAFF
+    limits = FieldChecks()
+    for name, value in changes.items():
+        if name not in allowed:
+            where = _CHANGES_ELSEWHERE.get(name, "Can't be changed by you.")
+            limits.refuse(name, f"{where} What you may change here: {', '.join(allowed)}.")
+        elif name == "duration_minutes":
+            limits.duration(name, value)
+        elif name == "status" and action_towards(value) is None:
+            reachable = [status for status in Status if action_towards(status)]
+            limits.refuse(name, f"Must be one of: {', '.join(reachable)}.")
+    return limits
 
 
-def _new_row(policy: BookingPolicy, asked: NewAppointment) -> dict[str, Any]:
-    """The columns that the request decides; raises `FieldErrors`."""
-    duration = policy.default_duration_minutes if asked.duration_minutes is None else asked.duration_minutes
-    fields = Fields()
-    fields.one_of("appointment_type", asked.appointment_type, list(AppointmentType))
-    fields.day("scheduled_date", asked.scheduled_date)
-    fields.time_of_day("scheduled_time", asked.scheduled_time)
-    fields.duration("duration_minutes", duration)
-    fields.text("service_description", asked.service_description)
-    fields.text("customer_notes", asked.customer_notes)
-    fields.text("internal_notes", asked.internal_notes)
-    cost = fields.cost("estimated_cost", asked.estimated_cost)
-    fields.settle()
-    return {
-        "customer_id": asked.customer_id,
-        "vehicle_id": asked.vehicle_id,
-        "assigned_employee_id": asked.assigned_employee_id,
-        "appointment_type": asked.appointment_type,
-        "scheduled_date": asked.scheduled_date,
-        "scheduled_time": asked.scheduled_time,
-        "duration_minutes": duration,
-        "status": Status.PENDING.value,
-        "service_description": asked.service_description,
-        "customer_notes": asked.customer_notes,
-        "internal_notes": asked.internal_notes,
-        "estimated_cost": cost,
-        "duration_seconds": 0,
-    }
+def _names(if_match: str, etag: str) -> bool:
+    """Return whether an If-Match header names the entity tag; a weak one never does."""
+    return if_match.strip() == "*" or etag in (tag.strip() for tag in if_match.split(","))
 
 
-def _check_reason(reason: str) -> None:
-    fields = Fields()
-    fields.text("reason", reason)
-    fields.settle()
+def _take_locks(
+    connection: Connection, before: Appointment, request: BookingRequest | None, action: Action | None
+) -> None:
+    """Take all locks that the checks of one edit need, in one statement."""
+    needed = set(request.locks) if request is not None else set()
+    if action is Action.CONFIRM and before.assigned_employee_id is not None:
+        needed.add(locks.employee(before.assigned_employee_id))
+    locks.take(connection, needed)
+
+
+def _status_values(
+    connection: Connection, appointment: Appointment, action: Action, moment: datetime
+) -> dict[str, Any]:
+    """Return the columns that the action changes. For CONFIRM the assigned employee's lock must be held.
+
+    Raises:
+        RuleBroken: the status does not allow it, or the employee is busy.
+    """
+    if (reason := transition_error(appointment.status, action)) is not None:
+        raise RuleBroken([reason])
+    if action is Action.CONFIRM and appointment.assigned_employee_id is not None:
+        broken = checks.employee_conflicts(
+            connection, appointment.assigned_employee_id, _occupied(appointment), appointment.id
+        )
+        if broken:
+            raise RuleBroken(broken)
+    values: dict[str, Any] = {"status": action.leads_to.value, "updated_at": moment}
+    if action in _TIMESTAMP_OF:
+        values[_TIMESTAMP_OF[action]] = moment
+    return values
+
+
+def _request_to_move(before: Appointment, wanted: Appointment) -> BookingRequest:
+    """Return what has to be checked before the appointment may have another time or another length.
+
+    Raises:
+        RuleBroken: it is not pending or confirmed, or (an old row) has a length that nobody could book.
+    """
+    if before.status not in RESCHEDULABLE:
+        raise RuleBroken(
+            [
+                f'Cannot change time or length: the appointment is "{before.status}";'
+                f" allowed while it is {' or '.join(sorted(RESCHEDULABLE, reverse=True))}."
+            ]
+        )
+    if not MIN_DURATION_MINUTES <= wanted.duration_minutes <= MAX_DURATION_MINUTES:
+        raise RuleBroken(
+            [
+                f"Cannot be moved: it has a length of {wanted.duration_minutes} minutes, allowed are"
+                f" {MIN_DURATION_MINUTES} to {MAX_DURATION_MINUTES}. Change duration_minutes first."
+            ]
+        )
+    return BookingRequest(
+        _occupied(wanted), wanted.customer_id, wanted.assigned_employee_id, appointment_id=before.id
+    )
+
+
+def _occupied(appointment: Appointment) -> Interval:
+    """Return the time that the appointment takes up."""
+    return Interval.of(appointment.scheduled_date, appointment.scheduled_time, appointment.duration_minutes)
 
 
 def _when(appointment: Appointment) -> str:

@@ -1,14 +1,14 @@
-"""Why a use case was refused.
+"""The errors of the use cases.
 
 BookingError
-├── NotFound                no such thing, or not for this actor's eyes
+├── NotFound                no such thing, or the actor may not see it
 ├── Forbidden               this actor may not do that
 ├── FieldErrors             a value is wrong: which field, and what is allowed
 ├── RuleBroken              the values are right, a rule of the calendar is against it
 ├── PreconditionFailed      changed since the caller looked
 ├── KeyReused               the idempotency key was used with another body
 ├── KeyBusy                 the request that holds the idempotency key is still running
-└── ReferencesUnavailable   an upstream could not say whether customer and vehicle belong together
+└── ReferencesUnavailable   a service could not be asked about customer, vehicle or employee
 
 `servease_appt.db.errors.DatabaseUnavailable` is none of these: it passes through every use case as it is.
 """
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 
 
 class BookingError(Exception):
-    """The base of all refusals."""
+    """The base of all errors of the use cases."""
 
 
 class NotFound(BookingError):

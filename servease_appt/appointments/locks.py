@@ -1,11 +1,11 @@
 """The locks that make a check and the write after it one step.
 
-A command that changes an appointment first locks its row. Then it takes, in one statement and for the rest of its
-transaction, an advisory lock for each thing that its checks look at beyond that row: the days that the booking
-touches (capacity), the employee (overlap), the customer (the 30 minutes). Whoever could make the check's outcome
-wrong needs one of the same locks. All are taken in the order of their numbers, whatever they stand for, so that
-two commands can't wait for each other. The transaction is READ COMMITTED: the statements after the locks see all
-that those before us have committed.
+A command that changes an appointment first locks its row. Then it takes, in one statement and for the rest of
+its transaction, an advisory lock for each thing that its checks look at beyond that row: the days that the
+booking touches (capacity), the employee (overlap), the customer (the 30 minutes). Every command that could
+change the outcome of a check takes one of the same locks. All are taken in the order of their numbers, whatever
+they stand for, so that two commands can't wait for each other. The transaction is READ COMMITTED: the statements
+after the locks see all that earlier holders have committed.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from typing import Final
 from sqlalchemy import ARRAY, BigInteger, Connection, bindparam, text
 
 _NAMESPACE: Final = b"servease_appt.bookings"
-"""Advisory locks are shared by all who use the database: numbers under our own name keep out of their way."""
+"""Advisory locks are shared by all clients of the database: a key of our own keeps our numbers apart."""
 
 _TAKE: Final = text("SELECT count(pg_advisory_xact_lock(number)) FROM unnest(:numbers) AS number").bindparams(
     bindparam("numbers", type_=ARRAY(BigInteger))
@@ -24,17 +24,17 @@ _TAKE: Final = text("SELECT count(pg_advisory_xact_lock(number)) FROM unnest(:nu
 
 
 def day(touched: date) -> int:
-    """The lock of a day's capacity."""
+    """Return the lock of a day's capacity."""
     return _number("day", touched.isoformat())
 
 
 def employee(employee_id: str) -> int:
-    """The lock of an employee's time."""
+    """Return the lock of an employee's time."""
     return _number("employee", employee_id)
 
 
 def customer(customer_id: str) -> int:
-    """The lock of a customer's open appointments."""
+    """Return the lock of a customer's open appointments."""
     return _number("customer", customer_id)
 
 
@@ -46,13 +46,16 @@ def take(connection: Connection, numbers: Iterable[int]) -> None:
 
 
 def take_bulk(connection: Connection, numbers: Iterable[int]) -> None:
-    """As `take`, for hundreds of locks: PostgreSQL has a place for some thousand, so only one caller has its way
-    at a time. The lock for that comes before all others, and nobody who holds another waits for it."""
+    """As `take`, for hundreds of locks.
+
+    PostgreSQL has room for some thousand, so only one caller at a time may take that many. Its lock comes before
+    all others, and no holder of another lock waits for it.
+    """
     connection.execute(_TAKE, {"numbers": [_number("bulk", "")]})
     take(connection, numbers)
 
 
 def _number(kind: str, name: str) -> int:
-    """A number that is the same in every process and on every machine."""
+    """Return a number that is the same in every process and on every machine."""
     digest = blake2b(f"{kind} {name}".encode(), digest_size=8, key=_NAMESPACE).digest()
     return int.from_bytes(digest, "big", signed=True)

@@ -1,4 +1,4 @@
-"""What the operator decides about bookings."""
+"""The operator's settings for bookings."""
 
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo

@@ -1,8 +1,8 @@
-"""Numbers over all appointments, or over one customer's, from one statement, so that they fit together.
+"""Count all appointments, or one customer's, with one statement, so that the numbers fit together.
 
-Over all of them, what the database keeps (migration v4) is added up, and only what one day has is counted. One
-customer's few are counted. Either statement gives a row for each status and type that occurs, and repeats beside
-each of them the three numbers that go across: today's, today's completed ones, those ahead.
+Over all of them, the numbers that the database keeps (migration v4) are added up, and only the rows of one day are
+counted. One customer's few rows are counted. Either statement returns a row for each status and type that occurs,
+and repeats in each row the three totals: scheduled today, completed today, still ahead.
 """
 
 from collections import Counter
@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
-from servease_appt.appointments.actors import Actor
-from servease_appt.appointments.permissions import only_customer
+from servease_appt.appointments.actors import Actor, only_customer
 from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.appointments.records import Stats
 from servease_appt.scheduling.clock import wall_clock
@@ -44,7 +43,7 @@ _OF_ONE: Final = text("""
 
 
 def stats(connection: Connection, policy: BookingPolicy, actor: Actor, now: datetime) -> Stats:
-    """Counts over what the actor may see. `now` is aware."""
+    """Return counts over what the actor may see. `now` is an aware datetime."""
     owner = only_customer(actor)
     wall = wall_clock(now, policy.timezone)
     midnight = datetime.combine(wall.date(), time.min, tzinfo=policy.timezone)
@@ -60,9 +59,9 @@ def stats(connection: Connection, policy: BookingPolicy, actor: Actor, now: date
         rows = connection.execute(_OF_ONE, parameters | {"owner": owner}).all()
     by_status: Counter[str] = Counter()
     by_type: Counter[str] = Counter()
-    for status, kind, count, *_ in rows:
+    for status, appointment_type, count, *_ in rows:
         by_status[status] += int(count)
-        by_type[kind] += int(count)
+        by_type[appointment_type] += int(count)
     today, completed_today, upcoming = map(int, rows[0][3:]) if rows else (0, 0, 0)
     return Stats(
         total_appointments=by_status.total(),

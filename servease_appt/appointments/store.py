@@ -1,4 +1,4 @@
-"""Appointments and their history in PostgreSQL. Each function is one statement in the caller's transaction."""
+"""Rows of appointments and of their history. Each function is one statement in the caller's transaction."""
 
 import uuid
 from dataclasses import fields
@@ -8,9 +8,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Insert, Update, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from servease_appt.appointments.actors import Actor
+from servease_appt.appointments.actors import Actor, only_customer
 from servease_appt.appointments.errors import NotFound, RuleBroken
-from servease_appt.appointments.permissions import only_customer
 from servease_appt.appointments.records import Appointment
 from servease_appt.db import models
 from servease_appt.db.errors import sqlstate
@@ -32,13 +31,14 @@ _TICK: Final = timedelta.resolution
 
 
 def find(connection: Connection, actor: Actor, appointment_id: str, *, lock: bool = False) -> Appointment:
-    """The appointment, if it exists and the actor may see it.
+    """Return the appointment.
 
     Args:
         lock: hold its row until the end of the transaction, so that no other command changes it meanwhile.
 
     Raises:
-        NotFound, Forbidden (see `access.only_customer`).
+        NotFound: there is none, or it is another customer's.
+        Forbidden: the actor is another service.
     """
     statement = _BY_ID.where(models.Appointment.id == appointment_id)
     owner = only_customer(actor)
@@ -51,15 +51,15 @@ def find(connection: Connection, actor: Actor, appointment_id: str, *, lock: boo
 
 
 def add(connection: Connection, values: dict[str, Any]) -> Appointment:
-    """Insert a row with all its columns, but for the id, which is made here."""
+    """Insert a row with the given columns and a new id; return it."""
     return _write(connection, insert(models.Appointment).values(id=str(uuid.uuid4()), **values))
 
 
 def change(connection: Connection, appointment: Appointment, values: dict[str, Any]) -> Appointment:
-    """Update a row that the caller has locked.
+    """Update a row that the caller has locked; return it.
 
     Raises:
-        RuleBroken: somebody who does not take our locks has just given the employee something else to do.
+        RuleBroken: a writer that does not take our locks has just given the employee another appointment.
     """
     statement = update(models.Appointment).where(models.Appointment.id == appointment.id).values(**values)
     try:
@@ -93,9 +93,9 @@ def record(
 
 
 def moment_of_change(appointment: Appointment, now: datetime) -> datetime:
-    """`now`, or just after the last change where a clock or a queue for the row lets that be later.
+    """Return `now`, or the moment just after the last change where that is later.
 
-    So the changes of one appointment have moments in the order in which they took place.
+    So the changes of one appointment have timestamps in the order in which they took place.
     """
     latest = datetime.max.replace(tzinfo=UTC) - _TICK
     return max(now, min(appointment.updated_at, latest) + _TICK)

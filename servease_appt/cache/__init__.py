@@ -2,20 +2,26 @@
 
 Usable alone, with nothing but cachetools and redis:
 
-    from servease_appt.cache import TwoTierCache, connect, json_codec
-
-    cache = TwoTierCache(connect("redis://localhost:6379/1"), (json_codec("customer"),), prefix="my_service")
-    customer = cache.get(f"customer_{id}", load)
-    cache.invalidate([f"customer_{id}"])
+    >>> from servease_appt.cache import TwoTierCache, connect, json_codec
+    >>> client = connect(url)
+    >>> cache = TwoTierCache(client, (json_codec("customer"),), prefix="my_service")
+    >>> customer = cache.get("customer_17", lambda key, timeout_s: {"name": "Ada"})
+    >>> customer["name"]
+    'Ada'
+    >>> cache.invalidate(["customer_17"])
+    1
+    >>> cache.close()
+    >>> client.close()
 """
 
 from servease_appt.cache.codecs import Codec, json_codec
 from servease_appt.cache.errors import CacheError, CacheUnavailable, LoadDenied, ValueNotFound
-from servease_appt.cache.loading import Lookup, Source
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.redis_client import connect
+from servease_appt.cache.results import Lookup, NoValue, Source
 from servease_appt.cache.stats import Event, Observer, Recorder, Stats, Tier
-from servease_appt.cache.two_tier import Mode, TwoTierCache
+from servease_appt.cache.status import Mode
+from servease_appt.cache.two_tier import TwoTierCache
 
 __all__ = [
     "CacheError",
@@ -26,6 +32,7 @@ __all__ = [
     "LoadDenied",
     "Lookup",
     "Mode",
+    "NoValue",
     "Observer",
     "Recorder",
     "Source",

@@ -20,19 +20,40 @@ _INITIAL = itemgetter(0)
 class Codec(Generic[V]):
     """How one type of value is turned into bytes and back; held under keys `name_rest`.
 
-    `decode(payload, rest)` raises for bytes that are not such a value of that id, whatever it likes; the cache
-    takes them for a miss. Values are shared between threads: make them immutable. `canonical(rest)` is how keys
-    spell an id, which messages from outside may spell differently, or None for what is no id.
+    Values are shared between threads: make them immutable.
+
+    Attributes:
+        name: the part of a key before its first underscore.
+        encode: turns a value into bytes; what it raises makes the load a failed one.
+        decode: `decode(payload, rest)` turns bytes into a value. Raises for bytes that are not such a value of
+            that id, whatever it likes; the cache takes them for a miss.
+        canonical: how keys spell an id, which messages from outside may spell differently; None for what is no id.
+        max_bytes: longer payloads are taken for a miss without being decoded.
+
+    Example:
+        >>> text = Codec("note", encode=str.encode, decode=lambda payload, rest: payload.decode())
+        >>> text.decode(text.encode("Bring the keys."), "17")
+        'Bring the keys.'
     """
 
     name: str
     encode: Callable[[V], bytes]
     decode: Callable[[bytes, str], V]
     canonical: Callable[[str], str | None] = str
+    max_bytes: int = MAX_PAYLOAD_BYTES
 
 
 def json_codec(name: str) -> Codec[Mapping[str, Any]]:
-    """A codec whose values are JSON objects, handed out as read-only mappings."""
+    """Return a codec whose values are JSON objects, handed out as read-only mappings.
+
+    Args:
+        name: the part of a key before its first underscore.
+
+    Example:
+        >>> codec = json_codec("customer")
+        >>> codec.decode(codec.encode({"name": "Ada"}), "17")
+        mappingproxy({'name': 'Ada'})
+    """
     return Codec(name, encode=lambda value: json.dumps(dict(value)).encode(), decode=_json_object)
 
 
@@ -94,10 +115,9 @@ class Codecs(Generic[V]):
 
     def decode(self, key: str, payload: bytes) -> V | None:
         """The value, or None where the bytes are none."""
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            return None
         name, _, rest = key.partition("_")
         try:
-            return self._by_name[name].decode(payload, rest)
+            codec = self._by_name[name]
+            return codec.decode(payload, rest) if len(payload) <= codec.max_bytes else None
         except Exception:  # noqa: BLE001 - bytes that anybody can write must not be able to fail a page
             return None

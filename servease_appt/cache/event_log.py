@@ -14,7 +14,7 @@ REMEMBERED = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Occurrence:
+class LoggedEvent:
     """One event of one key (or of the whole cache, then `key` is `*`); `at_s` is the wall clock's."""
 
     at_s: float
@@ -28,15 +28,15 @@ class Occurrence:
         return asdict(self)
 
 
-class Journal:
+class EventLog:
     """Remembers the last events of one process, reads left out. Thread-safe."""
 
     def __init__(self, recorder: Recorder, name_of: Callable[[str], str]) -> None:
         self._recorder = recorder
         self._name_of = name_of
         self._lock = threading.Lock()
-        self._last: deque[Occurrence] = deque(maxlen=REMEMBERED)
-        self._watcher: Callable[[list[Occurrence]], None] | None = None
+        self._last: deque[LoggedEvent] = deque(maxlen=REMEMBERED)
+        self._watcher: Callable[[list[LoggedEvent]], None] | None = None
         self._watched_until_s = 0.0
 
     def note(self, tier: Tier, event: Event, keys: Sequence[str], why: str = "") -> None:
@@ -50,25 +50,25 @@ class Journal:
         self._recorder.count(tier, event, "-", n)
         self._remember(tier, event, ("*",), why)
 
-    def last_of(self, key: str, limit: int = 20) -> list[Occurrence]:
+    def last_of(self, key: str, limit: int = 20) -> list[LoggedEvent]:
         """The last events that concern a key, newest first."""
         with self._lock:
-            found = [occurrence for occurrence in self._last if occurrence.key in (key, "*")]
+            found = [logged for logged in self._last if logged.key in (key, "*")]
         return found[: -limit - 1 : -1]
 
-    def watch(self, watcher: Callable[[list[Occurrence]], None], for_s: float) -> None:
+    def watch(self, watcher: Callable[[list[LoggedEvent]], None], for_s: float) -> None:
         """Hand every event to `watcher`, on the thread where it happens, for the next `for_s` seconds."""
         self._watched_until_s = time.monotonic() + for_s
         self._watcher = watcher
 
     def _remember(self, tier: Tier, event: Event, keys: Sequence[str], why: str) -> None:
         now_s = time.time()
-        occurrences = [Occurrence(now_s, tier, event, key, why) for key in keys]
+        events = [LoggedEvent(now_s, tier, event, key, why) for key in keys]
         with self._lock:
-            self._last.extend(occurrences)
+            self._last.extend(events)
         watcher = self._watcher
         if watcher is not None:
             if time.monotonic() < self._watched_until_s:
-                watcher(occurrences)
+                watcher(events)
             else:
                 self._watcher = None

@@ -17,11 +17,6 @@ def after_fork(owner: T, renew: Callable[[T], None]) -> None:
     _owners[owner] = renew
 
 
-def forget(owner: object) -> None:
-    """Renew `owner` no more."""
-    _owners.pop(owner, None)
-
-
 def _renew_all() -> None:
     for owner, renew in list(_owners.items()):
         renew(owner)

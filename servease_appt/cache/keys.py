@@ -14,7 +14,7 @@ class KeySpace:
         self.prefix = prefix
         self.sequence = f"{prefix}:__seq"
         self.channel = f"{prefix}:invalidate"
-        self.questions = f"{prefix}:__ask"
+        self.queries = f"{prefix}:__ask"
         self.events = f"{prefix}:__events"
         self.workers = f"{prefix}:__workers"
 
@@ -30,13 +30,13 @@ class KeySpace:
         """The source said a short while ago that there is no such value."""
         return f"{self.prefix}:__absent:{{{self.prefix}:{key}}}"
 
-    def copy(self, key: str) -> str:
+    def stale_copy(self, key: str) -> str:
         """The last known value, which outlives the value itself."""
         return f"{self.prefix}:__copy:{{{self.prefix}:{key}}}"
 
     def group(self, key: str) -> tuple[str, str, str, str]:
         """All four keys of one entry, in the order that the scripts expect."""
-        return self.data(key), self.lease(key), self.absent(key), self.copy(key)
+        return self.data(key), self.lease(key), self.absent(key), self.stale_copy(key)
 
     def plain(self, data_key: str) -> str:
         """The key behind a data key."""

@@ -1,166 +1,262 @@
 """L1: what one process remembers for a short time. Bounded, timed, thread-safe, fenced.
 
 The fence closes the race in which an invalidation is handled between the moment a value was read from L2 or
-from its source and the moment it is kept here (race R1): every handled invalidation gets a tick, a reader
-takes the tick before it sends its read, and a value is refused when its key was invalidated at a later tick.
+from its source and the moment it is kept here (race R1): every handled invalidation gets an epoch, a reader
+takes the epoch before it sends its read, and a value is refused when its key was invalidated at a later epoch.
 """
+
+# ruff: noqa: SLF001 - the entries' own places in the list by age are this file's
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
-from cachetools import FIFOCache
+from cachetools import LRUCache
+
+from servease_appt.cache.epochs import Epoch, Epochs
+from servease_appt.cache.results import NoValue
 
 V = TypeVar("V")
 
-# Marks are kept a key; past this many they are replaced by one floor that stands for all keys, which costs
-# some refused or verified puts and never a wrong one.
-MAX_MARKS = 8192
+# How many expired entries one call may drop: nobody waits for the lock while thousands are dropped at once.
+SWEEP = 1000
+
+MISS: Final = NoValue.MISS
+NOT_FOUND: Final = NoValue.NOT_FOUND
+Miss = Literal[NoValue.MISS]
+NotFound = Literal[NoValue.NOT_FOUND]
+
+
+class _Counts:
+    """What is counted of one entity, as entries come and go."""
+
+    __slots__ = ("entries", "evicted", "hits")
+
+    def __init__(self) -> None:
+        self.entries = self.evicted = self.hits = 0
 
 
 class Entry(Generic[V]):
-    """One value as L1 holds it; `value` is None where the source said that there is none.
+    """One value as L1 holds it; `value` is `NOT_FOUND` where the source said that there is none.
 
-    `loaded_at_s` is when the read was sent that brought it, not when it came.
+    `loaded_at_s` is when the read was sent that brought it, not when it came; `size` is that of its bytes in L2.
     """
 
-    __slots__ = ("expires_at_s", "loaded_at_s", "value")
+    # What begins with an underscore belongs to the cache that holds the entry: it is in a list by age.
+    __slots__ = ("_counts", "_key", "_newer", "_older", "expires_at_s", "loaded_at_s", "size", "value")
+    _counts: _Counts
+    _key: str
+    _newer: Entry[V]
+    _older: Entry[V]
 
-    def __init__(self, value: V | None, loaded_at_s: float, expires_at_s: float) -> None:
+    def __init__(self, value: V | NotFound, loaded_at_s: float, expires_at_s: float, size: int = 0) -> None:
         self.value = value
         self.loaded_at_s = loaded_at_s
         self.expires_at_s = expires_at_s
-
-
-class Tick(NamedTuple):
-    """What a reader takes before it sends its read: how much had been handled by then, and when it was.
-
-    What it brings is known to have been true at `at_s`, and not later, however long the way back was.
-    """
-
-    number: int
-    at_s: float
+        self.size = size
 
 
 class Read(NamedTuple, Generic[V]):
-    """What `Memory.get_many` found, and the tick to hand back with whatever is read for `missing`."""
+    """What `L1.get_many` found, and the epoch to hand back with whatever is read for `missing`.
 
-    values: dict[str, V | None]
-    missing: list[str]
-    tick: Tick
-
-
-class _Marks:
-    """The last tick at which something happened to a key; bounded by a floor for the keys forgotten."""
-
-    def __init__(self) -> None:
-        self._ticks: dict[str, int] = {}
-        self._floor = 0
-        self.latest = 0
-
-    def set(self, key: str, tick: int) -> None:
-        if len(self._ticks) >= MAX_MARKS:
-            self.set_all(tick)
-        self._ticks[key] = self.latest = tick
-
-    def set_all(self, tick: int) -> None:
-        self._ticks.clear()
-        self._floor = self.latest = tick
-
-    def later_than(self, key: str, tick: int) -> bool:
-        return self._floor > tick or self._ticks.get(key, 0) > tick
-
-
-class _EntryCache(FIFOCache[str, "Entry[V] | None"]):
-    """A FIFOCache that gives None for what it has not, and counts what it evicts for lack of room.
-
-    Lifetimes are looked at by `Memory`, once a read: cachetools' timed caches ask the clock again for each key,
-    and cost two to four times as much. The oldest goes first, whether it is read or not: what is read comes back
-    within seconds anyway, and moving it to the end would cost each hit as much again.
+    `values` has None for the keys of `not_found`, which the source is known to have no value for.
     """
 
-    def __init__(self, maxsize: int) -> None:
-        super().__init__(maxsize)
-        self.evicted: Counter[str] = Counter()
+    values: dict[str, V | None]
+    not_found: list[str]
+    missing: list[str]
+    epoch: Epoch
 
-    def __missing__(self, key: str) -> None:
-        return None
+
+class _EntryCache(LRUCache[str, Entry[V]]):
+    """An LRUCache that counts its entries by entity. Whoever reads `entries` past it has to `touch` what it uses.
+
+    Lifetimes are looked at by `L1`, once a read: cachetools' timed caches ask the clock again for each key. An
+    expired entry is dropped when its key is read, by `expire`, or when it is the least recently used.
+    """
+
+    def __init__(
+        self, maxsize: int, max_bytes: int = sys.maxsize, max_value_bytes: int = sys.maxsize
+    ) -> None:
+        super().__init__(maxsize)
+        self.bytes = 0
+        self._max_bytes = max_bytes
+        self._max_value_bytes = min(max_value_bytes, max_bytes)
+        # cachetools' private names, held by a test: through its methods a hit costs three function calls.
+        self.entries: dict[str, Entry[V]] = vars(self)["_Cache__data"]
+        self.touch: Callable[[str], None] = vars(self)["_LRUCache__order"].move_to_end
+        self.counts: dict[str, _Counts] = {}
+        self._by_age: Entry[V] = Entry(NOT_FOUND, 0.0, 0.0)
+        self._forget_ages()
+
+    def _forget_ages(self) -> None:
+        end = self._by_age
+        end._older = end._newer = end
 
     def peek(self, key: str, now: float) -> Entry[V] | None:
-        """The entry if it has not expired."""
-        entry = self[key]
+        """The entry if it has not expired; this is no use of it."""
+        entry = self.entries.get(key)
         return entry if entry is not None and now < entry.expires_at_s else None
 
-    def expire(self, now: float) -> None:
-        """Drop what has expired."""
-        for key in [key for key in self if self.peek(key, now) is None]:
-            del self[key]
+    def __setitem__(self, key: str, entry: Entry[V]) -> None:
+        if entry.size > self._max_value_bytes:
+            self.pop(key, None)  # so that no older value stays in its place
+            return
+        entity = key.partition("_")[0]
+        counts = self.counts.get(entity)
+        if counts is None:
+            counts = self.counts[entity] = _Counts()
+        replaced = self.entries.get(key)
+        if replaced is None:
+            counts.entries += 1
+        else:
+            _unlink(replaced)
+            self.bytes -= replaced.size
+        super().__setitem__(key, entry)
+        self.bytes += entry.size
+        end = self._by_age
+        entry._key, entry._counts, entry._newer, entry._older = key, counts, end, end._older
+        end._older._newer = end._older = entry
+        while self.bytes > self._max_bytes:
+            self.popitem()
 
-    def popitem(self) -> tuple[str, Entry[V] | None]:
+    def __delitem__(self, key: str) -> None:
+        entry = self.entries[key]
+        entry._counts.entries -= 1
+        self.bytes -= entry.size
+        _unlink(entry)
+        super().__delitem__(key)
+
+    def popitem(self) -> tuple[str, Entry[V]]:
+        """Make room: drop the entry that was used least recently."""
         key, entry = super().popitem()
-        self.evicted[_codec_name(key)] += 1
+        entry._counts.evicted += 1
         return key, entry
 
+    def clear(self) -> None:
+        super().clear()
+        self.bytes = 0
+        self._forget_ages()
+        for counts in self.counts.values():
+            counts.entries = 0
 
-def _codec_name(key: str) -> str:
-    return key.partition("_")[0]
+    def expire(self, now: float) -> None:
+        """Drop entries that have expired, the oldest first, at most `SWEEP` of them."""
+        end = self._by_age
+        for _ in range(SWEEP):
+            oldest = end._newer
+            if oldest is end or now < oldest.expires_at_s:
+                return
+            del self[oldest._key]
 
 
-class Memory(Generic[V]):
-    """The first tier of one process. All methods are thread-safe; none blocks on anything but one lock.
+def _unlink(entry: Entry[V]) -> None:
+    entry._older._newer, entry._newer._older = entry._newer, entry._older
+
+
+class L1(Generic[V]):
+    """The first tier of one process: an LRU cache with lifetimes. Thread-safe; nothing blocks but one lock.
 
     While `trusted_until_s` lies in the past, nobody can say whether an invalidation was missed: only entries
     loaded within the last `untrusted_s` seconds are then served. The listener moves it forward.
     """
 
     def __init__(
-        self, *, maxsize: int, untrusted_s: float = 1.0, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        maxsize: int,
+        max_bytes: int = sys.maxsize,
+        max_value_bytes: int = sys.maxsize,
+        untrusted_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._untrusted_s = untrusted_s
         self._lock = threading.Lock()
-        self._cache: _EntryCache[V] = _EntryCache(maxsize)
-        self._tick = 1
-        self._invalidated = _Marks()
-        self._suspected = _Marks()
+        self._cache: _EntryCache[V] = _EntryCache(maxsize, max_bytes, max_value_bytes)
+        self._epoch = 1
+        self._invalidated = Epochs()
+        self._suspected = Epochs()
         self.trusted_until_s = float("-inf")
+
+    def get(self, key: str) -> V | Miss:
+        """Return one value, or `MISS` where `get_many` would not give one. Counts the hit for `take_hits`."""
+        cache = self._cache
+        with self._lock:
+            if key in cache.entries:
+                entry = cache.entries[key]
+                now = self._clock()
+                value = entry.value
+                if (
+                    now < entry.expires_at_s
+                    and (now < self.trusted_until_s or entry.loaded_at_s > now - self._untrusted_s)
+                    and value is not NOT_FOUND
+                ):
+                    cache.touch(key)
+                    entry._counts.hits += 1
+                    return value
+        return MISS
+
+    def take_hits(self) -> list[tuple[str, int]]:
+        """Return how many values of each entity `get` has found since this was last called."""
+        taken: list[tuple[str, int]] = []
+        with self._lock:
+            for entity, counts in self._cache.counts.items():
+                if counts.hits:
+                    taken.append((entity, counts.hits))
+                    counts.hits = 0
+        return taken
 
     def get_many(self, keys: Sequence[str]) -> Read[V]:
         """Look all keys up under one lock; expired, untrusted and absent ones are `missing`, in order."""
         values: dict[str, V | None] = {}
+        not_found: list[str] = []
         missing: list[str] = []
-        cache = self._cache
+        entries, touch = self._cache.entries, self._cache.touch
         with self._lock:
             now = self._clock()
             loaded_after_s = float("-inf") if now < self.trusted_until_s else now - self._untrusted_s
             for key in keys:
-                entry = cache[key]
-                if entry is not None and now < entry.expires_at_s and entry.loaded_at_s > loaded_after_s:
-                    values[key] = entry.value
-                else:
+                if key not in entries:
                     missing.append(key)
-            return Read(values, missing, Tick(self._tick, now))
+                    continue
+                entry = entries[key]
+                if now >= entry.expires_at_s:
+                    missing.append(key)
+                    del self._cache[key]
+                    continue
+                touch(key)
+                if entry.loaded_at_s <= loaded_after_s:
+                    missing.append(key)
+                elif (value := entry.value) is NOT_FOUND:
+                    not_found.append(key)
+                    values[key] = None
+                else:
+                    values[key] = value
+            return Read(values, not_found, missing, Epoch(self._epoch, now))
 
-    def tick(self) -> Tick:
-        """The tick to take before a read is sent."""
+    def epoch(self) -> Epoch:
+        """The epoch to take before a read is sent."""
         with self._lock:
-            return Tick(self._tick, self._clock())
+            return Epoch(self._epoch, self._clock())
 
-    def put_many(self, entries: Iterable[tuple[str, Entry[V]]], tick: Tick) -> tuple[list[str], list[str]]:
-        """Keep what was read after `tick` was taken.
+    def put_many(self, entries: Iterable[tuple[str, Entry[V]]], epoch: Epoch) -> tuple[list[str], list[str]]:
+        """Keep what was read after `epoch` was taken.
 
         Returns the keys that were refused, since an invalidation was handled meanwhile, and those that were
         kept although the server said meanwhile that they had changed: these must be compared with L2.
         """
         refused: list[str] = []
         to_verify: list[str] = []
-        cache, number = self._cache, tick.number
+        cache, number = self._cache, epoch.number
         with self._lock:
+            cache.expire(self._clock())
             if max(self._invalidated.latest, self._suspected.latest) <= number:
                 for key, entry in entries:
                     cache[key] = entry
@@ -174,26 +270,26 @@ class Memory(Generic[V]):
                     to_verify.append(key)
         return refused, to_verify
 
-    def invalidated_since(self, key: str, tick: Tick) -> bool:
-        """Say whether an invalidation of `key`, or a flush, was handled after `tick` was taken."""
+    def invalidated_since(self, key: str, epoch: Epoch) -> bool:
+        """Say whether an invalidation of `key`, or a flush, was handled after `epoch` was taken."""
         with self._lock:
-            return self._invalidated.later_than(key, tick.number)
+            return self._invalidated.later_than(key, epoch.number)
 
     def invalidate(self, keys: Iterable[str]) -> int:
         """Drop keys and refuse whatever was read for them before now. Returns how many were held."""
         with self._lock:
-            self._tick += 1
+            self._epoch += 1
             held = 0
             for key in keys:
-                self._invalidated.set(key, self._tick)
+                self._invalidated.set(key, self._epoch)
                 held += self._cache.pop(key, None) is not None
             return held
 
     def invalidate_matching(self, pattern: str) -> int:
         """Drop the keys that match a glob pattern, and refuse every value read before now."""
         with self._lock:
-            self._tick += 1
-            self._invalidated.set_all(self._tick)
+            self._epoch += 1
+            self._invalidated.set_all(self._epoch)
             matching = [key for key in list(self._cache) if fnmatchcase(key, pattern)]
             for key in matching:
                 self._cache.pop(key, None)
@@ -202,8 +298,8 @@ class Memory(Generic[V]):
     def flush(self) -> int:
         """Drop everything and refuse every value read before now. Returns how many entries were held."""
         with self._lock:
-            self._tick += 1
-            self._invalidated.set_all(self._tick)
+            self._epoch += 1
+            self._invalidated.set_all(self._epoch)
             held = len(self._cache)
             self._cache.clear()
             return held
@@ -211,10 +307,10 @@ class Memory(Generic[V]):
     def suspect(self, keys: Iterable[str]) -> dict[str, Entry[V]]:
         """Note that the server changed keys in a way no message of ours explains; return the ones held."""
         with self._lock:
-            self._tick += 1
+            self._epoch += 1
             keys = list(keys)
             for key in keys:
-                self._suspected.set(key, self._tick)
+                self._suspected.set(key, self._epoch)
             return self._held(keys)
 
     def held(self, keys: Iterable[str]) -> dict[str, Entry[V]]:
@@ -229,29 +325,37 @@ class Memory(Generic[V]):
     def drop_if_same(self, key: str, entry: Entry[V]) -> bool:
         """Drop `key` if it still holds this very entry."""
         with self._lock:
-            if self._cache[key] is not entry:
+            if self._cache.entries.get(key) is not entry:
                 return False
             del self._cache[key]
             return True
 
     def keys(self) -> list[str]:
-        """The keys held. Makes room: what has expired is dropped here, and not by reads, which pass it over."""
+        """Return the keys held, some of which may have expired."""
         with self._lock:
-            self._cache.expire(self._clock())
             return list(self._cache)
 
     def size(self) -> int:
-        """How many entries are held."""
-        return len(self.keys())
+        """Return how many entries are held; kept as they come and go, so that nothing is scanned."""
+        with self._lock:
+            self._cache.expire(self._clock())
+            return len(self._cache)
+
+    def bytes(self) -> int:
+        """Return how many bytes the entries held take in L2."""
+        with self._lock:
+            return self._cache.bytes
 
     def sizes(self) -> Counter[str]:
-        """How many entries are held of each codec."""
-        return Counter(map(_codec_name, self.keys()))
+        """Return how many entries are held of each entity."""
+        with self._lock:
+            self._cache.expire(self._clock())
+            return Counter({name: n for name, c in self._cache.counts.items() if (n := c.entries)})
 
     def evicted(self) -> Counter[str]:
-        """How many entries of each codec were dropped for lack of room since the start."""
+        """Return how many entries of each entity were dropped for lack of room since the start."""
         with self._lock:
-            return self._cache.evicted.copy()
+            return Counter({name: n for name, c in self._cache.counts.items() if (n := c.evicted)})
 
     @property
     def evictions(self) -> int:

@@ -35,16 +35,16 @@ TRUST_S = 1.5
 AHEAD_S = 0.25
 BACKOFF_S = (0.05, 1.0)
 VERIFY_BATCH = 500
-MAX_ERRANDS = 1000
+MAX_QUEUED_COMMANDS = 1000
 
 
-class Hearer(Protocol):
+class ListenerCallbacks(Protocol):
     """What the listener tells the cache. Called on the listener's thread: must be quick and must not raise."""
 
-    def on_confirmed(self, *, reconnected: bool, forgetful: bool) -> None:
+    def on_confirmed(self, *, reconnected: bool, sequence_regressed: bool) -> None:
         """The subscription is confirmed; all that was kept before may be old.
 
-        `forgetful`: the server's sequence is behind what was heard before, so it has lost invalidations.
+        `sequence_regressed`: the server's sequence is behind what was heard before, so it has lost invalidations.
         """
 
     def on_gap(self) -> None:
@@ -59,7 +59,7 @@ class Hearer(Protocol):
     def on_message(self, invalidation: Invalidation) -> None:
         """An invalidation arrived."""
 
-    def on_question(self, payload: bytes) -> None:
+    def on_query(self, payload: bytes) -> None:
         """A command or dashboard asks all workers something; every message before it has been handled."""
 
     def on_unreadable(self) -> None:
@@ -92,55 +92,61 @@ class _Tracking:
 
 
 @dataclass(slots=True)
-class _Errand:
+class _QueuedCommand:
     sent_at_s: float
 
 
-class _Deaf(Exception):
+class HeartbeatTimeout(Exception):
     """The server has not answered for too long."""
 
 
 class Listener:
-    """Hears invalidations for one process, from `start()` to `stop()`. Thread-safe."""
+    """Hears invalidations for one process, from `start()` to `stop()`; confirmed by nobody before. Thread-safe."""
 
     def __init__(
         self,
         client: Redis,
         keys: KeySpace,
         tracked: tuple[str, ...],
-        hearer: Hearer,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._keys = keys
         self._tracked = tracked
-        self._hearer = hearer
         self._clock = clock
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._to_verify: dict[str, Entry[Any]] = {}
         self._beat_now = False
-        self._errands: deque[tuple[str | bytes, ...]] = deque(maxlen=MAX_ERRANDS)
-        self._wake_out, self._wake_in = socket.socketpair()
-        self._wake_in.setblocking(False)
+        self._queued_commands: deque[tuple[str | bytes, ...]] = deque(maxlen=MAX_QUEUED_COMMANDS)
+        self._callbacks: ListenerCallbacks
+        self._wake_out: socket.socket
+        self._wake_in: socket.socket
         self._thread = threading.Thread(target=self._run, name="servease-cache-listener", daemon=True)
         self._channel: Channel | ClusterChannel | None = None
-        self._pending: deque[_Beat | _Verification | _Tracking | _Errand] = deque()
+        self._pending: deque[_Beat | _Verification | _Tracking | _QueuedCommand] = deque()
         self._subscribed = False
         self._confirmed_before = False
         self._last_beat_s = 0.0
         self._trusted_until_s = float("-inf")
-        self.confirmed = False
-        self.tracking = False
+        self.started: bool = False
+        self.confirmed: bool = False
+        self.tracking: bool = False
         self.sequence: int | None = None
-        self.last_answer_at_s = clock()
+        self.last_answer_at_s: float = clock()
 
-    def start(self) -> None:
-        """Start the thread."""
+    def start(self, callbacks: ListenerCallbacks) -> None:
+        """Start the thread, which calls `callbacks`. To be called once at most."""
+        self._callbacks = callbacks
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self.started = True
         self._thread.start()
 
     def stop(self, timeout_s: float = 2.0) -> None:
-        """Stop the thread and wait for it. Idempotent."""
+        """Stop the thread and wait for it. Idempotent; does nothing before `start`."""
+        if not self.started:
+            return
         self._stopping.set()
         self._wake()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
@@ -153,6 +159,8 @@ class Listener:
 
         Takes no lock: a thread of the parent may have held it at the fork.
         """
+        if not self.started:
+            return
         self._wake_in.close()
         self._wake_out.close()
         if self._channel is not None:
@@ -169,7 +177,12 @@ class Listener:
         return self._clock() - self.last_answer_at_s
 
     def verify(self, entries: dict[str, Entry[Any]]) -> None:
-        """Have entries of L1 compared with L2, in the connection's order; the hearer gets the answers."""
+        """Have entries of L1 compared with L2, in the connection's order; the callbacks get the answers.
+
+        Nothing is compared before `start`.
+        """
+        if not self.started:
+            return
         with self._lock:
             self._to_verify.update(entries)
         self._wake()
@@ -177,10 +190,10 @@ class Listener:
     def send_soon(self, *command: str | bytes) -> None:
         """Have a command sent whose answer does not matter; dropped while the server is away."""
         if self.confirmed:
-            self._errands.append(command)
+            self._queued_commands.append(command)
             self._wake()
 
-    def noticed(self, sequence: int | None) -> None:
+    def observe_sequence(self, sequence: int | None) -> None:
         """A reader saw this sequence number in L2: if it is ahead, ask at once whether a message was lost."""
         if (
             sequence is None
@@ -205,7 +218,7 @@ class Listener:
         while not self._stopping.is_set():
             try:
                 self._listen()
-            except (_Deaf, RedisError, OSError) as error:
+            except (HeartbeatTimeout, RedisError, OSError) as error:
                 if self.confirmed:
                     log.warning("Invalidation channel lost: %s", str(error) or type(error).__name__)
                     backoff_s = BACKOFF_S[0]
@@ -220,7 +233,7 @@ class Listener:
         self.confirmed = self._subscribed = self.tracking = False
         self._trust(float("-inf"))
         self._pending.clear()
-        self._errands.clear()
+        self._queued_commands.clear()
         with self._lock:
             self._to_verify.clear()
             self._beat_now = False
@@ -235,7 +248,7 @@ class Listener:
 
     def _listen(self) -> None:
         channel = self._channel = self._connect()
-        channel.send("SUBSCRIBE", self._keys.channel, self._keys.questions)
+        channel.send("SUBSCRIBE", self._keys.channel, self._keys.queries)
         prefixes = [word for prefix in self._tracked for word in ("PREFIX", self._keys.data(prefix))]
         now = self._clock()
         self._pending.append(_Tracking(now))
@@ -261,7 +274,7 @@ class Listener:
     def _send_what_is_due(self, channel: Channel | ClusterChannel) -> None:
         now = self._clock()
         if self._pending and now - self._pending[0].sent_at_s > TRUST_S:
-            raise _Deaf(f"no answer for {TRUST_S} s")
+            raise HeartbeatTimeout(f"no answer for {TRUST_S} s")
         with self._lock:
             ahead, self._beat_now = self._beat_now, False
             entries = dict(list(self._to_verify.items())[:VERIFY_BATCH])
@@ -275,18 +288,18 @@ class Listener:
             channel.send("MGET", *(self._keys.data(key) for key in entries))
         if ahead or now - self._last_beat_s >= BEAT_S:
             self._send_beat(channel)
-        while self._errands:
-            self._pending.append(_Errand(now))
-            channel.send(*self._errands.popleft())
+        while self._queued_commands:
+            self._pending.append(_QueuedCommand(now))
+            channel.send(*self._queued_commands.popleft())
 
     def _trust(self, until_s: float) -> None:
         self._trusted_until_s = until_s
-        self._hearer.on_trust(until_s)
+        self._callbacks.on_trust(until_s)
 
     def _handle(self, frame: object) -> None:
         match frame:
-            case Published(channel, payload) if channel.decode() == self._keys.questions:
-                self._hearer.on_question(payload)
+            case Published(channel, payload) if channel.decode() == self._keys.queries:
+                self._callbacks.on_query(payload)
             case Published(_, payload):
                 self._on_published(payload)
             case Subscribed():
@@ -301,32 +314,32 @@ class Listener:
             invalidation = decode(payload, self._keys.prefix)
         except UnreadableMessage as error:
             log.debug("Passed over a message that can't be read: %s", error)
-            self._hearer.on_unreadable()
+            self._callbacks.on_unreadable()
             return
         if invalidation.sequence is not None:
             self._follow(invalidation.sequence)
-        self._hearer.on_message(invalidation)
+        self._callbacks.on_message(invalidation)
 
     def _follow(self, sequence: int) -> None:
         """A message whose number is not the next one tells of others that were lost."""
         if self.confirmed:
             if self.sequence is None:
-                self._hearer.on_counted_anew()
+                self._callbacks.on_counted_anew()
             elif sequence > self.sequence + 1:
-                self._hearer.on_gap()
+                self._callbacks.on_gap()
         if self.sequence is None or sequence > self.sequence:
             self.sequence = sequence
 
     def _on_changed(self, names: tuple[bytes, ...] | None) -> None:
         if names is None:
             self.sequence = None  # it went with all the rest, which is no loss of invalidations
-            self._hearer.on_changed(None)
+            self._callbacks.on_changed(None)
             return
         own = f"{self._keys.prefix}:__"
         full = [name.decode(errors="replace") for name in names]
         keys = [self._keys.plain(name) for name in full if not name.startswith(own)]
         if keys:
-            self._hearer.on_changed(keys)
+            self._callbacks.on_changed(keys)
 
     def _on_reply(self, value: object) -> None:
         asked = self._pending.popleft()
@@ -339,7 +352,7 @@ class Listener:
             case _Verification(_, entries):
                 payloads = value if isinstance(value, list) else [None] * len(entries)
                 for (key, entry), payload in zip(entries.items(), payloads, strict=True):
-                    self._hearer.on_compared(key, entry, payload)
+                    self._callbacks.on_compared(key, entry, payload)
             case _Beat(sent_at_s):
                 self._on_beat(value, sent_at_s)
 
@@ -349,16 +362,18 @@ class Listener:
         sequence = sequence_of(value)
         if not self.confirmed:
             if not self._subscribed:
-                raise _Deaf("the subscription was not confirmed")
+                raise HeartbeatTimeout("the subscription was not confirmed")
             heard = self.sequence
             reconnected, self.confirmed, self._confirmed_before = self._confirmed_before, True, True
-            forgetful = heard is not None and (sequence is None or sequence < heard)
-            self._hearer.on_confirmed(reconnected=reconnected, forgetful=forgetful)
-            self.sequence = sequence  # last, so that no reader takes a forgetful server for a good one
+            sequence_regressed = heard is not None and (sequence is None or sequence < heard)
+            self._callbacks.on_confirmed(reconnected=reconnected, sequence_regressed=sequence_regressed)
+            self.sequence = (
+                sequence  # last, so that no reader takes a server that lost messages for a good one
+            )
             if reconnected:
                 log.warning("Invalidation channel is back")
         elif sequence != self.sequence:
-            self._hearer.on_gap()
+            self._callbacks.on_gap()
             self.sequence = sequence
         self._trust(sent_at_s + TRUST_S)
-        self._hearer.on_beat()
+        self._callbacks.on_beat()

@@ -21,21 +21,26 @@ DEFAULT_DATABASE = 1
 
 
 def connect(url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: int = 256) -> Redis:
-    """Return a client for `url`; nothing is sent yet. Thread-safe and fork-safe, as its pool is.
+    """Return a Redis client that gives up early; nothing is sent yet. Thread-safe and fork-safe, as its pool is.
 
-    `redis://host:port/db`, `rediss://…`, `unix:///path?db=1`, `redis+sentinel://h1:p1,h2:p2/SERVICE/db`; database
-    1 where the URL names none. `redis+cluster://h1:p1,h2:p2`, where there is only database 0. Raises ValueError
-    for anything else.
+    Args:
+        url: `redis://host:port/db`, `rediss://…`, `unix:///path?db=1` or `redis+sentinel://h1:p1,h2:p2/SERVICE/db`,
+            database 1 where it names none; or `redis+cluster://h1:p1,h2:p2`, where there is only database 0.
+        timeout_s: seconds that one operation may take, and connecting.
+        max_connections: how many connections may be open at once.
+
+    Returns:
+        The client. Whoever calls this closes it.
+
+    Raises:
+        ValueError: the URL is none of these.
+
+    Example:
+        >>> with connect(url) as client:
+        ...     client.ping()
+        True
     """
-    options: dict[str, Any] = {
-        "socket_timeout": timeout_s,
-        "socket_connect_timeout": timeout_s,
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 3,
-        "driver_info": None,
-        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-        "max_connections": max_connections,
-    }
+    options = client_options(timeout_s=timeout_s, max_connections=max_connections)
     parts = urlsplit(url)
     if parts.scheme == "redis+sentinel":
         return _sentinel_master(url, options)
@@ -47,6 +52,19 @@ def connect(url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: 
     if not in_path and "db" not in parse_qs(parts.query):
         options["db"] = DEFAULT_DATABASE
     return Redis.from_url(url, **options)
+
+
+def client_options(*, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: int = 256) -> dict[str, Any]:
+    """Return the arguments that make one of redis-py's clients give up early."""
+    return {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 3,
+        "driver_info": None,
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        "max_connections": max_connections,
+    }
 
 
 def _cluster(url: str, options: dict[str, Any]) -> Redis:

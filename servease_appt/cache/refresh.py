@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from servease_appt.cache.policy import CachePolicy
 
 
-class RefreshBook:
+class RefreshSchedule:
     """For each key known to this process, the moment from which the next reader has it refreshed. Thread-safe."""
 
     def __init__(self, policy: CachePolicy) -> None:

@@ -21,7 +21,7 @@ class Outcome(Enum):
     FAILED = auto()
 
 
-class Latch:
+class Completion:
     """Counts down the flights that one caller waits for; `wait` also returns when it is woken. Thread-safe."""
 
     def __init__(self) -> None:
@@ -30,12 +30,12 @@ class Latch:
         self._woken = False
 
     def expect(self, more: int) -> None:
-        """Wait for more flights. To be called before they can land."""
+        """Wait for more flights. To be called before they can complete."""
         with self._condition:
             self._left += more
 
     def count_down(self) -> None:
-        """One flight has landed."""
+        """One flight has completed."""
         with self._condition:
             self._left -= 1
             if self._left == 0:
@@ -48,7 +48,7 @@ class Latch:
             self._condition.notify_all()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until all have landed, or `wake`, or the time is over. True when all have landed."""
+        """Wait until all have completed, or `wake`, or the time is over. True when all have completed."""
         with self._condition:
             self._condition.wait_for(lambda: self._left <= 0 or self._woken, max(0.0, timeout_s))
             self._woken = False
@@ -56,40 +56,40 @@ class Latch:
 
 
 class Flight(Generic[V]):
-    """One load under way. `land` is called once; the first call counts."""
+    """One load under way. `complete` is called once; the first call counts."""
 
-    __slots__ = ("_latches", "_lock", "copy", "key", "outcome", "value")
+    __slots__ = ("_completions", "_lock", "key", "outcome", "stale_value", "value")
 
-    def __init__(self, key: str, latch: Latch) -> None:
+    def __init__(self, key: str, completion: Completion) -> None:
         self.key = key
-        self.copy: V | None = None
+        self.stale_value: V | None = None
         self.outcome: Outcome | None = None
         self.value: V | None = None
         self._lock = threading.Lock()
-        self._latches = [latch]
+        self._completions = [completion]
 
-    def join(self, latch: Latch) -> None:
-        """Have `latch` count down when this flight lands, at once if it has."""
+    def join(self, completion: Completion) -> None:
+        """Have `completion` count down when this flight completes, at once if it has."""
         with self._lock:
             if self.outcome is None:
-                self._latches.append(latch)
+                self._completions.append(completion)
                 return
-        latch.count_down()
+        completion.count_down()
 
-    def land(self, outcome: Outcome, value: V | None = None) -> None:
+    def complete(self, outcome: Outcome, value: V | None = None) -> None:
         """Tell everybody who waits."""
         with self._lock:
             if self.outcome is not None:
                 return
             self.value = value
             self.outcome = outcome
-            latches = self._latches
-        for latch in latches:
-            latch.count_down()
+            completions = self._completions
+        for completion in completions:
+            completion.count_down()
 
     def wake(self) -> None:
-        """Have the one who leads it look again; those who joined wait for its landing and nothing else."""
-        self._latches[0].wake()
+        """Have the one who leads it look again; those who joined wait for its completion and nothing else."""
+        self._completions[0].wake()
 
 
 class Flights(Generic[V]):
@@ -99,23 +99,23 @@ class Flights(Generic[V]):
         self._lock = threading.Lock()
         self._by_key: dict[str, Flight[V]] = {}
 
-    def join(self, keys: Sequence[str], latch: Latch) -> dict[str, Flight[V]]:
-        """Join the flights of these keys that are under way; `latch` expects them from now on, too."""
+    def join(self, keys: Sequence[str], completion: Completion) -> dict[str, Flight[V]]:
+        """Join the flights of these keys that are under way; `completion` expects them from now on, too."""
         if not self._by_key:
             return {}
         with self._lock:
             joined = {key: flight for key in keys if (flight := self._by_key.get(key)) is not None}
-        latch.expect(len(joined))
+        completion.expect(len(joined))
         for flight in joined.values():
-            flight.join(latch)
+            flight.join(completion)
         return joined
 
     def join_or_lead(
-        self, keys: Iterable[str], latch: Latch, *, alone: bool = False
+        self, keys: Iterable[str], completion: Completion, *, alone: bool = False
     ) -> tuple[dict[str, Flight[V]], dict[str, Flight[V]]]:
-        """Return (led, joined): the flights this caller must land, and those it only waits for.
+        """Return (led, joined): the flights this caller must complete, and those it only waits for.
 
-        `latch` expects them all from now on, too. With `alone` none is joined, and none is offered to others.
+        `completion` expects them all from now on, too. With `alone` none is joined, and none is offered to others.
         """
         led: dict[str, Flight[V]] = {}
         joined: dict[str, Flight[V]] = {}
@@ -125,12 +125,12 @@ class Flights(Generic[V]):
                 if flight is not None:
                     joined[key] = flight
                     continue
-                led[key] = flight = Flight(key, latch)
+                led[key] = flight = Flight(key, completion)
                 if not alone:
                     self._by_key[key] = flight
-        latch.expect(len(led) + len(joined))
+        completion.expect(len(led) + len(joined))
         for flight in joined.values():
-            flight.join(latch)
+            flight.join(completion)
         return led, joined
 
     def finish(self, flight: Flight[V]) -> None:

@@ -1,95 +1,69 @@
-"""The two-tier cache: L1 in this process, L2 in Redis, then a loader. The protocol in one file.
+"""The two-tier cache: L1 in this process, L2 in Redis, then a loader. The public class.
 
-Read
-    L1 under one lock for all keys → the loads that are under way here are joined → one MGET for the rest, the
-    sequence number riding along → for what is still missing, one round trip for the lease of each key, then the
-    loads side by side (`loading.py`).
-Fill
-    L2 takes a value only under the lease that was taken before its load began; L1 only if L2 took it and no
-    invalidation of the key was handled since before the read was sent.
-Invalidate
-    One script deletes value, lease, absence and last known copy, counts the sequence up and publishes. This
-    process drops its own L1 last, so that it can't be refilled from an L2 that still had the old value (race R3).
-Listen
-    One thread follows the sequence, empties L1 when it has missed something, and says until when L1 may be
-    trusted (`listener.py`).
-Other hands
-    The server tells of every change under the tracked prefixes, this process's own fills included. What L1 holds
-    of them is compared with L2, and dropped when it differs; what is put after the news came is compared, too.
-
-Nothing here but `TwoTierCache` decides to go on without L2.
+Where the parts of the protocol are
+    `reading.py` the read path; `batch_load.py` and `loading.py` who loads, who waits, and what is kept;
+    `direct.py` values stored by hand; `invalidation.py` invalidations and messages about them; `listener.py` the
+    channel; `keeping.py` what L1 takes in; `recovery.py` a server that has lost invalidations.
 """
 
 from __future__ import annotations
 
 import atexit
-import json
-import logging
-import os
-import secrets
-import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from enum import StrEnum
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, Self, TypeVar
 
 from redis import Redis
-from redis.exceptions import RedisError
 
-from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.codecs import Codec, Codecs
-from servease_appt.cache.errors import CacheUnavailable, L2Unavailable
-from servease_appt.cache.event_log import Journal
+from servease_appt.cache.direct import Fence
 from servease_appt.cache.forks import after_fork
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.l1 import Entry, Memory, Tick
-from servease_appt.cache.l2.cluster import Cluster, ClusterRemote
-from servease_appt.cache.l2.single_server import Fill, LeaseState, Remote, distinct
+from servease_appt.cache.l1 import MISS
 from servease_appt.cache.listener import Listener
-from servease_appt.cache.loading import Load, Loader, Lookup, Round, Source
-from servease_appt.cache.messages import Invalidation
+from servease_appt.cache.loading import Load
 from servease_appt.cache.policy import CachePolicy
-from servease_appt.cache.refresh import RefreshBook
-from servease_appt.cache.stats import Event, Observer, Recorder, Stats, Tier
-from servease_appt.cache.worker_queries import Questions, Telemetry
+from servease_appt.cache.process import Process
+from servease_appt.cache.redis_client import DEFAULT_TIMEOUT_S, connect
+from servease_appt.cache.results import Lookup
+from servease_appt.cache.stats import Observer, Recorder, Stats
+from servease_appt.cache.status import Mode, describe, mode_of
+from servease_appt.cache.worker_queries import WorkerQueries
 
-log = logging.getLogger(__name__)
 V = TypeVar("V")
-
-INVALIDATE_BATCH = 500
-L2_COOL_DOWN_S = 2.0
-MANUAL_LEASE_MS = 30_000
-
-
-class Mode(StrEnum):
-    """What the cache does right now; named in health, metrics and the doctor."""
-
-    BOTH = "both"
-    """Both tiers serve."""
-    L2_ONLY = "l2_only"
-    """The channel is unsure: L1 serves only what it loaded within the last second."""
-    L1_ONLY = "l1_only"
-    """Redis is away: what was loaded within the last second, else the source."""
-    DIRECT = "direct"
-    """Redis is away and L1 is off: every read goes to the source."""
-
-
-class Fence(NamedTuple):
-    """What proves to `TwoTierCache.fill` that no invalidation came since a miss."""
-
-    token: str
-    tick: Tick
 
 
 class TwoTierCache(Generic[V]):
     """A cache in two tiers that keeps invalidated values out of both. Thread-safe and fork-safe.
 
-    Keys are `kind_id`. The listener starts with the first read of a process; `listen=False` (for commands that
-    run once) leaves it out, and L1 then holds a value for a second at most. Nothing here raises because Redis is
-    away but `invalidate` and `invalidate_matching`.
+    A key is a codec's name, an underscore and an id: `customer_17`. A thread that listens for invalidations starts
+    with the first read of a process. While Redis does not answer, reads go to the loader, and to L1 for what it
+    loaded within the last second; only `invalidate` and `invalidate_matching` raise then.
+
+    Example:
+        >>> cache = TwoTierCache.from_url(url, (json_codec("customer"),), prefix="my_service")
+        >>> cache.get("customer_17", lambda key, timeout_s: {"name": "Ada"})["name"]
+        'Ada'
+        >>> cache.invalidate(["customer_17"])
+        1
+        >>> cache.close()
+
+    Args:
+        client: redis-py's client, best made by `connect`. Nothing is sent before the first read.
+        codecs: how each type of value is turned into bytes and back; each name once.
+        prefix: what all keys in Redis begin with. Caches with the same prefix and database share their values.
+        policy: lifetimes and deadlines; None: the defaults of `CachePolicy`.
+        recorder: is told what happens, to count it; None: a `Stats`, which is `recorder` then.
+        observer: is told how long each operation on Redis took; None: nobody is.
+        listen: False for a command that runs once. It hears of no invalidation then, and L1 serves a value for a
+            second at most.
+        owns_client: whether `close` closes `client`.
+        clock: seconds that only grow.
+
+    Raises:
+        ValueError: two codecs have one name, or a name has an underscore.
     """
 
     def __init__(
@@ -102,6 +76,7 @@ class TwoTierCache(Generic[V]):
         recorder: Recorder | None = None,
         observer: Observer | None = None,
         listen: bool = True,
+        owns_client: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.policy = policy or CachePolicy()
@@ -110,6 +85,7 @@ class TwoTierCache(Generic[V]):
         self.recorder: Recorder = recorder or Stats()
         self._observer = observer
         self._client = client
+        self._owns_client = owns_client
         self._listens = listen
         self._clock = clock
         self._closed = False
@@ -119,557 +95,276 @@ class TwoTierCache(Generic[V]):
         after_fork(self, TwoTierCache._after_fork)
         _living.add(self)
 
+    @classmethod
+    def from_url(
+        cls, url: str, codecs: tuple[Codec[V], ...], *, timeout_s: float = DEFAULT_TIMEOUT_S, **options: Any
+    ) -> Self:
+        """Make a cache with a Redis client of its own, which `close` closes.
+
+        Args:
+            url: see `connect`.
+            codecs: as for the class.
+            timeout_s: seconds that one operation on Redis may take, and connecting to it.
+            options: all other arguments of the class.
+
+        Raises:
+            ValueError: the URL is none that `connect` knows.
+        """
+        return cls(connect(url, timeout_s=timeout_s), codecs, owns_client=True, **options)
+
     def _set_up(self) -> None:
         """Make everything that belongs to one process; again in the child after a fork."""
-        self.identity = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self.breaker = Breaker(
-            threshold=1, cool_down_s=L2_COOL_DOWN_S, on_change=self._on_breaker, clock=self._clock
-        )
-        self.remote = _remote(self._client, self.keys, self.breaker, self._observer)
-        self.memory: Memory[V] = Memory(maxsize=self.policy.l1_maxsize, clock=self._clock)
-        self._book = RefreshBook(self.policy)
-        self._journal = Journal(self.recorder, self.codecs.name_of)
-        self._telemetry: Telemetry[V] = Telemetry(
-            self,
-            self.identity,
-            memory=self.memory,
-            journal=self._journal,
+        self._start_lock = threading.Lock()
+        self._started = False
+        self._process: Process[V] = Process(
+            client=self._client,
+            codecs=self.codecs,
             keys=self.keys,
-            codecs=self.codecs,
-        )
-        self._loader: Loader[V] = Loader(
-            memory=self.memory,
-            remote=self.remote,
-            codecs=self.codecs,
             policy=self.policy,
-            book=self._book,
             recorder=self.recorder,
-            journal=self._journal,
-            identity=self.identity,
-            keep=self._keep_in_l1,
+            observer=self._observer,
+            describe=self.describe,
+            on_pulse=self._pulse,
             clock=self._clock,
         )
-        self._acknowledged = 0
-        self._l2_is_old = False
-        self._emptying_l2 = False
-        self._probing = False
-        self._start_lock = threading.Lock()
-        self._started_at_s = time.time()
-        self._listener: Listener | None = None
+        self.identity = self._process.identity
+        self.breaker = self._process.breaker
+        self.l1 = self._process.l1
+        self.l2 = self._process.l2
 
     # Read
 
     def get(self, key: str, load: Load[V], *, timeout_s: float | None = None) -> V | None:
-        """One value, or None where the source has none or can't be asked. As `get_many`."""
+        """Return one value from the nearest tier that has it. Thread-safe; never raises because of an outage.
+
+        Args:
+            key: a codec's name, an underscore and an id.
+            load: see `get_many`.
+            timeout_s: see `get_many`.
+
+        Returns:
+            The value. None where the source has none, refused the caller, or could not be asked; `get_many` says
+            which.
+
+        Raises:
+            ValueError: the key belongs to no codec.
+            RuntimeError: the cache is closed.
+        """
+        value = self.l1.get(key)
+        if value is not MISS:
+            return value
         return self.get_many((key,), load, timeout_s=timeout_s).values[key]
 
     def get_many(self, keys: Sequence[str], load: Load[V], *, timeout_s: float | None = None) -> Lookup[V]:
-        """Answer all keys, each given once, from the nearest tier that has it; never raises for what is away.
+        """Return many values, each from the nearest tier that has it. Thread-safe; never raises for an outage.
 
-        `load(key, timeout_s)` is called on the cache's threads, at most once a key in all processes together,
-        and raises ValueNotFound, LoadDenied, or anything else when it fails. `timeout_s` bounds all loads of this
-        call (`policy.load_timeout_s` by default). Raises ValueError for a key of no codec.
+        Example:
+            >>> with_one = TwoTierCache.from_url(url, (json_codec("vehicle"),), prefix="my_service")
+            >>> def load(key, timeout_s):
+            ...     if key == "vehicle_2":
+            ...         raise ValueNotFound(key)
+            ...     return {"make": "Toyota"}
+            >>> lookup = with_one.get_many(["vehicle_1", "vehicle_2"], load)
+            >>> lookup.values["vehicle_1"]["make"], lookup.no_values["vehicle_2"]
+            ('Toyota', <NoValue.NOT_FOUND: 'not_found'>)
+            >>> with_one.close()
+
+        Args:
+            keys: each once.
+            load: `load(key, timeout_s)` returns the value of one key. It is called on threads of the cache, side
+                by side, at most once a key in all processes together. It raises ValueNotFound where there is no
+                value, LoadDenied where the source refused the caller, and anything else when it fails.
+            timeout_s: seconds that all loads of this call may take; None: `policy.load_timeout_s`.
+
+        Returns:
+            All keys: their values, where each came from, and why a key has none. While Redis does not answer,
+            values come from L1 and from `load`.
+
+        Raises:
+            ValueError: a key belongs to no codec.
+            RuntimeError: the cache is closed.
         """
-        if self._listener is None:
-            self._start()
-        read = self.memory.get_many(keys)
-        if not read.missing:
-            lookup = Lookup(read.values)
-        else:
-            lookup = self._read_through(read.values, read.missing, read.tick, load, timeout_s)
-        if not all(lookup.values.values()):
-            self._note_absent(lookup)
-        self._count_reads(keys, lookup)
-        return lookup
-
-    def _read_through(
-        self,
-        values: dict[str, V | None],
-        missing: list[str],
-        tick: Tick,
-        load: Load[V],
-        timeout_s: float | None,
-    ) -> Lookup[V]:
-        started_s = time.monotonic()
-        self.codecs.check(missing)
-        lookup = Lookup(values)
-        round_ = Round(self._loader, load, started_s + (timeout_s or self.policy.load_timeout_s))
-        unled = round_.join(missing)
-        missing, l2_answers = self._read_l2(lookup, unled, tick) if unled else ([], not self._l2_is_old)
-        self._refresh_what_is_due(
-            [key for key, source in lookup.sources.items() if source is Source.L2], load
-        )
-        lookup.cache_s = time.monotonic() - started_s
-        if missing or round_.joined:
-            for key, (value, source) in round_.run(missing, tick, use_l2=l2_answers).items():
-                values[key] = value
-                lookup.sources[key] = source
-            lookup.cache_s += round_.cache_s
-            lookup.upstream_s = max(0.0, time.monotonic() - started_s - lookup.cache_s)
-        return lookup
-
-    def _read_l2(self, lookup: Lookup[V], missing: list[str], tick: Tick) -> tuple[list[str], bool]:
-        """One MGET. Returns what is missing still, and whether L2 may be used at all."""
-        heard = self._heard()
-        try:
-            payloads, sequence = self.remote.read(missing)
-        except L2Unavailable:
-            self.recorder.count(Tier.L2, Event.ERROR, "-")
-            return missing, False
-        self._compare_sequences(heard, sequence)
-        if self._l2_is_old:
-            return missing, False
-        if self._listener is not None:
-            self._listener.noticed(sequence)
-        found: list[tuple[str, V | None]] = []
-        corrupt: list[tuple[str, bytes]] = []
-        decode = self.codecs.decode
-        for key, payload in zip(missing, payloads, strict=True):
-            if payload is None:
-                continue
-            value = decode(key, payload)
-            if value is None:
-                corrupt.append((key, payload))
-                continue
-            found.append((key, value))
-        lookup.values.update(found)
-        lookup.sources.update(dict.fromkeys([key for key, _ in found], Source.L2))
-        self._loader.keep_from_l2(found, tick)
-        if corrupt:
-            self._discard(corrupt)
-        return [key for key in missing if key not in lookup.values], True
-
-    def _discard(self, corrupt: list[tuple[str, bytes]]) -> None:
-        """Bytes that are no value are a miss, counted and deleted, so that they hide nothing for long."""
-        self._journal.note(Tier.L2, Event.CORRUPT, [key for key, _ in corrupt])
-        try:
-            self.remote.discard(corrupt)
-        except L2Unavailable:
-            self.recorder.count(Tier.L2, Event.ERROR, "-")
-
-    def _refresh_what_is_due(self, keys: list[str], load: Load[V]) -> None:
-        due, unknown = self._book.hit(keys, self._clock())
-        if due:
-            self._loader.refresh(due, load)
-        if unknown:
-            self._loader.learn_lifetimes(unknown)
-
-    def _keep_in_l1(self, entries: list[tuple[str, Entry[V]]], tick: Tick) -> None:
-        if not self.policy.l1_ttl_s:
-            return
-        refused, to_verify = self.memory.put_many(entries, tick)
-        if refused:
-            self._journal.note(Tier.L1, Event.REFUSED_FILL, refused, "invalidated while it was read")
-        if to_verify and self._listener is not None:
-            wanted = set(to_verify)
-            self._verify({key: entry for key, entry in entries if key in wanted})
-
-    def _note_absent(self, lookup: Lookup[V]) -> None:
-        """A remembered absence in L1 is no hit of a value: say so."""
-        for key, value in lookup.values.items():
-            if value is None:
-                lookup.sources.setdefault(key, Source.UNKNOWN)
-
-    def _count_reads(self, keys: Sequence[str], lookup: Lookup[V]) -> None:
-        sources = lookup.sources
-        hits = keys if not sources else [key for key in keys if key not in sources]
-        for name, n in self.codecs.tally(hits):
-            self.recorder.count(Tier.L1, Event.HIT, name, n)
-        if not sources:
-            return
-        for source, found_there in _by_source(sources).items():
-            for name, n in self.codecs.tally(found_there):
-                self.recorder.count(Tier.L1, Event.MISS, name, n)
-                self.recorder.count(Tier.L2, Event.HIT if source is Source.L2 else Event.MISS, name, n)
-                if source is Source.UNKNOWN:
-                    self.recorder.count(Tier.UPSTREAM, Event.NOT_FOUND, name, n)
+        if not self._started:
+            self.start()
+        return self._process.reader.read(keys, load, timeout_s)
 
     # Read and store by hand, where no loader can be given
 
-    def peek_many(self, keys: Sequence[str]) -> tuple[dict[str, V], dict[str, Fence]]:
-        """Return what the tiers hold, and for each missing key the fence to hand to `fill`.
+    def peek_many(self, keys: Sequence[str], *, fenced: bool = True) -> tuple[dict[str, V], dict[str, Fence]]:
+        """Return what the tiers hold, and for each missing key the fence to hand to `fill`. Thread-safe.
 
-        A fence is the lease that stands, whoever took it: that it stands proves that no invalidation came
-        between. None is given while Redis is away. Raises ValueError for a key of no codec.
+        A fence is the lease that stands, whoever took it: that it stands proves that no invalidation came between.
+
+        Args:
+            keys: each once.
+            fenced: False to take no fences, which saves a round trip.
+
+        Returns:
+            The values that were found, and the fences of keys that were not. No fences while Redis does not
+            answer.
+
+        Raises:
+            ValueError: a key belongs to no codec.
+            RuntimeError: the cache is closed.
         """
-        if self._listener is None:
-            self._start()
-        read = self.memory.get_many(keys)
-        lookup = Lookup(read.values)
-        missing, l2_answers = self._read_l2(lookup, read.missing, read.tick) if read.missing else ([], True)
-        fences: dict[str, Fence] = {}
-        if missing and l2_answers:
-            fences = self._take_fences(lookup, missing)
-        self._count_reads(
-            keys, Lookup(lookup.values, lookup.sources | dict.fromkeys(missing, Source.UNKNOWN))
-        )
-        return {key: value for key, value in lookup.values.items() if value is not None}, fences
+        if not self._started:
+            self.start()
+        return self._process.reader.peek(keys, fenced=fenced)
 
-    def _take_fences(self, lookup: Lookup[V], missing: list[str]) -> dict[str, Fence]:
-        tick, token = self.memory.tick(), self._loader.new_token()
-        try:
-            leases = self.remote.acquire(missing, token, MANUAL_LEASE_MS)
-        except L2Unavailable:
-            self.recorder.count(Tier.L2, Event.ERROR, "-")
-            return {}
-        fences = {}
-        for key, lease in zip(missing, leases, strict=True):
-            value = self.codecs.decode(key, lease.payload) if lease.state is LeaseState.VALUE else None
-            if value is not None:
-                lookup.values[key] = value
-            elif lease.state in (LeaseState.GRANTED, LeaseState.HELD):
-                fences[key] = Fence(lease.payload.decode(), tick)
-        return fences
+    def fill(self, key: str, value: V, fence: Fence, ttl_s: float | None) -> bool:
+        """Store what was made after a miss. See `fill_many`. Returns whether it was stored."""
+        return bool(self.fill_many({key: (value, fence)}, ttl_s))
 
-    def fill(self, key: str, value: V, fence: Fence, ttl_s: float) -> bool:
-        """Keep what was made after a miss; False when it was refused or Redis is away. Never raises for that."""
-        fill = Fill(key, fence.token, self.codecs.of(key).encode(value), int(ttl_s * 1000), 0)
-        try:
-            (stored,) = self.remote.fill([fill])
-        except L2Unavailable:
-            self.recorder.count(Tier.L2, Event.ERROR, "-")
-            return False
-        self._journal.note(Tier.L2, Event.FILL if stored else Event.REFUSED_FILL, (key,))
-        if stored:
-            read_at_s = fence.tick.at_s
-            entry = Entry(value, read_at_s, read_at_s + min(self.policy.l1_ttl_s, ttl_s))
-            self._keep_in_l1([(key, entry)], fence.tick)
-        return stored
+    def fill_many(self, fills: Mapping[str, tuple[V, Fence]], ttl_s: float | None) -> list[str]:
+        """Store what was made after misses, each value only if its key was not invalidated since. Thread-safe.
 
-    def write(self, key: str, value: V, ttl_s: float) -> bool:
-        """Replace a value in L2, and drop it from every worker's L1; False when Redis is away."""
-        try:
-            self.remote.write(key, self.codecs.of(key).encode(value), int(ttl_s * 1000), self.identity)
-        except L2Unavailable:
-            self.recorder.count(Tier.L2, Event.ERROR, "-")
-            return False
-        finally:
-            self._forget((key,))
-        self._journal.note(Tier.L2, Event.FILL, (key,), "written")
-        return True
+        Args:
+            fills: by key the value, and the fence that `peek_many` gave.
+            ttl_s: seconds that the values live; None: without an end.
+
+        Returns:
+            The keys that were stored; none while Redis does not answer.
+        """
+        return self._process.direct.fill_many(fills, ttl_s)
+
+    def write(self, key: str, value: V, ttl_s: float | None) -> bool:
+        """Replace a value whatever was there. See `write_many`. Returns False when Redis did not take it."""
+        return self.write_many({key: value}, ttl_s)
+
+    def write_many(self, values: Mapping[str, V], ttl_s: float | None) -> bool:
+        """Replace values in L2, and drop them from every worker's L1.
+
+        A value whose bytes are in L2 already only gets its new life, and stays in every L1.
+
+        Args:
+            values: by key.
+            ttl_s: seconds that the values live; None: without an end.
+
+        Returns:
+            False when Redis does not answer or took no writes.
+        """
+        return self._process.direct.write_many(values, ttl_s)
+
+    def renew_many(self, values: Mapping[str, V], ttl_s: float | None) -> list[str]:
+        """Give values a new life if L2 still holds just these. Returns the keys of which it does."""
+        return self._process.direct.renew_many(values, ttl_s)
+
+    def add(self, key: str, value: V, ttl_s: float | None) -> bool:
+        """Store a value if L2 holds none, atomically. Returns whether it was; False when Redis does not answer."""
+        return self._process.direct.add(key, value, ttl_s)
+
+    def increment(self, key: str, delta: int) -> int | None:
+        """Add to a number in L2, atomically, and drop it from every worker's L1.
+
+        A missing one is 0 without an end.
+
+        Returns:
+            The new number; None when Redis does not answer or takes no writes.
+
+        Raises:
+            ValueError: the value is no number of 64 bits in decimal digits, or would become none.
+        """
+        return self._process.direct.increment(key, delta)
 
     # Invalidate
 
     def invalidate(self, keys: Iterable[str]) -> int:
-        """Drop keys from both tiers of every worker, with their last known copies. Returns how many keys.
+        """Drop keys from both tiers of every worker, with their stale copies. Thread-safe.
 
-        Once this has returned, no fetch that began before it can write an older value. Raises CacheUnavailable
-        when L2 did not take it (this process has dropped its own all the same), ValueError for a key of no codec.
+        Once this has returned, no fetch that began before it can write an older value. Other workers drop theirs
+        when they hear of it, within 2 s whatever fails. Call it after the source has committed the change.
+
+        Args:
+            keys: may name a key more than once.
+
+        Returns:
+            How many different keys were given.
+
+        Raises:
+            CacheUnavailable: Redis did not take it; this process has dropped its own values all the same.
+            ValueError: a key belongs to no codec; nothing was dropped.
         """
-        wanted = distinct(keys)
-        for key in wanted:
-            self.codecs.of(key)
-        try:
-            for start in range(0, len(wanted), INVALIDATE_BATCH):
-                heard = self._heard()
-                batch = wanted[start : start + INVALIDATE_BATCH]
-                sequence = self.remote.invalidate(batch, self.identity)
-                self._compare_sequences(heard, sequence - 1)
-                self._acknowledged = max(self._acknowledged, sequence)
-        except L2Unavailable as error:
-            self._journal.note(Tier.L2, Event.FAILED_INVALIDATION, wanted, str(error))
-            raise CacheUnavailable(f"Redis did not take the invalidation: {error}") from error
-        finally:
-            self._forget(wanted)
-        self._journal.note(Tier.L2, Event.INVALIDATION, wanted)
-        return len(wanted)
+        return self._process.invalidator.invalidate(keys)
 
     def invalidate_matching(self, pattern: str) -> None:
-        """Drop all keys that match a glob pattern such as `customer_*`. Raises as `invalidate` does."""
-        try:
-            self.remote.invalidate_matching(pattern, self.identity)
-        except L2Unavailable as error:
-            self._journal.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))
-            raise CacheUnavailable(f"Redis did not take the invalidation: {error}") from error
-        finally:
-            self._forget_matching(pattern)
-        self._journal.note_all(Tier.L2, Event.INVALIDATION, pattern)
+        """Drop all keys that match a pattern, as `invalidate` does. Thread-safe. Costs a SCAN of the database.
 
-    def _forget(self, keys: Sequence[str]) -> None:
-        """Drop keys from this process: L1, and the loads under way that nobody may join any more."""
-        self.memory.invalidate(keys)
-        self._loader.flights.detach(keys)
+        Args:
+            pattern: a glob pattern as Redis reads it, such as `customer_*`.
 
-    def _forget_matching(self, pattern: str) -> None:
-        if any(sign in pattern for sign in "[\\"):
-            self.memory.flush()  # Redis and Python read these signs differently; nothing is lost but warmth
-        else:
-            self.memory.invalidate_matching(pattern)
-        self._loader.flights.detach()
-
-    def _forget_all(self, event: Event, why: str) -> None:
-        self.memory.flush()
-        self._loader.flights.detach()
-        self._journal.note_all(Tier.CHANNEL, event, why)
-
-    # Listen (called on the listener's thread)
-
-    def on_confirmed(self, *, reconnected: bool, forgetful: bool) -> None:
-        """A new subscription: what was kept before it may be old (R6, R7).
-
-        A forgetful server has lost invalidations: a replica that was behind when it took over, or a restart from
-        a snapshot. Nobody can say how far back, so nothing that it holds is used until all is deleted (R20).
+        Raises:
+            CacheUnavailable: Redis did not take it; this process has dropped its own values all the same.
         """
-        if forgetful:
-            self._distrust_l2()
-        self._forget_all(Event.RECONNECT if reconnected else Event.FLUSH, "subscribed")
-        self._register()
-
-    def on_gap(self) -> None:
-        """A message was lost."""
-        self._forget_all(Event.GAP, "a message was lost")
-
-    def on_counted_anew(self) -> None:
-        """Invalidations are counted anew, as after a flush."""
-        self._forget_all(Event.FLUSH, "invalidations are counted anew")
-
-    def on_trust(self, until_s: float) -> None:
-        """How long L1 may be trusted. The listener says so at each beat, and at each failure to connect."""
-        self.memory.trusted_until_s = until_s
-        if until_s == float("-inf"):
-            self._see_whether_l2_is_back()
-        if self.on_pulse is not None:
-            self.on_pulse()
-
-    def on_message(self, invalidation: Invalidation) -> None:
-        """An invalidation, or a request for one from outside, which this process then carries out in L2."""
-        ours = tuple(filter(None, map(self.codecs.canonical, invalidation.keys)))
-        if invalidation.unreadable or len(ours) < len(invalidation.keys):
-            self.on_unreadable()
-        if invalidation.keys and not ours:
-            return
-        invalidation = replace(invalidation, keys=ours)
-        if invalidation.pattern is not None:
-            self._forget_matching(invalidation.pattern)
-        else:
-            self._forget(invalidation.keys)
-        why = f"from {invalidation.source}" if invalidation.source else "from outside"
-        self._journal.note(Tier.CHANNEL, Event.INVALIDATION, invalidation.keys or ("*",), why)
-        if invalidation.sequence is None:
-            self._loader.submit(self._carry_out, invalidation)
-
-    def on_unreadable(self) -> None:
-        """A message of no known form."""
-        self._journal.note_all(Tier.CHANNEL, Event.UNREADABLE)
-
-    def on_question(self, payload: bytes) -> None:
-        """A command or a dashboard asks."""
-        self._telemetry.answer(payload)
-
-    def on_changed(self, keys: list[str] | None) -> None:
-        """The server's news of changes by any hand."""
-        if keys is None:
-            self._acknowledged = 0
-            self._forget_all(Event.FLUSH, "the database was flushed")
-            self._register()
-            return
-        self._book.changed(keys, self._clock())
-        self._loader.flights.wake(keys)
-        held = self.memory.suspect(keys)
-        if held:
-            self._verify(held)
-
-    def on_compared(self, key: str, entry: Entry[Any], payload: bytes | None) -> None:
-        """L1 keeps an entry that the server has changed only if it is the same as what L2 holds now."""
-        value = None if payload is None else self.codecs.decode(key, payload)
-        if value != entry.value and self.memory.drop_if_same(key, entry):
-            event = Event.EXPIRY if payload is None else Event.OVERWRITTEN
-            self._journal.note(Tier.L1, event, (key,), "L2 has none" if payload is None else "L2 has another")
-
-    def _verify(self, entries: dict[str, Entry[V]]) -> None:
-        """Have entries compared with L2, by a read that is sent after the news of their change came."""
-        if not self.remote.listens_where_it_reads:
-            self._loader.submit(self._compare, entries)
-        elif self._listener is not None:
-            self._listener.verify(entries)
-
-    def _compare(self, entries: dict[str, Entry[V]]) -> None:
-        try:
-            payloads, _ = self.remote.read(list(entries))
-        except L2Unavailable:
-            payloads = [None] * len(entries)
-        for (key, entry), payload in zip(entries.items(), payloads, strict=True):
-            self.on_compared(key, entry, payload)
-
-    def on_beat(self) -> None:
-        """The server answers on the channel."""
-        self._see_whether_l2_is_back()
-        if self._l2_is_old and not self._emptying_l2:
-            self._emptying_l2 = True
-            self._loader.submit(self._empty_l2)
-
-    def _on_breaker(self, state: BreakerState) -> None:
-        if state is BreakerState.OPEN:
-            log.warning("Redis does not answer: going on without it")
-        else:
-            log.warning("Redis answers again")
-        if self._observer is not None:
-            self._observer.breaker_changed("redis", state)
-
-    def _see_whether_l2_is_back(self) -> None:
-        if self.breaker.state is not BreakerState.CLOSED and not (self._probing or self._closed):
-            self._probing = True
-            try:
-                self._loader.submit(self._probe)
-            except RuntimeError:
-                log.debug("The interpreter ends: nothing is begun any more")
-
-    def _probe(self) -> None:
-        try:
-            self.remote.ping()
-        except L2Unavailable:
-            log.debug("Redis does not answer on the data path yet")
-        finally:
-            self._probing = False
-
-    def _heard(self) -> int:
-        """The highest sequence number heard, or given for an invalidation of ours; 0: none yet.
-
-        To be taken before a command is sent. A server may die between its answer to an invalidation and the
-        listener's hearing of it, so that the listener alone would not miss it.
-        """
-        heard = self._listener.sequence if self._listener is not None else None
-        return max(heard or 0, self._acknowledged)
-
-    def _compare_sequences(self, heard: int, sequence: int | None) -> None:
-        """A sequence that is gone, or behind what was heard before it was asked for, tells of lost invalidations.
-
-        Readers and writers look themselves, since they may reach a restarted server before the listener does.
-        """
-        if heard and (sequence is None or sequence < heard):
-            self._distrust_l2()
-
-    def _distrust_l2(self) -> None:
-        if not self._l2_is_old:
-            self._l2_is_old = True
-            log.warning("Redis has lost invalidations: its values are not used, and are deleted")
-
-    def _empty_l2(self) -> None:
-        try:
-            self._acknowledged = self.remote.invalidate_matching("*", self.identity)
-            self._l2_is_old = False
-        except L2Unavailable as error:
-            self._journal.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))
-        finally:
-            self._emptying_l2 = False
-
-    def _carry_out(self, request: Invalidation) -> None:
-        try:
-            if request.pattern is not None:
-                self.remote.invalidate_matching(request.pattern, self.identity)
-            else:
-                self.remote.invalidate(request.keys, self.identity)
-        except L2Unavailable as error:
-            self._journal.note(Tier.L2, Event.FAILED_INVALIDATION, request.keys or ("*",), str(error))
-            log.warning("An invalidation could not be carried out: %s", error)
+        self._process.invalidator.invalidate_matching(pattern)
 
     # Life
 
     def in_background(self, work: Callable[[], None]) -> None:
         """Run something short on a thread of the cache. Raises RuntimeError once the cache is closed."""
-        self._loader.submit(work)
+        self._process.submit(work)
 
     @property
     def mode(self) -> Mode:
         """What the cache does right now."""
-        if self.breaker.state is BreakerState.CLOSED:
-            trusted = self._clock() < self.memory.trusted_until_s
-            return Mode.BOTH if trusted and self.policy.l1_ttl_s else Mode.L2_ONLY
-        return Mode.L1_ONLY if self.policy.l1_ttl_s else Mode.DIRECT
+        return mode_of(
+            self.breaker,
+            l1_is_on=bool(self.policy.l1_ttl_s),
+            l1_is_trusted=self._clock() < self.l1.trusted_until_s,
+        )
 
     @property
     def listener(self) -> Listener | None:
         """This process's listener; None before the first read, and where none is wanted."""
-        return self._listener
-
-    def describe(self) -> dict[str, Any]:
-        """The state of this process's cache, as JSON."""
-        listener = self._listener
-        return {
-            "id": self.identity,
-            "mode": self.mode.value,
-            "l1_entries": self.memory.size(),
-            "l1_evictions": self.memory.evictions,
-            "listening": listener is not None and listener.alive,
-            "l1_entries_by_entity": self.memory.sizes(),
-            "heard_s_ago": round(listener.silent_s, 3) if listener is not None else None,
-            "channel_confirmed": listener is not None and listener.confirmed,
-            "tracking": listener is not None and listener.tracking,
-            "sequence": listener.sequence if listener is not None else None,
-            "redis_breaker": self.breaker.state.value,
-            **self.describe_more(),
-        }
+        return self._process.listener if self._started else None
 
     @property
-    def questions(self) -> Questions:
+    def worker_queries(self) -> WorkerQueries:
         """The way to ask all workers."""
-        return Questions(self._client, self.keys)
+        return WorkerQueries(self._client, self.keys)
 
-    def _register(self) -> None:
-        """Tell commands that this worker is there. Called on the listener's thread."""
-        about = {"pid": os.getpid(), "host": socket.gethostname(), "started_at_s": self._started_at_s}
-        if self._listener is not None:
-            self._listener.send_soon("HSET", self.keys.workers, self.identity, json.dumps(about))
+    def describe(self) -> dict[str, Any]:
+        """Return the state of this process's cache, as JSON."""
+        self._process.reader.count_hits_of_get()
+        own = describe(self.identity, self.mode, self.l1, self._process.listener, self.breaker)
+        return own | self.describe_more()
+
+    def _pulse(self) -> None:
+        self._process.reader.count_hits_of_get()
+        if self.on_pulse is not None:
+            self.on_pulse()
 
     def start(self) -> None:
         """Start listening now rather than with the first read. Idempotent."""
-        self._start()
-
-    def _start(self) -> None:
-        if not self._listens or self._listener is not None:
+        if not self._listens:
             return
         with self._start_lock:
             if self._closed:
                 raise RuntimeError("the cache is closed")
-            if self._listener is None:
-                listener = Listener(
-                    self._client, self.keys, tuple(f"{n}_" for n in self.codecs.names), self, self._clock
-                )
-                # First, since the thread may be confirmed, and register, before start() has returned.
-                self._listener = listener
-                listener.start()
-                # It comes by often enough to see that L2 is back; no reader has to spend a timeout on it.
-                self.breaker.callers_try = False
+            if not self._started:
+                self._process.start()
+                self._started = True
 
     def close(self) -> None:
-        """Stop the listener, wait for the loads under way, close the connections. Idempotent."""
+        """Stop the listener and wait for the loads under way. Idempotent.
+
+        A client that was given to the cache stays open, unless the cache was told that it owns it; one that
+        `from_url` made is closed.
+        """
         with self._start_lock:
             if self._closed:
                 return
-            self._closed = True
-            listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.stop()
-            self._sign_off()
-        self._loader.close()
-        self._client.close()
+            self._closed, self._started = True, False
+        self._process.close()
+        self._process.reader.count_hits_of_get()
+        if self._owns_client:
+            self._client.close()
         _living.discard(self)
-
-    def _sign_off(self) -> None:
-        try:
-            self._client.hdel(self.keys.workers, self.identity)
-        except (RedisError, OSError):
-            log.debug("Redis is away: this worker stays registered until a command finds it gone")
 
     def _after_fork(self) -> None:
         """In the child: no thread, lock, socket, identity or value of the parent is used (race R13)."""
-        listener = self._listener
+        parents_listener = self._process.listener
         self._set_up()
-        if listener is not None:
-            listener.abandon()
-
-
-def _remote(client: Redis, keys: KeySpace, breaker: Breaker, observer: Observer | None) -> Remote:
-    if isinstance(client, Cluster):
-        return ClusterRemote(client, keys, breaker, observer)
-    return Remote(client, keys, breaker, observer)
-
-
-def _by_source(sources: dict[str, Source]) -> dict[Source, list[str]]:
-    keys: dict[Source, list[str]] = {}
-    for key, source in sources.items():
-        keys.setdefault(source, []).append(key)
-    return keys
+        parents_listener.abandon()
 
 
 _living: weakref.WeakSet[TwoTierCache[Any]] = weakref.WeakSet()

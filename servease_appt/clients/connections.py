@@ -1,19 +1,20 @@
 """HTTP connections on which a whole answer, not only each read of it, has to arrive in time.
 
-A timeout in requests holds for one read from the socket: a server that sends a byte now and then keeps its
-caller for as long as it likes. Here the reader of an answer carries a deadline, and every read gets what is
-left until then.
+A timeout in requests limits one read from the socket: a server that sends a byte now and then keeps its caller for
+as long as it likes. Here the reader of an answer has a deadline, and each read gets the time left until then.
 """
 
 import http.client
 import io
 import socket
 import time
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import urllib3
-from requests import PreparedRequest, Response
+from requests import PreparedRequest, Response, Session
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
@@ -42,7 +43,7 @@ class _UntilDeadline(io.RawIOBase):
 
 
 class _Answer(http.client.HTTPResponse):
-    """An answer that has to be complete within the time that its socket was given when it began."""
+    """An answer that has to be complete within the timeout that its socket had when it began."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
@@ -53,11 +54,11 @@ class _Answer(http.client.HTTPResponse):
 
 
 class Reused(http.client.RemoteDisconnected):
-    """A kept-alive connection turned out to have been closed by the server before it answered anything."""
+    """The server had closed a kept-alive connection before it answered anything."""
 
 
 class _Deadline:
-    """Mixed into urllib3's connections."""
+    """A mixin for urllib3's connections: connecting and the answer have deadlines."""
 
     response_class: Any = _Answer
     _answers = 0
@@ -111,10 +112,9 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class PooledAdapter(HTTPAdapter):
-    """requests' adapter to one base URL, without what is of no use for it.
+    """requests' transport adapter for one base URL, over connections with deadlines.
 
-    Left out are cookies (none is kept between calls), proxies and `.netrc` (neither is ever read), and
-    looking up the connection pool anew for each call.
+    Left out are cookies, proxies, headers of answers, and looking up the connection pool for each call.
 
     Args:
         base_url: scheme and host of every request that will be sent.
@@ -135,6 +135,7 @@ class PooledAdapter(HTTPAdapter):
         return request.path_url
 
     def build_response(self, req: PreparedRequest, resp: urllib3.BaseHTTPResponse) -> Response:
+        # Without headers no answer is a redirect for requests, which would read the body of one to its end.
         response = Response()
         response.status_code = resp.status
         response.raw = resp
@@ -145,3 +146,24 @@ class PooledAdapter(HTTPAdapter):
     def close(self) -> None:
         """Close the idle connections now, and those in use when their call ends."""
         self._pool.close()
+
+
+class OneServiceSession(Session):
+    """A session with one service. It remembers nothing of one call for the next, so threads may share it.
+
+    It follows no redirect and keeps no cookie; it reads neither proxies nor `.netrc` from the environment.
+    """
+
+    def __init__(self, base_url: str, pool_size: int) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.headers = CaseInsensitiveDict(
+            {
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "User-Agent": "servease-appointment-service",
+            }
+        )
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        self.adapters.clear()
+        self.mount(base_url, PooledAdapter(base_url, pool_size))

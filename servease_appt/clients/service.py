@@ -1,4 +1,4 @@
-"""Asking one upstream service for one JSON object."""
+"""Ask one upstream service for one JSON object."""
 
 import contextlib
 import http.client
@@ -11,23 +11,18 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from requests import PreparedRequest, Response
+from requests import Response
 
-from servease_appt.clients.connections import PooledAdapter, Reused
+from servease_appt.clients.connections import OneServiceSession, Reused
 from servease_appt.clients.errors import BadAnswer, Denied, InvalidId, NotFound, Unavailable, UpstreamError
 from servease_appt.identifiers import canonical_uuid
 
 MAX_BODY_BYTES = 1_000_000
 _PIECE_BYTES = 65_536
-_HEADERS = {
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",
-    "User-Agent": "servease-appointment-service",
-}
 _NOT_JSON: Any = object()
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+", re.ASCII)
 
-# What a call can fail with below us; ValueError is for a URL or a header that urllib3 and http.client refuse.
+# The errors of the layers below; ValueError is for a URL or a header that urllib3 and http.client refuse.
 CALL_ERRORS = (
     requests.RequestException,
     urllib3.exceptions.HTTPError,
@@ -62,15 +57,15 @@ class JsonService:
 
     def _open(self) -> None:
         self._process_id = os.getpid()
-        self._adapter = PooledAdapter(self._base_url, self._pool_size)
+        self._session = OneServiceSession(self._base_url, self._pool_size)
 
     def close(self) -> None:
         """Close the connections. Calls from then on are `Unavailable`."""
         if self._process_id == os.getpid():
-            self._adapter.close()
+            self._session.close()
 
     def deadline(self, timeout_s: float | None) -> float:
-        """The moment of `time.monotonic()` at which a call that begins now has taken `timeout_s` seconds."""
+        """Return the moment of `time.monotonic()` at which a call that begins now is out of time."""
         return time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
 
     def get(self, path: str, auth_token: str | None, deadline: float) -> dict[str, Any]:
@@ -84,9 +79,9 @@ class JsonService:
         Raises:
             NotFound, Denied, Unavailable, BadAnswer: see `errors`.
         """
-        request = self._request(path, auth_token)
+        headers = self._headers(auth_token)
         try:
-            response = self._send_again_if_reused(request, deadline)
+            response = self._send_again_if_reused(path, headers, deadline)
             # An answer read to its end has freed its connection for the next call; any other takes it along.
             with contextlib.closing(response.raw):
                 if response.status_code == 200:
@@ -96,41 +91,38 @@ class JsonService:
             failure = BadAnswer(self.name, "answered something that can't be decoded", 200)
         except CALL_ERRORS as error:
             failure = self._unavailable(error)
-        # Raised out here, so that it has no context: requests' errors hold the request, and with it the token.
+        # Raised outside of `except`, so that it has no context: requests' errors hold the request, and the token.
         raise failure
 
-    def _request(self, path: str, auth_token: str | None) -> PreparedRequest:
-        request = PreparedRequest()
-        request.method = "GET"
-        request.url = self._base_url + path
-        headers = dict(_HEADERS)
-        if auth_token is not None:
-            if not _TOKEN.fullmatch(auth_token):
-                raise Denied(self.name, "the caller's token is malformed")
-            headers["Authorization"] = f"Bearer {auth_token}"
-        request.headers = headers  # type: ignore[assignment] # urllib3 takes any mapping that can be copied
-        return request
+    def _headers(self, auth_token: str | None) -> dict[str, str]:
+        if auth_token is None:
+            return {}
+        if not _TOKEN.fullmatch(auth_token):
+            raise Denied(self.name, "the caller's token is malformed")
+        return {"Authorization": f"Bearer {auth_token}"}
 
-    def _send_again_if_reused(self, request: PreparedRequest, deadline: float) -> Response:
+    def _send_again_if_reused(self, path: str, headers: dict[str, str], deadline: float) -> Response:
         try:
-            return self._send(request, deadline)
+            return self._send(path, headers, deadline)
         except requests.ConnectionError as error:
-            # The server closed an idle connection while we reached for it: it has not answered anything.
+            # The server closed an idle connection just when we used it: it has not answered anything.
             if not _was_reused(error):
                 raise
-        return self._send(request, deadline)
+        return self._send(path, headers, deadline)
 
-    def _send(self, request: PreparedRequest, deadline: float) -> Response:
+    def _send(self, path: str, headers: dict[str, str], deadline: float) -> Response:
         if self._process_id != os.getpid():
             self._open()
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("no time left")
         timeout: Any = urllib3.Timeout(total=left)  # requests takes one, only its annotations don't
-        return self._adapter.send(request, stream=True, timeout=timeout)
+        return self._session.get(
+            self._base_url + path, headers=headers, stream=True, timeout=timeout, allow_redirects=False
+        )
 
     def _read(self, response: Response) -> bytearray:
-        """The decoded body."""
+        """Return the decoded body."""
         body = bytearray()
         while piece := response.raw.read(_PIECE_BYTES, decode_content=True):
             body += piece
@@ -167,7 +159,7 @@ class JsonService:
 
 
 def path_id(value: str) -> str:
-    """`value`, if it may become part of a path.
+    """Return `value` if it may become part of a path.
 
     Raises:
         InvalidId: it is not a canonical UUID. Quoting anything else would not do: `..` survives it.

@@ -1,13 +1,18 @@
-"""The cache's dashboard at `/ops/cache/`: a page of local files, and its data for admins."""
+"""The cache's dashboard at `/ops/cache/`: a page of local files, and its data for admins.
+
+The blueprint keeps nothing of an application; `dashboard_views` makes what it shows of one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from html import escape
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple, cast
 
-from flask import Response, url_for
+from flask import Response, current_app, url_for
+from flask.typing import ResponseReturnValue
 from marshmallow import EXCLUDE, Schema, fields
 
 from servease_appt.api.responses import json_response
@@ -57,17 +62,49 @@ class Code(Schema):
     code = fields.String(required=True)
 
 
-def dashboard(container: Container) -> Resource:
-    """Return a blueprint for the application that `container` belongs to; register it at the root."""
+DASHBOARD = "servease_dashboard"
+"""The key of `app.extensions` under which an application's `DashboardViews` are."""
+
+Guard = Callable[[], ResponseReturnValue | None]
+"""What a host is asked before each request to the dashboard: None lets it in, anything else is the answer."""
+
+
+class DashboardViews(NamedTuple):
+    """What the dashboard of one application shows."""
+
+    overview: Overview
+    entry: Entry
+    sessions: Sessions
+    guard: Guard | None
+
+
+def dashboard_views(container: Container, guard: Guard | None = None) -> DashboardViews:
+    """Return what the blueprint needs of the application that `container` belongs to.
+
+    Args:
+        guard: asked before each request; the token of an admin is needed all the same.
+    """
+    return DashboardViews(Overview(container), Entry(container), Sessions(container), guard)
+
+
+def _views() -> DashboardViews:
+    return cast("DashboardViews", current_app.extensions[DASHBOARD])
+
+
+def _ask_guard() -> ResponseReturnValue | None:
+    guard = _views().guard
+    return None if guard is None else guard()
+
+
+def dashboard() -> Resource:
+    """Return a blueprint; the application that registers it has its `DashboardViews` under `DASHBOARD`."""
     resource = Resource("dashboard", PATH, "Dashboard")
-    overview = Overview(container)
-    entry = Entry(container)
-    sessions = Sessions(container)
+    resource.before_request(_ask_guard)
 
     @resource.declare("GET", PATH, role=RequiredRole.OPEN, summary="The page.")
     def dashboard_page() -> Response:
         """Return the page; without a token it shows nothing."""
-        base = escape(url_for("dashboard.dashboard_page").rstrip("/"))
+        base = escape(url_for(".dashboard_page").rstrip("/"))
         return Response(
             _file("page.html").decode().replace("{{base}}", base), mimetype="text/html", headers=_HEADERS
         )
@@ -85,14 +122,14 @@ def dashboard(container: Container) -> Resource:
     )
     def dashboard_session(body: dict[str, Any]) -> Response:
         """Return the token; 401 for a code that is not good."""
-        return json_response({"token": sessions.token_for(body["code"])})
+        return json_response({"token": _views().sessions.token_for(body["code"])})
 
     @resource.declare(
         "GET", f"{PATH}data", role=RequiredRole.ADMIN, summary="What the page shows.", query=Since()
     )
     def dashboard_data(caller: Caller, query: dict[str, Any]) -> Response:  # noqa: ARG001 - the role was checked
         """Return totals, states, workers and history."""
-        return json_response(overview.as_json(since_s=query["since"]))
+        return json_response(_views().overview.as_json(since_s=query["since"]))
 
     @resource.declare(
         "POST",
@@ -103,14 +140,14 @@ def dashboard(container: Container) -> Resource:
     )
     def dashboard_explain(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG001
         """Return what Redis and each worker hold of it."""
-        return json_response(entry.explain(body["entity"], body["id"]))
+        return json_response(_views().entry.explain(body["entity"], body["id"]))
 
     @resource.declare(
         "POST", f"{PATH}invalidate", role=RequiredRole.ADMIN, summary="Drop an entity.", body=Named()
     )
     def dashboard_invalidate(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG001
         """Invalidate it and return when each worker had handled that."""
-        return json_response(entry.invalidate(body["entity"], body["id"]))
+        return json_response(_views().entry.invalidate(body["entity"], body["id"]))
 
     return resource
 

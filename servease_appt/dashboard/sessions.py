@@ -31,7 +31,7 @@ class Sessions:
         """Without Redis a code is good until it expires: the dashboard is needed most while something is away."""
         name = f"{self._cache.keys.prefix}:__link:{code_id}"
         try:
-            return bool(self._cache.remote.client.set(name, 1, nx=True, ex=LINK_LIFETIME_S))
+            return bool(self._cache.l2.client.set(name, 1, nx=True, ex=LINK_LIFETIME_S))
         except (RedisError, OSError):
             log.warning("A dashboard link was taken without knowing whether it had been used: Redis is away")
             return True

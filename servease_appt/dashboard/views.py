@@ -66,9 +66,9 @@ class Overview:
         """A row for each worker, and how many there should be; only this one while Redis is away."""
         if self._cache.mode in (Mode.BOTH, Mode.L2_ONLY):
             try:
-                questions = self._cache.questions
+                questions = self._cache.worker_queries
                 expected = questions.listeners()
-                answers = questions.ask("status", timeout_s=ANSWER_WITHIN_S)
+                answers = questions.query("status", timeout_s=ANSWER_WITHIN_S)
                 return sorted(map(_row, answers), key=lambda row: str(row["worker"])), expected
             except (RedisError, OSError):
                 pass  # it went away just now
@@ -80,7 +80,7 @@ class Overview:
         if now_s >= self._count_l2_at_s:
             self._count_l2_at_s = now_s + COUNT_L2_EVERY_S
             try:
-                keys = islice(self._cache.remote.scan("*"), MOST_COUNTED)
+                keys = islice(self._cache.l2.scan("*"), MOST_COUNTED)
                 self._l2 = Counter(map(self._cache.codecs.name_of, keys))
             except (RedisError, OSError):
                 self._l2 = None
@@ -120,7 +120,7 @@ class Entry:
         key = f"{entity}_{id_}"
         with _redis_needed():
             l2 = self._in_redis(key)
-            answers = self._cache.questions.ask("explain", timeout_s=ANSWER_WITHIN_S, key=key)
+            answers = self._cache.worker_queries.query("explain", timeout_s=ANSWER_WITHIN_S, key=key)
             return {
                 "key": key,
                 "l2": l2,
@@ -134,7 +134,7 @@ class Entry:
                     }
                     for answer in sorted(answers, key=lambda answer: str(answer["worker"]))
                 ],
-                "workers_expected": self._cache.questions.listeners(),
+                "workers_expected": self._cache.worker_queries.listeners(),
             }
 
     def invalidate(self, entity: str, id_: str) -> dict[str, Any]:
@@ -143,8 +143,8 @@ class Entry:
         self._lookups.invalidate(entity, [id_])
         took_ms = (time.monotonic() - began_s) * 1000
         with _redis_needed():
-            expected = self._cache.questions.listeners()
-            answers = self._cache.questions.ask("heard", timeout_s=HEARD_WITHIN_S)
+            expected = self._cache.worker_queries.listeners()
+            answers = self._cache.worker_queries.query("heard", timeout_s=HEARD_WITHIN_S)
         return {
             "key": f"{entity}_{id_}",
             "took_ms": round(took_ms, 3),
@@ -156,11 +156,11 @@ class Entry:
         }
 
     def _in_redis(self, key: str) -> dict[str, Any]:
-        keys, client = self._cache.keys, self._cache.remote.client
+        keys, client = self._cache.keys, self._cache.l2.client
         with client.pipeline(transaction=False) as pipeline:
             pipeline.get(keys.data(key))
             pipeline.pttl(keys.data(key))
-            pipeline.exists(keys.copy(key))
+            pipeline.exists(keys.stale_copy(key))
             pipeline.exists(keys.absent(key))
             pipeline.exists(keys.lease(key))
             payload, left_ms, copy, absent, lease = pipeline.execute(raise_on_error=False)

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import ColumnElement, Connection, func, not_, or_, select
 
 from servease_appt.db.models import Appointment, TimeSlot
-from servease_appt.scheduling.capacity import Opening, overfull
+from servease_appt.scheduling.capacity import CapacityWindow, overfull
 from servease_appt.scheduling.intervals import (
     CUSTOMER_GAP,
     MAX_DURATION_MINUTES,
@@ -103,11 +103,11 @@ def _overfull(connection: Connection, running: Sequence[_Running], default_capac
             func.coalesce(TimeSlot.max_concurrent_appointments, 0),
         )
     )
-    openings = [
-        Opening.of(day, start, end, available=available, capacity=capacity)
+    windows = [
+        CapacityWindow.of(day, start, end, available=available, capacity=capacity)
         for day, start, end, available, capacity in slots
     ]
-    too_many = set(overfull([row.interval for row in running], openings, default_capacity))
+    too_many = set(overfull([row.interval for row in running], windows, default_capacity))
     return (row.id for row in running if row.interval in too_many)
 
 

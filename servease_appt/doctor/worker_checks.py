@@ -31,7 +31,7 @@ def check(access: Access) -> Iterator[Finding]:
     counted = int(sequence) if isinstance(sequence, bytes) else None
     registered = questions.workers()
     listening = questions.listeners()
-    statuses = sorted(questions.ask("status", timeout_s=ANSWER_S), key=lambda status: str(status["worker"]))
+    statuses = sorted(questions.query("status", timeout_s=ANSWER_S), key=lambda status: str(status["worker"]))
     yield _listening(access, listening, len(registered), statuses)
     yield from _silent(access, registered, statuses, listening)
     for status in statuses:
@@ -182,7 +182,7 @@ def _live_test(access: Access) -> Finding:
 
 def _who_handles_one(access: Access) -> list[dict[str, Any]]:
     access.cache.invalidate([f"{CUSTOMER}_{uuid.uuid4()}"])
-    return access.questions.ask("heard", timeout_s=ANSWER_S)
+    return access.questions.query("heard", timeout_s=ANSWER_S)
 
 
 def _slowest_ms(answers: Sequence[dict[str, Any]]) -> float:

@@ -32,8 +32,8 @@ def cache_report(lookups: Lookups, metrics: Metrics) -> dict[str, Any]:
         "mode": cache.mode.value,
         "worker": {
             "id": cache.identity,
-            "l1_entries": cache.memory.size(),
-            "l1_evictions": cache.memory.evictions,
+            "l1_entries": cache.l1.size(),
+            "l1_evictions": cache.l1.evictions,
             "channel_confirmed": listener is not None and listener.confirmed,
             "tracking": listener is not None and listener.tracking,
             "sequence": listener.sequence if listener is not None else None,

@@ -69,7 +69,7 @@ class Coherence:
                 self._look(L2_SOURCE, self._l2_and_source, self._some_keys(1), now_s)
 
     def _some_keys(self, n: int) -> list[str]:
-        keys = self._cache.memory.keys()
+        keys = self._cache.l1.keys()
         return random.sample(keys, min(n, len(keys)))
 
     def _look(self, tiers: str, read: Read, keys: list[str], now_s: float) -> None:
@@ -95,7 +95,7 @@ class Coherence:
         """
         if not keys or self._cache.mode is not Mode.BOTH:
             return {}
-        held = self._cache.memory.held(keys)
+        held = self._cache.l1.held(keys)
         stored = self._stored(keys)
         return {
             key: (entry.value, stored[key]) for key, entry in held.items() if entry.value and key in stored
@@ -114,7 +114,7 @@ class Coherence:
         if not keys:
             return {}
         try:
-            payloads, _sequence = self._cache.remote.read(keys)
+            payloads, _sequence = self._cache.l2.read(keys)
         except L2Unavailable:
             return {}
         values = {

@@ -65,12 +65,12 @@ class Heartbeat:
         """Set the gauges of this worker."""
         cache = self._lookups.cache
         listener = cache.listener
-        for kind, n in cache.memory.evicted().items():
+        for kind, n in cache.l1.evicted().items():
             self._metrics.count(Tier.L1, Event.EVICTION, kind, n - self._evicted[kind])
             self._evicted[kind] = n
         self._metrics.worker_stands(
             mode=cache.mode,
             breakers={"redis": cache.breaker.state, **self._lookups.breaker_states()},
-            l1_entries=cache.memory.size(),
+            l1_entries=cache.l1.size(),
             heard_at_s=self._began_at_s if listener is None else time.time() - listener.silent_s,
         )

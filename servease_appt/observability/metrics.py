@@ -19,6 +19,7 @@ from servease_appt.cache.breaker import BreakerState
 from servease_appt.observability import metric_files
 from servease_appt.observability.access_log import METHODS
 from servease_appt.observability.worker_sums import AllWorkers, Totals, read_totals
+from servease_appt.references.entities import ENTITIES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -61,7 +62,7 @@ class Metrics:
         )
         self._unchecked = self._counter(
             "servease_unchecked_bookings",
-            "Bookings by staff whose customer or vehicle could not be checked",
+            "Bookings and assignments by staff whose customer, vehicle or employee could not be checked",
             "reference",
         )
         self._transitions = self._counter(
@@ -86,6 +87,9 @@ class Metrics:
             SECONDS,
             "entity",
             "outcome",
+        )
+        self._refused = self._counter(
+            "servease_requests_refused", "Requests that ended before the application saw them", "reason"
         )
         self._operations = self._histogram(
             REDIS, "Round trips of the cache to Redis", REDIS_SECONDS, "operation", "outcome"
@@ -116,7 +120,7 @@ class Metrics:
             self._mismatches(tiers).inc(0)
         for tier, event in ALARMING:
             self._events(tier, event, "-").inc(0)
-        for reference in ("customer", "vehicle"):
+        for reference in ENTITIES:
             self._unchecked(reference).inc(0)
 
     def _counter(self, name: str, about: str, *labels: str) -> _Children:
@@ -157,8 +161,12 @@ class Metrics:
         """A request was answered. `endpoint` is a route's name, never a path."""
         self._requests(endpoint, method if method in METHODS else "other", str(status)).observe(seconds)
 
+    def request_refused(self, reason: str) -> None:
+        """A request ended before the application saw it: the `reason` is one of `serving.worker.Refusal`."""
+        self._refused(reason).inc()
+
     def unchecked_booking(self, reference: str) -> None:
-        """Staff booked although `customer` or `vehicle` could not be checked."""
+        """Staff booked or assigned although `customer`, `vehicle` or `employee` could not be checked."""
         self._unchecked(reference).inc()
 
     def breaker_changed(self, breaker: str, state: BreakerState) -> None:

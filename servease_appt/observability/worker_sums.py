@@ -22,6 +22,9 @@ from prometheus_client.registry import Collector
 
 from servease_appt.observability import metric_files
 
+OURS = "servease_"
+"""What the names of the service's metrics begin with."""
+
 Values = tuple[str, ...]
 
 
@@ -94,7 +97,10 @@ def _of_all(where: Path) -> Iterator[tuple[Series, float]]:
 
 
 class AllWorkers(Collector):
-    """What Prometheus is told: the files of all workers, merged by the library."""
+    """What Prometheus is told: the files of all workers, merged by the library.
+
+    In a host's process the files hold the host's metrics, too: those are for the host to show.
+    """
 
     def __init__(self, where: Path) -> None:
         self._where = where
@@ -103,7 +109,7 @@ class AllWorkers(Collector):
         """Read the files."""
         with metric_files.readable(self._where) as files:
             merged: Iterable[Metric] = MultiProcessCollector.merge([str(file) for file in files])  # type: ignore[no-untyped-call]
-            return list(merged)
+            return [metric for metric in merged if metric.name.startswith(OURS)]
 
 
 @lru_cache(maxsize=20_000)

@@ -1,49 +1,35 @@
-"""Where the cache and the clients meet: names for a page, records for code, and their invalidation."""
+"""Names for a page, read through the cache, and single records for code."""
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from time import monotonic
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from flask import current_app
-
-from servease_appt.cache import CachePolicy, LoadDenied, Lookup, Source, TwoTierCache, ValueNotFound
-from servease_appt.cache.breaker import Breaker, BreakerState
+from servease_appt.cache import CachePolicy, LoadDenied, Lookup, Source, TwoTierCache
+from servease_appt.cache.breaker import BreakerState
 from servease_appt.cache.forks import after_fork
-from servease_appt.clients import Denied, NotFound, UpstreamError, Upstreams
+from servease_appt.clients import Upstreams
 from servease_appt.clients.service_token import ServiceToken
 from servease_appt.identifiers import canonical_uuid
-from servease_appt.references import entities
-from servease_appt.references.entities import CUSTOMER, EMPLOYEE, ENTITIES, PLACEHOLDERS, VEHICLE, Reference
+from servease_appt.references.entities import CUSTOMER, EMPLOYEE, ENTITIES, VEHICLE, Reference
+from servease_appt.references.loading import ReferenceSource, UpstreamObserver
 from servease_appt.settings import Settings
 
-log = logging.getLogger(__name__)
-
-UPSTREAM_FAILURES_TO_OPEN: Final = 5
-UPSTREAM_COOL_DOWN_S: Final = 2.0
 SOFT_SHARE_OF_TIMEOUT: Final = 0.25
 _BEYOND_L1: Final = (Source.L2, Source.UPSTREAM, Source.STALE, Source.UNKNOWN)
 _NONE_BEYOND_L1: Final = " ".join(f"{source}=0" for source in _BEYOND_L1)
 
 
-class PageObserver(Protocol):
-    """Hears of each answer with names, and of each call to another service."""
+class PageObserver(UpstreamObserver, Protocol):
+    """Is told of each answer with names, and of each call to another service."""
 
     def page(self, endpoint: str, asked: int, lookup: Lookup[Reference]) -> None:
         """An answer of `endpoint` was given names for `asked` references."""
-
-    def upstream_call(self, entity: str, seconds: float, outcome: str) -> None:
-        """A call ended: `ok`, `not_found`, `denied` or `error`."""
-
-    def breaker_changed(self, breaker: str, state: BreakerState) -> None:
-        """The breaker of an entity's service opened or closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +45,7 @@ class PageNames:
 
 
 def cache_policy(settings: Settings) -> CachePolicy:
-    """The cache's lifetimes and deadlines as the operator has set them."""
+    """Return the cache's lifetimes and deadlines as the operator has set them."""
     return CachePolicy(
         ttl_s=settings.cache_timeout_s,
         l1_ttl_s=min(settings.cache_l1_timeout_s, settings.cache_timeout_s),
@@ -72,7 +58,13 @@ def cache_policy(settings: Settings) -> CachePolicy:
 
 
 class Lookups:
-    """Reads references through the cache. Thread-safe; never raises for a service or a Redis that is away."""
+    """Reads references through the cache. Thread-safe; never raises for a service or a Redis that is down.
+
+    Attributes:
+        cache: the two-tier cache that is read.
+        source: the services behind it, which bookings ask past the cache.
+        on_invalidated: called with the entity and the canonical ids that `invalidate` has dropped.
+    """
 
     def __init__(
         self,
@@ -83,28 +75,21 @@ class Lookups:
         observer: PageObserver | None = None,
     ) -> None:
         self.cache = cache
-        self._upstreams = upstreams
+        self.on_invalidated: Callable[[str, tuple[str, ...]], None] = lambda _entity, _ids: None
+        self.source = ReferenceSource(
+            upstreams,
+            slow_s=cache.policy.soft_timeout_s,
+            timeout_s=cache.policy.load_timeout_s,
+            observer=observer,
+        )
         self._service_token = service_token
         self._observer = observer
-        self._ask: dict[str, Callable[[str, str | None, float], Reference]] = {
-            CUSTOMER: self._customer,
-            VEHICLE: self._vehicle,
-            EMPLOYEE: self._employee,
-        }
         self._set_up()
         after_fork(self, Lookups._set_up)
 
     def _set_up(self) -> None:
         self._lock = threading.Lock()
         self._endpoints: dict[str, Counter[str]] = {}
-        self.breakers = {
-            entity: Breaker(
-                threshold=UPSTREAM_FAILURES_TO_OPEN,
-                cool_down_s=UPSTREAM_COOL_DOWN_S,
-                on_change=partial(self._on_breaker, entity),
-            )
-            for entity in ENTITIES
-        }
 
     def page_names(
         self,
@@ -114,7 +99,7 @@ class Lookups:
         auth_token: str | None,
         endpoint: str,
     ) -> PageNames:
-        """Names for everything that one answer shows: L1, one Redis command, then the services side by side."""
+        """Return names for all that one answer shows: L1, one Redis command, then the services side by side."""
         customers = {id_: f"customer_{id_}" for id_ in customer_ids}
         vehicles = {id_: f"vehicle_{id_}" for id_ in vehicle_ids}
         employees = {id_: f"employee_{id_}" for id_ in employee_ids if id_ is not None}
@@ -125,14 +110,14 @@ class Lookups:
         return PageNames(
             customers=_texts(customers, values, CUSTOMER),
             vehicles=_texts(vehicles, values, VEHICLE),
-            employees={None: entities.UNASSIGNED} | _texts(employees, values, EMPLOYEE),
+            employees={None: ENTITIES[EMPLOYEE].placeholder} | _texts(employees, values, EMPLOYEE),
             x_cache=_x_cache(len(keys), lookup),
             cache_ms=lookup.cache_s * 1000,
             upstream_ms=lookup.upstream_s * 1000,
         )
 
     def get(self, entity: str, id_: str | UUID, auth_token: str | None = None) -> dict[str, Any] | None:
-        """One record as a dict, or None where it can't be had. Raises ValueError for what is no UUID."""
+        """Return one record as a dict, or None where it can't be had. Raise ValueError for what is not a UUID."""
         reference = self.cache.get(_key(entity, id_), self._load_as(auth_token))
         return None if reference is None else dict(reference.fields)
 
@@ -141,74 +126,45 @@ class Lookups:
         return self.cache.get_many(keys, self._load_as(auth_token))
 
     def invalidate(self, entity: str, ids: Iterable[str | UUID]) -> int:
-        """Drop records from both tiers of every worker; returns how many distinct ids were given.
+        """Drop records from both tiers of every worker; return how many distinct ids were given.
 
-        Raises CacheUnavailable when Redis can't take it, ValueError for an unknown entity or what is no UUID.
+        Raises:
+            CacheUnavailable: Redis can't take it.
+            ValueError: an unknown entity, or an id that is not a UUID.
         """
-        return self.cache.invalidate([_key(entity, id_) for id_ in ids])
+        keys = [_key(entity, id_) for id_ in ids]
+        invalidated = self.cache.invalidate(keys)
+        self.on_invalidated(entity, tuple(key.removeprefix(f"{entity}_") for key in keys))
+        return invalidated
 
     def ask_source(self, key: str) -> Reference:
-        """What the service that owns a key says now, past the cache, in the service's own name.
+        """Return what the service that owns a key says now, past the cache, with the service's own token.
 
-        Raises ValueNotFound, LoadDenied or UpstreamError; also where this service has no token of its own.
+        Raises ValueNotFound, LoadDenied or UpstreamError; LoadDenied also where there is no token of our own.
         """
         if self._service_token is None:
             raise LoadDenied(key)
-        return self._load(self._service_token.get(), key, self.cache.policy.load_timeout_s)
+        return self.source.load(self._service_token.get(), key, self.cache.policy.load_timeout_s)
 
     def mode(self) -> str:
-        """The cache's mode by name."""
+        """Return the cache's mode by name."""
         return self.cache.mode.value
 
     def endpoint_counts(self) -> dict[str, dict[str, int]]:
-        """References by endpoint and by where they came from, of this process."""
+        """Return references by endpoint and by where they came from, of this process."""
         with self._lock:
             return {
                 endpoint: {str(source): n for source, n in counts.items()}
                 for endpoint, counts in self._endpoints.items()
             }
 
+    def breaker_states(self) -> dict[str, BreakerState]:
+        """Return the state of each service's breaker, by entity."""
+        return self.source.breaker_states()
+
     def _load_as(self, auth_token: str | None) -> Callable[[str, float], Reference]:
         token = self._service_token.get() if self._service_token is not None else auth_token
-        return partial(self._load, token)
-
-    def _load(self, auth_token: str | None, key: str, timeout_s: float) -> Reference:
-        """Ask the service that owns a key. This is where its errors become the cache's."""
-        entity, _, id_ = key.partition("_")
-        breaker = self.breakers[entity]
-        if not breaker.allows():
-            raise UpstreamError(entity, "not asked, since it failed a moment ago")
-        started_s = monotonic()
-        outcome = "error"
-        try:
-            reference = self._ask[entity](id_, auth_token, timeout_s)
-            outcome = "ok"
-        except NotFound as error:
-            outcome = "not_found"
-            raise ValueNotFound(key) from error
-        except Denied as error:
-            outcome = "denied"
-            raise LoadDenied(key) from error
-        finally:
-            if outcome == "error":
-                breaker.failed()
-            else:
-                breaker.succeeded()
-            if self._observer is not None:
-                self._observer.upstream_call(entity, monotonic() - started_s, outcome)
-        return reference
-
-    def _customer(self, id_: str, auth_token: str | None, timeout_s: float) -> Reference:
-        found = self._upstreams.customers.get(id_, auth_token, timeout_s)
-        return entities.customer(id=id_, full_name=found.full_name, email=found.email)
-
-    def _vehicle(self, id_: str, auth_token: str | None, timeout_s: float) -> Reference:
-        found = self._upstreams.vehicles.get(id_, auth_token, timeout_s)
-        return entities.vehicle(id=id_, year=found.year, make=found.make, model=found.model)
-
-    def _employee(self, id_: str, auth_token: str | None, timeout_s: float) -> Reference:
-        found = self._upstreams.employees.get(id_, auth_token, timeout_s)
-        return entities.employee(id=id_, full_name=found.full_name)
+        return partial(self.source.load, token)
 
     def _count_page(self, endpoint: str, keys: list[str], lookup: Lookup[Reference]) -> None:
         with self._lock:
@@ -219,22 +175,10 @@ class Lookups:
         if self._observer is not None:
             self._observer.page(endpoint, len(keys), lookup)
 
-    def _on_breaker(self, entity: str, state: BreakerState) -> None:
-        if state is BreakerState.OPEN:
-            log.warning("The %s service fails: it is asked only now and then", entity)
-        else:
-            log.warning("The %s service answers again", entity)
-        if self._observer is not None:
-            self._observer.breaker_changed(entity, state)
-
-    def breaker_states(self) -> dict[str, BreakerState]:
-        """Each service's breaker, by entity."""
-        return {entity: breaker.state for entity, breaker in self.breakers.items()}
-
 
 def _texts(keys: Mapping[str, str], values: Mapping[str, Reference | None], entity: str) -> dict[str, str]:
-    """What to show for each id of one entity, given with its key."""
-    placeholder = PLACEHOLDERS[entity]
+    """Return what to show for each id of one entity, given with its key."""
+    placeholder = ENTITIES[entity].placeholder
     return {
         id_: placeholder if (reference := values[key]) is None else reference.display
         for id_, key in keys.items()
@@ -256,47 +200,3 @@ def _x_cache(references_asked: int, lookup: Lookup[Reference]) -> str:
         return f"l1={l1} {_NONE_BEYOND_L1}"
     counts = Counter(lookup.sources.values())
     return " ".join([f"l1={l1}", *(f"{source}={counts[source]}" for source in _BEYOND_L1)])
-
-
-# For code that runs in an application context
-
-
-def _lookups() -> Lookups:
-    lookups: Lookups = current_app.extensions["servease"].lookups
-    return lookups
-
-
-def get_customer_cached(customer_id: str | UUID, auth_token: str | None = None) -> dict[str, Any]:
-    """`{"id", "full_name", "email"}`; with `Unknown` and `""` where the customer can't be had.
-
-    Never raises for a service or a Redis that is away; ValueError for what is no UUID.
-    """
-    found = _lookups().get(CUSTOMER, customer_id, auth_token)
-    return found or {"id": str(customer_id), "full_name": entities.UNKNOWN, "email": ""}
-
-
-def get_vehicle_cached(vehicle_id: str | UUID, auth_token: str | None = None) -> dict[str, Any]:
-    """`{"id", "year", "make", "model"}`, with `""` each where it can't be had. Raises as `get_customer_cached`."""
-    found = _lookups().get(VEHICLE, vehicle_id, auth_token)
-    return found or {"id": str(vehicle_id), "year": "", "make": "", "model": ""}
-
-
-def get_employee_cached(employee_id: str | UUID, auth_token: str | None = None) -> dict[str, Any]:
-    """`{"id", "full_name"}`, with `Unassigned` where they can't be had. Raises as `get_customer_cached`."""
-    found = _lookups().get(EMPLOYEE, employee_id, auth_token)
-    return found or {"id": str(employee_id), "full_name": entities.UNASSIGNED}
-
-
-def invalidate_customer_cache(customer_id: str | UUID) -> None:
-    """Drop a customer from both tiers of every worker. Raises CacheUnavailable when Redis can't take it."""
-    _lookups().invalidate(CUSTOMER, [customer_id])
-
-
-def invalidate_vehicle_cache(vehicle_id: str | UUID) -> None:
-    """Drop a vehicle, as `invalidate_customer_cache`."""
-    _lookups().invalidate(VEHICLE, [vehicle_id])
-
-
-def invalidate_employee_cache(employee_id: str | UUID) -> None:
-    """Drop an employee, as `invalidate_customer_cache`."""
-    _lookups().invalidate(EMPLOYEE, [employee_id])

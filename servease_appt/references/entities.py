@@ -1,38 +1,37 @@
-"""What the cache keeps of a customer, a vehicle and an employee: the fields of the contract, and nothing else.
+"""The three kinds of things that an appointment refers to, each declared once.
 
-In L2 they are plain JSON; bytes that are not exactly such an object of the key's id are refused, whoever wrote
-them.
+`ENTITIES` is the registry: whatever differs between customers, vehicles and employees stands there. In L2 an
+entity is a plain JSON object with the fields of the contract; bytes that are not exactly such an object of the
+key's id are refused, whoever wrote them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from servease_appt.cache import Codec
+from servease_appt.clients import Upstreams
 from servease_appt.identifiers import canonical_uuid
+from servease_appt.settings import Settings
 
-UNKNOWN: Final = "Unknown"
-UNASSIGNED: Final = "Unassigned"
-NO_VEHICLE: Final = ""
 MAX_TEXT_CHARS: Final = 1000
+"""The longest text that is cached. A longer one is cut when it is loaded, and refused when it is read from L2."""
 
 CUSTOMER: Final = "customer"
 VEHICLE: Final = "vehicle"
 EMPLOYEE: Final = "employee"
-ENTITIES: Final = (CUSTOMER, VEHICLE, EMPLOYEE)
-
-PLACEHOLDERS: Final[Mapping[str, str]] = {CUSTOMER: UNKNOWN, VEHICLE: NO_VEHICLE, EMPLOYEE: UNASSIGNED}
-"""What a page shows where a reference can't be had."""
 
 
 class Reference(NamedTuple):
     """One customer, vehicle or employee; shared between threads.
 
     Attributes:
-        fields: the JSON object as it lies in L2. Not to be changed; hand out copies.
+        fields: the JSON object as stored in L2. Not to be changed; hand out copies.
         display: the text that a page shows.
     """
 
@@ -40,19 +39,50 @@ class Reference(NamedTuple):
     display: str
 
 
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """What the service has to know about one kind of reference.
+
+    Attributes:
+        name: the word in keys (`customer_{uuid}`), metrics, commands and messages.
+        placeholder: what a page shows where the reference can't be had.
+        fallback: the fields of the L2 object beside `id`, each with the value that `get_…_cached` returns where
+            the reference can't be had.
+        codec: how the cache stores it.
+        fetch: ask the owning service for it: `fetch(upstreams, id, auth_token, timeout_s)`. Raises UpstreamError.
+        url_setting: the variable that holds the base URL of the owning service.
+        url: the value of that variable.
+        appointment_field: the field of an appointment that holds the id.
+    """
+
+    name: str
+    placeholder: str
+    fallback: Mapping[str, str]
+    codec: Codec[Reference]
+    fetch: Callable[[Upstreams, str, str | None, float], Reference]
+    url_setting: str
+    url: Callable[[Settings], str]
+    appointment_field: str
+
+
 def customer(*, id: str, full_name: str, email: str) -> Reference:  # noqa: A002 - the JSON field's name
-    """A customer; a blank name is shown as the placeholder."""
-    return _customer({"id": id, "full_name": full_name, "email": email})
+    """Return a customer to cache. A blank name is shown as the placeholder."""
+    return _customer({"id": id, "full_name": _cut(full_name), "email": _cut(email)})
 
 
 def vehicle(*, id: str, year: int | str, make: str, model: str) -> Reference:  # noqa: A002
-    """A vehicle, shown as year, make and model without the blank ones."""
-    return _vehicle({"id": id, "year": year, "make": make, "model": model})
+    """Return a vehicle to cache. It is shown as year, make and model without the blank ones."""
+    year = _cut(year) if isinstance(year, str) else year
+    return _vehicle({"id": id, "year": year, "make": _cut(make), "model": _cut(model)})
 
 
 def employee(*, id: str, full_name: str) -> Reference:  # noqa: A002
-    """An employee; a blank name is shown as the placeholder."""
-    return _employee({"id": id, "full_name": full_name})
+    """Return an employee to cache. A blank name is shown as the placeholder."""
+    return _employee({"id": id, "full_name": _cut(full_name)})
+
+
+def _cut(text: str) -> str:
+    return text[:MAX_TEXT_CHARS]
 
 
 # Each also refuses fields of other types: of all that JSON knows, only texts can be stripped.
@@ -61,7 +91,7 @@ def employee(*, id: str, full_name: str) -> Reference:  # noqa: A002
 def _customer(fields: Mapping[str, Any]) -> Reference:
     if type(fields["email"]) is not str:
         raise ValueError("email is no text")
-    return Reference(fields, fields["full_name"].strip() or UNKNOWN)
+    return Reference(fields, fields["full_name"].strip() or "Unknown")
 
 
 def _vehicle(fields: Mapping[str, Any]) -> Reference:
@@ -73,17 +103,17 @@ def _vehicle(fields: Mapping[str, Any]) -> Reference:
 
 
 def _employee(fields: Mapping[str, Any]) -> Reference:
-    return Reference(fields, fields["full_name"].strip() or UNASSIGNED)
+    return Reference(fields, fields["full_name"].strip() or "Unassigned")
 
 
 def _encode(reference: Reference) -> bytes:
     return orjson.dumps(reference.fields)
 
 
-def _decoder(
-    make: Callable[[Mapping[str, Any]], Reference], *names: str
-) -> Callable[[bytes, str], Reference]:
-    expected = {"id", *names}
+def _codec(
+    name: str, make: Callable[[Mapping[str, Any]], Reference], fields_beside_id: Mapping[str, str]
+) -> Codec[Reference]:
+    expected = {"id", *fields_beside_id}
 
     def decode(payload: bytes, id_: str) -> Reference:
         fields = orjson.loads(payload)
@@ -95,11 +125,65 @@ def _decoder(
             raise ValueError("a text is too long")
         return make(fields)
 
-    return decode
+    return Codec(name, _encode, decode, canonical_uuid)
 
 
-CODECS: Final[tuple[Codec[Reference], ...]] = (
-    Codec(CUSTOMER, _encode, _decoder(_customer, "full_name", "email"), canonical_uuid),
-    Codec(VEHICLE, _encode, _decoder(_vehicle, "year", "make", "model"), canonical_uuid),
-    Codec(EMPLOYEE, _encode, _decoder(_employee, "full_name"), canonical_uuid),
+def _fetch_customer(upstreams: Upstreams, id_: str, auth_token: str | None, timeout_s: float) -> Reference:
+    found = upstreams.customers.get(id_, auth_token, timeout_s)
+    return customer(id=id_, full_name=found.full_name, email=found.email)
+
+
+def _fetch_vehicle(upstreams: Upstreams, id_: str, auth_token: str | None, timeout_s: float) -> Reference:
+    found = upstreams.vehicles.get(id_, auth_token, timeout_s)
+    return vehicle(id=id_, year=found.year, make=found.make, model=found.model)
+
+
+def _fetch_employee(upstreams: Upstreams, id_: str, auth_token: str | None, timeout_s: float) -> Reference:
+    found = upstreams.employees.get(id_, auth_token, timeout_s)
+    return employee(id=id_, full_name=found.full_name)
+
+
+_CUSTOMER_FIELDS: Final = {"full_name": "Unknown", "email": ""}
+_VEHICLE_FIELDS: Final = {"year": "", "make": "", "model": ""}
+_EMPLOYEE_FIELDS: Final = {"full_name": "Unassigned"}
+
+ENTITIES: Final[Mapping[str, Entity]] = MappingProxyType(
+    {
+        CUSTOMER: Entity(
+            name=CUSTOMER,
+            placeholder="Unknown",
+            fallback=_CUSTOMER_FIELDS,
+            codec=_codec(CUSTOMER, _customer, _CUSTOMER_FIELDS),
+            fetch=_fetch_customer,
+            url_setting="CUSTOMER_SERVICE_URL",
+            url=lambda settings: settings.customer_service_url,
+            appointment_field="customer_id",
+        ),
+        VEHICLE: Entity(
+            name=VEHICLE,
+            placeholder="",
+            fallback=_VEHICLE_FIELDS,
+            codec=_codec(VEHICLE, _vehicle, _VEHICLE_FIELDS),
+            fetch=_fetch_vehicle,
+            url_setting="VEHICLE_SERVICE_URL",
+            url=lambda settings: settings.vehicle_service_url,
+            appointment_field="vehicle_id",
+        ),
+        EMPLOYEE: Entity(
+            name=EMPLOYEE,
+            placeholder="Unassigned",
+            fallback=_EMPLOYEE_FIELDS,
+            codec=_codec(EMPLOYEE, _employee, _EMPLOYEE_FIELDS),
+            fetch=_fetch_employee,
+            url_setting="EMPLOYEE_SERVICE_URL",
+            url=lambda settings: settings.employee_service_url,
+            appointment_field="assigned_employee_id",
+        ),
+    }
 )
+"""The registry, by name: iterating gives the names, in the order in which they are listed everywhere."""
+
+CODECS: Final[tuple[Codec[Reference], ...]] = tuple(entity.codec for entity in ENTITIES.values())
+
+PLACEHOLDERS: Final[Mapping[str, str]] = {name: entity.placeholder for name, entity in ENTITIES.items()}
+"""What a page shows where a reference can't be had, by entity."""

@@ -251,6 +251,40 @@ def test_pages_hang_together(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize(
+    ("host", "start"),
+    [
+        ("garage.example", "http://garage.example/api/v1/"),
+        ("10.0.0.1:8005", "http://10.0.0.1:8005/api/v1/"),
+        ("[::1]:8005", "http://[::1]:8005/api/v1/"),
+        ("evil.example/x?", "/api/v1/"),
+        ("user@evil.example", "/api/v1/"),
+        ("a b", "/api/v1/"),
+        ('a"><script>', "/api/v1/"),
+        ("under_score:8005", "/api/v1/"),
+    ],
+)
+def test_links_name_only_what_can_be_a_host(dataset: Dataset, host: str, start: str) -> None:
+    """A Host header that is no host's name does not get into an address: the link is relative then."""
+    for _ in range(2):
+        dataset.appointment()
+    page = dataset.alice.get("/appointments/?page_size=1", headers={"Host": host}).get_json()
+    assert page["next"] == f"{start}appointments/?page_size=1&page=2"
+
+
+def test_only_trusted_hosts_are_answered_where_they_are_listed(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flask's own setting decides for which names there are answers, and so links."""
+    monkeypatch.setitem(dataset.app.config, "TRUSTED_HOSTS", ["garage.example"])
+    known, unknown = (
+        dataset.alice.get("/appointments/", headers={"Host": host})
+        for host in ("garage.example", "evil.example")
+    )
+    assert (known.status_code, unknown.status_code) == (200, 400)
+    assert set(unknown.get_json()) == {"detail"}
+
+
+@pytest.mark.parametrize(
     ("rows", "query", "expected"),
     [
         (0, "", 0),

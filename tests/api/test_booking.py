@@ -1,15 +1,28 @@
 """Booking: what is asked for, who may, and once for each Idempotency-Key."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any
 
 import pytest
+from werkzeug.test import TestResponse
 
+from servease_appt.app import create_app
+from servease_appt.settings import Settings
+from servease_appt.testing.fake_services import FakeServices
 from tests.api.test_appointments import DETAIL_FIELDS
 from tests.support.dataset import TODAY, Asker, Dataset, new_id, token
 
 KEY = "Idempotency-Key"
+
+
+class Died(BaseException):
+    """The worker is gone."""
+
+
+def _dies(*_: object, **__: object) -> None:
+    raise Died
 
 
 def test_a_booking_answers_with_its_detail(dataset: Dataset) -> None:
@@ -140,6 +153,50 @@ def test_references_are_asked_for(dataset: Dataset) -> None:
     assert (answer.status_code, set(answer.get_json())) == (400, {"customer_id"})
 
 
+def test_an_unknown_employee_is_refused(dataset: Dataset) -> None:
+    """On booking and on assigning, by the name that the field has there; nothing is written."""
+    stranger = new_id()
+    answer = dataset.erin.post("/appointments/", dataset.booking(assigned_employee_id=stranger))
+    assert (answer.status_code, set(answer.get_json())) == (400, {"assigned_employee_id"})
+    assert dataset.count("appointments") == 0
+    booked = dataset.appointment()
+    answer = dataset.erin.post(f"/appointments/{booked}/assign/", {"employee_id": stranger})
+    assert (answer.status_code, set(answer.get_json())) == (400, {"employee_id"})
+    assert dataset.stored(booked)["assigned_employee_id"] is None
+    assert dataset.count("appointment_history") == 0
+
+
+def test_an_employee_is_asked_for_afresh(dataset: Dataset) -> None:
+    """A name that the cache still has is no proof; the employee that is assigned already is not asked for."""
+    booked = dataset.appointment()
+    answer = dataset.erin.post(f"/appointments/{booked}/assign/", {"employee_id": dataset.emil_id})
+    assert answer.get_json()["appointment"]["employee_name"] == "Emil Elk"
+    dataset.fake_services.employees.rule(status=404)
+    answer = dataset.erin.post("/appointments/", dataset.booking(assigned_employee_id=dataset.emil_id))
+    assert (answer.status_code, set(answer.get_json())) == (400, {"assigned_employee_id"})
+    again = dataset.erin.post(f"/appointments/{booked}/assign/", {"employee_id": dataset.emil_id})
+    assert again.status_code == 200
+    assert dataset.count("appointment_history") == 1
+
+
+def test_without_the_employee_service_staff_goes_on(dataset: Dataset) -> None:
+    """Booked and assigned all the same, and counted."""
+    counted = b'servease_unchecked_bookings_total{reference="employee"} '
+    dataset.fake_services.employees.rule(status=500)
+    before = _count(dataset, counted)
+    asked = dataset.booking(assigned_employee_id=dataset.emil_id)
+    assert dataset.erin.post("/appointments/", asked).status_code == 201
+    booked = dataset.appointment()
+    answer = dataset.erin.post(f"/appointments/{booked}/assign/", {"employee_id": dataset.erin_id})
+    assert answer.status_code == 200
+    assert _count(dataset, counted) == before + 2
+
+
+def _count(dataset: Dataset, name: bytes) -> float:
+    (line,) = [line for line in dataset.container.metrics.text().splitlines() if line.startswith(name)]
+    return float(line.rpartition(b" ")[2])
+
+
 def test_without_the_vehicle_service_customers_wait(dataset: Dataset) -> None:
     """A customer gets 503 with Retry-After, staff books all the same and it is counted."""
     dataset.fake_services.vehicles.rule(status=500)
@@ -152,6 +209,33 @@ def test_without_the_vehicle_service_customers_wait(dataset: Dataset) -> None:
     counted = dataset.container.metrics.text()
     assert b'servease_unchecked_bookings_total{reference="vehicle"}' in counted
     assert counted.count(b"servease_unchecked_bookings_total{") >= before
+
+
+@pytest.fixture
+def own_dataset(environment: dict[str, str], fake_services: FakeServices) -> Iterator[Dataset]:
+    """An application of the test's own, whose breakers no other test meets; a call may take two seconds."""
+    app = create_app(Settings.from_mapping({**environment, "UPSTREAM_TIMEOUT": "2"}))
+    dataset = Dataset(app, fake_services)
+    dataset.clear()
+    yield dataset
+    dataset.container.close()
+
+
+def test_a_service_that_hangs_does_not_hold_every_booking(own_dataset: Dataset) -> None:
+    """Four wait for it; the others are told to come back before those four have their answer."""
+    own_dataset.fake_services.customers.rule(hold=True)
+    order: list[str | None] = []
+
+    def book(_: int) -> TestResponse:
+        asker = Asker(own_dataset.app, token(user_id=own_dataset.alice_id))
+        answer = asker.post("/appointments/", own_dataset.booking())
+        order.append(answer.headers["Retry-After"])
+        return answer
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(book, range(12)))
+    assert {answer.status_code for answer in answers} == {503}
+    assert order == ["1"] * 8 + ["5"] * 4
 
 
 @pytest.mark.parametrize(
@@ -191,12 +275,41 @@ def test_a_kept_answer_outlives_what_it_tells_of(dataset: Dataset) -> None:
     assert again.data == first.data
 
 
-def test_a_refusal_is_kept_too(dataset: Dataset) -> None:
-    """A booking that a rule refused is refused in the same words again."""
-    asked = dataset.booking(scheduled_date=(TODAY - timedelta(days=2)).isoformat())
+def test_a_refusal_is_not_kept(dataset: Dataset) -> None:
+    """A request that a rule refused is refused in the same words again, and leaves no row behind."""
+    dataset.slot(date=TODAY + timedelta(days=2), start_time=time(9), end_time=time(10), is_available=False)
+    day = (TODAY + timedelta(days=2)).isoformat()
+    asked = dataset.booking(scheduled_date=day, scheduled_time="09:00:00")
     first, again = (dataset.alice.post("/appointments/", asked, headers={KEY: "k-3"}) for _ in range(2))
     assert (again.status_code, again.data) == (first.status_code, first.data)
     assert first.status_code == 400
+    assert dataset.count("idempotency_keys") == 0
+
+
+def test_a_key_of_staff_is_not_answered_to_a_customer(dataset: Dataset) -> None:
+    """The same user with a token of another role: 422, and nothing of what only staff may see."""
+    staff = Asker(dataset.app, token(user_id=dataset.alice_id, user_role="employee"))
+    asked = dataset.booking(internal_notes="a secret")
+    assert staff.post("/appointments/", asked, headers={KEY: "k-9"}).get_json()["internal_notes"]
+    answer = dataset.alice.post("/appointments/", asked, headers={KEY: "k-9"})
+    assert answer.status_code == 422
+    assert b"secret" not in answer.data
+
+
+def test_a_booking_whose_answer_was_lost_is_answered_at_once(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker died between its commit and its answer: the next try gets 201 with what was booked."""
+    asked = dataset.booking()
+    with monkeypatch.context() as broken:
+        broken.setattr("servease_appt.api.resources.booking.detail_response", _dies)
+        with pytest.raises(Died):
+            dataset.alice.post("/appointments/", asked, headers={KEY: "k-10"})
+    assert dataset.count("appointments") == 1
+    first, again = (dataset.alice.post("/appointments/", asked, headers={KEY: "k-10"}) for _ in range(2))
+    assert (first.status_code, again.status_code, again.data) == (201, 201, first.data)
+    assert dataset.stored(first.get_json()["id"])["customer_id"] == dataset.alice_id
+    assert dataset.count("appointments") == 1
 
 
 def test_an_answer_that_was_none_is_not_kept(dataset: Dataset) -> None:

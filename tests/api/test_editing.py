@@ -1,8 +1,10 @@
 """Changing fields: who may change what, all or nothing, and only what one has seen."""
 
+import json
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from tests.support.dataset import Dataset, new_id
 
@@ -134,3 +136,27 @@ def test_a_change_of_what_one_has_seen(dataset: Dataset, path: str, method: str)
         refused = dataset.alice.ask(method, path, json={"customer_notes": "x"}, headers={"If-Match": stale})
         assert (refused.status_code, set(refused.get_json())) == (412, {"detail"}), stale
     assert dataset.alice.get(path).get_json()["customer_notes"] == str(notes)
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_of_many_unknown_fields_twenty_are_named(dataset: Dataset, path: str, method: str) -> None:
+    """The answer to a body of 1 MB is short, and does not wait for a change of the same row that is under way."""
+    appointment_id = path.split("/")[2]
+    body = json.dumps({f"x{number}": 1 for number in range(80_000)}, separators=(",", ":"))
+    with dataset.container.database.transaction() as connection:
+        connection.execute(
+            text("SELECT 1 FROM appointments WHERE id = :id FOR UPDATE"), {"id": appointment_id}
+        )
+        answer = dataset.erin.ask(method, path, data=body, content_type="application/json")
+    assert answer.status_code == 400
+    assert set(answer.get_json()) == {f"x{number}" for number in range(20)}
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_up_to_twenty_unknown_fields_tell_nothing_of_others_rows(
+    dataset: Dataset, path: str, method: str
+) -> None:
+    """The owner learns their names; for another customer the appointment is not there."""
+    body = {f"x{number}": 1 for number in range(20)}
+    assert set(dataset.alice.ask(method, path, json=body).get_json()) == set(body)
+    assert dataset.bob.ask(method, path, json=body).status_code == 404

@@ -63,7 +63,7 @@ def host(environment: dict[str, str]) -> Iterator[Flask]:
         return "<h1>the host's error page</h1>", 418
 
     host.register_blueprint(shop)
-    install(host, PREFIX)
+    install(host, PREFIX, settings=environment)
     yield host
     host.extensions[EXTENSION].close()
 
@@ -195,7 +195,7 @@ def test_nothing_of_the_host_is_changed(environment: dict[str, str]) -> None:
     provider, config = host.json, dict(host.config)
     root = logging.getLogger()
     logging_before = (list(root.handlers), root.level, root.disabled)
-    install(host, PREFIX)
+    install(host, PREFIX, settings=environment)
     try:
         assert host.json is provider
         assert dict(host.config) == config
@@ -216,7 +216,7 @@ def test_any_prefix_will_do(environment: dict[str, str], prefix: str) -> None:
     """The root, a slash at the end and several steps are all fine."""
     host = Flask("host")
     host.config.update(environment)
-    install(host, prefix)
+    install(host, prefix, settings=environment)
     try:
         client = host.test_client()
         base = prefix.rstrip("/")

@@ -1,5 +1,6 @@
 """The document and the page: complete, well formed, true of real answers, and from local files only."""
 
+import random
 import re
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
@@ -7,18 +8,23 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from servease_appt.api import RESOURCES
+from servease_appt.api.routing import Route
+from servease_appt.demo.sample_data import SEED
+from servease_appt.demo.sample_entities import make_people
 from tests.api.test_permissions import ROWS
-from tests.support.dataset import BASE, Dataset
+from tests.support.dataset import BASE, TODAY, Dataset
 
-TYPES: dict[str, type | tuple[type, ...]] = {
-    "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool,
+TYPES: dict[str, Any] = {
+    "object": dict, "array": list, "string": str, "integer": int, "number": int | float, "boolean": bool,
 }  # fmt: skip
 FORMATS: dict[str, Callable[[str], object]] = {
     "uuid": lambda text: re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text),
     "date": date.fromisoformat,
     "date-time": lambda text: text.endswith("Z") and datetime.fromisoformat(text),
-    "uri": lambda text: text.startswith("http://"),
+    "uri-reference": lambda text: text.startswith("http://"),
 }
 
 
@@ -51,14 +57,21 @@ def test_every_route_is_in_the_document(document: dict[str, Any]) -> None:
     assert documented == {(method, re.sub(r"<(\w+)>", r"{\1}", path)) for method, path in ROWS}
 
 
+def test_the_document_is_valid(document: dict[str, Any]) -> None:
+    """It is OpenAPI 3.1 by the specification's own schema."""
+    OpenAPIV31SpecValidator(document).validate()
+
+
 def test_the_document_is_well_formed(document: dict[str, Any]) -> None:
-    """What OpenAPI 3.0 asks of each part, as far as this document has it."""
-    assert re.fullmatch(r"3\.0\.\d", document["openapi"])
-    assert set(document["info"]) >= {"title", "version"}
+    """Each part has what this document promises beyond the specification."""
+    assert re.fullmatch(r"3\.1\.\d", document["openapi"])
+    assert set(document["info"]) >= {"title", "version", "license", "contact"}
     assert document["servers"] == [{"url": BASE}]
-    tags = {tag["name"] for tag in document["tags"]}
+    tags = {tag["name"] for tag in document["tags"] if tag["description"]}
     names = [operation["operationId"] for *_, operation in _operations(document)]
     assert len(names) == len(set(names))
+    assert all(re.fullmatch(r"[a-z][A-Za-z]+", name) for name in names)
+    assert {"listAppointments", "bookAppointment", "confirmAppointment"} <= set(names)
     for method, path, operation in _operations(document):
         assert set(operation["tags"]) <= tags
         assert operation["summary"]
@@ -77,8 +90,9 @@ def test_the_document_is_well_formed(document: dict[str, Any]) -> None:
     for node in _nodes(document):
         if "$ref" in node:
             assert _resolved(document, node) is not None
-        if isinstance(node.get("type"), str) and node["type"] == "array":
+        if node.get("type") == "array":
             assert "items" in node
+        assert "nullable" not in node, "a word of OpenAPI 3.0"
 
 
 def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
@@ -93,13 +107,16 @@ def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any
 def _wrong(document: dict[str, Any], schema: dict[str, Any], value: Any, where: str = "answer") -> list[str]:
     """What about `value` is not as `schema` has it: the parts of JSON schema that the document uses."""
     schema = _resolved(document, schema)
-    if "oneOf" in schema:
-        results = [_wrong(document, option, value, where) for option in schema["oneOf"]]
+    options = schema.get("oneOf", schema.get("anyOf"))
+    if options is not None:
+        results = [_wrong(document, option, value, where) for option in options]
         return [] if [] in results else results[0]
-    if value is None and schema.get("nullable"):
+    types = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
+    if value is None and "null" in types:
         return []
-    if not isinstance(value, TYPES[schema["type"]]) or (schema["type"] != "boolean" and value is True):
-        return [f"{where} is no {schema['type']}: {value!r}"]
+    allowed = tuple(TYPES[name] for name in types if name != "null")
+    if not isinstance(value, allowed) or (value is True and "boolean" not in types):
+        return [f"{where} is no {types}: {value!r}"]
     if isinstance(value, dict):
         return _wrong_object(document, schema, value, where)
     if isinstance(value, list):
@@ -150,14 +167,17 @@ def test_real_answers_are_as_documented(
         assert _wrong(document, schema, answer.get_json()) == []
     for header in documented.get("headers", {}):
         assert header in answer.headers
-    assert ("X-Cache" in answer.headers) == ("X-Cache" in documented.get("headers", {}))
+    for header in ("X-Cache", "ETag", "Location", "Retry-After", "X-Total-Count", "WWW-Authenticate"):
+        assert (header in answer.headers) == (header in documented.get("headers", {})), header
 
 
 def test_refusals_are_documented_for_each_kind_of_route(document: dict[str, Any]) -> None:
-    """Routes with a body, with an id, or behind a token say what these can lead to."""
+    """Routes with a body, with an id, or behind a token say what these can lead to; the others need no token."""
     for method, path, operation in _operations(document):
+        assert operation["security"] in ([], [{"token": []}])
+        assert bool(operation["security"]) == ("401" in operation["responses"])
         expected = {"400", "413", "415"} if "requestBody" in operation else set()
-        expected |= {"401", "403", "503"} if "security" in operation else set()
+        expected |= {"401", "403", "503"} if operation["security"] else set()
         expected |= {"404"} if "{" in path else set()
         assert expected <= set(operation["responses"]), (method, path)
 
@@ -180,10 +200,39 @@ def test_bodies_show_their_limits(document: dict[str, Any]) -> None:
     }  # fmt: skip
     assert create["properties"]["duration_minutes"]["maximum"] == 7 * 24 * 60
     assert create["properties"]["customer_id"]["format"] == "uuid"
-    assert "emergency" in create["properties"]["appointment_type"]["enum"]
+    assert create["properties"]["appointment_type"] == {"$ref": "#/components/schemas/AppointmentType"}
+    assert "emergency" in schemas["AppointmentType"]["enum"]
+    assert "no_show" in schemas["AppointmentStatus"]["enum"]
+    assert schemas["AppointmentPatch"]["additionalProperties"] is False
     assert schemas["CacheInvalidation"]["properties"]["ids"]["maxItems"] == 1000
     parameters = {part["name"]: part for part in document["paths"]["/appointments/"]["get"]["parameters"]}
     assert parameters["page_size"]["schema"]["maximum"] == 100
+
+
+def test_examples_of_answers_are_as_documented(document: dict[str, Any]) -> None:
+    """Each value fits the schema that it is an example of."""
+    examples = [(node, example) for node in _nodes(document) for example in node.get("examples", ())]
+    assert len(examples) > 40
+    for schema, example in examples:
+        assert _wrong(document, schema, example) == []
+
+
+BODY_ROUTES = [route for resource in RESOURCES for route in resource.routes if route.body is not None]
+
+
+@pytest.mark.parametrize("route", BODY_ROUTES, ids=lambda route: route.name)
+def test_examples_of_requests_work(dataset: Dataset, document: dict[str, Any], route: Route) -> None:
+    """With the demo's people, every operation that takes a body accepts its example."""
+    people = make_people(random.Random(SEED), TODAY.year)
+    dataset.fake_services.customers.put(people.customers[0])
+    dataset.fake_services.employees.put(people.employees[0])
+    dataset.fake_services.vehicles.put(*people.vehicles_of(people.customers[0]["id"]))
+    operation = document["paths"][re.sub(r"<(\w+)>", r"{\1}", route.path)][route.method.lower()]
+    path, _ = ROWS[route.method, route.path].request(dataset)
+    answer = dataset.ada.ask(
+        route.method, path, json=operation["requestBody"]["content"]["application/json"]["example"]
+    )
+    assert answer.status_code == route.status, answer.data
 
 
 @pytest.mark.parametrize("prefix", ["", BASE])

@@ -24,16 +24,16 @@ def oversold(connection: Connection, default_capacity: int) -> list[Any]:
         connection,
         f"""
         WITH busy AS (SELECT {_STARTS} AS s, {_ENDS} AS e FROM appointments WHERE {_OPEN}),
-        opening AS (
+        covered AS (
             SELECT date + start_time AS s,
                 CASE WHEN end_time = '00:00' THEN date + INTERVAL '1 day' ELSE date + end_time END AS e,
                 CASE WHEN is_available THEN max_concurrent_appointments ELSE 0 END AS capacity
             FROM time_slots
         ),
-        moment AS (SELECT s AS at FROM busy UNION SELECT s FROM opening UNION SELECT e FROM opening)
+        moment AS (SELECT s AS at FROM busy UNION SELECT s FROM covered UNION SELECT e FROM covered)
         SELECT at, running, capacity FROM moment,
             LATERAL (SELECT count(*) AS running FROM busy WHERE s <= at AND at < e) AS load,
-            LATERAL (SELECT coalesce(min(capacity), :default) AS capacity FROM opening WHERE s <= at AND at < e)
+            LATERAL (SELECT coalesce(min(capacity), :default) AS capacity FROM covered WHERE s <= at AND at < e)
                 AS in_force
         WHERE running > capacity
         """,

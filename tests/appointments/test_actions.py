@@ -98,17 +98,6 @@ def test_a_moment_at_the_end_of_time(workshop: Workshop) -> None:
     assert workshop.act(appointment, Action.CANCEL).status == "cancelled"
 
 
-def test_a_reason_that_cannot_be_stored(workshop: Workshop) -> None:
-    """Refused as the field's mistake, and nothing changes."""
-    appointment = workshop.book()
-
-    with pytest.raises(FieldErrors):
-        workshop.act(appointment, Action.CONFIRM, reason="\0")
-    with pytest.raises(FieldErrors):
-        workshop.reschedule(appointment, TUESDAY, time(12), reason="\ud800")
-    assert workshop.get(appointment) == appointment
-
-
 def test_confirming_needs_an_employee_who_is_free(workshop: Workshop) -> None:
     """Two pending ones may overlap; only one of them can be confirmed."""
     employee = new_id()

@@ -84,49 +84,28 @@ def test_a_customer_books_for_themselves_only(workshop: Workshop) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("appointment_type", "car wash"),
-        ("appointment_type", None),
         ("duration_minutes", 0),
         ("duration_minutes", -60),
         ("duration_minutes", 10_081),
         ("duration_minutes", 2**63),
-        ("duration_minutes", True),
-        ("duration_minutes", 60.0),
-        ("service_description", "a\0b"),
-        ("customer_notes", "half of \ud83d"),
-        ("internal_notes", 5),
-        ("estimated_cost", Decimal("NaN")),
-        ("estimated_cost", Decimal("Infinity")),
-        ("estimated_cost", Decimal("-0.01")),
-        ("estimated_cost", Decimal("0.001")),
-        ("estimated_cost", Decimal("1e400")),
-        ("estimated_cost", Decimal("1e-400")),
-        ("estimated_cost", Decimal("100000000.00")),
-        ("estimated_cost", 1.5),
         ("scheduled_date", date(9999, 12, 31)),
-        ("scheduled_time", time(9, 0, 0, 1)),
-        ("scheduled_time", time(9, tzinfo=UTC)),
     ],
 )
-def test_a_value_that_cannot_be_stored_is_the_fields_mistake(
-    workshop: Workshop, field: str, value: Any
-) -> None:
+def test_a_value_beyond_its_limit_is_the_fields_mistake(workshop: Workshop, field: str, value: Any) -> None:
     """It never reaches PostgreSQL, and the message says what is allowed."""
-    names = {"scheduled_date": "day", "scheduled_time": "at"}
-
     with pytest.raises(FieldErrors) as caught:
-        workshop.book(**{names.get(field, field): value})
+        workshop.book(**{"day" if field == "scheduled_date" else field: value})
 
     assert list(caught.value.errors) == [field]
 
 
-def test_all_mistakes_are_told_at_once(workshop: Workshop) -> None:
+def test_all_mistakes_are_named_at_once(workshop: Workshop) -> None:
     """Not one after the other."""
     with pytest.raises(FieldErrors) as caught:
-        workshop.book(appointment_type="x", duration_minutes=0)
+        workshop.book(day=date.max, duration_minutes=0)
 
     assert caught.value.errors == {
-        "appointment_type": ["Must be one of: maintenance, repair, inspection, diagnostic, emergency."],
+        "scheduled_date": ["Must not be later than 9998-12-31."],
         "duration_minutes": ["Must be a whole number of minutes from 1 to 10080."],
     }
 

@@ -27,12 +27,15 @@ def test_a_wish_locks_all_that_its_checks_look_at() -> None:
     """Every day that it touches, the customer, and the employee if there is one."""
 
     interval = Interval.of(TUESDAY, dt.time(23), 25 * 60 + 1)
-    wish = checks.Wish(interval, new_id(), new_id())
+    request = checks.BookingRequest(interval, new_id(), new_id())
 
     days = {locks.day(date(2030, 5, day)) for day in (7, 8, 9)}
-    assert set(wish.locks) == days | {locks.customer(wish.customer_id), locks.employee(str(wish.employee_id))}
-    assert set(checks.Wish(interval, wish.customer_id, None).locks) == days | {
-        locks.customer(wish.customer_id)
+    assert set(request.locks) == days | {
+        locks.customer(request.customer_id),
+        locks.employee(str(request.employee_id)),
+    }
+    assert set(checks.BookingRequest(interval, request.customer_id, None).locks) == days | {
+        locks.customer(request.customer_id)
     }
 
 

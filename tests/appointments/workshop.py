@@ -1,17 +1,19 @@
 """Short words for what the tests do."""
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 
-from servease_appt.appointments import commands, reading
-from servease_appt.appointments import history as histories
+from servease_appt.appointments import booking, commands, reading
 from servease_appt.appointments.actors import Actor, Role
+from servease_appt.appointments.idempotency import KeptAnswer, RequestKey
 from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.appointments.records import ARRAY, Appointment, HistoryRow, NewAppointment
+from servease_appt.appointments.reference_checks import ReferenceChecks, Services
 from servease_appt.db.engine import Database
 from servease_appt.scheduling.statuses import Action
 
@@ -35,6 +37,26 @@ EMPLOYEE = Actor(new_id(), Role.EMPLOYEE)
 SERVICE = Actor("", Role.SERVICE)
 
 
+class NoChecks(ReferenceChecks):
+    """References that are always right; `test_reference_checks` is about what the services say."""
+
+    def check_booking(self, actor: Actor, **_: Any) -> None:
+        pass
+
+    def check_employee(self, actor: Actor, employee_id: str) -> None:
+        pass
+
+
+REFERENCES = NoChecks(
+    services=cast("Services", None), auth_token=None, timeout_s=1.0, on_unchecked=lambda _: None
+)
+
+
+def rendered(appointment: Appointment) -> KeptAnswer:
+    """An answer that differs each time it is made."""
+    return KeptAnswer(f"{appointment.id} {new_id()}", {"ETag": appointment.etag})
+
+
 class Workshop:
     """The use cases with everything filled in that a test does not care about."""
 
@@ -43,6 +65,7 @@ class Workshop:
         self.policy = BookingPolicy(
             default_capacity=capacity, default_duration_minutes=60, timezone=ZoneInfo(timezone)
         )
+        self.references = REFERENCES
 
     def book(
         self,
@@ -58,7 +81,30 @@ class Workshop:
         values.setdefault("appointment_type", "repair")
         claim = values.pop("claim", None)
         request = NewAppointment(scheduled_date=day, scheduled_time=at, **values)
-        return commands.book(self.database, self.policy, actor, request, now=now, claim=claim)
+        return booking.create(
+            self.database, self.policy, self.references, actor, request, now=now, claim=claim
+        )
+
+    def book_once(
+        self,
+        actor: Actor,
+        request: RequestKey,
+        *,
+        at: time = time(9),
+        now: datetime = NOW,
+        render: Callable[[Appointment], KeptAnswer] = rendered,
+    ) -> KeptAnswer:
+        asked = NewAppointment(actor.user_id, new_id(), "repair", TUESDAY, at)
+        return booking.book(
+            self.database,
+            self.policy,
+            self.references,
+            actor,
+            asked,
+            now=now,
+            render=render,
+            once=request,
+        )
 
     def act(
         self,
@@ -89,7 +135,9 @@ class Workshop:
         )
 
     def assign(self, appointment: Appointment, employee_id: str, *, actor: Actor = ADMIN) -> Appointment:
-        return commands.assign(self.database, actor, appointment.id, employee_id, NOW)
+        return commands.assign(
+            self.database, self.references, actor, appointment.id, employee_id=employee_id, now=NOW
+        )
 
     def edit(
         self,
@@ -118,7 +166,7 @@ class Workshop:
     def history(self, appointment: Appointment) -> list[HistoryRow]:
         """Oldest first, also that of a deleted appointment."""
         with self.database.reading() as connection:
-            page = histories.list_history(connection, ADMIN, appointment.id, ARRAY)
+            page = reading.list_history(connection, ADMIN, appointment.id, ARRAY)
         return list(reversed(page.rows))
 
     def sql(self, statement: str, **values: Any) -> list[Any]:

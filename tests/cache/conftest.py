@@ -7,10 +7,11 @@ from typing import Any, Protocol
 import pytest
 import redis
 
-from servease_appt.cache import CachePolicy, connect
+from servease_appt.cache import CachePolicy
 from servease_appt.cache.keys import KeySpace
 from servease_appt.testing.fault_proxy import Proxy
 from servease_appt.testing.servers import EmbeddedValkey
+from tests.cache.flask_caching_workers import new_worker  # noqa: F401 - a fixture
 from tests.cache.testbed import CODECS, POLICY, PREFIX, Cache, Gate, Source, listening
 
 
@@ -37,7 +38,7 @@ def make_cache(redis_url: str) -> Iterator[MakeCache]:
     def make(
         *, url: str | None = None, policy: CachePolicy = POLICY, ready: bool = True, **options: Any
     ) -> Cache:
-        cache: Cache = Cache(connect(url or redis_url), CODECS, prefix=PREFIX, policy=policy, **options)
+        cache: Cache = Cache.from_url(url or redis_url, CODECS, prefix=PREFIX, policy=policy, **options)
         caches.append(cache)
         return listening(cache) if ready else cache
 

@@ -1,8 +1,8 @@
 """The cache's protocol as a small machine whose every interleaving can be walked through.
 
 One key, two workers, one Redis. Each step is one thing that happens at once in the real code and is named after
-the function that does it; between two steps anything else may happen. Ticks are modelled by what they are for:
-a reader carries `fenced` (an invalidation was handled in its worker since it took its tick) and `suspected`.
+the function that does it; between two steps anything else may happen. Epochs are modelled by what they are for:
+a reader carries `fenced` (an invalidation was handled in its worker since it took its epoch) and `suspected`.
 
 `explore` walks breadth-first and returns the shortest way to a bad state, or None. Bad is
     at rest    a value in L2 or in an L1 that is not the source's, once nothing more can happen;
@@ -23,8 +23,8 @@ Entry = tuple[int, int]
 class Guard(StrEnum):
     """The protections of the protocol; each can be taken out."""
 
-    L1_TICK = auto()
-    """`Memory.put_many` refuses what was read before an invalidation."""
+    L1_EPOCH = auto()
+    """`L1.put_many` refuses what was read before an invalidation."""
     LEASE_IN_FILL = auto()
     """`fill.lua` stores nothing without the lease."""
     OWN_LEASE = auto()
@@ -160,16 +160,16 @@ class Protocol:
             case 0:
                 floor = node.acknowledged
                 if node.l1 is not None:
-                    yield f"R{i} memory.get_many: hit", self._served(state, i, node.l1[0], floor)
+                    yield f"R{i} l1.get_many: hit", self._served(state, i, node.l1[0], floor)
                 else:
-                    yield f"R{i} memory.get_many: miss", state.going(i, step=1, floor=floor)
+                    yield f"R{i} l1.get_many: miss", state.going(i, step=1, floor=floor)
             case 1:
                 there = state.data is not None
                 after = state.going(i, step=5 if there else 2, value=state.data)
-                yield f"R{i} remote.read: {state.data}", after
+                yield f"R{i} l2.read: {state.data}", after
             case 2 if node.flight is not None:
                 joined = state.going(i, step=6, value=node.flight)
-                yield f"R{i} flights.join_or_lead: joins R{node.flight}, waits for its landing", joined
+                yield f"R{i} flights.join_or_lead: joins R{node.flight}, waits for its completion", joined
             case 2:
                 led = state.going(i, step=3, fenced=False, suspected=False).at(me.node, flight=i)
                 yield f"R{i} flights.join_or_lead: leads", led
@@ -203,13 +203,13 @@ class Protocol:
     def _put(self, state: State, i: int, me: Process) -> tuple[str, State]:
         assert me.value is not None
         after = self._served(self._landed(state, i, me.value), i, me.value, me.floor)
-        if me.fenced and self.has(Guard.L1_TICK):
-            return f"R{i} memory.put_many: refused {me.value}", after
+        if me.fenced and self.has(Guard.L1_EPOCH):
+            return f"R{i} l1.put_many: refused {me.value}", after
         entry = (me.value, i)
         after = after.at(me.node, l1=entry)
         if me.suspected and self.has(Guard.VERIFY_PUT):
             after = after.at(me.node, to_verify=entry)
-        return f"R{i} memory.put_many: kept {me.value}", after
+        return f"R{i} l1.put_many: kept {me.value}", after
 
     def _landed(self, state: State, i: int, value: int) -> State:
         """`Loader._commit`: let nobody join any more, and answer those who have."""

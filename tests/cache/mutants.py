@@ -3,8 +3,14 @@
 from collections.abc import Callable
 from importlib import resources
 
+from servease_appt.cache.l2.single_server import SingleServerL2
 from servease_appt.cache.messages import Invalidation
 from tests.cache.testbed import Cache, monkeypatch
+
+
+def _single(cache: Cache) -> SingleServerL2:
+    assert isinstance(cache.l2, SingleServerL2)
+    return cache.l2
 
 
 def no_mutation(_cache: Cache) -> None:
@@ -13,7 +19,7 @@ def no_mutation(_cache: Cache) -> None:
 
 def without_l1_fence(cache: Cache) -> None:
     """L1 keeps whatever was read, also from before an invalidation; the server's own news are not heard."""
-    monkeypatch(cache.memory._invalidated, "later_than", lambda *_: False)
+    monkeypatch(cache.l1._invalidated, "later_than", lambda *_: False)
     deaf_to_changes(cache)
 
 
@@ -22,7 +28,7 @@ def without_lease_check(cache: Cache) -> None:
     script = resources.files("servease_appt.cache.l2").joinpath("scripts", "fill.lua").read_text()
     check = "redis.call('GET', lease) ~= token"
     assert check in script
-    cache.remote._fill = cache.remote.client.register_script(script.replace(check, "false"))
+    _single(cache)._fill = cache.l2.client.register_script(script.replace(check, "false"))
 
 
 def with_any_lease(cache: Cache) -> None:
@@ -31,61 +37,61 @@ def with_any_lease(cache: Cache) -> None:
     check = "redis.call('GET', lease) ~= token"
     assert check in script
     changed = script.replace(check, "not redis.call('GET', lease)")
-    cache.remote._fill = cache.remote.client.register_script(changed)
+    _single(cache)._fill = cache.l2.client.register_script(changed)
 
 
-def keeping_copies(cache: Cache) -> None:
-    """`invalidate.lua` leaves the last known copy."""
-    invalidate = cache.remote._invalidate
+def keeping_stale_copies(cache: Cache) -> None:
+    """`invalidate.lua` leaves the stale copy."""
+    invalidate = _single(cache)._invalidate
 
     def call(keys: list[str], args: list[str]) -> object:
         return invalidate(keys=[key for key in keys if ":__copy:" not in key], args=args)
 
-    monkeypatch(cache.remote, "_invalidate", call)
+    monkeypatch(cache.l2, "_invalidate", call)
 
 
 def own_l1_first(cache: Cache) -> None:
     """`invalidate` drops its own L1, then what is in L2, and takes no notice of its own message."""
-    forget, in_l2 = cache._forget, cache.remote.invalidate
+    drop, in_l2 = cache._process.invalidator.drop, cache.l2.invalidate
 
     def first_here(keys: list[str], source: str) -> int:
-        forget(keys)
+        drop(keys)
         return in_l2(keys, source)
 
-    monkeypatch(cache.remote, "invalidate", first_here)
-    monkeypatch(cache, "_forget", lambda *_: None)
+    monkeypatch(cache.l2, "invalidate", first_here)
+    monkeypatch(cache._process.invalidator, "drop", lambda *_: None)
     deaf_to_changes(cache)
 
 
 def deaf_to_changes(cache: Cache) -> None:
     """Takes no notice of what the server says of changes by other hands."""
-    monkeypatch(cache, "on_changed", lambda *_: None)
+    monkeypatch(cache._process.handler, "on_changed", lambda *_: None)
 
 
 def without_verified_puts(cache: Cache) -> None:
     """What is put after the news of a change is not compared with L2."""
-    monkeypatch(cache.memory._suspected, "later_than", lambda *_: False)
+    monkeypatch(cache.l1._suspected, "later_than", lambda *_: False)
 
 
 def without_flush_at_confirmation(cache: Cache) -> None:
     """A new subscription leaves L1 as it is."""
-    monkeypatch(cache, "on_confirmed", lambda **_: None)
+    monkeypatch(cache._process.handler, "on_confirmed", lambda **_: None)
 
 
 def without_gaps(cache: Cache) -> None:
     """A lost message is nothing to worry about."""
-    monkeypatch(cache, "on_gap", lambda: None)
+    monkeypatch(cache._process.handler, "on_gap", lambda: None)
     deaf_to_changes(cache)
 
 
 def without_stale_fence(cache: Cache) -> None:
-    """The last known copy stands in although its key was invalidated since."""
-    monkeypatch(cache.memory, "invalidated_since", lambda *_: False)
+    """The stale copy stands in although its key was invalidated since."""
+    monkeypatch(cache.l1, "invalidated_since", lambda *_: False)
 
 
 def values_before_leases(cache: Cache) -> None:
     """`invalidate_matching` scans in the wrong order."""
-    scan = cache.remote._delete_matching
+    scan = _single(cache)._delete_matching
     put_off: list[str] = []
 
     def other_order(pattern: str, *, values: bool) -> None:
@@ -96,23 +102,23 @@ def values_before_leases(cache: Cache) -> None:
         while put_off:
             scan(put_off.pop(), values=False)
 
-    monkeypatch(cache.remote, "_delete_matching", other_order)
+    monkeypatch(cache.l2, "_delete_matching", other_order)
 
 
 def messages_delete_in_l2(cache: Cache) -> None:
     """Whoever hears a message deletes in L2, too."""
-    heard = cache.on_message
+    heard = cache._process.handler.on_message
 
     def too_eager(invalidation: Invalidation) -> None:
         heard(invalidation)
-        cache._carry_out(invalidation)
+        cache._process.invalidator.carry_out(invalidation)
 
-    monkeypatch(cache, "on_message", too_eager)
+    monkeypatch(cache._process.handler, "on_message", too_eager)
 
 
 def without_detaching(cache: Cache) -> None:
     """After an invalidation others may still join a load that began before it."""
-    monkeypatch(cache._loader.flights, "detach", lambda *_: None)
+    monkeypatch(cache._process.flights, "detach", lambda *_: None)
 
 
 Mutation = Callable[[Cache], None]

@@ -12,7 +12,7 @@ from servease_appt.cache import connect
 from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.l2.single_server import Remote
+from servease_appt.cache.l2.single_server import SingleServerL2
 from tests.cache.testbed import PREFIX
 
 ERRORS = [
@@ -21,10 +21,10 @@ ERRORS = [
 
 
 @pytest.fixture
-def remote(redis_url: str) -> Iterator[Remote]:
+def l2(redis_url: str) -> Iterator[SingleServerL2]:
     """L2's operations on a real server."""
     with connect(redis_url) as client:
-        yield Remote(client, KeySpace(PREFIX), Breaker(threshold=1, cool_down_s=60.0))
+        yield SingleServerL2(client, KeySpace(PREFIX), Breaker(threshold=1, cool_down_s=60.0))
 
 
 def make(error: type[Exception]) -> Exception:
@@ -38,7 +38,7 @@ def make(error: type[Exception]) -> Exception:
 
 
 @pytest.mark.parametrize("error", [*ERRORS, OSError, socket.gaierror, ValueError, IndexError])
-def test_every_error_is_mapped(remote: Remote, error: type[Exception]) -> None:
+def test_every_error_is_mapped(l2: SingleServerL2, error: type[Exception]) -> None:
     """An answer that refuses leaves the breaker closed; everything else means that L2 can't be had."""
     raised = make(error)
 
@@ -47,23 +47,23 @@ def test_every_error_is_mapped(remote: Remote, error: type[Exception]) -> None:
 
     refusal = isinstance(raised, redis.ResponseError)
     with pytest.raises(L2RefusedWrite if refusal else L2Unavailable) as mapped:
-        remote._run("read", fail)
+        l2._run("read", fail)
     assert mapped.value.__cause__ is raised
     assert (type(mapped.value) is L2RefusedWrite) is refusal
-    assert remote.breaker.state is (BreakerState.CLOSED if refusal else BreakerState.OPEN)
+    assert l2.breaker.state is (BreakerState.CLOSED if refusal else BreakerState.OPEN)
 
 
-def test_an_open_breaker_asks_nobody(remote: Remote) -> None:
+def test_an_open_breaker_asks_nobody(l2: SingleServerL2) -> None:
     """While it is open a read fails at once; an invalidation is tried all the same, and closes it."""
-    remote.breaker.failed()
+    l2.breaker.failed()
     with pytest.raises(L2Unavailable, match="breaker is open"):
-        remote.read(["customer_1"])
-    assert remote.invalidate(["customer_1"], "me") > 0
-    assert remote.read(["customer_1"])[0] == [None]
+        l2.read(["customer_1"])
+    assert l2.invalidate(["customer_1"], "me") > 0
+    assert l2.read(["customer_1"])[0] == [None]
 
 
-def test_a_script_that_the_server_has_forgotten(remote: Remote) -> None:
+def test_a_script_that_the_server_has_forgotten(l2: SingleServerL2) -> None:
     """SCRIPT FLUSH, or a new server: the script is sent again, and nobody notices."""
-    first = remote.invalidate(["customer_1"], "me")
-    remote.client.script_flush()
-    assert remote.invalidate(["customer_1"], "me") == first + 1
+    first = l2.invalidate(["customer_1"], "me")
+    l2.client.script_flush()
+    assert l2.invalidate(["customer_1"], "me") == first + 1

@@ -13,7 +13,7 @@ from servease_appt.cache import CacheUnavailable, Event, Mode, Source, Tier, con
 from servease_appt.cache.breaker import BreakerState
 from servease_appt.cache.listener import TRUST_S
 from servease_appt.cache.messages import Invalidation
-from servease_appt.cache.two_tier import L2_COOL_DOWN_S
+from servease_appt.cache.process import L2_COOL_DOWN_S
 from servease_appt.testing.fault_proxy import LinkKind, Proxy
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache.conftest import Background, MakeCache
@@ -82,7 +82,7 @@ class TestTheChannel:
                 proxy.pubsub.swallow_to_server = True
                 assert b.listener is not None
                 monkeypatch(b.listener, "_on_published", lambda *_: None)
-                monkeypatch(b, "on_changed", lambda *_: None)
+                monkeypatch(b._process.handler, "on_changed", lambda *_: None)
             case "reset":
                 proxy.reset(LinkKind.PUBSUB)
             case "slow death":
@@ -132,13 +132,13 @@ class TestTheChannel:
         with redis.Redis.from_url(own_valkey.url()) as operator:
             operator.config_set("client-output-buffer-limit", "pubsub 65536 65536 1")
             gate = background.gate()
-            heard = b.on_message
+            heard = b._process.handler.on_message
 
             def held_up(invalidation: Invalidation) -> None:
                 gate.pass_through()
                 heard(invalidation)
 
-            monkeypatch(b, "on_message", held_up)
+            monkeypatch(b._process.handler, "on_message", held_up)
             source.put(K)
             w.invalidate(["vehicle_1"])
             gate.wait_for_arrival()
@@ -153,7 +153,7 @@ class TestTheChannel:
                 "the cut by the server",
             )
             w.invalidate([K])
-            monkeypatch(b, "on_message", heard)
+            monkeypatch(b._process.handler, "on_message", heard)
             gate.open()
         settle(b)
         assert held_in_l1(b, K) is None
@@ -172,8 +172,8 @@ class TestTheChannel:
             assert cache.get(K, source.load) == V1
         assert proxy.commands(LinkKind.DATA).count("MGET") == before
         assert cache.mode is Mode.L2_ONLY
-        entry = cache.memory.held([K])[K]
-        cache.memory._cache[K] = type(entry)(V1, entry.loaded_at_s - 1.0, entry.expires_at_s)
+        entry = cache.l1.held([K])[K]
+        cache.l1._cache[K] = type(entry)(V1, entry.loaded_at_s - 1.0, entry.expires_at_s)
         assert cache.get(K, source.load) == V1
         assert proxy.commands(LinkKind.DATA).count("MGET") == before + 1
         assert source.loads[K] == 1
@@ -185,8 +185,8 @@ class TestTheChannel:
         assert cache.get(K, source.load) == V1
         assert cache.get_many([K], source.load).sources == {}
         assert cache.listener is None
-        entry = cache.memory.held([K])[K]
-        cache.memory._cache[K] = type(entry)(V1, entry.loaded_at_s - 1.0, entry.expires_at_s)
+        entry = cache.l1.held([K])[K]
+        cache.l1._cache[K] = type(entry)(V1, entry.loaded_at_s - 1.0, entry.expires_at_s)
         assert cache.get_many([K], source.load).sources == {K: Source.L2}
 
 
@@ -205,15 +205,15 @@ class TestRedisAway:
         source.put(K)
         proxy.data.black_hole()
         assert cache.get(K, source.load) == V1
-        entry = cache.memory.held([K])[K]
+        entry = cache.l1.held([K])[K]
         assert cache.mode is Mode.L1_ONLY
         assert entry.expires_at_s - entry.loaded_at_s <= 1.0
 
         proxy.data.heal()
         source.put(K)
         eventually(lambda: cache.get(K, source.load) == V2)
-        assert cache.remote.read([K])[0] != [None]
-        assert cache.memory.held([K])[K].expires_at_s - cache.memory.held([K])[K].loaded_at_s > 1.0
+        assert cache.l2.read([K])[0] != [None]
+        assert cache.l1.held([K])[K].expires_at_s - cache.l1.held([K])[K].loaded_at_s > 1.0
 
     @pytest.fixture
     def caches(self, own_valkey: EmbeddedValkey) -> Iterator[tuple[Cache, Cache]]:
@@ -339,7 +339,7 @@ class TestRedisAway:
             w.invalidate([K])
             assert held_in_l1(b, K) == V1
             jumped_s = time.monotonic() + 10.0
-            b.memory._clock = lambda: jumped_s
+            b.l1._clock = lambda: jumped_s
             assert b.get(K, source.load) == V2
 
 
@@ -379,7 +379,7 @@ class TestGarbage:
         assert cache.get_many(keys, source.load).values == truth
         settle(cache)
         (link,) = proxy.links(LinkKind.DATA)
-        cache.memory.flush()
+        cache.l1.flush()
         proxy.data.swallow_to_server = True
         sent = proxy.commands(LinkKind.DATA).count("MGET")
         reading = background.submit(cache.get_many, keys, source.load)
@@ -388,7 +388,7 @@ class TestGarbage:
         assert reading.result(LIMIT_S).values == truth
         proxy.data.heal()
         eventually(lambda: cache.breaker.state is BreakerState.CLOSED, "the recovery")
-        cache.memory.flush()
+        cache.l1.flush()
         assert cache.get_many(keys, source.load).values == truth
 
     @pytest.mark.parametrize("cut_after", [0, 1, 5, 20])
@@ -400,7 +400,7 @@ class TestGarbage:
         source.put(K)
         assert cache.get(K, source.load) == V1
         settle(cache)
-        cache.memory.flush()
+        cache.l1.flush()
         proxy.data.cut_after = cut_after
         assert cache.get(K, source.load) == V1
         proxy.data.heal()

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from servease_appt.cache import CacheUnavailable, Event, Tier
-from servease_appt.cache.l2.single_server import Fill
+from servease_appt.cache.l2.protocol import Fill
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache.conftest import MakeCache
 from tests.cache.test_reading import count
@@ -140,7 +140,7 @@ class TestByHand:
     def test_what_is_done_to_the_value_every_l1_follows(
         self, how: str, make_cache: MakeCache, source: Source, client: redis.Redis
     ) -> None:
-        """Gone or changed in L2, it is gone from all L1; the last known copy stays."""
+        """Gone or changed in L2, it is gone from all L1; the stale copy stays."""
         a, b = make_cache(), make_cache()
         warm(source, a, b)
         match how:
@@ -155,12 +155,12 @@ class TestByHand:
             case "SET":
                 client.set(DATA, '{"id": "1", "version": 2}', px=60_000)
         see_new(source, a, b)
-        assert client.exists(a.keys.copy(K))
+        assert client.exists(a.keys.stale_copy(K))
 
     def test_flushdb_empties_every_l1_and_stops_fills(
         self, make_cache: MakeCache, source: Source, client: redis.Redis
     ) -> None:
-        """Everything is gone, the last known copies, too; the load under way stores nothing."""
+        """Everything is gone, the stale copies, too; the load under way stores nothing."""
         a, b = make_cache(), make_cache()
         warm(source, a, b)
         client.flushdb()
@@ -192,7 +192,7 @@ class TestByHand:
         cache = make_cache()
         warm(source, cache)
         client.set("session:1", "x")
-        client.delete(cache.keys.copy(K))
+        client.delete(cache.keys.stale_copy(K))
         client.set(f"{PREFIX}:appointments", "x")
         settle(cache)
         assert held_in_l1(cache, K) == V1
@@ -230,17 +230,17 @@ class TestPublished:
         a, b = make_cache(), make_cache()
         warm(source, a, b)
         assert client.publish(f"{PREFIX}:invalidate", payload) == 2
-        eventually(lambda: not client.exists(a.keys.copy(K)), "the end of the copy")
+        eventually(lambda: not client.exists(a.keys.stale_copy(K)), "the end of the copy")
         see_new(source, a, b)
 
     def test_it_stops_a_load_under_way(self, make_cache: MakeCache, client: redis.Redis) -> None:
         """From the moment a worker has handled it, what was being loaded can be stored no more."""
         cache = make_cache()
-        (lease,) = cache.remote.acquire([K], "somebody's", 60_000)
+        (lease,) = cache.l2.acquire([K], "somebody's", 60_000)
         assert lease.state == "granted"
         client.publish(f"{PREFIX}:invalidate", K)
         eventually(lambda: not client.exists(cache.keys.lease(K)), "the end of the lease")
-        assert cache.remote.fill([Fill(K, "somebody's", b"{}", 1000, 1000)]) == [False]
+        assert cache.l2.fill([Fill(K, "somebody's", b"{}", 1000, 1000)]) == [False]
 
     @pytest.mark.parametrize(
         "payload",

@@ -47,20 +47,20 @@ def test_l2_is_not_asked_for_what_is_being_loaded(
     source.put(K)
     source.put(OTHER)
     assert cache.get(OTHER, source.load) == V2
-    cache.memory.flush()
+    cache.l1.flush()
     held = source.hold(K)
     loading = background.submit(cache.get, K, source.load)
     held.wait_for_arrival()
     asked: list[str] = []
-    read = cache.remote.read
+    read = cache.l2.read
 
     def note_and_read(keys: list[str]) -> object:
         asked.extend(keys)
         return read(keys)
 
-    monkeypatch(cache.remote, "read", note_and_read)
+    monkeypatch(cache.l2, "read", note_and_read)
     joining = background.submit(cache.get_many, [K, OTHER], source.load)
-    eventually(lambda: len(cache._loader.flights._by_key[K]._latches) == 2)
+    eventually(lambda: len(cache._process.flights._by_key[K]._completions) == 2)
     held.open()
 
     assert loading.result(LIMIT_S) == V1
@@ -74,7 +74,7 @@ def test_no_copy_stands_in_for_a_load_joined_before_an_invalidation(
     make_cache: MakeCache, source: Truth, background: Background, client: redis.Redis
 ) -> None:
     """While Redis is asked for a reader's other key, the one whose load it has joined is invalidated. The load
-    fails, and no last known copy is shown (race R16)."""
+    fails, and no stale copy is shown (race R16)."""
     cache = make_cache(policy=policy(soft_timeout_s=1.5))
     source.put(K)
     source.put(OTHER)
@@ -88,9 +88,9 @@ def test_no_copy_stands_in_for_a_load_joined_before_an_invalidation(
 
     loading = background.submit(cache.get, K, fail)
     held.wait_for_arrival()
-    assert cache._loader.flights._by_key[K].copy == V1
+    assert cache._process.flights._by_key[K].stale_value == V1
     asking = background.gate()
-    stop_before(cache.remote, "read", asking)
+    stop_before(cache.l2, "read", asking)
     joining = background.submit(cache.get_many, [K, OTHER], source.load)
     asking.wait_for_arrival()
     cache.invalidate([K])
@@ -115,7 +115,7 @@ def test_a_refusal_is_its_callers_alone(make_cache: MakeCache, source: Truth, ba
     refused = background.submit(cache.get_many, [K], deny)
     denied.wait_for_arrival()
     joining = background.submit(cache.get_many, [K], source.load)
-    while len(cache._loader.flights._by_key[K]._latches) < 2:
+    while len(cache._process.flights._by_key[K]._completions) < 2:
         pass
     denied.open()
     assert refused.result(LIMIT_S).values == {K: None}
@@ -126,12 +126,12 @@ def test_a_refusal_is_its_callers_alone(make_cache: MakeCache, source: Truth, ba
 
 
 def test_a_refusal_is_not_remembered(make_cache: MakeCache, source: Truth) -> None:
-    """Each refused caller asks again, and no last known copy stands in."""
+    """Each refused caller asks again, and no stale copy stands in."""
     cache = make_cache()
     source.put(K)
     assert cache.get(K, source.load) == V1
-    cache.remote.client.delete(cache.keys.data(K))
-    cache.memory.flush()
+    cache.l2.client.delete(cache.keys.data(K))
+    cache.l1.flush()
     source.deny(K)
     assert cache.get(K, source.load) is None
     assert cache.get(K, source.load) is None
@@ -164,9 +164,9 @@ def test_the_leaders_deadline_frees_those_who_joined(
     """A leader that only waits for another worker's lease, and gives up, lets its joiners go with it."""
     other, cache = make_cache(), make_cache(policy=policy(load_timeout_s=20.0))
     source.put(K)
-    other.remote.acquire([K], "held", 60_000)
+    other.l2.acquire([K], "held", 60_000)
     leading = background.submit(cache.get, K, source.load, timeout_s=0.3)
-    while K not in cache._loader.flights._by_key:
+    while K not in cache._process.flights._by_key:
         pass
     joining = background.submit(cache.get, K, source.load, timeout_s=LIMIT_S)
     assert leading.result(LIMIT_S) is None

@@ -63,7 +63,7 @@ def test_a_reader_notices_by_itself(
     assert rolled_back.get(K, source.load) == V2
     proxy.pubsub.refuse = False
     eventually(lambda: in_l2(client) is None, "the deletion of what came back")
-    eventually(lambda: not rolled_back._l2_is_old, "the trust in L2")
+    eventually(lambda: not rolled_back._process.recovery.l2_is_old, "the trust in L2")
     rolled_back.invalidate([K])
     assert rolled_back.get(K, source.load) == V2
     assert in_l2(client) is not None

@@ -12,6 +12,7 @@ A dropped message stands for one lost on a link that holds. The server's own new
 not dropped one by one: on one TCP connection they are lost with the link or not at all.
 """
 
+import socket
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,9 +26,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 from redis.exceptions import RedisError
 
-from servease_appt.cache import connect
+from servease_appt.cache import connect, process
 from servease_appt.cache.channel import Channel, Frame, Published, Reply
-from servease_appt.cache.listener import BEAT_S, Listener, _Deaf
+from servease_appt.cache.listener import BEAT_S, HeartbeatTimeout, Listener, ListenerCallbacks
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache import mutants
 from tests.cache.mutants import Mutation
@@ -80,8 +81,12 @@ class ByHand(Listener):
     bus: Bus | None = None
     turned_at_s = float("-inf")
 
-    def start(self) -> None:
+    def start(self, callbacks: ListenerCallbacks) -> None:
         """Connect and ask what is asked first; everything else is done step by step."""
+        self._callbacks = callbacks
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self.started = True
         self._stopping.set()
         self._listen()
 
@@ -104,7 +109,7 @@ class ByHand(Listener):
         A thread that was kept from running for longer than a beat finds all that was sent.
         """
         if self.bus is None:
-            self.start()
+            self._listen()
         assert self.bus is not None
         if self._clock() > self.turned_at_s + BEAT_S:
             frames = 1000
@@ -114,7 +119,7 @@ class ByHand(Listener):
             for _ in range(min(frames, len(self.bus.inbox))):
                 self._handle(self.bus.inbox.popleft())
             self._send_what_is_due(self.bus)
-        except (_Deaf, RedisError, OSError):
+        except (HeartbeatTimeout, RedisError, OSError):
             self._disconnect()
 
 
@@ -155,21 +160,20 @@ class Workers(RuleBasedStateMachine):
             self.source.put(key)
         for _ in WORKERS:
             client = connect(f"redis://127.0.0.1:{self.port}/1", timeout_s=5.0)
-            cache: Cache = Cache(
-                client, CODECS, prefix=PREFIX, policy=MACHINE_POLICY, listen=False, clock=self.clock
-            )
-            cache._listener = ByHand(client, cache.keys, ("customer_",), cache, self.clock)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(process, "Listener", ByHand)
+                cache: Cache = Cache(client, CODECS, prefix=PREFIX, policy=MACHINE_POLICY, clock=self.clock)
             type(self).mutate(cache)
             self.caches.append(cache)
         for cache in self.caches:
-            self.listener(cache).start()
+            cache.start()
             self.listener(cache).step(10)
 
     @staticmethod
     def listener(cache: Cache) -> ByHand:
         """The cache's listener, which is one of ours."""
-        assert isinstance(cache._listener, ByHand)
-        return cache._listener
+        assert isinstance(cache.listener, ByHand)
+        return cache.listener
 
     # What is true, and what may still be served
 
@@ -228,18 +232,18 @@ class Workers(RuleBasedStateMachine):
         if not self.waits_for_nobody(worker, key):
             return
         floor, gate, cache = self.floor(worker, key), Gate(), self.caches[worker]
-        cache.memory.invalidate([key])
-        read = cache.remote.read
+        cache.l1.invalidate([key])
+        read = cache.l2.read
 
         def stopped(wanted: Any) -> Any:
             answer = read(wanted)
             gate.pass_through()
             return answer
 
-        monkeypatch(cache.remote, "read", stopped)
+        monkeypatch(cache.l2, "read", stopped)
         future = self.threads.submit(cache.get, key, self.source.load)
         eventually(lambda: future.done() or self.arrived(gate), "the answer of L2")
-        monkeypatch(cache.remote, "read", read)
+        monkeypatch(cache.l2, "read", read)
         if future.done():
             self.check(floor, future.result(), key)
         else:
@@ -292,7 +296,7 @@ class Workers(RuleBasedStateMachine):
         """The value ends in L2 and in every L1, as values do."""
         self.operator.delete(f"{PREFIX}:{key}")
         for cache in self.caches:
-            cache.memory.invalidate([key])
+            cache.l1.invalidate([key])
 
     @rule(worker=workers, key=keys)
     def invalidate(self, worker: int, key: str) -> None:
@@ -391,7 +395,7 @@ class Workers(RuleBasedStateMachine):
     def l1_serves_nothing_too_old(self) -> None:
         """What L1 alone would answer right now is new enough."""
         for worker, cache in enumerate(self.caches):
-            for key, value in cache.memory.get_many(KEYS).values.items():
+            for key, value in cache.l1.get_many(KEYS).values.items():
                 self.check(self.floor(worker, key), value, key)
 
     def teardown(self) -> None:
@@ -455,7 +459,7 @@ def test_nothing_is_trusted_before_it_is_compared(valkey: EmbeddedValkey) -> Non
     try:
         world.read(worker=0, key="customer_1")
         world.calm()
-        assert world.caches[0].memory.get_many(["customer_1"]).values
+        assert world.caches[0].l1.get_many(["customer_1"]).values
         world.delete_by_hand(key="customer_1", everything=False)
         world.wait(seconds=2.1)
         listener = world.listener(world.caches[0])

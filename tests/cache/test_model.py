@@ -26,7 +26,7 @@ SCENARIOS = {
 }
 
 NEEDED_IN = {
-    Guard.L1_TICK: "in L2 only, no tracking",
+    Guard.L1_EPOCH: "in L2 only, no tracking",
     Guard.LEASE_IN_FILL: "cold",
     Guard.OWN_LEASE: "cold",
     Guard.INVALIDATION_TAKES_LEASE: "cold",

@@ -11,8 +11,8 @@ from servease_appt.cache.codecs import MAX_PAYLOAD_BYTES, Codecs, json_codec
 from servease_appt.cache.group_commit import MAX_BATCH, GroupCommit
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.policy import CachePolicy
-from servease_appt.cache.refresh import RefreshBook
-from servease_appt.cache.single_flight import Flights, Latch, Outcome
+from servease_appt.cache.refresh import RefreshSchedule
+from servease_appt.cache.single_flight import Completion, Flights, Outcome
 from tests.cache.conftest import Background
 from tests.cache.test_l1 import Clock
 from tests.cache.testbed import CODECS, LIMIT_S, Versioned
@@ -97,7 +97,7 @@ class TestPolicy:
         assert str(value) in str(refused.value)
 
     def test_zero_turns_off_what_may_be_turned_off(self) -> None:
-        """No L1, no remembered absence and no last known copy are choices."""
+        """No L1, no remembered absence and no stale copy are choices."""
         CachePolicy(l1_ttl_s=0, negative_ttl_s=0, stale_ttl_s=0, jitter=0)
 
     def test_no_fill_outlives_the_ttl(self) -> None:
@@ -121,7 +121,7 @@ class TestPolicy:
                 setattr(policy, field.name, 1)
 
 
-class TestRefreshBook:
+class TestRefreshSchedule:
     """When a value that is being read is loaded anew."""
 
     policy = CachePolicy(ttl_s=100, l1_ttl_s=10, jitter=0.1, refresh_at=0.75, l1_maxsize=3)
@@ -129,71 +129,71 @@ class TestRefreshBook:
     def test_own_fills_are_due_before_they_can_expire(self) -> None:
         """Between `refresh_at` and the earliest expiry, and once: the next reader's turn comes a while later."""
         for _ in range(50):
-            book = RefreshBook(self.policy)
-            book.filled(["a"], 0.0)
-            assert book.hit(["a"], 74.9) == ([], [])
-            assert book.hit(["a"], 90.0) == (["a"], [])
-            assert book.hit(["a"], 90.0) == ([], [])
-            assert book.hit(["a"], 95.1) == (["a"], [])
+            schedule = RefreshSchedule(self.policy)
+            schedule.filled(["a"], 0.0)
+            assert schedule.hit(["a"], 74.9) == ([], [])
+            assert schedule.hit(["a"], 90.0) == (["a"], [])
+            assert schedule.hit(["a"], 90.0) == ([], [])
+            assert schedule.hit(["a"], 95.1) == (["a"], [])
 
     def test_a_strange_key_is_asked_for_at_its_second_reading(self) -> None:
         """What is read once is not worth a question."""
-        book = RefreshBook(self.policy)
-        assert book.hit(["a"], 0.0) == ([], [])
-        assert book.hit(["a"], 1.0) == ([], ["a"])
-        book.learned("a", 1.0, 60.0)
-        assert book.hit(["a"], 35.9) == ([], [])
-        assert book.hit(["a"], 36.1) == (["a"], [])
+        schedule = RefreshSchedule(self.policy)
+        assert schedule.hit(["a"], 0.0) == ([], [])
+        assert schedule.hit(["a"], 1.0) == ([], ["a"])
+        schedule.learned("a", 1.0, 60.0)
+        assert schedule.hit(["a"], 35.9) == ([], [])
+        assert schedule.hit(["a"], 36.1) == (["a"], [])
 
     def test_anothers_fill_puts_it_off(self) -> None:
         """The server's news of a change starts the clock anew, for keys that are known here only."""
-        book = RefreshBook(self.policy)
-        book.filled(["a"], 0.0)
-        book.changed(["a", "unknown"], 80.0)
-        assert book.hit(["a"], 100.0) == ([], [])
-        assert book.hit(["unknown"], 100.0) == ([], [])
+        schedule = RefreshSchedule(self.policy)
+        schedule.filled(["a"], 0.0)
+        schedule.changed(["a", "unknown"], 80.0)
+        assert schedule.hit(["a"], 100.0) == ([], [])
+        assert schedule.hit(["unknown"], 100.0) == ([], [])
 
     def test_l1_ends_in_time_for_the_refresh(self) -> None:
         """L1 holds a key for its own lifetime, and no longer than to the moment when a refresh is due."""
-        book = RefreshBook(self.policy)
-        assert book.l1_until_s(["a"], 5.0, 10.0) == [15.0]
-        book.learned("a", 0.0, 30.0)
-        assert book.l1_until_s(["a", "b"], 0.0, 10.0) == [5.0, 10.0]
-        assert book.l1_until_s(["a"], 6.0, 1.0) == [7.0]
+        schedule = RefreshSchedule(self.policy)
+        assert schedule.l1_until_s(["a"], 5.0, 10.0) == [15.0]
+        schedule.learned("a", 0.0, 30.0)
+        assert schedule.l1_until_s(["a", "b"], 0.0, 10.0) == [5.0, 10.0]
+        assert schedule.l1_until_s(["a"], 6.0, 1.0) == [7.0]
 
     def test_it_is_bounded(self) -> None:
         """It knows as many keys as L1 has room for."""
-        book = RefreshBook(self.policy)
-        book.filled([f"k{n}" for n in range(100)], 0.0)
-        assert len(book._due_at_s) == 3
+        schedule = RefreshSchedule(self.policy)
+        schedule.filled([f"k{n}" for n in range(100)], 0.0)
+        assert len(schedule._due_at_s) == 3
 
 
 class TestFlights:
     """One load a key."""
 
     def test_the_first_leads_and_the_others_join(self) -> None:
-        """Whoever joins is told by the leader's landing, each key for itself."""
+        """Whoever joins is told by the leader's completion, each key for itself."""
         flights: Flights[str] = Flights()
-        first, second = Latch(), Latch()
+        first, second = Completion(), Completion()
         led, joined = flights.join_or_lead(["a", "b"], first)
         assert (sorted(led), joined) == (["a", "b"], {})
         led_too, joined = flights.join_or_lead(["b", "c"], second)
         assert (sorted(led_too), sorted(joined)) == (["c"], ["b"])
         assert joined["b"] is led["b"]
-        led["b"].land(Outcome.LOADED, "value")
+        led["b"].complete(Outcome.LOADED, "value")
         assert not second.wait(0)
-        led_too["c"].land(Outcome.FAILED)
+        led_too["c"].complete(Outcome.FAILED)
         assert second.wait(0)
         assert not first.wait(0)
 
-    def test_the_first_landing_counts(self) -> None:
-        """A flight lands once; who joins after that does not wait."""
+    def test_the_first_completion_counts(self) -> None:
+        """A flight completes once; who joins after that does not wait."""
         flights: Flights[str] = Flights()
-        led, _ = flights.join_or_lead(["a"], Latch())
-        led["a"].land(Outcome.LOADED, "first")
-        led["a"].land(Outcome.FAILED)
+        led, _ = flights.join_or_lead(["a"], Completion())
+        led["a"].complete(Outcome.LOADED, "first")
+        led["a"].complete(Outcome.FAILED)
         assert (led["a"].outcome, led["a"].value) == (Outcome.LOADED, "first")
-        late = Latch()
+        late = Completion()
         flights.join_or_lead(["a"], late)
         assert late.wait(0)
 
@@ -202,28 +202,28 @@ class TestFlights:
         """A flight that was detached still answers its own callers, and is no longer to be found; its end does not
         take the next flight's place."""
         flights: Flights[str] = Flights()
-        old, _ = flights.join_or_lead(["a"], Latch())
+        old, _ = flights.join_or_lead(["a"], Completion())
         flights.detach(keys)
-        new, joined = flights.join_or_lead(["a"], Latch())
+        new, joined = flights.join_or_lead(["a"], Completion())
         assert joined == {}
         flights.finish(old["a"])
-        assert flights.join_or_lead(["a"], Latch())[1] == new
+        assert flights.join_or_lead(["a"], Completion())[1] == new
 
     def test_alone_means_neither_joining_nor_being_joined(self) -> None:
         """A flight of one caller's own is not offered to others."""
         flights: Flights[str] = Flights()
-        shared, _ = flights.join_or_lead(["a"], Latch())
-        own, joined = flights.join_or_lead(["a"], Latch(), alone=True)
+        shared, _ = flights.join_or_lead(["a"], Completion())
+        own, joined = flights.join_or_lead(["a"], Completion(), alone=True)
         assert joined == {}
         assert own["a"] is not shared["a"]
-        assert flights.join_or_lead(["a"], Latch())[1] == shared
+        assert flights.join_or_lead(["a"], Completion())[1] == shared
 
     def test_waking_ends_one_wait(self, background: Background) -> None:
-        """Woken, a waiter looks and finds that nothing has landed."""
+        """Woken, a waiter looks and finds that nothing has completed."""
         flights: Flights[str] = Flights()
-        latch = Latch()
-        flights.join_or_lead(["a"], latch)
-        waiting = background.submit(latch.wait, LIMIT_S)
+        completion = Completion()
+        flights.join_or_lead(["a"], completion)
+        waiting = background.submit(completion.wait, LIMIT_S)
         while not waiting.done():
             flights.wake(["a", "unknown"])
         assert waiting.result() is False

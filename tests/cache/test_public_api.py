@@ -3,7 +3,13 @@
 import subprocess
 import sys
 
+import pytest
+import redis
+
 import servease_appt.cache
+from servease_appt.cache import TwoTierCache, json_codec, two_tier
+from servease_appt.testing.servers import EmbeddedValkey
+from tests.cache.testbed import PREFIX
 
 
 def test_the_public_names_are_these() -> None:
@@ -12,11 +18,12 @@ def test_the_public_names_are_these() -> None:
         "CacheError",
         "CachePolicy",
         "CacheUnavailable",
-        "Event",
         "Codec",
+        "Event",
         "LoadDenied",
         "Lookup",
         "Mode",
+        "NoValue",
         "Observer",
         "Recorder",
         "Source",
@@ -35,8 +42,10 @@ def test_it_stands_alone() -> None:
     """`import servease_appt.cache` needs the standard library, cachetools and redis, and starts nothing."""
     code = """
 import sys, threading
+# What the interpreter imports at its start, such as a distribution's sitecustomize, does not count.
+before = set(sys.modules)
 import servease_appt.cache
-dragged_in = {name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)
+dragged_in = {name.partition(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)
 print(sorted(name for name in dragged_in if not name.startswith("_")), threading.active_count())
 """
     answer = subprocess.run(
@@ -48,3 +57,39 @@ print(sorted(name for name in dragged_in if not name.startswith("_")), threading
         assert f"'{name}'" not in found
     assert {name.strip("'") for name in found.strip("[]").split(", ")} <= allowed | {"hiredis", "jwt"}
     assert threads == "1"
+
+
+class Client(redis.Redis):
+    """A client that knows whether it was closed."""
+
+    closed = False
+
+    def close(self) -> None:
+        """Note it."""
+        self.closed = True
+        super().close()
+
+
+def test_a_client_that_was_given_stays_open(valkey: EmbeddedValkey) -> None:
+    """Whoever made the client closes it: others may be using it."""
+    with Client.from_url(valkey.url(1)) as client:
+        cache = TwoTierCache(client, (json_codec("customer"),), prefix=PREFIX)
+        cache.close()
+        assert not client.closed
+        assert client.ping()
+
+
+def test_a_client_of_its_own_is_closed(valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`from_url` makes a client that nobody else knows."""
+    made: list[Client] = []
+
+    def connect(url: str, *, timeout_s: float) -> Client:
+        client = Client.from_url(url, socket_timeout=timeout_s)
+        assert isinstance(client, Client)
+        made.append(client)
+        return client
+
+    monkeypatch.setattr(two_tier, "connect", connect)
+    cache = TwoTierCache.from_url(valkey.url(1), (json_codec("customer"),), prefix=PREFIX)
+    cache.close()
+    assert [client.closed for client in made] == [True]

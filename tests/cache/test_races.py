@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from servease_appt.cache.l2.single_server import LeaseState
+from servease_appt.cache.l2.protocol import LeaseState
 from servease_appt.cache.stats import Event, Tier
 from tests.cache import mutants
 from tests.cache.conftest import Background, MakeCache
@@ -61,7 +61,7 @@ def test_r1_an_l1_put_after_an_invalidation(
     assert w.get(K, source.load) == V1
     settle(b)
     gate = background.gate()
-    stop_after(b.remote, "read", gate)
+    stop_after(b.l2, "read", gate)
     reading = background.submit(b.get, K, source.load)
     gate.wait_for_arrival()
     source.put(K)
@@ -109,9 +109,9 @@ def test_r3_own_l1_refilled_between_the_two_deletes(
     gate = background.gate()
     # The place between the two deletes is behind the first of them, whichever that is.
     if as_is(mutate):
-        stop_after(w.remote, "invalidate", gate)
+        stop_after(w.l2, "invalidate", gate)
     else:
-        stop_before(w.remote, "invalidate", gate)
+        stop_before(w.l2, "invalidate", gate)
         mutate(w)
     source.put(K)
     invalidating = background.submit(w.invalidate, [K])
@@ -130,24 +130,24 @@ def test_r4_a_message_before_the_delete_is_visible(
     whoever hears the message finds L2 empty."""
     w, b = make_cache(), make_cache()
     seen: list[bytes | None] = []
-    heard = b.on_message
+    heard = b._process.handler.on_message
 
     def look(invalidation: Any) -> None:
         seen.append(in_l2(client))
         heard(invalidation)
 
-    monkeypatch(b, "on_message", look)
+    monkeypatch(b._process.handler, "on_message", look)
     source.put(K)
     assert w.get(K, source.load) == V1
     if apart:
-        in_one = w.remote.invalidate
+        in_one = w.l2.invalidate
 
         def publish_first(keys: list[str], identity: str) -> int:
             client.publish(f"{PREFIX}:invalidate", '{"v":1,"seq":0,"keys":["customer_1"]}')
             eventually(lambda: seen, "the message")
             return in_one(keys, identity)
 
-        monkeypatch(w.remote, "invalidate", publish_first)
+        monkeypatch(w.l2, "invalidate", publish_first)
     w.invalidate([K])
     settle(b)
     assert (seen[0] is None) is not apart
@@ -165,15 +165,15 @@ def test_r8_a_refresh_over_an_invalidation(
     assert a.get(K, source.load) == V1
     settle(a)
     held = source.hold(K)
-    a.memory.flush()
-    a._book._due_at_s[K] = a._clock()
+    a.l1.flush()
+    a._process.schedule._due_at_s[K] = a._clock()
     assert a.get(K, source.load) == V1, "the reader that starts a refresh does not wait for it"
     held.wait_for_arrival()
     source.put(K)
     w.invalidate([K])
     done = background.gate()
     done.open()
-    stop_after(a._loader._commits, "_commit", done)
+    stop_after(a._process.loader._commits, "_commit", done)
     source.release(K)
     held.open()
     done.wait_for_arrival()
@@ -184,8 +184,8 @@ def test_r8_a_refresh_over_an_invalidation(
 def test_r8_a_load_that_its_reader_did_not_wait_for(
     mutate: Mutation, make_cache: MakeCache, source: Source, background: Background, client: redis.Redis
 ) -> None:
-    """R8 by way of the soft deadline: A answers with the last known copy while its load goes on; W invalidates;
-    the load lands. It must store nothing."""
+    """R8 by way of the soft deadline: A answers with the stale copy while its load goes on; W invalidates;
+    the load completes. It must store nothing."""
     w, a = make_cache(), make_cache(policy=policy(soft_timeout_s=0.05))
     mutate(a)
     source.put(K)
@@ -198,7 +198,7 @@ def test_r8_a_load_that_its_reader_did_not_wait_for(
     w.invalidate([K])
     done = background.gate()
     done.open()
-    stop_after(a._loader._commits, "_commit", done)
+    stop_after(a._process.loader._commits, "_commit", done)
     source.release(K)
     held.open()
     done.wait_for_arrival()
@@ -215,7 +215,7 @@ def test_r9_own_echo_and_anothers_change_in_one_push(
     mutate(a)
     source.put(K)
     gate = background.gate()
-    stop_before(a._loader, "_keep_in_l1", gate)
+    stop_before(a._process.loader, "_keep_in_l1", gate)
     reading = background.submit(a.get, K, source.load)
     gate.wait_for_arrival()
     client.set(DATA, b'{"id": "1", "version": 2}', px=60_000)
@@ -264,7 +264,7 @@ def test_r14_a_fill_between_the_scans_of_a_pattern(
     held.wait_for_arrival()
     source.put(K)
     gate = background.gate()
-    stop_after(w.remote, "_delete_matching", gate)
+    stop_after(w.l2, "_delete_matching", gate)
     mutate(w)
     invalidating = background.submit(w.invalidate_matching, "customer_*")
     gate.wait_for_arrival()
@@ -294,7 +294,7 @@ def test_r15_a_remembered_absence_over_a_create(
     assert (w.get(K, source.load) == V1) is as_is(mutate)
 
 
-@guarded_or(mutants.keeping_copies)
+@guarded_or(mutants.keeping_stale_copies)
 def test_r16_no_copy_outlives_a_hard_invalidation(
     mutate: Mutation, make_cache: MakeCache, source: Source
 ) -> None:
@@ -342,7 +342,7 @@ def test_r16_a_reader_that_joins_a_load_with_a_copy(
     """R16. A leads with the copy v1; a second reader of A joins; W: S:=v2, invalidate; the load fails. The second
     reader's fence counts from before it joined, so v1 does not stand in for it either.
 
-    Seen to fail with the fence's tick taken behind the join.
+    Seen to fail with the fence's epoch taken behind the join.
     """
     w, a = make_cache(), make_cache(policy=policy(soft_timeout_s=1.9))
     source.put(K)
@@ -354,7 +354,7 @@ def test_r16_a_reader_that_joins_a_load_with_a_copy(
     leading = background.submit(a.get, K, source.load)
     held.wait_for_arrival()
     gate = background.gate()
-    stop_after(a._loader.flights, "join_or_lead", gate)
+    stop_after(a._process.flights, "join_or_lead", gate)
     joining = background.submit(a.get, K, source.load)
     gate.wait_for_arrival()
     source.put(K)
@@ -384,7 +384,7 @@ def test_r17_a_holder_that_overruns_its_lease(
     held.wait_for_arrival()
     client.delete(a.keys.lease(K))
     source.put(K)
-    (lease,) = b.remote.acquire([K], "b's token", 5000)
+    (lease,) = b.l2.acquire([K], "b's token", 5000)
     assert lease.state is LeaseState.GRANTED
     source.release(K)
     held.open()
@@ -405,7 +405,7 @@ def test_r18_one_key_of_a_batch_is_invalidated(
     w.get_many(keys[:3], source.load)
     settle(b)
     gate = background.gate()
-    stop_after(b.remote, "read", gate)
+    stop_after(b.l2, "read", gate)
     reading = background.submit(b.get_many, keys, source.load)
     gate.wait_for_arrival()
     source.put("customer_2")
@@ -434,7 +434,7 @@ def test_nobody_joins_a_load_from_before_an_invalidation(
     source.release(K)
     late = background.submit(w.get, K, source.load)
     if not as_is(mutate):
-        eventually(lambda: len(w._loader.flights._by_key[K]._latches) == 2, "the join")
+        eventually(lambda: len(w._process.flights._by_key[K]._completions) == 2, "the join")
         held.open()
     assert (late.result(LIMIT_S) == V2) is as_is(mutate)
     held.open()

@@ -55,7 +55,7 @@ def test_r5_a_crash_behind_the_delete(
             client.delete(*(name for key in keys for name in w.keys.group(key)))
             raise CacheUnavailable
 
-        monkeypatch(w.remote, "invalidate", delete_then_die)
+        monkeypatch(w.l2, "invalidate", delete_then_die)
     else:
         proxy.data.swallow_to_client = True
     with pytest.raises(CacheUnavailable):
@@ -112,7 +112,7 @@ def test_r7_an_invalidation_while_subscribing(
         patch.setattr(listener_module, "Channel", Slow)
         proxy.reset(LinkKind.PUBSUB)
         gate.wait_for_arrival()
-    b.memory.flush()
+    b.l1.flush()
     assert b.get(K, source.load) == V1
     source.put(K)
     w.invalidate([K])
@@ -170,7 +170,7 @@ def test_r10_swapped_and_doubled_messages(make_cache: MakeCache, source: Source,
     assert listener is not None
     listener.stop()
     listener.confirmed, listener.sequence = True, 10
-    b.on_trust(NEVER_S + b._clock())
+    b._process.handler.on_trust(NEVER_S + b._clock())
     source.put(K)
     source.put("customer_2")
     b.get_many([K, "customer_2"], source.load)
@@ -263,7 +263,7 @@ def test_r20_a_failover_that_loses_the_delete(source: Source) -> None:
             assert held_in_l1(b, K) is None
             listener = b.listener
             assert listener is not None
-            eventually(lambda: listener.sequence == b._acknowledged, "the message")
+            eventually(lambda: listener.sequence == b._process.recovery._acknowledged, "the message")
             primary.kill()
             proxy.target = replica.port
             proxy.reset()
@@ -348,10 +348,10 @@ def test_the_trust_ends_before_the_bound(make_cache: MakeCache, source: Source, 
     settle(b)
     with proxy.holding(LinkKind.PUBSUB):
         w.invalidate([K])
-        until_s = b.memory.trusted_until_s
+        until_s = b.l1.trusted_until_s
         b.get("vehicle_1", source.load)
-        eventually(lambda: b.memory.trusted_until_s < until_s, "the early end of the trust")
-        assert b.memory.trusted_until_s < b._clock() + TRUST_S / 2
+        eventually(lambda: b.l1.trusted_until_s < until_s, "the early end of the trust")
+        assert b.l1.trusted_until_s < b._clock() + TRUST_S / 2
     settle(b)
     assert held_in_l1(b, K) is None
 
@@ -361,7 +361,7 @@ def test_a_request_by_hand_is_carried_out_while_all_loads_hang(
 ) -> None:
     """A plain PUBLISH reaches L2 although every loading thread waits for a slow service.
 
-    Seen to fail with loads and errands on the same threads.
+    Seen to fail with loads and background tasks on the same threads.
     """
     cache = make_cache(policy=policy(max_loads=2, load_timeout_s=20.0))
     source.put(K)
@@ -373,7 +373,7 @@ def test_a_request_by_hand_is_carried_out_while_all_loads_hang(
         gate.wait_for_arrival()
     done = background.gate()
     done.open()
-    stop_after(cache, "_carry_out", done)
+    stop_after(cache._process.invalidator, "carry_out", done)
     client.publish(cache.keys.channel, K)
     done.wait_for_arrival()
     assert not reading.done()

@@ -135,7 +135,7 @@ class TestLifetimes:
         client.persist(DATA)
         before_s = cache._clock()
         assert cache.get(K, source.load) == V1
-        entry = cache.memory.held([K])[K]
+        entry = cache.l1.held([K])[K]
         assert before_s <= entry.loaded_at_s <= cache._clock()
         assert entry.expires_at_s <= entry.loaded_at_s + 10
         client.pexpire(DATA, 1)
@@ -145,14 +145,14 @@ class TestLifetimes:
     def test_what_is_turned_off_is_not_there(
         self, off: str, make_cache: MakeCache, source: Truth, client: redis.Redis
     ) -> None:
-        """L1, the remembered absence and the last known copy can each be done without."""
+        """L1, the remembered absence and the stale copy can each be done without."""
         cache = make_cache(policy=policy(**{off: 0}))
         source.put(K)
         cache.get_many([K, "customer_none"], source.load)
         cache.get_many([K, "customer_none"], source.load)
         assert (held_in_l1(cache, K) is None) is (off == "l1_ttl_s")
         assert (source.loads["customer_none"] == 2) is (off == "negative_ttl_s")
-        assert bool(client.exists(cache.keys.copy(K))) is (off != "stale_ttl_s")
+        assert bool(client.exists(cache.keys.stale_copy(K))) is (off != "stale_ttl_s")
 
     def test_a_key_in_steady_use_is_never_waited_for(
         self, make_cache: MakeCache, source: Truth, background: Background
@@ -165,7 +165,7 @@ class TestLifetimes:
         waited: list[str] = []
         refreshed = background.gate()
         refreshed.open()
-        stop_after(cache._loader, "refresh", refreshed)
+        stop_after(cache._process.loader, "refresh", refreshed)
         until_s = time.monotonic() + LIMIT_S
         while source.loads[K] < 4 and time.monotonic() < until_s:
             lookup = cache.get_many([K], source.load)
@@ -206,14 +206,14 @@ class TestAbsence:
     def test_a_value_that_ends_takes_its_copy_along(
         self, make_cache: MakeCache, source: Truth, client: redis.Redis
     ) -> None:
-        """Once the source has said that there is none, the last known copy stands in for nobody."""
+        """Once the source has said that there is none, the stale copy stands in for nobody."""
         cache = make_cache()
         source.put(K)
         cache.get(K, source.load)
         expire_by_hand(client, cache)
         source.remove(K)
         assert cache.get(K, source.load) is None
-        assert not client.exists(cache.keys.copy(K))
+        assert not client.exists(cache.keys.stale_copy(K))
 
 
 class TestCorruption:
@@ -259,7 +259,7 @@ class TestCorruption:
         assert cache.get(K, source.load) is None
         assert not client.exists(DATA)
 
-    @pytest.mark.parametrize("name", ["data", "lease", "absent", "copy"])
+    @pytest.mark.parametrize("name", ["data", "lease", "absent", "stale_copy"])
     def test_a_key_of_another_type_hides_nothing(
         self, name: str, make_cache: MakeCache, source: Truth, client: redis.Redis
     ) -> None:
@@ -307,15 +307,15 @@ class TestCorruption:
     def test_a_corrupt_copy_does_not_stand_in(
         self, make_cache: MakeCache, source: Truth, client: redis.Redis
     ) -> None:
-        """A last known copy is checked as any value is."""
+        """A stale copy is checked as any value is."""
         cache = make_cache()
-        client.set(cache.keys.copy(K), b'{"id": "2", "version": 1}')
+        client.set(cache.keys.stale_copy(K), b'{"id": "2", "version": 1}')
         source.fail(K, OSError("down"))
         assert cache.get(K, source.load) is None
 
 
 class TestStale:
-    """The last known copy."""
+    """The stale copy."""
 
     def test_it_stands_in_when_the_load_fails(
         self, make_cache: MakeCache, source: Truth, client: redis.Redis
@@ -399,6 +399,6 @@ class TestStale:
                 client.publish(cache.keys.channel, K)
             case "flushdb":
                 client.flushdb()
-        eventually(lambda: not client.exists(cache.keys.copy(K)), "the end of the copy")
+        eventually(lambda: not client.exists(cache.keys.stale_copy(K)), "the end of the copy")
         settle(cache)
         assert cache.get(K, source.load) is None

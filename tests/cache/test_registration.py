@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from servease_appt.cache.listener import Listener
+from servease_appt.cache.listener import Listener, ListenerCallbacks
 from tests.cache.conftest import MakeCache
 from tests.cache.testbed import Cache, eventually
 
@@ -18,8 +18,8 @@ def test_a_channel_that_is_confirmed_before_start_returns(
     """On a busy machine the thread may be that far before its starter goes on; the worker is on the list."""
     start = Listener.start
 
-    def start_slowly(listener: Listener) -> None:
-        start(listener)
+    def start_slowly(listener: Listener, callbacks: ListenerCallbacks) -> None:
+        start(listener, callbacks)
         eventually(lambda: listener._trusted_until_s > 0, "the first answer")
 
     monkeypatch.setattr(Listener, "start", start_slowly)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from servease_appt.cache import CachePolicy, Codec, LoadDenied, TwoTierCache, ValueNotFound
+from servease_appt.cache.l1 import NOT_FOUND
 from servease_appt.cache.listener import TRUST_S
 from servease_appt.testing.processes import wait_until
 
@@ -164,14 +165,14 @@ def eventually(done: Callable[[], Any], what: str = "it", *, timeout_s: float = 
 def listening(cache: Cache) -> Cache:
     """The cache, once its channel is confirmed and L1 is trusted."""
     cache.start()
-    eventually(lambda: cache.memory.trusted_until_s > float("-inf"), "the confirmation of the channel")
+    eventually(lambda: cache.l1.trusted_until_s > float("-inf"), "the confirmation of the channel")
     return cache
 
 
 def held_in_l1(cache: Cache, key: str) -> Versioned | None:
     """What L1 holds right now, whether it would serve it or not."""
-    entry = cache.memory.held([key]).get(key)
-    return None if entry is None else entry.value
+    entry = cache.l1.held([key]).get(key)
+    return None if entry is None or entry.value is NOT_FOUND else entry.value
 
 
 def settle(*caches: Cache) -> None:
@@ -188,7 +189,7 @@ def settle(*caches: Cache) -> None:
 
 
 def _answered_since(cache: Cache, asked_at_s: float) -> bool:
-    return cache.memory.trusted_until_s - TRUST_S >= asked_at_s
+    return cache.l1.trusted_until_s - TRUST_S >= asked_at_s
 
 
 def policy(**changes: Any) -> CachePolicy:

@@ -41,7 +41,7 @@ def read(served: Served, dataset: Dataset) -> Dataset:
 
 def _cli_statuses(served: Served) -> list[dict[str, Any]]:
     cache = served.dataset.container.lookups.cache
-    return cache.questions.ask("status")
+    return cache.worker_queries.query("status")
 
 
 def test_keys_lists_what_is_there_with_its_lifetime(cli: Cli, read: Dataset) -> None:

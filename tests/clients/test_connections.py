@@ -1,7 +1,8 @@
 """How connections are made, kept and shared."""
 
-import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -201,23 +202,30 @@ def test_many_threads(server: RawServer, service: JsonService) -> None:
     assert [answer["path"] for answer in answers] == paths
 
 
-def test_after_a_fork(server: RawServer, service: JsonService) -> None:
+def test_after_a_fork(server: RawServer) -> None:
     """Parent and child do not share connections: each gets its own answers."""
-    assert get(service) == 1
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(writer, str(get(service)).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        in_child = pipe.read()
-    os.waitpid(child, 0)
+    script = """
+import os, sys
+from servease_appt.clients.service import JsonService
 
-    assert in_child == "2"
-    assert get(service) == 1
+service = JsonService("vehicle", sys.argv[1], timeout_s=5, pool_size=4)
+
+def connection():
+    return service.get("/path/", "a.b.c", service.deadline(None))["connection"]
+
+os.write(1, b"%d\\n" % connection())
+child = os.fork()
+os.write(1, b"%d\\n" % connection())
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+    os.write(1, b"%d\\n" % connection())
+"""
+    command = [sys.executable, "-c", script, server.url]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    first, *both, last = ended.stdout.split()
+    assert (first, sorted(both), last) == ("1", ["1", "2"], "1")
 
 
 def test_closed_service(service: JsonService) -> None:

@@ -275,6 +275,20 @@ def test_redirects_are_not_followed(serve: Serve) -> None:
     assert elsewhere.requests == []
 
 
+def test_the_body_of_a_redirect_is_not_read_to_its_end(serve: Serve) -> None:
+    """It may be endless: the status says all."""
+
+    def script(server: RawServer, connection: socket.socket, _number: int) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 1000000000\r\n\r\n")
+        connection.sendall(b"x" * 100_000)
+        server.closing.wait(10)
+
+    with pytest.raises(Unavailable) as caught:
+        get(serve(RawServer(script)))
+    assert caught.value.status == 302
+
+
 def test_left_over_bytes_do_not_become_the_next_answer(serve: Serve) -> None:
     """A server that goes on sending after its answer does not get to answer the next call with that."""
     received, sent = threading.Event(), threading.Event()

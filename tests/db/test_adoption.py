@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 from sqlalchemy.exc import IntegrityError
 
-from servease_appt.appointments import commands, reading, slots
+from servease_appt.appointments import booking, commands, free_starts, reading, slots, statistics
 from servease_appt.appointments.actors import Actor, Role
 from servease_appt.appointments.errors import FieldErrors, RuleBroken
 from servease_appt.appointments.policy import BookingPolicy
@@ -19,6 +19,7 @@ from servease_appt.db.engine import Database
 from servease_appt.db.errors import UpgradeRefused
 from servease_appt.db.migrate import upgrade
 from servease_appt.scheduling.statuses import Action
+from tests.appointments.workshop import REFERENCES
 from tests.db.platform import SECOND_MIGRATION, TABLES, appointment, change, known, slot
 
 NOW = datetime(2030, 5, 6, 8, tzinfo=UTC)
@@ -212,8 +213,8 @@ def test_every_offender_can_be_read(engine: Engine, postgres_url: str, database:
         listed = slots.list_slots(
             connection, POLICY, ADMIN, start_date=None, end_date=None, window=Window(100)
         )
-        numbers = reading.stats(connection, POLICY, ADMIN, NOW)
-        free = slots.available_slots(
+        numbers = statistics.stats(connection, POLICY, ADMIN, NOW)
+        free = free_starts.available_slots(
             connection,
             POLICY,
             ADMIN,
@@ -256,9 +257,11 @@ def test_an_employee_in_two_places_can_be_given_to_somebody_else(
     run(engine, TABLES, SECOND_MIGRATION, *OFFENDERS)
     upgrade(postgres_url)
 
-    assert commands.assign(database, ADMIN, known(11), known(54), NOW).assigned_employee_id == known(54)
+    assert commands.assign(
+        database, REFERENCES, ADMIN, known(11), employee_id=known(54), now=NOW
+    ).assigned_employee_id == known(54)
     with pytest.raises(RuleBroken, match="has another appointment from"):
-        commands.assign(database, ADMIN, known(11), known(51), NOW)
+        commands.assign(database, REFERENCES, ADMIN, known(11), employee_id=known(51), now=NOW)
 
 
 def test_an_old_length_has_to_be_put_right_before_a_new_time(
@@ -300,7 +303,7 @@ def test_new_bookings_respect_the_old_ones(engine: Engine, postgres_url: str, da
     )
 
     with pytest.raises(RuleBroken, match="has another appointment"):
-        commands.book(database, POLICY, ADMIN, request, now=NOW)
+        booking.create(database, POLICY, REFERENCES, ADMIN, request, now=NOW)
 
 
 def test_history_outlives_its_appointment(engine: Engine, postgres_url: str, database: Database) -> None:
@@ -370,7 +373,7 @@ def test_a_slot_without_a_capacity_is_closed(engine: Engine, postgres_url: str, 
     with database.reading() as connection:
         window = Window(offset=0, limit=10)
         seen = slots.list_slots(connection, POLICY, ADMIN, start_date=day, end_date=day, window=window).rows
-        free = slots.available_slots(
+        free = free_starts.available_slots(
             connection, POLICY, ADMIN, start_date=day, end_date=day, duration_minutes=60, now=NOW
         )
     assert [(row.is_available, row.max_concurrent_appointments) for row in seen] == [(False, 3), (True, 0)]

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import NullPool, create_engine, make_url, text
 
-from servease_appt.appointments import commands, reading
+from servease_appt.appointments import booking, reading
 from servease_appt.appointments.actors import Actor, Role
 from servease_appt.appointments.errors import RuleBroken
 from servease_appt.appointments.policy import BookingPolicy
@@ -21,6 +21,7 @@ from servease_appt.db.errors import Cause, DatabaseUnavailable
 from servease_appt.db.migrate import upgrade
 from servease_appt.testing.processes import GuardedProcess, ordinary_account, wait_until
 from servease_appt.testing.servers import free_port
+from tests.appointments.workshop import REFERENCES
 from tests.db.platform import known
 
 PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
@@ -86,7 +87,7 @@ def request(at: int, customer: int) -> NewAppointment:
 def test_the_service_works_through_it(database: Database) -> None:
     """Upgraded through it, ready, and booking, listing and acting as without it; moments are in UTC."""
     database.ping()
-    booked = commands.book(database, POLICY, ADMIN, request(9, 901), now=NOW)
+    booked = booking.create(database, POLICY, REFERENCES, ADMIN, request(9, 901), now=NOW)
 
     with database.reading() as connection:
         page = reading.list_appointments(connection, ADMIN, AppointmentFilters(), Window(10))
@@ -119,7 +120,7 @@ def test_bookings_at_once_keep_the_capacity(database: Database) -> None:
 
     def book(customer: int) -> None:
         try:
-            commands.book(database, POLICY, ADMIN, request(10, customer), now=NOW)
+            booking.create(database, POLICY, REFERENCES, ADMIN, request(10, customer), now=NOW)
             outcomes.append("booked")
         except RuleBroken:
             outcomes.append("full")

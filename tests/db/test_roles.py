@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, Engine, NullPool, create_engine, make_url
 
-from servease_appt.appointments import commands, idempotency, reading, slots
+from servease_appt.appointments import booking, commands, idempotency, reading, slots, statistics
+from servease_appt.appointments.idempotency import RequestKey
 from servease_appt.appointments.records import AppointmentFilters, NewAppointment, Window
 from servease_appt.db import kept_counts
 from servease_appt.db.connections import psycopg2_url
@@ -16,6 +17,7 @@ from servease_appt.db.engine import Database
 from servease_appt.db.errors import Cause, DatabaseUnavailable
 from servease_appt.db.migrate import check, upgrade
 from servease_appt.scheduling.statuses import Action
+from tests.appointments.workshop import REFERENCES
 from tests.db.platform import known
 from tests.db.test_adoption import ADMIN, NOW, POLICY, run
 
@@ -49,17 +51,17 @@ def test_the_service_needs_no_rights_to_change_tables(admin: Engine, postgres_ur
     database = Database(service)
     database.ping()
     slots.bulk_create(database, POLICY, ADMIN, start_date=date(2030, 5, 7), end_date=date(2030, 5, 8))
-    claim = idempotency.claim(database, ADMIN, "key", "fingerprint", NOW)
+    claim = idempotency.claim(database, ADMIN, RequestKey("key", b"{}"), NOW)
     wanted = NewAppointment(
         known(900), known(901), "repair", date(2030, 5, 7), time(10), assigned_employee_id=known(51)
     )
-    booked = commands.book(database, POLICY, ADMIN, wanted, now=NOW)
+    booked = booking.create(database, POLICY, REFERENCES, ADMIN, wanted, now=NOW)
     commands.act(database, ADMIN, booked.id, action=Action.CONFIRM, reason="", now=NOW)
-    commands.assign(database, ADMIN, booked.id, known(52), NOW)
+    commands.assign(database, REFERENCES, ADMIN, booked.id, employee_id=known(52), now=NOW)
     commands.edit(database, POLICY, ADMIN, booked.id, {"internal_notes": "seen"}, now=NOW)
     with database.reading() as connection:
         assert reading.list_appointments(connection, ADMIN, AppointmentFilters(), Window(10)).count == 1
-        assert reading.stats(connection, POLICY, ADMIN, NOW).total_appointments == 1
+        assert statistics.stats(connection, POLICY, ADMIN, NOW).total_appointments == 1
         assert kept_counts.sampled_differences(connection) == 0
     kept_counts.fold(database)
     commands.delete(database, ADMIN, booked.id)

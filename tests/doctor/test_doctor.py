@@ -99,7 +99,7 @@ def test_a_worker_that_was_killed_is_found_and_forgotten(
 
 
 def _answers(served: Served) -> list[dict[str, Any]]:
-    answers = served.dataset.container.lookups.cache.questions.ask("heard", timeout_s=0.3)
+    answers = served.dataset.container.lookups.cache.worker_queries.query("heard", timeout_s=0.3)
     return [answer for answer in answers if answer["pid"] in served.gunicorn.worker_pids()]
 
 

@@ -11,6 +11,7 @@ from flask import Flask
 from servease_appt.app import create_app
 from servease_appt.cache import Mode
 from servease_appt.cache.l1 import Entry
+from servease_appt.cache.l2.protocol import Write
 from servease_appt.container import EXTENSION, Container
 from servease_appt.observability.coherence import (
     L1_L2,
@@ -47,7 +48,7 @@ class Checked:
         self.cache.start()
         assert wait_until(lambda: self.cache.mode is Mode.BOTH, timeout_s=30)
         assert self.lookups.get("customer", self.id, token()) is not None
-        assert wait_until(lambda: bool(self.cache.memory.held((self.key,))), timeout_s=30)
+        assert wait_until(lambda: bool(self.cache.l1.held((self.key,))), timeout_s=30)
         self.check = Coherence(self.lookups, self.container.metrics)
         self.now_s = 1000.0
 
@@ -57,15 +58,15 @@ class Checked:
 
     def _put_in_l2(self, name: str) -> None:
         """Before anybody listens: news of it would have L1 compared, and cleared of what a test puts there."""
-        kind = self.cache.kinds.of(self.key)
-        stored = kind.encode(entities.customer(id=self.id, full_name=name, email="a@example.com"))
-        self.cache.remote.write(self.key, stored, ttl_ms=300_000, source="test")
+        codec = self.cache.codecs.of(self.key)
+        stored = codec.encode(entities.customer(id=self.id, full_name=name, email="a@example.com"))
+        self.cache.l2.write([Write(self.key, stored, 300_000)], "test")
 
     def put_in_l1(self, name: str) -> None:
         """What no message and no news of the server would ever correct."""
         now_s = self.cache._clock()
         wrong = entities.customer(id=self.id, full_name=name, email="a@example.com")
-        self.cache.memory.put_many([(self.key, Entry(wrong, now_s, now_s + 60))], self.cache.memory.tick())
+        self.cache.l1.put_many([(self.key, Entry(wrong, now_s, now_s + 60))], self.cache.l1.epoch())
 
     def step(self, after_s: float = 0.0) -> None:
         """Let time pass and the check look."""
@@ -217,9 +218,7 @@ def test_an_l1_that_is_not_trusted_is_not_compared(checked: Checked) -> None:
 
 def _loaded_again(checked: Checked) -> bool:
     checked.lookups.get("customer", checked.id, token())
-    return bool(checked.cache.memory.held((checked.key,))) and bool(
-        checked.cache.remote.read((checked.key,))[0][0]
-    )
+    return bool(checked.cache.l1.held((checked.key,))) and bool(checked.cache.l2.read((checked.key,))[0][0])
 
 
 def test_the_served_application_checks_itself(served: Served, redis_url: str) -> None:
@@ -237,9 +236,9 @@ def test_the_check_loads_nothing_into_the_cache(checked: Checked, redis_url: str
     """It looks past the cache and leaves everything as it was."""
     with redis.Redis.from_url(redis_url) as client:
         before = {name: client.get(name) for name in client.keys("appointment_service:customer_*")}
-        held = checked.cache.memory.held((checked.key,))
+        held = checked.cache.l1.held((checked.key,))
         for _ in range(3):
             checked.step(SOURCE_EVERY_S)
 
         assert {name: client.get(name) for name in client.keys("appointment_service:customer_*")} == before
-        assert checked.cache.memory.held((checked.key,)) == held
+        assert checked.cache.l1.held((checked.key,)) == held

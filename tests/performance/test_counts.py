@@ -97,7 +97,7 @@ def test_a_page_from_the_second_tier(
     """One SQL statement and one MGET, for all 60 names together."""
     ask()
     quiet()
-    container.lookups.cache.memory.flush()
+    container.lookups.cache.l1.flush()
     asked_before = names_asked()
     sent()
     with sql_statements() as statements:
@@ -144,7 +144,7 @@ def test_the_work_of_a_warm_lookup(
     """The functions that 60 keys from the first tier call: little more than one a key."""
     ask()
     cache = container.lookups.cache
-    assert len(cache.memory.held(keys)) == REFERENCES
+    assert len(cache.l1.held(keys)) == REFERENCES
 
     def never(key: str, _timeout_s: float) -> Reference:
         raise AssertionError(key)

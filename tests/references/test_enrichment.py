@@ -11,7 +11,7 @@ from flask import Flask
 from servease_appt.app import create_app
 from servease_appt.cache import CacheUnavailable, Mode
 from servease_appt.container import EXTENSION
-from servease_appt.references.enrichment import (
+from servease_appt.references import (
     get_customer_cached,
     get_employee_cached,
     get_vehicle_cached,
@@ -98,6 +98,18 @@ def test_a_record_is_what_lies_in_redis(
     assert fake_services.total_calls() == 2
 
 
+def test_a_very_long_name_is_cached_like_any_other(fake_services: FakeServices, redis_url: str) -> None:
+    """It is cut once, when it is loaded: a worker that finds it in Redis shows it and asks nobody."""
+    id_ = new_id()
+    fake_services.customers.put({"id": id_, "full_name": "x" * 3000, "email": "x@example.com"})
+    shown = {"id": id_, "full_name": "x" * 1000, "email": "x@example.com"}
+
+    assert get_customer_cached(id_, CALLER) == shown
+    for _another_worker in inside(redis_url, fake_services):
+        assert get_customer_cached(id_, CALLER) == shown
+    assert fake_services.total_calls() == 1
+
+
 @each
 def test_an_id_may_be_a_uuid_or_written_in_capitals(
     fake_services: FakeServices, entity: str, get: Get, invalidate: Callable[..., None]
@@ -182,7 +194,7 @@ def test_a_message_may_spell_an_id_in_capitals(
         client.publish("appointment_service:invalidate", message.format(id_.upper()))
 
         assert wait_until(lambda: not client.keys(f"*{id_}*"), timeout_s=30)
-    assert not cache.memory.held((f"customer_{id_}",))
+    assert not cache.l1.held((f"customer_{id_}",))
 
 
 @each

@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from servease_appt.cache.codecs import Codecs
-from servease_appt.references.entities import CODECS, MAX_TEXT_CHARS, Reference, customer, employee, vehicle
+from servease_appt.references.entities import (
+    CODECS,
+    ENTITIES,
+    MAX_TEXT_CHARS,
+    Reference,
+    customer,
+    employee,
+    vehicle,
+)
 
 ID = "5f0c7a52-0b1d-4c57-9c7a-2f6f0a3c1d11"
 LONG = "x" * (MAX_TEXT_CHARS + 1)
@@ -38,6 +46,31 @@ def test_what_is_stored_is_found_again(entity: str, made: Reference, display: st
     assert json.loads(payload) == FIELDS[entity]
     assert codecs.decode(f"{entity}_{ID}", payload) == made
     assert made.display == display
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        customer(id=ID, full_name=LONG, email=LONG),
+        vehicle(id=ID, year=LONG, make=LONG, model=LONG),
+        employee(id=ID, full_name=LONG),
+    ],
+    ids=FIELDS,
+)
+def test_a_long_text_is_cut_when_it_is_made(made: Reference, request: pytest.FixtureRequest) -> None:
+    """What the cache stores it must be able to read again: both sides have the same limit."""
+    key = f"{request.node.callspec.id}_{ID}"
+
+    assert codecs.decode(key, codecs.of(key).encode(made)) == made
+    assert {len(text) for name, text in made.fields.items() if name != "id"} == {MAX_TEXT_CHARS}
+
+
+def test_the_registry_has_each_entity_under_its_own_name() -> None:
+    """Its codec, its fields and its fallback belong together."""
+    assert list(ENTITIES) == ["customer", "vehicle", "employee"]
+    for name, entity in ENTITIES.items():
+        assert entity.name == entity.codec.name == name
+        assert {"id", *entity.fallback} == set(FIELDS[name])
 
 
 NO_TEXTS: tuple[Any, ...] = (None, 1, True, ["x"], {}, LONG)

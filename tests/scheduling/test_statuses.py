@@ -11,7 +11,7 @@ from servease_appt.scheduling.statuses import (
     Status,
     action_towards,
     allowed_actions,
-    refusal,
+    transition_error,
 )
 
 EDGES = {
@@ -31,25 +31,31 @@ def test_every_cell_of_the_transition_table(status: Status, action: Action) -> N
     target = EDGES.get((status.value, action.value))
 
     assert (action in allowed_actions(status)) == (target is not None)
-    assert (refusal(status, action) is None) == (target is not None)
+    assert (transition_error(status, action) is None) == (target is not None)
     if target is not None:
         assert action.leads_to == target
 
 
 def test_a_refusal_names_the_status_and_what_is_allowed() -> None:
     """Whoever is refused learns from where they tried and what would have been possible."""
-    text = refusal("confirmed", Action.COMPLETE)
+    text = transition_error("confirmed", Action.COMPLETE)
 
     assert (
         text == 'Cannot complete: the appointment is "confirmed"; allowed from there: start, cancel, no_show.'
     )
 
 
+def test_a_refusal_speaks_of_no_show_in_words() -> None:
+    """The action's name is no verb."""
+    assert str(transition_error("pending", Action.NO_SHOW)).startswith("Cannot mark as no-show: ")
+    assert str(transition_error("completed", Action.NO_SHOW)).startswith("Cannot mark as no-show: ")
+
+
 @pytest.mark.parametrize("action", Action)
 def test_nothing_follows_on_an_unknown_status(action: Action) -> None:
     """A status from before this service is refused with its name, not a crash."""
     assert allowed_actions("on hold") == ()
-    assert '"on hold"' in str(refusal("on hold", action))
+    assert '"on hold"' in str(transition_error("on hold", action))
 
 
 @pytest.mark.parametrize(

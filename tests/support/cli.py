@@ -1,7 +1,6 @@
 """`flask --app wsgi cache …` as a person types it, and as a process of its own where it streams or is stopped."""
 
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from flask import Flask
 from servease_appt.app import create_app
 from servease_appt.container import EXTENSION
 from servease_appt.settings import Settings
+from tests.support.processes import bare_environment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -63,7 +63,7 @@ class CliProcess:
         self.process = subprocess.Popen(
             command,
             cwd=REPOSITORY,
-            env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONUNBUFFERED": "1", **environment},
+            env={**bare_environment(), "PYTHONUNBUFFERED": "1", **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

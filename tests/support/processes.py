@@ -1,29 +1,38 @@
 """Looking at processes from the outside."""
 
-import subprocess
+import os
+
+import psutil
+
+_INHERITED = ("PATH", "COVERAGE_PROCESS_CONFIG")
+
+
+def bare_environment() -> dict[str, str]:
+    """Return the least that a program under test inherits: PATH, and what lets coverage be measured in it."""
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ}
 
 
 def descendants(pid: int) -> set[int]:
-    """Process ids of the children of a process, their children, and so on."""
-    children: dict[int, list[int]] = {}
-    for process_id, parent, _ in _listing():
-        children.setdefault(parent, []).append(process_id)
-    found: set[int] = set()
-    to_visit = [pid]
-    while to_visit:
-        for child in children.get(to_visit.pop(), ()):
-            found.add(child)
-            to_visit.append(child)
-    return found
+    """Process ids of the children of a process, their children, and so on; none for a process that has ended."""
+    try:
+        return {process.pid for process in psutil.Process(pid).children(recursive=True)}
+    except psutil.NoSuchProcess:
+        return set()
 
 
 def alive(pids: set[int]) -> set[int]:
     """Those of these processes that still run; one that has ended and waits to be noticed does not."""
-    return {process_id for process_id, _, state in _listing() if process_id in pids and state[0] != "Z"}
+    return {pid for pid in pids if _runs(pid)}
 
 
-def _listing() -> list[tuple[int, int, str]]:
-    command = ["ps", "-A", "-o", "pid=,ppid=,stat="]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    rows = (line.split() for line in lines)
-    return [(int(process_id), int(parent), state) for process_id, parent, state in rows]
+def owner(pid: int) -> int:
+    """Id of the user that the process runs as."""
+    user: int = psutil.Process(pid).uids().effective
+    return user
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

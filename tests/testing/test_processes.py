@@ -1,10 +1,8 @@
 """Processes that never outlive the one that started them."""
 
-import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,27 +141,30 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize("child_stops_it", [True, False])
-def test_a_forked_child_is_not_the_parent(start: Start, child_stops_it: bool) -> None:
+def test_a_forked_child_is_not_the_parent(tmp_path: Path, child_stops_it: bool) -> None:
     """A forked child can neither stop the command nor keep it alive by living longer than its parent."""
-    process = start(SLEEP)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(writer)
-        if child_stops_it:
-            process.stop()
-        os.read(reader, 1)
-        os._exit(0)
-    os.close(reader)
+    code = f"""
+import os, sys
+from pathlib import Path
+from servease_appt.testing.processes import GuardedProcess
+process = GuardedProcess([sys.executable, "-c", {SLEEP!r}], log=Path({str(tmp_path / "log")!r}))
+tried, parent_is_done = os.pipe(), os.pipe()
+child = os.fork()
+if child == 0:
+    if {child_stops_it}:
+        process.stop()
+    os.write(tried[1], b"x")
+    os.close(parent_is_done[1])
+    os.read(parent_is_done[0], 1)
+    os._exit(0)
+os.read(tried[0], 1)
+print(process.wait(0.2), flush=True)
+process.stop()
+print(process.poll(), os.waitpid(child, os.WNOHANG), flush=True)
+os.close(parent_is_done[1])
+print(os.waitpid(child, 0)[1])
+"""
+    ended = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=False, timeout=30)
 
-    still_runs = process.wait(0.2) is None
-    stopping = threading.Thread(target=process.stop, daemon=True)
-    stopping.start()
-    stopping.join(5)
-    ended = not alive({process.pid})
-    os.close(writer)
-    os.waitpid(child, 0)
-    stopping.join(5)
-
-    assert still_runs
-    assert ended
+    assert ended.stderr == ""
+    assert ended.stdout.splitlines() == ["None", f"{-signal.SIGTERM} (0, 0)", "0"]

@@ -14,7 +14,7 @@ import redis
 from servease_appt.testing import servers
 from servease_appt.testing.processes import GuardedProcess, ProcessError, wait_until
 from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey
-from tests.support.processes import alive, descendants
+from tests.support.processes import alive, descendants, owner
 
 
 def ask(url: str, statement: str) -> object:
@@ -95,11 +95,7 @@ def test_postgres_asks_for_the_password(postgres: EmbeddedPostgres) -> None:
 
 def test_postgres_does_not_run_as_root(postgres: EmbeddedPostgres) -> None:
     """Its superuser is nobody on this machine, so what SQL can do there is little."""
-    owner = subprocess.run(
-        ["ps", "-o", "uid=", "-p", str(postgres.pid)], capture_output=True, text=True, check=True
-    ).stdout
-
-    assert int(owner) != 0
+    assert owner(postgres.pid) != 0
 
 
 def test_postgres_survives_its_crash() -> None:

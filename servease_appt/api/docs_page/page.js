@@ -16,38 +16,25 @@ function make(tag, { text, className, ...attributes } = {}, ...children) {
 }
 
 function resolve(api, schema) {
-  return schema && schema.$ref ? api.components.schemas[schema.$ref.split("/").pop()] : schema || {};
+  const { $ref, ...rest } = schema || {};
+  return $ref ? { ...api.components.schemas[$ref.split("/").pop()], ...rest } : rest;
 }
 
-function sample(api, schema) {
-  const shape = resolve(api, schema);
-  if (shape.example !== undefined) return shape.example;
-  if (shape.default !== undefined) return shape.default;
-  if (shape.enum) return shape.enum[0];
-  if (shape.type === "object") {
-    const entries = Object.entries(shape.properties || {});
-    const wanted = entries.filter(([name]) => (shape.required || []).includes(name));
-    return Object.fromEntries((wanted.length ? wanted : entries).map(([name, part]) => [name, sample(api, part)]));
-  }
-  if (shape.type === "array") return [sample(api, shape.items)];
-  if (shape.type === "integer") return Math.max(shape.minimum || 0, Math.min(shape.maximum || 60, 60));
-  if (shape.type === "boolean") return true;
-  if (shape.format === "date") return new Date(Date.now() + 864e5).toISOString().slice(0, 10);
-  if (shape.format === "time") return "10:00:00";
-  if (shape.format === "decimal") return "100.00";
-  return "";
+// A value that may be null has a list of types.
+function typeOf(shape) {
+  return [shape.type].flat().find((name) => name !== "null") || "";
 }
 
 function describe(schema) {
-  const parts = [schema.format || schema.type || ""];
+  const parts = [schema.format || typeOf(schema)];
   if (schema.enum) parts.push(schema.enum.join(", "));
   if (schema.maximum !== undefined) parts.push(`${schema.minimum} to ${schema.maximum}`);
   if (schema.default !== undefined) parts.push(`default ${schema.default}`);
   return parts.filter(Boolean).join("; ");
 }
 
-function parameterField(parameter, id) {
-  const schema = parameter.schema || {};
+function parameterField(api, parameter, id) {
+  const schema = resolve(api, parameter.schema);
   const label = make("label", {
     for: id,
     text: `${parameter.name} (${parameter.in}; ${describe(schema)})`,
@@ -102,15 +89,15 @@ function routeForm(api, method, path, operation) {
   const prefix = operation.operationId;
   const fields = (operation.parameters || []).map((parameter) => ({
     parameter,
-    ...parameterField(parameter, `${prefix}-${parameter.in}-${parameter.name}`),
+    ...parameterField(api, parameter, `${prefix}-${parameter.in}-${parameter.name}`),
   }));
   const form = make("form", {}, make("p", { text: operation.description, className: "quiet" }));
   for (const { label, input } of fields) form.append(label, input);
   let body = null;
   if (operation.requestBody) {
-    const schema = operation.requestBody.content["application/json"].schema;
+    const { schema, example } = operation.requestBody.content["application/json"];
     body = make("textarea", { id: `${prefix}-body`, spellcheck: "false" });
-    body.value = JSON.stringify(sample(api, schema), null, 2);
+    body.value = JSON.stringify(example, null, 2);
     form.append(make("label", { for: body.id, text: "Body (JSON)" }), body, properties(api, schema));
   }
   const button = make("button", { type: "submit", text: "Send" });
@@ -130,7 +117,7 @@ function properties(api, schema) {
   const shape = resolve(api, schema);
   const rows = Object.entries(shape.properties || {}).map(([name, part]) => {
     const required = (shape.required || []).includes(name);
-    const about = [describe(part), part.description].filter(Boolean).join(". ");
+    const about = [describe(resolve(api, part)), part.description].filter(Boolean).join(". ");
     return make("tr", {}, make("td", { text: name, className: required ? "required" : "" }), make("td", { text: about }));
   });
   return make("table", {}, ...rows);

@@ -1,26 +1,29 @@
-"""Appointments: list, read, change, delete. Booking stands in `booking`, status changes in `actions`."""
+"""Appointments: list, read, change, delete. Booking is in `booking`, status changes are in `actions`."""
 
+from time import perf_counter
 from typing import Any
 
 from flask import Response, request
 
 from servease_appt.api.context import container, now
-from servease_appt.api.details import detail_response
-from servease_appt.api.enrichment import Stopwatch, name_headers, names_for
-from servease_appt.api.paging import page_body
-from servease_appt.api.responses import empty_response, json_response
+from servease_appt.api.details import DETAIL, DETAIL_HEADERS, detail_response
+from servease_appt.api.enrichment import NAME_HEADERS, named_response
+from servease_appt.api.paging import page_answer
+from servease_appt.api.responses import empty_response
 from servease_appt.api.routing import RequiredRole, Resource
-from servease_appt.api.schemas.appointment_json import row_json
-from servease_appt.api.schemas.requests import (
+from servease_appt.api.schemas.appointment_requests import (
     CUSTOMER_EDITABLE,
     AppointmentFilterQuery,
     AppointmentPatch,
     AppointmentUpdate,
 )
-from servease_appt.api.schemas.shapes import page_of, ref
+from servease_appt.api.schemas.appointments import AppointmentPageSchema
 from servease_appt.api.tokens import Caller
 from servease_appt.appointments import commands, reading
 from servease_appt.appointments.records import AppointmentFilters, Window
+from servease_appt.signals import announce, appointment_changed
+
+PAGE = AppointmentPageSchema()
 
 resource = Resource("appointments", "/appointments/", "Appointments")
 
@@ -31,22 +34,21 @@ resource = Resource("appointments", "/appointments/", "Appointments")
     role=RequiredRole.USERS,
     summary="List appointments, the latest scheduled first. Customers see their own.",
     query=AppointmentFilterQuery(),
-    answer=page_of(ref("AppointmentRow")),
+    answer=PAGE,
     errors=[404],
-    named=True,
+    answer_headers=NAME_HEADERS,
 )
 def list_appointments(caller: Caller, query: dict[str, Any]) -> Response:
     """Return one page of what the caller may see."""
     number, size = query.pop("page"), query.pop("page_size")
-    database = Stopwatch()
-    with database, container().database.reading() as connection:
+    began_s = perf_counter()
+    with container().database.reading() as connection:
         page = reading.list_appointments(
             connection, caller.actor, AppointmentFilters(**query), Window.of_page(number, size)
         )
-    names = names_for(page.rows, caller)
-    results = [row_json(row, names) for row in page.rows]
-    body = page_body(request, results, count=page.count, page=number, page_size=size)
-    return json_response(body, headers=name_headers(names, database.ms))
+    database_s = perf_counter() - began_s
+    answer = page_answer(request, page.rows, count=page.count, page=number, page_size=size)
+    return named_response(PAGE, answer, page.rows, caller, database_s=database_s)
 
 
 @resource.declare(
@@ -54,15 +56,15 @@ def list_appointments(caller: Caller, query: dict[str, Any]) -> Response:
     "/appointments/<appointment_id>/",
     role=RequiredRole.USERS,
     summary="Read one appointment.",
-    answer=ref("Appointment"),
-    named=True,
+    answer=DETAIL,
+    answer_headers=DETAIL_HEADERS,
 )
 def get_appointment(caller: Caller, appointment_id: str) -> Response:
     """Return the detail of one appointment."""
-    database = Stopwatch()
-    with database, container().database.reading() as connection:
+    began_s = perf_counter()
+    with container().database.reading() as connection:
         appointment = reading.get_appointment(connection, caller.actor, appointment_id)
-    return detail_response(appointment, caller, database)
+    return detail_response(appointment, caller, perf_counter() - began_s)
 
 
 @resource.declare(
@@ -72,9 +74,9 @@ def get_appointment(caller: Caller, appointment_id: str) -> Response:
     summary="Change an appointment. What is left out stays as it is.",
     body=AppointmentUpdate(),
     customer_body=AppointmentUpdate(only=CUSTOMER_EDITABLE),
-    answer=ref("Appointment"),
+    answer=DETAIL,
     headers=["If-Match"],
-    named=True,
+    answer_headers=DETAIL_HEADERS,
 )
 def replace_appointment(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
     """Change fields of one appointment, all or nothing."""
@@ -88,9 +90,9 @@ def replace_appointment(caller: Caller, appointment_id: str, body: dict[str, Any
     summary="Change some fields of an appointment, all or nothing.",
     body=AppointmentPatch(),
     customer_body=AppointmentPatch(only=CUSTOMER_EDITABLE),
-    answer=ref("Appointment"),
+    answer=DETAIL,
     headers=["If-Match"],
-    named=True,
+    answer_headers=DETAIL_HEADERS,
 )
 def change_appointment(caller: Caller, appointment_id: str, body: dict[str, Any]) -> Response:
     """Change fields of one appointment, all or nothing; for staff `status` is the action of that name."""
@@ -99,19 +101,19 @@ def change_appointment(caller: Caller, appointment_id: str, body: dict[str, Any]
 
 def _edit(caller: Caller, appointment_id: str, changes: dict[str, Any], *, patch: bool) -> Response:
     parts = container()
-    database = Stopwatch()
-    with database:
-        appointment = commands.edit(
-            parts.database,
-            parts.policy,
-            caller.actor,
-            appointment_id,
-            changes,
-            now=now(),
-            patch=patch,
-            if_match=request.headers.get("If-Match"),
-        )
-    return detail_response(appointment, caller, database)
+    began_s = perf_counter()
+    appointment = commands.edit(
+        parts.database,
+        parts.policy,
+        caller.actor,
+        appointment_id,
+        changes,
+        now=now(),
+        patch=patch,
+        if_match=request.headers.get("If-Match"),
+    )
+    announce(appointment_changed, appointment_id=appointment.id, change="edited")
+    return detail_response(appointment, caller, perf_counter() - began_s)
 
 
 @resource.declare(
@@ -124,4 +126,5 @@ def _edit(caller: Caller, appointment_id: str, changes: dict[str, Any], *, patch
 def delete_appointment(caller: Caller, appointment_id: str) -> Response:
     """Delete one appointment."""
     commands.delete(container().database, caller.actor, appointment_id)
+    announce(appointment_changed, appointment_id=appointment_id, change="deleted")
     return empty_response()

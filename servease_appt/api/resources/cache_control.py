@@ -1,33 +1,33 @@
-"""The cache from outside: drop what changed upstream, and look at the counters."""
+"""The cache endpoints: invalidate entries, and read the counters."""
 
 from typing import Any
 
-import orjson
 from flask import Response
 
 from servease_appt.api.context import container
-from servease_appt.api.responses import json_response, raw_response
+from servease_appt.api.responses import json_response
 from servease_appt.api.routing import RequiredRole, Resource
-from servease_appt.api.schemas.requests import CacheInvalidation
-from servease_appt.api.schemas.shapes import ref
+from servease_appt.api.schemas.operations import CacheInvalidation, CacheStatsSchema, InvalidatedSchema
 from servease_appt.api.tokens import Caller
 from servease_appt.observability.cache_report import cache_report
 
 resource = Resource("cache", "/cache/", "Cache")
+INVALIDATED = InvalidatedSchema()
+STATS = CacheStatsSchema()
 
 
 @resource.declare(
     "POST",
     "/cache/invalidate/",
     role=RequiredRole.CACHE,
-    summary="Forget cached customers, vehicles or employees, in every worker.",
+    summary="Invalidate cached customers, vehicles or employees in every worker.",
     body=CacheInvalidation(),
-    answer=ref("Invalidated"),
+    answer=INVALIDATED,
 )
-def invalidate(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG001 - the role was checked
-    """Drop the distinct ids given, everywhere."""
+def invalidate_cache(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG001 - the role was checked
+    """Invalidate the given ids in both tiers of every worker."""
     container().lookups.invalidate(body["entity"], body["ids"])
-    return json_response({"invalidated": len(body["ids"])})
+    return json_response(INVALIDATED.dump({"invalidated": len(body["ids"])}))
 
 
 @resource.declare(
@@ -35,10 +35,9 @@ def invalidate(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG00
     "/cache/stats/",
     role=RequiredRole.CACHE,
     summary="Hits, misses, fills and errors by tier and entity.",
-    answer=ref("Anything"),
+    answer=STATS,
 )
 def cache_stats(caller: Caller) -> Response:  # noqa: ARG001 - the role was checked
-    """Return the counters of this worker and of all."""
+    """Return the counters of this worker and of all workers."""
     parts = container()
-    report = cache_report(parts.lookups, parts.metrics)
-    return raw_response(orjson.dumps(report, option=orjson.OPT_NON_STR_KEYS))  # its keys are enumerations
+    return json_response(STATS.dump(cache_report(parts.lookups, parts.metrics)))

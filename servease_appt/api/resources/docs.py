@@ -1,4 +1,4 @@
-"""The document of this API, and a page to try it: files of this package, nothing from elsewhere."""
+"""The OpenAPI document of this API, and a page to try it. The page loads nothing from other hosts."""
 
 from functools import cache
 from html import escape
@@ -6,10 +6,10 @@ from importlib.resources import files
 
 from flask import Response, url_for
 
-from servease_appt.api.context import API_NAME, api_document
+from servease_appt.api.context import api_document, api_endpoint
 from servease_appt.api.responses import json_response
 from servease_appt.api.routing import RequiredRole, Resource
-from servease_appt.api.schemas.shapes import ref
+from servease_appt.api.schemas.operations import DocumentSchema
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:;"
@@ -17,11 +17,10 @@ _POLICY = (
 )
 
 resource = Resource("docs", "/docs/", "This document")
+DOCUMENT = DocumentSchema()
 
 
-@resource.declare(
-    "GET", "/openapi.json", role=RequiredRole.OPEN, summary="This document.", answer=ref("Anything")
-)
+@resource.declare("GET", "/openapi.json", role=RequiredRole.OPEN, summary="This document.", answer=DOCUMENT)
 def openapi_document() -> Response:
     """Return the OpenAPI document, with the address under which the API is mounted here."""
     return json_response({**api_document(), "servers": [{"url": _base() or "/"}]})
@@ -48,7 +47,7 @@ def docs_script() -> Response:
 
 def _base() -> str:
     """Return the path under which the API is mounted, without a slash at its end."""
-    return url_for(f"{API_NAME}.docs.openapi_document").removesuffix("/openapi.json")
+    return url_for(api_endpoint("docs.openapi_document")).removesuffix("/openapi.json")
 
 
 @cache

@@ -1,6 +1,7 @@
-"""Appointments seen from one side: a customer's, an employee's, a vehicle's; room that is left; numbers."""
+"""Appointments of one customer, employee or vehicle; free starts; statistics."""
 
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 from flask import Response, request
@@ -8,24 +9,29 @@ from marshmallow import Schema
 from sqlalchemy import Connection
 
 from servease_appt.api.context import container, now
-from servease_appt.api.enrichment import Stopwatch, name_headers, names_for
-from servease_appt.api.paging import PageQuery, page_body
+from servease_appt.api.enrichment import NAME_HEADERS, named_response
+from servease_appt.api.paging import page_answer
 from servease_appt.api.responses import json_response
 from servease_appt.api.routing import RequiredRole, Resource, View
-from servease_appt.api.schemas.appointment_json import row_json
-from servease_appt.api.schemas.requests import (
-    AvailableSlotsQuery,
+from servease_appt.api.schemas.appointment_requests import (
     CustomerAppointmentsQuery,
     EmployeeScheduleQuery,
     VehicleHistoryQuery,
 )
-from servease_appt.api.schemas.shapes import array_or_page_of, page_of, ref
+from servease_appt.api.schemas.appointments import AppointmentPageSchema, AppointmentSchema
+from servease_appt.api.schemas.pages import PageQuery
+from servease_appt.api.schemas.reports import AvailableSlotsQuery, AvailableSlotsSchema, StatsSchema
 from servease_appt.api.tokens import Caller
-from servease_appt.appointments import reading, slots
+from servease_appt.appointments import free_starts, reading, statistics
 from servease_appt.appointments.actors import Actor
 from servease_appt.appointments.records import ARRAY, AppointmentFilters, AppointmentRow, Page, Window
+from servease_appt.rate_limits import Cost
 
 resource = Resource("reports", "/appointments/", "Appointment views")
+ROWS = AppointmentSchema(many=True)
+PAGE = AppointmentPageSchema()
+SLOTS = AvailableSlotsSchema()
+STATS = StatsSchema()
 
 Find = Callable[[Connection, Actor, str, AppointmentFilters, Window], Page[AppointmentRow]]
 
@@ -37,9 +43,9 @@ def _declare_array(path: str, role: RequiredRole, summary: str, query: Schema) -
         role=role,
         summary=summary,
         query=query,
-        answer=array_or_page_of(ref("AppointmentRow")),
+        answer=(ROWS, PAGE),
         errors=[404],
-        named=True,
+        answer_headers=["X-Total-Count", *NAME_HEADERS],
     )
 
 
@@ -79,55 +85,61 @@ def vehicle_history(caller: Caller, query: dict[str, Any]) -> Response:
     role=RequiredRole.STAFF,
     summary="What is assigned to an employee, in pages.",
     query=PageQuery(),
-    answer=page_of(ref("AppointmentRow")),
-    named=True,
+    answer=PAGE,
+    answer_headers=NAME_HEADERS,
 )
-def employee_page(caller: Caller, employee_id: str, query: dict[str, Any]) -> Response:
+def employee_appointments(caller: Caller, employee_id: str, query: dict[str, Any]) -> Response:
     """Return a page of an employee's appointments."""
-    return _page(reading.employee_schedule, employee_id, AppointmentFilters(), caller, query)
+    return _page(
+        reading.employee_schedule,
+        employee_id,
+        AppointmentFilters(),
+        caller,
+        number=query["page"],
+        size=query["page_size"],
+    )
 
 
 def _array_or_page(find: Find, subject: str, caller: Caller, query: dict[str, Any]) -> Response:
-    """Return rows as an array of at most 500 with their full number beside it; with `page`, as a page."""
+    """Return an array of at most 500 rows, with their full number in a header; with `page`, a page."""
     number, size = query.pop("page", None), query.pop("page_size")
     subject_id = query.pop(subject)
     filters = AppointmentFilters(**query)
     if number is not None:
-        return _page(find, subject_id, filters, caller, {"page": number, "page_size": size})
-    database = Stopwatch()
-    with database, container().database.reading() as connection:
+        return _page(find, subject_id, filters, caller, number=number, size=size)
+    began_s = perf_counter()
+    with container().database.reading() as connection:
         page = find(connection, caller.actor, subject_id, filters, ARRAY)
-    names = names_for(page.rows, caller)
-    headers = {**name_headers(names, database.ms), "X-Total-Count": str(page.count)}
-    return json_response([row_json(row, names) for row in page.rows], headers=headers)
+    database_s = perf_counter() - began_s
+    headers = {"X-Total-Count": str(page.count)}
+    return named_response(ROWS, page.rows, page.rows, caller, database_s=database_s, headers=headers)
 
 
 def _page(
-    find: Find, subject_id: str, filters: AppointmentFilters, caller: Caller, query: dict[str, Any]
+    find: Find, subject_id: str, filters: AppointmentFilters, caller: Caller, *, number: int, size: int
 ) -> Response:
-    number, size = query["page"], query["page_size"]
-    database = Stopwatch()
-    with database, container().database.reading() as connection:
+    began_s = perf_counter()
+    with container().database.reading() as connection:
         page = find(connection, caller.actor, subject_id, filters, Window.of_page(number, size))
-    names = names_for(page.rows, caller)
-    results = [row_json(row, names) for row in page.rows]
-    body = page_body(request, results, count=page.count, page=number, page_size=size)
-    return json_response(body, headers=name_headers(names, database.ms))
+    database_s = perf_counter() - began_s
+    answer = page_answer(request, page.rows, count=page.count, page=number, page_size=size)
+    return named_response(PAGE, answer, page.rows, caller, database_s=database_s)
 
 
 @resource.declare(
     "GET",
     "/appointments/available_slots/",
     role=RequiredRole.USERS,
+    cost=Cost.COSTLY,
     summary="The starts still ahead at which a booking of that length fits.",
     query=AvailableSlotsQuery(),
-    answer=ref("AvailableSlots"),
+    answer=SLOTS,
 )
 def available_slots(caller: Caller, query: dict[str, Any]) -> Response:
-    """Return free starts."""
+    """Return the free starts of some days."""
     parts = container()
     with parts.database.reading() as connection:
-        free = slots.available_slots(
+        free = free_starts.available_slots(
             connection,
             parts.policy,
             caller.actor,
@@ -136,7 +148,7 @@ def available_slots(caller: Caller, query: dict[str, Any]) -> Response:
             duration_minutes=query.get("duration_minutes"),
             now=now(),
         )
-    return json_response({"count": len(free), "slots": [start._asdict() for start in free]})
+    return json_response(SLOTS.dump({"count": len(free), "slots": free}))
 
 
 @resource.declare(
@@ -144,20 +156,11 @@ def available_slots(caller: Caller, query: dict[str, Any]) -> Response:
     "/appointments/stats/",
     role=RequiredRole.USERS,
     summary="Numbers over what the caller may see.",
-    answer=ref("Stats"),
+    answer=STATS,
 )
-def stats(caller: Caller) -> Response:
-    """Return counts."""
+def appointment_stats(caller: Caller) -> Response:
+    """Return the numbers of appointments."""
     parts = container()
     with parts.database.reading() as connection:
-        counted = reading.stats(connection, parts.policy, caller.actor, now())
-    return json_response(
-        {
-            "total_appointments": counted.total_appointments,
-            **counted.by_status,
-            "today": counted.today,
-            "completed_today": counted.completed_today,
-            "upcoming": counted.upcoming,
-            "by_type": counted.by_type,
-        }
-    )
+        counted = statistics.stats(connection, parts.policy, caller.actor, now())
+    return json_response(STATS.dump(counted))

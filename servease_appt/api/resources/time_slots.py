@@ -1,20 +1,31 @@
-"""Time slots: what the workshop opens for booking."""
+"""Time slots: when the workshop takes bookings, and how many at once."""
 
 from typing import Any
 
 from flask import Response, request
 
 from servease_appt.api.context import container
-from servease_appt.api.paging import page_body
+from servease_appt.api.paging import page_answer
 from servease_appt.api.responses import empty_response, json_response
 from servease_appt.api.routing import RequiredRole, Resource
-from servease_appt.api.schemas.requests import SlotCreate, SlotPatch, SlotQuery, SlotRange, SlotUpdate
-from servease_appt.api.schemas.shapes import page_of, ref
+from servease_appt.api.schemas.time_slots import (
+    SlotCreate,
+    SlotPatch,
+    SlotQuery,
+    SlotRange,
+    SlotsCreatedSchema,
+    SlotUpdate,
+    TimeSlotPageSchema,
+    TimeSlotSchema,
+)
 from servease_appt.api.tokens import Caller
 from servease_appt.appointments import slots
 from servease_appt.appointments.records import NewSlot, Window
 
 resource = Resource("time_slots", "/time-slots/", "Time slots")
+SLOT = TimeSlotSchema()
+PAGE = TimeSlotPageSchema()
+CREATED = SlotsCreatedSchema()
 
 
 @resource.declare(
@@ -23,7 +34,7 @@ resource = Resource("time_slots", "/time-slots/", "Time slots")
     role=RequiredRole.USERS,
     summary="List time slots by date and start.",
     query=SlotQuery(),
-    answer=page_of(ref("TimeSlot")),
+    answer=PAGE,
     errors=[404],
 )
 def list_slots(caller: Caller, query: dict[str, Any]) -> Response:
@@ -39,8 +50,8 @@ def list_slots(caller: Caller, query: dict[str, Any]) -> Response:
             end_date=query.get("end_date"),
             window=Window.of_page(number, size),
         )
-    results = [slot._asdict() for slot in page.rows]
-    return json_response(page_body(request, results, count=page.count, page=number, page_size=size))
+    answer = page_answer(request, page.rows, count=page.count, page=number, page_size=size)
+    return json_response(PAGE.dump(answer))
 
 
 @resource.declare(
@@ -49,14 +60,14 @@ def list_slots(caller: Caller, query: dict[str, Any]) -> Response:
     role=RequiredRole.STAFF,
     summary="Add a time slot.",
     body=SlotCreate(),
-    answer=ref("TimeSlot"),
+    answer=SLOT,
     status=201,
 )
 def create_slot(caller: Caller, body: dict[str, Any]) -> Response:
     """Add one slot."""
     parts = container()
     slot = slots.create_slot(parts.database, parts.policy, caller.actor, NewSlot(**body))
-    return json_response(slot._asdict(), 201)
+    return json_response(SLOT.dump(slot), 201)
 
 
 @resource.declare(
@@ -65,7 +76,7 @@ def create_slot(caller: Caller, body: dict[str, Any]) -> Response:
     role=RequiredRole.STAFF,
     summary="Add hourly slots, 9 to 17, on the weekdays of a range. Twice adds nothing.",
     body=SlotRange(),
-    answer=ref("SlotsCreated"),
+    answer=CREATED,
     status=201,
 )
 def bulk_create_slots(caller: Caller, body: dict[str, Any]) -> Response:
@@ -74,7 +85,7 @@ def bulk_create_slots(caller: Caller, body: dict[str, Any]) -> Response:
     count = slots.bulk_create(
         parts.database, parts.policy, caller.actor, body["start_date"], body["end_date"]
     )
-    return json_response({"message": f"Created {count} time slots", "count": count}, 201)
+    return json_response(CREATED.dump({"message": f"Created {count} time slots", "count": count}), 201)
 
 
 @resource.declare(
@@ -82,14 +93,14 @@ def bulk_create_slots(caller: Caller, body: dict[str, Any]) -> Response:
     "/time-slots/<slot_id>/",
     role=RequiredRole.USERS,
     summary="Read one time slot.",
-    answer=ref("TimeSlot"),
+    answer=SLOT,
 )
 def get_slot(caller: Caller, slot_id: str) -> Response:
     """Return one slot."""
     parts = container()
     with parts.database.reading() as connection:
         slot = slots.get_slot(connection, parts.policy, caller.actor, slot_id)
-    return json_response(slot._asdict())
+    return json_response(SLOT.dump(slot))
 
 
 @resource.declare(
@@ -98,7 +109,7 @@ def get_slot(caller: Caller, slot_id: str) -> Response:
     role=RequiredRole.STAFF,
     summary="Change a time slot.",
     body=SlotUpdate(),
-    answer=ref("TimeSlot"),
+    answer=SLOT,
 )
 def replace_slot(caller: Caller, slot_id: str, body: dict[str, Any]) -> Response:
     """Change one slot; what may be left out stays as it is."""
@@ -111,7 +122,7 @@ def replace_slot(caller: Caller, slot_id: str, body: dict[str, Any]) -> Response
     role=RequiredRole.STAFF,
     summary="Change some fields of a time slot.",
     body=SlotPatch(),
-    answer=ref("TimeSlot"),
+    answer=SLOT,
 )
 def change_slot(caller: Caller, slot_id: str, body: dict[str, Any]) -> Response:
     """Change one slot."""
@@ -121,7 +132,7 @@ def change_slot(caller: Caller, slot_id: str, body: dict[str, Any]) -> Response:
 def _update(caller: Caller, slot_id: str, changes: dict[str, Any]) -> Response:
     parts = container()
     slot = slots.update_slot(parts.database, parts.policy, caller.actor, slot_id, changes)
-    return json_response(slot._asdict())
+    return json_response(SLOT.dump(slot))
 
 
 @resource.declare(

@@ -1,11 +1,15 @@
-"""Input fields that take one spelling each.
+"""The field types of requests and answers.
 
-marshmallow's own accept more: numerals of any script, week dates, times with fractions, truth in many words. What
-a value may be once it is read is for the use cases to judge, whoever calls them.
+Reading, each accepts one spelling; marshmallow's own types accept more: numerals of any script, week dates, times
+with fractions, many words for true. Limits of the business are checked by the use cases, not here.
+
+Writing, most leave the value as it is, because orjson writes ids, words, numbers, dates and UTC timestamps as the
+contract has them. `Clock` and `Money` do more.
 """
 
 import datetime as dt
 import re
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -18,7 +22,8 @@ _CLOCK = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d)?", re.ASCII)
 _DIGITS = re.compile(r"\d{1,10}", re.ASCII)
 _MONEY = re.compile(r"\d{1,8}(?:\.\d{1,2})?", re.ASCII)
 LONGEST_TEXT = 5000
-
+LARGEST_INTEGER = 2**31 - 1
+"""The largest value of an integer column in PostgreSQL."""
 
 Loaded = TypeVar("Loaded")
 
@@ -30,7 +35,7 @@ class _Strict(fields.Field[Loaded]):
         return self.read(value)
 
     def read(self, value: object) -> Loaded:
-        """Return what `value` stands for."""
+        """Return the Python value of `value`."""
         raise NotImplementedError
 
 
@@ -59,8 +64,23 @@ class Day(_Strict[dt.date]):
         return day
 
 
+class Moment(fields.Field[dt.datetime]):
+    """A timestamp of an answer: an aware UTC datetime, written in ISO 8601 with `Z`."""
+
+
+class Figure(fields.Field[float]):
+    """A number of an answer, whole or not."""
+
+
+class Link(fields.Field[str]):
+    """The address of another page."""
+
+
 class Clock(_Strict[dt.time]):
-    """A time of day `HH:MM:SS` or `HH:MM`."""
+    """A time of day: read from `HH:MM:SS` or `HH:MM`, written as `HH:MM:SS`."""
+
+    written_as_is = str
+    """A compiled dump does not call `_serialize` for values of this type: rows of a list hold text."""
 
     def read(self, value: object) -> dt.time:
         """Return the naive time."""
@@ -68,11 +88,15 @@ class Clock(_Strict[dt.time]):
             raise ValidationError("Not a valid time. Use HH:MM:SS or HH:MM.")
         return dt.time.fromisoformat(value)
 
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+        """Return the time without fractions of a second. Text and None stay as they are."""
+        return value.replace(microsecond=0) if value.__class__ is dt.time else value
+
 
 class Whole(_Strict[int]):
     """A whole number from `low` to `high`: a JSON integer, or its digits as text, as forms and queries do."""
 
-    def __init__(self, low: int, high: int, **kwargs: Any) -> None:
+    def __init__(self, low: int = 0, high: int = LARGEST_INTEGER, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.low = low
         self.high = high
@@ -86,7 +110,7 @@ class Whole(_Strict[int]):
 
 
 class Flag(_Strict[bool]):
-    """true or false, and nothing that merely looks like it."""
+    """JSON's true or false, and no other spelling."""
 
     def read(self, value: object) -> bool:
         """Return the truth value."""
@@ -96,7 +120,7 @@ class Flag(_Strict[bool]):
 
 
 class Money(_Strict[Decimal]):
-    """An amount from 0 with at most two decimals: text as answers have it, or a number."""
+    """An amount of money: read from text or a number with at most two decimals, written as text with two."""
 
     def read(self, value: object) -> Decimal:
         """Return the amount with exactly two decimals."""
@@ -104,6 +128,10 @@ class Money(_Strict[Decimal]):
         if not _MONEY.fullmatch(text):
             raise ValidationError("Must be an amount from 0 to 99999999.99 with at most two decimals.")
         return Decimal(text).quantize(Decimal("0.01"))
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+        """Return the amount as text, None for None."""
+        return None if value is None else f"{value:.2f}"
 
 
 class Ids(_Strict[list[str]]):
@@ -127,15 +155,36 @@ class Ids(_Strict[list[str]]):
 
 
 class Text(fields.String):
-    """Text of at most `longest` characters."""
+    """Text of at most `longest` characters, without NUL, which PostgreSQL can't store."""
+
+    _serialize = fields.Field._serialize  # noqa: SLF001 - the value as it is
 
     def __init__(self, longest: int = LONGEST_TEXT, **kwargs: Any) -> None:
-        super().__init__(validate=validate.Length(max=longest), **kwargs)
+        super().__init__(validate=[validate.Length(max=longest), _refuse_nul], **kwargs)
+
+
+def _refuse_nul(value: str) -> None:
+    if "\0" in value:
+        raise ValidationError("Must not contain NUL.")
 
 
 class Choice(fields.String):
     """One of a few words; the error names them."""
 
-    def __init__(self, choices: list[str], **kwargs: Any) -> None:
-        allowed = validate.OneOf(choices, error="Must be one of: {choices}.")
+    _serialize = fields.Field._serialize  # noqa: SLF001 - the value as it is
+
+    def __init__(
+        self, choices: Iterable[str], *, component: str | None = None, others: bool = False, **kwargs: Any
+    ) -> None:
+        """Describe the words.
+
+        Args:
+            choices: the allowed words, in the order in which errors and the OpenAPI document name them.
+            component: the name of the words in the OpenAPI document; None to write them where they are used.
+            others: in an answer, other words may occur as well; for the document only.
+            kwargs: as for every field.
+        """
+        allowed = validate.OneOf([str(choice) for choice in choices], error="Must be one of: {choices}.")
         super().__init__(validate=allowed, **kwargs)
+        self.component = component
+        self.others = others

@@ -1,1 +1,19 @@
-"""L2: the operations on Redis, for a single server and for a cluster."""
+"""L2: the tier that all workers share, on a single Redis server or on a cluster."""
+
+from __future__ import annotations
+
+from redis import Redis
+
+from servease_appt.cache.breaker import Breaker
+from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.l2.cluster import Cluster, ClusterL2
+from servease_appt.cache.l2.protocol import L2
+from servease_appt.cache.l2.single_server import SingleServerL2
+from servease_appt.cache.stats import Observer
+
+
+def make_l2(client: Redis, keys: KeySpace, breaker: Breaker, observer: Observer | None) -> L2:
+    """Return the implementation that fits what `connect` has made."""
+    if isinstance(client, Cluster):
+        return ClusterL2(client, keys, breaker, observer)
+    return SingleServerL2(client, keys, breaker, observer)

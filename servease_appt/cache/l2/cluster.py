@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from redis import Redis
 from redis.cluster import ClusterNode, RedisCluster
@@ -23,12 +23,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.channel import Channel, Frame, Reply
 from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, Write, WriteMode, Written
 from servease_appt.cache.l2.single_server import (
     SCAN_BATCH,
-    Fill,
-    Lease,
-    LeaseState,
-    Remote,
+    SingleServerL2,
     fingerprint,
     read_lease,
     script_source,
@@ -85,8 +83,8 @@ class Cluster:
         return getattr(self.client(), name)
 
 
-class ClusterRemote(Remote):
-    """As `Remote`. What needs several nodes asks them one after the other."""
+class ClusterL2(SingleServerL2):
+    """As `SingleServerL2`. What needs several nodes asks them one after the other."""
 
     listens_where_it_reads = False
 
@@ -112,7 +110,7 @@ class ClusterRemote(Remote):
         take_over: dict[str, str] | None = None,
         refresh: bool = False,
     ) -> list[Lease]:
-        """See `Remote.acquire`."""
+        """See `SingleServerL2.acquire`."""
         wanted = take_over or {}
         mode = "refresh" if refresh else "load"
         calls = [(self.keys.group(key), (token, lease_ms, mode, wanted.get(key, ""))) for key in keys]
@@ -124,31 +122,52 @@ class ClusterRemote(Remote):
         ]
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
-        """See `Remote.fill`."""
-        calls = [(self.keys.group(f.key), (f.token, f.payload, f.ttl_ms, f.copy_ms)) for f in fills]
+        """See `SingleServerL2.fill`."""
+        calls = [(self.keys.group(f.key), (f.token, f.payload, f.ttl_ms, f.stale_ms)) for f in fills]
         return [flag == 1 for (flag,) in self._run("fill", lambda: self._scripts("fill", calls))]
 
     def release(self, leases: Sequence[tuple[str, str]]) -> None:
-        """See `Remote.release`."""
+        """See `SingleServerL2.release`."""
         calls = [((self.keys.lease(key),), (token,)) for key, token in leases]
         self._run("release", lambda: self._scripts("release", calls))
 
     def discard(self, seen: Sequence[tuple[str, bytes]]) -> None:
-        """See `Remote.discard`."""
+        """See `SingleServerL2.discard`."""
         calls = [((self.keys.data(key),), (fingerprint(payload),)) for key, payload in seen]
         self._run("discard", lambda: self._scripts("discard", calls))
 
     def ttl_ms(self, keys: Sequence[str]) -> list[int]:
-        """See `Remote.ttl_ms`."""
+        """See `SingleServerL2.ttl_ms`."""
         names = list(map(self.keys.data, keys))
         return self._run("ttl_ms", lambda: self._checked([(name, ("PTTL", name)) for name in names]))
 
-    def write(self, key: str, payload: bytes, ttl_ms: int, source: str) -> int:
-        """See `Remote.write`."""
-        data, *rest = self.keys.group(key)
-        calls = [(data, ("DEL", *rest)), (data, ("SET", data, payload, "PX", ttl_ms))]
-        self._run("write", lambda: self._checked(calls))
-        return self._announce([], *own_message_parts(Invalidation(keys=(key,), source=source)))
+    def read_timed(self, keys: Sequence[str]) -> tuple[list[bytes | None], list[int], int | None]:
+        """See `SingleServerL2.read_timed`."""
+        calls = [((self.keys.data(key),), (1,)) for key in keys]
+        answers = self._run("read", lambda: self._scripts("read_timed", calls))
+        # A key's script can't see the sequence, which lies elsewhere.
+        sequence = self._run(
+            "read", lambda: self._checked([(self.keys.sequence, ("GET", self.keys.sequence))])
+        )
+        return [value for value, _ in answers], [left_ms for _, left_ms in answers], sequence_of(sequence[0])
+
+    def write(
+        self, writes: Sequence[Write], source: str, *, mode: WriteMode = WriteMode.ALWAYS, l1_ms: int = 0
+    ) -> list[Written]:
+        """See `SingleServerL2.write`; each value in a step of its own."""
+        calls = [(self.keys.group(w.key), (mode, l1_ms, "", "", "", w.payload, w.ttl_ms)) for w in writes]
+        results = [Written(flag) for (flag,) in self._run("write", lambda: self._scripts("write", calls))]
+        changed = [w.key for w, result in zip(writes, results, strict=True) if result is Written.CHANGED]
+        if changed:
+            self._announce([], *own_message_parts(Invalidation(keys=tuple(changed), source=source)))
+        return results
+
+    def increment(self, key: str, delta: int, source: str) -> bytes:
+        """See `SingleServerL2.increment`."""
+        calls = [(self.keys.group(key), (delta, "", "", ""))]
+        (number,) = self._run("increment", lambda: self._scripts("increment", calls))
+        self._announce([], *own_message_parts(Invalidation(keys=(key,), source=source)))
+        return cast("bytes", number)
 
     def _announce(self, names: Sequence[str], head: str, tail: str) -> int:
         """Delete in every slot, then count and publish where the sequence is.

@@ -1,19 +1,18 @@
-"""L2: the tier that all workers share, as a handful of operations, each one round trip.
+"""L2 on a single Redis server: a handful of operations, each one round trip.
 
 The scripts beside this file hold what must be atomic. Every redis-py error becomes `L2Unavailable` here; what to
-do without L2 is decided in `two_tier.py`, and nowhere else.
+do without L2 is not decided here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from importlib import resources
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from redis import Redis
 from redis.commands.core import Script
@@ -22,6 +21,7 @@ from redis.exceptions import InvalidResponse, ResponseError
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, Write, WriteMode, Written
 from servease_appt.cache.messages import Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.stats import Observer
 
@@ -30,38 +30,10 @@ SCAN_BATCH = 1000
 _VALUE_TYPES = {bytes, type(None)}
 
 
-class LeaseState(StrEnum):
-    """What `Remote.acquire` says of a key."""
-
-    VALUE = "value"
-    ABSENT = "absent"
-    GRANTED = "granted"
-    HELD = "held"
-
-
-class Lease(NamedTuple):
-    """The answer for one key: the value, or whose lease it is, with the last known copy if there is one."""
-
-    state: LeaseState
-    payload: bytes = b""
-    copy: bytes | None = None
-
-
-class Fill(NamedTuple):
-    """One value to store under the lease `token`; `payload` is empty where the source has none."""
-
-    key: str
-    token: str
-    payload: bytes
-    ttl_ms: int
-    copy_ms: int
-
-
-class Remote:
-    """The operations of L2. Thread-safe. Every method raises L2Unavailable; writes may raise L2RefusedWrite."""
+class SingleServerL2:
+    """`L2` on one server: each operation is one command, one pipeline or one script."""
 
     listens_where_it_reads = True
-    """Whether the listener's connection sees every key, so that it can compare values in its own order."""
 
     def __init__(
         self, client: Redis, keys: KeySpace, breaker: Breaker, observer: Observer | None = None
@@ -75,7 +47,9 @@ class Remote:
         self._release = _script(client, "release")
         self._invalidate = _script(client, "invalidate")
         self._write = _script(client, "write")
+        self._increment = _script(client, "increment")
         self._discard = _script(client, "discard")
+        self._read_timed = _script(client, "read_timed")
 
     def read(self, keys: Sequence[str]) -> tuple[list[bytes | None], int | None]:
         """One MGET: the stored bytes in the order of `keys`, and the sequence number if there is one."""
@@ -91,6 +65,16 @@ class Remote:
         *payloads, sequence = self._run("read", fetch)
         return payloads, sequence_of(sequence)
 
+    def read_timed(self, keys: Sequence[str]) -> tuple[list[bytes | None], list[int], int | None]:
+        """As `read`, with what is left of each value's life in ms (-1: no end) between the two."""
+        names = [*map(self.keys.data, keys), self.keys.sequence]
+
+        def fetch() -> list[Any]:
+            return _answers(self._read_timed(keys=names, args=[len(keys)]), 2 * len(keys) + 1)
+
+        *answers, sequence = self._run("read", fetch)
+        return answers[::2], answers[1::2], sequence_of(sequence)
+
     def acquire(
         self,
         keys: Sequence[str],
@@ -100,11 +84,7 @@ class Remote:
         take_over: dict[str, str] | None = None,
         refresh: bool = False,
     ) -> list[Lease]:
-        """Ask for the lease of each key, or get what makes it needless.
-
-        `take_over` names for a key the holder that was waited for in vain. With `refresh` the value is there and
-        the lease is wanted all the same.
-        """
+        """See `L2.acquire`."""
         wanted = take_over or {}
         purpose = "refresh" if refresh else "load"
 
@@ -119,7 +99,7 @@ class Remote:
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
         """Store values whose lease still stands; False for each that was refused."""
-        args = [field for fill in fills for field in (fill.token, fill.payload, fill.ttl_ms, fill.copy_ms)]
+        args = [field for fill in fills for field in (fill.token, fill.payload, fill.ttl_ms, fill.stale_ms)]
 
         def store() -> list[bool]:
             names = [name for fill in fills for name in self.keys.group(fill.key)]
@@ -166,18 +146,27 @@ class Remote:
         names = [name for key in keys for name in self.keys.group(key)]
         return self._announce(names, head, tail)
 
-    def write(self, key: str, payload: bytes, ttl_ms: int, source: str) -> int:
-        """Replace one value and tell every worker. Returns the sequence."""
+    def write(
+        self, writes: Sequence[Write], source: str, *, mode: WriteMode = WriteMode.ALWAYS, l1_ms: int = 0
+    ) -> list[Written]:
+        """See `L2.write`."""
+        head, tail = own_message_parts(Invalidation(keys=tuple(w.key for w in writes), source=source))
+        names = [name for write in writes for name in self.keys.group(write.key)]
+        values: list[bytes | int] = [field for write in writes for field in (write.payload, write.ttl_ms)]
+
+        def store() -> list[Written]:
+            args: list[bytes | str | int] = [mode, l1_ms, self.keys.channel, head, tail, *values]
+            answers = self._write(keys=[*names, self.keys.sequence], args=args)
+            return [Written(answer) for answer in _answers(answers, len(writes))]
+
+        return self._run("write", store)
+
+    def increment(self, key: str, delta: int, source: str) -> bytes:
+        """See `L2.increment`."""
         head, tail = own_message_parts(Invalidation(keys=(key,), source=source))
-        return int(
-            self._run(
-                "write",
-                lambda: self._write(
-                    keys=[self.keys.sequence, *self.keys.group(key)],
-                    args=[payload, ttl_ms, self.keys.channel, head, tail],
-                ),
-            )
-        )
+        names = [*self.keys.group(key), self.keys.sequence]
+        args: list[str | int] = [delta, self.keys.channel, head, tail]
+        return self._run("increment", lambda: cast("bytes", self._increment(keys=names, args=args)))
 
     def invalidate_matching(self, pattern: str, source: str) -> int:
         """Delete all keys that match a glob pattern, then tell every worker. Returns the sequence.
@@ -186,7 +175,7 @@ class Remote:
         before it is either refused or has stored its value before the second scan begins, which then finds it
         (a SCAN returns each key that is there from its start to its end).
         """
-        for name in (self.keys.lease, self.keys.data, self.keys.copy, self.keys.absent):
+        for name in (self.keys.lease, self.keys.data, self.keys.stale_copy, self.keys.absent):
             scan = partial(self._delete_matching, name(pattern), values=name == self.keys.data)
             self._run("invalidate_matching", scan, guarded=False)
         head, tail = own_message_parts(Invalidation(pattern=pattern, source=source))
@@ -247,8 +236,10 @@ class Remote:
 
 @cache
 def script_source(name: str) -> str:
-    """The text of one of the scripts."""
-    return resources.files(__package__).joinpath("scripts", f"{name}.lua").read_text()
+    """Return the text of one of the scripts, with what it includes."""
+    scripts = resources.files(__package__).joinpath("scripts")
+    announce = scripts.joinpath("announce.lua").read_text()
+    return scripts.joinpath(f"{name}.lua").read_text().replace("-- include announce.lua\n", announce)
 
 
 def fingerprint(payload: bytes) -> str:
@@ -269,12 +260,8 @@ def _answers(reply: Any, count: int) -> list[Any]:
 
 
 def read_lease(answer: Sequence[Any]) -> Lease:
+    """Return what `acquire.lua` said of one key."""
     state, *rest = answer
     payload = rest[0] if rest else b""
-    copy = rest[1] if len(rest) > 1 else None
-    return Lease(LeaseState(state.decode()), payload, copy)
-
-
-def distinct(keys: Iterable[str]) -> list[str]:
-    """The keys once each, in order."""
-    return list(dict.fromkeys(keys))
+    stale = rest[1] if len(rest) > 1 else None
+    return Lease(LeaseState(state.decode()), payload, stale)

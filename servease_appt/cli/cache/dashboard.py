@@ -9,6 +9,8 @@ from flask.cli import with_appcontext
 from servease_appt.cli.cache.session import current_container
 from servease_appt.dashboard.links import LINK_LIFETIME_S, PATH, dashboard_link
 
+_PAGE = "dashboard.dashboard_page"
+
 
 @click.command("dashboard")
 @click.option(
@@ -29,9 +31,12 @@ def dashboard_command(url: str) -> None:
     """
     if not url.startswith(("http://", "https://")):
         raise click.BadParameter("it begins with http:// or https://", param_hint="--url")
-    if PATH not in (rule.rule for rule in current_app.url_map.iter_rules()):
+    paths = [rule.rule for rule in current_app.url_map.iter_rules() if rule.endpoint.endswith(_PAGE)]
+    if not paths:
         raise click.ClickException(
-            "A host application has no dashboard: `servease cache stats` shows the same."
+            "This application has no dashboard: `init_app(…, dashboard=True)` gives it one."
+            " `servease cache stats` shows the same."
         )
-    click.echo(dashboard_link(url, current_container().settings.secret_key))
+    prefix = paths[0].removesuffix(PATH)
+    click.echo(dashboard_link(url.rstrip("/") + prefix, current_container().settings.secret_key))
     click.echo(f"It opens the page once, within {LINK_LIFETIME_S // 60} minutes.", err=True)

@@ -41,8 +41,8 @@ def explain_command(words: tuple[str, ...], as_json: bool) -> None:
 
 def _report(access: Access, key: str) -> dict[str, Any]:
     held = look_into_redis(access, key)
-    statuses = {status["worker"]: status for status in access.questions.ask("status")}
-    answers = sorted(access.questions.ask("explain", key=key), key=lambda answer: str(answer["worker"]))
+    statuses = {status["worker"]: status for status in access.questions.query("status")}
+    answers = sorted(access.questions.query("explain", key=key), key=lambda answer: str(answer["worker"]))
     workers = [_worker(access, key, held, answer, statuses.get(answer["worker"], {})) for answer in answers]
     events = [
         {**event, "worker": answer["worker"]}

@@ -27,7 +27,7 @@ EXPLAINED_S = 2.0
 EXPIRY_SLACK_S = 0.1
 MAX_LIVES = 20_000
 MAX_KEYS_SHOWN = 20
-ONE_OF = " or ".join((", ".join(ENTITIES[:-1]), ENTITIES[-1]))
+ONE_OF = " or ".join(", ".join(ENTITIES).rsplit(", ", 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class _Lives:
     """When each value in Redis will have ended: what tells an expiry from a deletion."""
 
     def __init__(self, access: Access) -> None:
-        self._remote = access.cache.remote
+        self._remote = access.cache.l2
         self._ends_at_s: dict[str, float] = {}
 
     def learn_all(self) -> None:

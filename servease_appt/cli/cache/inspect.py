@@ -45,14 +45,14 @@ def keys_command(pattern: str, limit: int, as_json: bool) -> None:
     """
     with opened() as access:
         found = dict.fromkeys(
-            islice(access.cache.remote.scan(pattern_of(pattern, access.keys)), limit + 1 if limit else None)
+            islice(access.cache.l2.scan(pattern_of(pattern, access.keys)), limit + 1 if limit else None)
         )
         more = bool(limit) and len(found) > limit
         names = sorted(found)[:limit] if limit else sorted(found)
         lives = [
             (key, life_ms)
             for batch in batches(names)
-            for key, life_ms in zip(batch, access.cache.remote.ttl_ms(batch), strict=True)
+            for key, life_ms in zip(batch, access.cache.l2.ttl_ms(batch), strict=True)
             if life_ms != -2
         ]
         if as_json:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
-from servease_appt.cache.worker_queries import Questions
+from servease_appt.cache.worker_queries import WorkerQueries
 from servease_appt.cli.cache.naming import METAVAR, keys_of, short_worker
 from servease_appt.cli.cache.session import Access, opened
 from servease_appt.cli.cache.tables import counted, echo_json, json_option, table
@@ -60,9 +60,9 @@ class Heard:
         return "\n".join(lines)
 
 
-def ask_who_heard(questions: Questions, timeout_s: float = ANSWER_S) -> Heard:
+def ask_who_heard(questions: WorkerQueries, timeout_s: float = ANSWER_S) -> Heard:
     """Ask right after an invalidation: messages keep their order, so an answer proves that it was handled."""
-    answers = questions.ask("heard", timeout_s=timeout_s)
+    answers = questions.query("heard", timeout_s=timeout_s)
     answered = {answer["worker"] for answer in answers}
     return Heard(answers, sorted(questions.workers().keys() - answered), questions.listeners())
 
@@ -127,7 +127,7 @@ def clear_command(entity: str | None, yes: bool, as_json: bool) -> None:
 
 
 def _counts(access: Access, pattern: str) -> Counter[str]:
-    return Counter(access.cache.codecs.name_of(key) for key in set(access.cache.remote.scan(pattern)))
+    return Counter(access.cache.codecs.name_of(key) for key in set(access.cache.l2.scan(pattern)))
 
 
 def _what(entity: str | None, counts: Counter[str]) -> str:

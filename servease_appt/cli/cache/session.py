@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from servease_appt.cache import CacheError, Stats, TwoTierCache, connect
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.worker_queries import Questions
+from servease_appt.cache.worker_queries import WorkerQueries
 from servease_appt.container import EXTENSION, Container
 from servease_appt.references.enrichment import cache_policy
 from servease_appt.references.entities import CODECS, Reference
@@ -50,9 +50,9 @@ class Access:
         return self.cache.keys
 
     @property
-    def questions(self) -> Questions:
+    def questions(self) -> WorkerQueries:
         """The way to ask all workers."""
-        return self.cache.questions
+        return self.cache.worker_queries
 
 
 def current_container() -> Container:
@@ -82,6 +82,7 @@ def opened() -> Iterator[Access]:
         raise click.ClickException(redis_trouble(settings, error)) from error
     finally:
         cache.close()
+        client.close()
 
 
 @contextmanager

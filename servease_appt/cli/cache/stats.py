@@ -84,7 +84,7 @@ def collect(access: Access) -> dict[str, Any]:
     """Ask Redis and all workers. Raises redis-py's errors."""
     memory, counts = access.client.info("memory"), access.client.info("stats")
     sequence = cast("bytes | None", access.client.get(access.keys.sequence))
-    statuses = sorted(access.questions.ask("status"), key=lambda status: str(status["worker"]))
+    statuses = sorted(access.questions.query("status"), key=lambda status: str(status["worker"]))
     silent = sorted(access.questions.workers().keys() - {status["worker"] for status in statuses})
     tiers = sum_tiers(status.get("tiers", {}) for status in statuses)
     return {

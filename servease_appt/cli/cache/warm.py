@@ -98,7 +98,7 @@ def warm_command(entity: str | None, limit: int | None, as_json: bool) -> None:
         try:
             from servease_appt.cli.cache.warm_candidates import keys_needed
 
-            keys = keys_needed(container.database, [entity] if entity else ENTITIES, day, limit)
+            keys = keys_needed(container.database, [entity] if entity else list(ENTITIES), day, limit)
         except DatabaseUnavailable as error:
             raise click.ClickException(f"{error}. `cache doctor` tells more.") from error
         warmth = Warmth(len(keys))

@@ -1,7 +1,8 @@
 #!lua
 -- Store what was loaded, but only under the lease that was taken before the load began (races R2, R15, R17).
 -- KEYS  four for each key: data, lease, absent, copy
--- ARGV  four for each key: token, payload ('' where the source has none), ttl_ms, copy_ms (0: keep no copy)
+-- ARGV  four for each key: token, payload ('' where the source has none), ttl_ms (0: no end), copy_ms (0: keep
+--       no copy)
 local stored = {}
 for i = 1, #KEYS / 4 do
   local data, lease, absent, copy = KEYS[4 * i - 3], KEYS[4 * i - 2], KEYS[4 * i - 1], KEYS[4 * i]
@@ -13,7 +14,7 @@ for i = 1, #KEYS / 4 do
       redis.call('DEL', data, copy)
       if ttl_ms ~= '0' then redis.call('SET', absent, '1', 'PX', ttl_ms) end
     else
-      redis.call('SET', data, payload, 'PX', ttl_ms)
+      if ttl_ms == '0' then redis.call('SET', data, payload) else redis.call('SET', data, payload, 'PX', ttl_ms) end
       redis.call('DEL', absent)
       if copy_ms ~= '0' then redis.call('SET', copy, payload, 'PX', copy_ms) end
     end

@@ -1,19 +1,42 @@
 #!lua
--- Replace a value whatever was there, and tell every worker: unlike a fill, a write is news.
--- KEYS  the sequence, then of the one key: data, lease, absent, copy
--- ARGV  payload, ttl_ms, channel, the message before the sequence number, the message behind it
-redis.call('DEL', KEYS[3], KEYS[4], KEYS[5])
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-local function start_anew()
-  local now = redis.call('TIME')
-  redis.call('SET', KEYS[1], now[1] .. string.format('%06d', now[2]))
+-- Store values whatever was there, and tell every worker: unlike a fill, a write is news. Bytes that are there
+-- already are no news: their life is set, and nobody is told.
+-- KEYS  four for each key: data, lease, absent, copy; last the sequence, where a change is to be announced here
+-- ARGV  mode ('always', 'if_absent' or 'if_same'), l1_ms (the longest that any L1 holds a value), channel, the
+--       message before the sequence number, the message behind it; for each key payload, ttl_ms ('0': no end)
+-- Returns for each key 0 (not stored), 1 (was there already) or 2 (written, or given less time than L1s may take).
+-- include announce.lua
+local mode, l1_ms = ARGV[1], tonumber(ARGV[2])
+local results, news = {}, false
+
+-- Set the life of a value that stays. A life that is a little longer already is left alone: each change of it is
+-- told to all by the server. Returns whether L1s may hold the value for too long now.
+local function set_life(data, ttl_ms)
+  local left_ms = redis.call('PTTL', data)
+  if ttl_ms == 0 then
+    if left_ms ~= -1 then redis.call('PERSIST', data) end
+    return false
+  end
+  local shorter = left_ms == -1 or left_ms > ttl_ms
+  if shorter or left_ms * 100 < ttl_ms * 99 then redis.call('PEXPIRE', data, ttl_ms) end
+  return shorter and ttl_ms < l1_ms
 end
-if redis.call('EXISTS', KEYS[1]) == 0 then start_anew() end
-local counted = redis.pcall('INCR', KEYS[1])
-if type(counted) == 'table' then -- overwritten by hand with what is no number
-  start_anew()
-  counted = redis.call('INCR', KEYS[1])
+
+for i = 1, math.floor(#KEYS / 4) do
+  local data, lease, absent, copy = KEYS[4 * i - 3], KEYS[4 * i - 2], KEYS[4 * i - 1], KEYS[4 * i]
+  local payload, ttl = ARGV[4 + 2 * i], ARGV[5 + 2 * i]
+  local held = redis.pcall('GET', data)
+  if mode == 'if_absent' and held or mode == 'if_same' and held ~= payload then
+    results[i] = 0
+  elseif held == payload then
+    redis.call('DEL', lease, absent, copy)
+    results[i] = set_life(data, tonumber(ttl)) and 2 or 1
+  else
+    redis.call('DEL', lease, absent, copy)
+    if ttl == '0' then redis.call('SET', data, payload) else redis.call('SET', data, payload, 'PX', ttl) end
+    results[i] = 2
+  end
+  news = news or results[i] == 2
 end
-local sequence = string.format('%.0f', counted)
-redis.call('PUBLISH', ARGV[3], ARGV[4] .. sequence .. ARGV[5])
-return sequence
+if news and #KEYS % 4 == 1 then announce(KEYS[#KEYS], ARGV[3], ARGV[4], ARGV[5]) end
+return results

@@ -1,0 +1,211 @@
+"""What one call does for the keys that neither tier has: who loads, who waits for another, and for how long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Generic, NamedTuple, TypeVar, cast
+
+from servease_appt.cache.epochs import Epoch
+from servease_appt.cache.errors import L2Unavailable
+from servease_appt.cache.l1 import NOT_FOUND
+from servease_appt.cache.l2.protocol import Lease, LeaseState
+from servease_appt.cache.loading import Load, Loader
+from servease_appt.cache.results import NoValue, Source
+from servease_appt.cache.single_flight import Completion, Flight, Outcome
+from servease_appt.cache.stats import Event, Tier
+
+V = TypeVar("V")
+
+POLL_S = 0.05
+
+
+class Answer(NamedTuple, Generic[V]):
+    """What one key is answered with."""
+
+    value: V | NoValue
+    source: Source
+
+
+class BatchLoad(Generic[V]):
+    """The loads that one call needs, until they are there or its deadline is over. Used by one thread.
+
+    Each key is led by one call of the process, which loads it under a lease of L2, or waits for the worker that
+    holds the lease; every other call joins it. A failure is its key's alone.
+    """
+
+    def __init__(self, loader: Loader[V], load: Load[V], deadline_s: float) -> None:
+        self._loader = loader
+        self._load = load
+        self._deadline_s = deadline_s
+        self._use_l2 = True
+        self._token = loader.new_token()
+        self._holders: dict[str, tuple[str, float]] = {}
+        self._completion = Completion()
+        self.joined: dict[str, Flight[V]] = {}
+        self.cache_s = 0.0
+
+    def join(self, keys: list[str]) -> list[str]:
+        """Join the loads that are under way, whose keys L2 need not be asked for. Returns the other keys."""
+        self.joined = self._loader.flights.join(keys, self._completion)
+        return [key for key in keys if key not in self.joined] if self.joined else keys
+
+    def run(
+        self, keys: Sequence[str], joined_at: Epoch, *, use_l2: bool, alone: bool = False
+    ) -> dict[str, Answer[V]]:
+        """Answer `keys` and those `joined` at that epoch, or later, by the deadline at the latest."""
+        loader, completion = self._loader, self._completion
+        self._use_l2 = use_l2
+        started_s = time.monotonic()
+        # Before joining: a load joined behind an invalidation's back would be taken for one that began after it.
+        epoch = loader.l1.epoch()
+        led, joined = loader.flights.join_or_lead(keys, completion, alone=alone)
+        joined |= self.joined
+        flights = {**led, **joined}
+        try:
+            self._lead(self._not_completed_meanwhile(led), epoch)
+            self._wait(completion, flights, epoch, started_s)
+        except BaseException:
+            self._give_up(led.values())
+            raise
+        self._give_up([led[key] for key in self._holders])
+        answers = {
+            key: self._answer(flight, joined_at if key in self.joined else epoch)
+            for key, flight in flights.items()
+        }
+        # What another caller was refused says nothing about this one.
+        refused_to_others = [key for key, flight in joined.items() if flight.outcome is Outcome.DENIED]
+        if refused_to_others:
+            answers |= self._run_alone(refused_to_others)
+        if joined:
+            loader.recorder.count(Tier.UPSTREAM, Event.JOINED, "-", len(joined))
+        return answers
+
+    def _run_alone(self, keys: Sequence[str]) -> dict[str, Answer[V]]:
+        alone = BatchLoad(self._loader, self._load, self._deadline_s)
+        answers = alone.run(keys, self._loader.l1.epoch(), use_l2=self._use_l2, alone=True)
+        self.cache_s += alone.cache_s
+        return answers
+
+    def _not_completed_meanwhile(self, led: dict[str, Flight[V]]) -> dict[str, Flight[V]]:
+        """A load that completed between this call's look into L1 and its own flight need not be repeated."""
+        completed = self._loader.l1.get_many(list(led)).values
+        for key, value in completed.items():
+            self._loader.flights.finish(led[key])
+            led[key].complete(Outcome.REMEMBERED_NOT_FOUND if value is None else Outcome.LOADED, value)
+        return {key: flight for key, flight in led.items() if key not in completed}
+
+    def _give_up(self, flights: Iterable[Flight[V]]) -> None:
+        """Fail the flights that this call leads, so that callers who joined them stop waiting."""
+        for flight in flights:
+            self._loader.flights.finish(flight)
+            flight.complete(Outcome.FAILED)
+
+    def _lead(self, flights: dict[str, Flight[V]], epoch: Epoch) -> None:
+        if not flights:
+            return
+        leases = self._request_leases(flights)
+        for key, flight in flights.items():
+            if leases is None:
+                self._loader.start(flight, self._load, None, epoch, self._deadline_s)
+            else:
+                self._follow(flight, leases[key], epoch)
+
+    def _request_leases(
+        self, flights: dict[str, Flight[V]], take_over: dict[str, str] | None = None
+    ) -> dict[str, Lease] | None:
+        if not self._use_l2:
+            return None
+        started_s = time.monotonic()
+        keys = list(flights)
+        try:
+            leases = self._loader.l2.acquire(
+                keys, self._token, self._loader.policy.lease_ms, take_over=take_over
+            )
+        except L2Unavailable:
+            self._use_l2 = False
+            self._loader.recorder.count(Tier.L2, Event.ERROR, "-")
+            return None
+        finally:
+            self.cache_s += time.monotonic() - started_s
+        return dict(zip(keys, leases, strict=True))
+
+    def _follow(self, flight: Flight[V], lease: Lease, epoch: Epoch) -> None:
+        """Do what L2's answer for one key asks for."""
+        loader, key = self._loader, flight.key
+        if lease.stale is not None and flight.stale_value is None:
+            flight.stale_value = loader.codecs.decode(key, lease.stale)
+        if lease.state is LeaseState.HELD:
+            holder = lease.payload.decode()
+            if self._holders.get(key, ("", 0.0))[0] != holder:
+                self._holders[key] = (holder, time.monotonic())
+            return
+        self._holders.pop(key, None)
+        if lease.state is LeaseState.GRANTED:
+            loader.start(flight, self._load, self._token, epoch, self._deadline_s)
+            return
+        value = loader.codecs.decode(key, lease.payload) if lease.state is LeaseState.VALUE else None
+        if lease.state is LeaseState.VALUE and value is None:
+            loader.start(flight, self._load, None, epoch, self._deadline_s)
+            return
+        outcome = Outcome.REMEMBERED_NOT_FOUND if value is None else Outcome.FROM_L2
+        loader.keep_from_l2([(key, NOT_FOUND if value is None else value)], [len(lease.payload)], epoch)
+        loader.flights.finish(flight)
+        flight.complete(outcome, value)
+
+    def _wait(
+        self,
+        completion: Completion,
+        flights: dict[str, Flight[V]],
+        epoch: Epoch,
+        started_s: float,
+    ) -> None:
+        soft_deadline_s = min(started_s + self._loader.policy.soft_timeout_s, self._deadline_s)
+        while True:
+            now = time.monotonic()
+            deadline_s = self._deadline_s if now >= soft_deadline_s else soft_deadline_s
+            next_look_s = min(deadline_s, now + POLL_S) if self._holders else deadline_s
+            if completion.wait(next_look_s - now):
+                return
+            now = time.monotonic()
+            if now >= self._deadline_s:
+                return
+            if now >= soft_deadline_s and all(
+                f.outcome or f.stale_value is not None for f in flights.values()
+            ):
+                return
+            if self._holders:
+                self._poll(flights, epoch)
+
+    def _poll(self, flights: dict[str, Flight[V]], epoch: Epoch) -> None:
+        """Look whether the workers that hold leases are done; take over from those that seem dead."""
+        now, patience_s = time.monotonic(), self._loader.policy.patience_s
+        take_over = {
+            key: holder for key, (holder, since_s) in self._holders.items() if now - since_s > patience_s
+        }
+        waiting = {key: flights[key] for key in self._holders}
+        leases = self._request_leases(waiting, take_over)
+        if take_over:
+            self._loader.recorder.count(Tier.L2, Event.TAKEOVER, "-", len(take_over))
+        for key, flight in waiting.items():
+            if leases is None:
+                self._holders.pop(key)
+                self._loader.start(flight, self._load, None, epoch, self._deadline_s)
+            else:
+                self._follow(flight, leases[key], epoch)
+
+    def _answer(self, flight: Flight[V], epoch: Epoch) -> Answer[V]:
+        match flight.outcome:
+            case Outcome.LOADED:
+                return Answer(cast("V", flight.value), Source.UPSTREAM)
+            case Outcome.FROM_L2:
+                return Answer(cast("V", flight.value), Source.L2)
+            case Outcome.NOT_FOUND | Outcome.REMEMBERED_NOT_FOUND:
+                return Answer(NoValue.NOT_FOUND, Source.UNKNOWN)
+            case Outcome.DENIED:
+                return Answer(NoValue.DENIED, Source.UNKNOWN)
+        # A hard invalidation is never undone by the stale copy (race R16).
+        if flight.stale_value is None or self._loader.l1.invalidated_since(flight.key, epoch):
+            return Answer(NoValue.FAILED, Source.UNKNOWN)
+        self._loader.event_log.note(Tier.UPSTREAM, Event.STALE, (flight.key,))
+        return Answer(flight.stale_value, Source.STALE)

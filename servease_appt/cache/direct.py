@@ -1,0 +1,171 @@
+"""Store without a loader, for callers that read, compute and store by themselves, such as Flask-Caching.
+
+A fill stores what was computed after a miss, under the fence that the miss gave; a write always wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Generic, NamedTuple, TypeVar
+
+from servease_appt.cache.codecs import Codecs
+from servease_appt.cache.epochs import Epoch
+from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
+from servease_appt.cache.event_log import EventLog
+from servease_appt.cache.l1 import Entry
+from servease_appt.cache.l2.protocol import L2, Fill, LeaseState, Write, WriteMode, Written
+from servease_appt.cache.policy import CachePolicy
+from servease_appt.cache.stats import Event, Recorder, Tier
+
+V = TypeVar("V")
+
+FENCE_MS = 300_000
+"""How long a caller may take to compute a value after a miss; longer than servers let a request run."""
+BATCH = 500
+
+
+class Fence(NamedTuple):
+    """What proves to `TwoTierCache.fill` that no invalidation came since a miss."""
+
+    token: str
+    epoch: Epoch
+
+
+class DirectStore(Generic[V]):
+    """The stores of one process that need no loader. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        l2: L2,
+        codecs: Codecs[V],
+        policy: CachePolicy,
+        recorder: Recorder,
+        event_log: EventLog,
+        identity: str,
+        epoch: Callable[[], Epoch],
+        new_token: Callable[[], str],
+        keep: Callable[[list[tuple[str, Entry[V]]], Epoch], None],
+        drop: Callable[[Sequence[str]], None],
+    ) -> None:
+        self._l2 = l2
+        self._codecs = codecs
+        self._policy = policy
+        self._recorder = recorder
+        self._event_log = event_log
+        self._identity = identity
+        self._epoch = epoch
+        self._new_token = new_token
+        self._keep = keep
+        self._drop = drop
+
+    def take_fences(self, missing: Sequence[str]) -> tuple[dict[str, V], dict[str, Fence]]:
+        """Return the fences of keys that L2 lacks, and the values of those that have come meanwhile."""
+        epoch, token = self._epoch(), self._new_token()
+        values: dict[str, V] = {}
+        fences: dict[str, Fence] = {}
+        try:
+            leases = self._l2.acquire(missing, token, FENCE_MS)
+        except L2Unavailable:
+            self._recorder.count(Tier.L2, Event.ERROR, "-")
+            return values, fences
+        for key, lease in zip(missing, leases, strict=True):
+            value = self._codecs.decode(key, lease.payload) if lease.state is LeaseState.VALUE else None
+            if value is not None:
+                values[key] = value
+            elif lease.state in (LeaseState.GRANTED, LeaseState.HELD):
+                fences[key] = Fence(lease.payload.decode(), epoch)
+        return values, fences
+
+    def fill_many(self, fills: Mapping[str, tuple[V, Fence]], ttl_s: float | None) -> list[str]:
+        """See `TwoTierCache.fill_many`."""
+        ttl_ms = _milliseconds(ttl_s)
+        wanted = [
+            Fill(key, fence.token, self._codecs.of(key).encode(value), ttl_ms, 0)
+            for key, (value, fence) in fills.items()
+        ]
+        try:
+            flags = [flag for batch in _batches(wanted) for flag in self._l2.fill(batch)]
+        except L2Unavailable:
+            self._recorder.count(Tier.L2, Event.ERROR, "-")
+            return []
+        stored = [fill.key for fill, taken in zip(wanted, flags, strict=True) if taken]
+        refused = [fill.key for fill, taken in zip(wanted, flags, strict=True) if not taken]
+        if stored:
+            self._event_log.note(Tier.L2, Event.FILL, stored)
+        if refused:
+            self._event_log.note(Tier.L2, Event.REFUSED_FILL, refused)
+        longest_s = self._policy.l1_ttl_s if ttl_s is None else min(self._policy.l1_ttl_s, ttl_s)
+        sizes = {fill.key: len(fill.payload) for fill in wanted}
+        for key in stored:
+            value, fence = fills[key]
+            read_at_s = fence.epoch.at_s
+            entry = Entry(value, read_at_s, read_at_s + longest_s, sizes[key])
+            self._keep([(key, entry)], fence.epoch)
+        return stored
+
+    def write_many(self, values: Mapping[str, V], ttl_s: float | None) -> bool:
+        """See `TwoTierCache.write_many`."""
+        return len(self._write(values, ttl_s, WriteMode.ALWAYS)) == len(values)
+
+    def renew_many(self, values: Mapping[str, V], ttl_s: float | None) -> list[str]:
+        """See `TwoTierCache.renew_many`."""
+        return self._write(values, ttl_s, WriteMode.IF_SAME)
+
+    def add(self, key: str, value: V, ttl_s: float | None) -> bool:
+        """See `TwoTierCache.add`."""
+        return bool(self._write({key: value}, ttl_s, WriteMode.IF_ABSENT))
+
+    def increment(self, key: str, delta: int) -> int | None:
+        """See `TwoTierCache.increment`."""
+        self._codecs.of(key)
+        try:
+            number = int(self._l2.increment(key, delta, self._identity))
+        except L2RefusedWrite as error:
+            self._recorder.count(Tier.L2, Event.ERROR, "-")
+            if any(word in str(error) for word in ("integer", "overflow", "WRONGTYPE")):
+                raise ValueError(f"{key!r} holds no number of 64 bits: {error}") from error
+            return None
+        except L2Unavailable:
+            self._recorder.count(Tier.L2, Event.ERROR, "-")
+            return None
+        finally:
+            self._drop((key,))
+        self._event_log.note(Tier.L2, Event.FILL, (key,), "written")
+        return number
+
+    def _write(self, values: Mapping[str, V], ttl_s: float | None, mode: WriteMode) -> list[str]:
+        """Return the keys that L2 holds with these values now; L1 keeps those that were there already."""
+        ttl_ms, l1_ms = _milliseconds(ttl_s), int(self._policy.l1_ttl_s * 1000)
+        writes = [Write(key, self._codecs.of(key).encode(value), ttl_ms) for key, value in values.items()]
+        results: dict[str, Written] = {}
+        try:
+            for batch in _batches(writes):
+                written = self._l2.write(batch, self._identity, mode=mode, l1_ms=l1_ms)
+                results.update(zip((write.key for write in batch), written, strict=True))
+        except L2Unavailable:
+            self._recorder.count(Tier.L2, Event.ERROR, "-")
+        finally:
+            # What is unknown may have been written.
+            unsure = [key for key in values if results.get(key) in (None, Written.CHANGED)]
+            if unsure:
+                self._drop(unsure)
+        changed = [key for key, result in results.items() if result is Written.CHANGED]
+        if changed:
+            self._event_log.note(Tier.L2, Event.FILL, changed, "written")
+        return [key for key, result in results.items() if result is not Written.REFUSED]
+
+
+T = TypeVar("T")
+
+
+def _batches(items: Sequence[T]) -> Iterator[list[T]]:
+    rest = iter(items)
+    while batch := list(islice(rest, BATCH)):
+        yield batch
+
+
+def _milliseconds(ttl_s: float | None) -> int:
+    """As the scripts take it: 0 for no end."""
+    return 0 if ttl_s is None else max(1, int(ttl_s * 1000))

@@ -1,0 +1,229 @@
+"""The backend: what Flask-Caching calls, on the two tiers of `TwoTierCache`."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import weakref
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any, Self
+
+from flask import Flask, Response
+from flask_caching.backends.base import BaseCache
+from redis import Redis
+
+from servease_appt.cache.direct import Fence
+from servease_appt.cache.errors import CacheUnavailable
+from servease_appt.cache.flask_caching.boxes import Boxed, Boxes, Serializer
+from servease_appt.cache.flask_caching.calls import VERSION_SUFFIX, FenceNotes, is_version, may_fill
+from servease_appt.cache.flask_caching.other_workers import OtherWorkers
+from servease_appt.cache.flask_caching.serializer import ExactSerializer
+from servease_appt.cache.flask_caching.settings import BackendSettings, read_settings, safe_prefix
+from servease_appt.cache.flask_caching.web_types import web_types
+from servease_appt.cache.two_tier import TwoTierCache
+
+log = logging.getLogger(__name__)
+
+MAX_KEY_CHARS = 200
+
+
+class TwoTierBackend(BaseCache):
+    """A backend of Flask-Caching whose values are in this process's memory and in Redis.
+
+    While Redis does not answer, `get` finds what memory may still serve, `set` returns False, and `delete`,
+    `clear` and Flask-Caching's `delete_memoized` raise CacheUnavailable: a deletion that did not happen must not
+    look like one. When one of these has returned, no worker serves the old value any more.
+
+    Thread-safe and fork-safe. Each `get` returns an object of its own, so the application may change it. Threads
+    and connections end with the application, or with `close()`.
+
+    Args:
+        settings: see `read_settings`.
+        response_class: the application's class of responses.
+    """
+
+    def __init__(self, settings: BackendSettings, response_class: type[Response] = Response) -> None:
+        super().__init__(settings.default_timeout_s, settings.ignore_delete_many_errors)
+        self.key_prefix = settings.key_prefix
+        self._boxes = Boxes(ExactSerializer(web_types(response_class)), settings.max_value_bytes)
+        self._notes = FenceNotes()
+        self.tiers: TwoTierCache[Boxed] = TwoTierCache(
+            settings.client,
+            (self._boxes.codec("entry"),),
+            prefix=settings.prefix,
+            policy=settings.policy,
+            owns_client=True,
+        )
+        self._others = OtherWorkers(self.tiers, settings.eviction_wait_s)
+        self._close = weakref.finalize(self, _close, self.tiers, settings.client)
+
+    @classmethod
+    def factory(cls, app: Flask, config: dict[str, Any], args: list[Any], kwargs: dict[str, Any]) -> Self:  # noqa: ARG003 - Flask-Caching's signature
+        """Make the backend that an application's settings ask for. Called by Flask-Caching.
+
+        Raises:
+            ValueError: a setting can't be honoured; the text is one line that names it.
+        """
+        return cls(read_settings(config, kwargs), app.response_class)
+
+    @property
+    def serializer(self) -> Serializer:
+        """What turns values into bytes. Flask-Caching sets it to CACHE_SERIALIZER where that is given."""
+        return self._boxes.serializer
+
+    @serializer.setter
+    def serializer(self, serializer: Serializer) -> None:
+        self._boxes.serializer = serializer
+
+    def get(self, key: str) -> Any:
+        """Return the value, or None."""
+        return self.get_many(key)[0]
+
+    def get_many(self, *keys: str) -> list[Any]:
+        """Return the values in the order of the keys, None for each that is missing."""
+        names = list(map(self._name, keys))
+        fenced = may_fill(names)
+        found, fences = self.tiers.peek_many(list(dict.fromkeys(names)), fenced=fenced)
+        if fenced:
+            self._notes.keep(fences)
+        return [self._boxes.open(found.get(name)) for name in names]
+
+    def has(self, key: str) -> bool:
+        """Return whether there is a value, be it None."""
+        return bool(self.tiers.peek_many([self._name(key)], fenced=False)[0])
+
+    def set(self, key: str, value: Any, timeout: int | timedelta | None = None) -> bool | None:
+        """Store a value for `timeout` seconds.
+
+        Args:
+            key: any text.
+            value: what `serializer` supports.
+            timeout: 0 or -1 for no end, None for CACHE_DEFAULT_TIMEOUT.
+
+        Returns:
+            False where it was not stored: a fill that an invalidation forestalled, a value longer than
+            CACHE_MAX_VALUE_BYTES, or Redis does not answer.
+
+        Raises:
+            TypeError: the value could not be given back as it is.
+            ValueError: the timeout is below -1.
+        """
+        return bool(self.set_many({key: value}, timeout))
+
+    def set_many(self, mapping: Mapping[str, Any], timeout: int | timedelta | None = None) -> list[str]:
+        """Store several values, the written ones in one step. Returns the keys that were stored; see `set`."""
+        ttl_s = self._ttl_s(timeout)
+        boxes = {self._name(key): self._boxes.box(key, value) for key, value in mapping.items()}
+        stored = set(self._store(self._short_enough(boxes), ttl_s))
+        return [key for key in mapping if self._name(key) in stored]
+
+    def add(self, key: str, value: Any, timeout: int | timedelta | None = None) -> bool:
+        """Store a value unless there is one, atomically over all workers. Returns whether it was stored."""
+        boxes = self._short_enough({self._name(key): self._boxes.box(key, value)})
+        return any(self.tiers.add(name, box, self._ttl_s(timeout)) for name, box in boxes.items())
+
+    def inc(self, key: str, delta: int = 1) -> int | None:
+        """Add to a number, atomically over all workers; a missing one is 0 and gets no end.
+
+        Returns:
+            The new number, or None where Redis does not answer.
+
+        Raises:
+            ValueError: the value is no whole number of 64 bits.
+        """
+        name = self._name(key)
+        self._notes.forget([name])
+        return self.tiers.increment(name, delta)
+
+    def dec(self, key: str, delta: int = 1) -> int | None:
+        """Subtract from a number. See `inc`."""
+        return self.inc(key, -delta)
+
+    def delete(self, key: str) -> bool:
+        """Drop a key from both tiers of every worker. Raises CacheUnavailable."""
+        return bool(self.delete_many(key))
+
+    def delete_many(self, *keys: str) -> list[str]:
+        """Drop keys from both tiers of every worker, atomically; returns them. Raises CacheUnavailable."""
+        names = list(map(self._name, keys))
+        self._notes.forget(names)
+        if names:
+            self.tiers.invalidate(names)
+            self._others.wait()
+        return list(keys)
+
+    def clear(self) -> bool:
+        """Drop everything under the prefix, and nothing else. Raises CacheUnavailable."""
+        self._notes.forget_all()
+        self.tiers.invalidate_matching(f"entry_{self._inner()}*")
+        self._others.wait()
+        return True
+
+    def close(self) -> None:
+        """Stop the threads and close the connections; a client of the host's stays open. Idempotent."""
+        self._close()
+
+    def _store(self, boxes: Mapping[str, Boxed], ttl_s: float | None) -> Iterable[str]:
+        """Store boxes, each as what it is: a fill, a longer life for a version, or a write."""
+        fills: dict[str, tuple[Boxed, Fence]] = {}
+        renewals: dict[str, Boxed] = {}
+        writes: dict[str, Boxed] = {}
+        if not may_fill(boxes):
+            writes = dict(boxes)
+        else:
+            for name, box in boxes.items():
+                fence = self._notes.take(name)
+                if fence is not None:
+                    fills[name] = (box, fence)
+                elif is_version(name):
+                    renewals[name] = box
+                else:
+                    writes[name] = box
+        if fills:
+            yield from self.tiers.fill_many(fills, ttl_s)
+        if renewals:
+            yield from self.tiers.renew_many(renewals, ttl_s)
+        if not writes:
+            return
+        written = self.tiers.write_many(writes, ttl_s)
+        if any(map(is_version, writes)):  # `delete_memoized`
+            if not written:
+                raise CacheUnavailable("Redis did not take the new version of a memoized function")
+            self._others.wait()
+        if written:
+            yield from writes
+
+    def _short_enough(self, boxes: dict[str, Boxed]) -> dict[str, Boxed]:
+        """Return the boxes that may be stored. What a longer one would have replaced is dropped."""
+        too_long = [name for name, box in boxes.items() if len(box.payload) > self._boxes.max_bytes]
+        for name in too_long:
+            log.warning(
+                "Not stored: %r has %s bytes, and CACHE_MAX_VALUE_BYTES is %s",
+                name.removeprefix("entry_"), len(boxes[name].payload), self._boxes.max_bytes,
+            )  # fmt: skip
+        if too_long:
+            self.tiers.invalidate(too_long)
+        return {name: box for name, box in boxes.items() if name not in too_long}
+
+    def _name(self, key: str) -> str:
+        """Return what the tiers call a key; one that can't travel in a message goes by its hash."""
+        text = str(key)
+        if len(text) > MAX_KEY_CHARS or not text.isprintable():
+            digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+            text = f"sha256:{digest}{VERSION_SUFFIX if is_version(text) else ''}"
+        return f"entry_{self._inner()}{text}"
+
+    def _inner(self) -> str:
+        return "" if isinstance(self.key_prefix, str) else safe_prefix(self.key_prefix())
+
+    def _ttl_s(self, timeout: int | timedelta | None) -> float | None:
+        seconds = self._normalize_timeout(timeout)
+        if seconds < -1:
+            raise ValueError(f"a timeout is 0 (no end) or more seconds, not {seconds}")
+        return float(seconds) if seconds > 0 else None
+
+
+def _close(tiers: TwoTierCache[Boxed], client: Redis) -> None:
+    tiers.close()
+    client.close()

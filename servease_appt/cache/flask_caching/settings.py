@@ -1,0 +1,105 @@
+"""Read Flask-Caching's settings: what they mean to RedisCache, RedisSentinelCache and RedisClusterCache.
+
+Everything that can't be honoured is refused at the start, with one line that names the setting.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+
+from servease_appt.cache.flask_caching.clients import make_client
+from servease_appt.cache.flask_caching.setting_values import InvalidSetting, seconds, whole_number
+from servease_appt.cache.policy import CachePolicy
+
+DEFAULT_PREFIX = "flask_cache_"
+DEFAULTS = CachePolicy()
+FOR_EVER_S = 365 * 24 * 3600.0
+DEFAULT_MAX_VALUE_BYTES = 16 * 1024**2
+_NOT_THE_CLIENTS = ("default_timeout", "ignore_delete_many_errors", "key_prefix", "check_connection")
+# What a glob pattern, a hash tag, a message or a log line would read as more than a character.
+_UNSAFE = {code: f"%{code:02X}" for code in (*range(0x20), *b"*?[]\\^{}%", 0x7F)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendSettings:
+    """The settings of one backend."""
+
+    client: Redis
+    key_prefix: str | Callable[[], str]
+    """As it was set; what a function says at the moment is put before each key."""
+    default_timeout_s: int
+    """Seconds; 0 or -1: no end."""
+    ignore_delete_many_errors: bool
+    policy: CachePolicy
+    max_value_bytes: int
+    """Longer values are not stored."""
+    eviction_wait_s: float
+    """How long a deletion waits for the other workers to have dropped what it names; 0: not at all."""
+
+    @property
+    def prefix(self) -> str:
+        """What every key and the channel begin with."""
+        return safe_prefix(self.key_prefix) if isinstance(self.key_prefix, str) else DEFAULT_PREFIX
+
+
+def read_settings(config: Mapping[str, Any], options: Mapping[str, Any]) -> BackendSettings:
+    """Return the settings that an application's `CACHE_*` settings ask for.
+
+    Args:
+        config: Flask-Caching's settings.
+        options: what Flask-Caching hands to a backend's constructor, with `CACHE_OPTIONS` in it.
+
+    Raises:
+        InvalidSetting: a ValueError that names the setting, the value and what is allowed.
+        RuntimeError: `check_connection` is wanted, and Redis does not answer.
+    """
+    if config.get("CACHE_ARGS"):
+        raise InvalidSetting(
+            "CACHE_ARGS", config["CACHE_ARGS"], "none; name them in CACHE_REDIS_* or CACHE_OPTIONS"
+        )
+    prefix = config.get("CACHE_KEY_PREFIX") or options.get("key_prefix") or ""
+    if not isinstance(prefix, str) and not callable(prefix):
+        raise InvalidSetting("CACHE_KEY_PREFIX", prefix, "a text, or a function that returns one")
+    timeout_s = _default_timeout(options.get("default_timeout", 300))
+    client = make_client(config, {name: v for name, v in options.items() if name not in _NOT_THE_CLIENTS})
+    settings = BackendSettings(
+        client=client,
+        key_prefix=prefix,
+        default_timeout_s=timeout_s,
+        ignore_delete_many_errors=bool(options.get("ignore_delete_many_errors", False)),
+        policy=CachePolicy(
+            ttl_s=timeout_s if timeout_s > 0 else FOR_EVER_S,
+            l1_ttl_s=seconds(config, "CACHE_L1_TIMEOUT", DEFAULTS.l1_ttl_s),
+            l1_maxsize=whole_number(config, "CACHE_L1_MAXSIZE", DEFAULTS.l1_maxsize),
+            l1_max_bytes=whole_number(config, "CACHE_L1_MAX_BYTES", DEFAULTS.l1_max_bytes),
+            l1_max_value_bytes=whole_number(config, "CACHE_L1_MAX_VALUE_BYTES", DEFAULTS.l1_max_value_bytes),
+            l1_within_l2=True,
+        ),
+        eviction_wait_s=seconds(config, "CACHE_EVICTION_WAIT", 1.0),
+        max_value_bytes=whole_number(config, "CACHE_MAX_VALUE_BYTES", DEFAULT_MAX_VALUE_BYTES),
+    )
+    if options.get("check_connection"):
+        try:
+            client.ping()
+        except Exception as error:
+            raise RuntimeError(f"could not connect to Redis server: {error}") from error
+    return settings
+
+
+def safe_prefix(prefix: str) -> str:
+    """Return a prefix with each character escaped that would be more than itself in a pattern or a message."""
+    return prefix.translate(_UNSAFE)
+
+
+def _default_timeout(value: Any) -> int:
+    allowed = "whole seconds or a timedelta; 0: no end"
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InvalidSetting("CACHE_DEFAULT_TIMEOUT", value, allowed)
+    if value < -1:
+        raise InvalidSetting("CACHE_DEFAULT_TIMEOUT", value, allowed)
+    return math.ceil(value)

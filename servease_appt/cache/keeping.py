@@ -1,0 +1,76 @@
+"""What L1 takes in, and how an entry is compared with L2 when the server says that its key has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from servease_appt.cache.codecs import Codecs
+from servease_appt.cache.epochs import Epoch
+from servease_appt.cache.errors import L2Unavailable
+from servease_appt.cache.event_log import EventLog
+from servease_appt.cache.l1 import L1, Entry
+from servease_appt.cache.l2.protocol import L2
+from servease_appt.cache.listener import Listener
+from servease_appt.cache.results import NoValue
+from servease_appt.cache.stats import Event, Tier
+
+V = TypeVar("V")
+
+
+class L1Keeper(Generic[V]):
+    """Puts entries into L1, fenced, and drops those that L2 contradicts. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        l1: L1[V],
+        l2: L2,
+        listener: Listener,
+        codecs: Codecs[V],
+        event_log: EventLog,
+        l1_is_on: bool,
+        submit: Callable[[Callable[[], None]], object],
+    ) -> None:
+        self._l1 = l1
+        self._l2 = l2
+        self._listener = listener
+        self._codecs = codecs
+        self._event_log = event_log
+        self._l1_is_on = l1_is_on
+        self._submit = submit
+
+    def keep(self, entries: list[tuple[str, Entry[V]]], epoch: Epoch) -> None:
+        """Keep what was read after `epoch` was taken, unless its key was invalidated since (R1)."""
+        if not self._l1_is_on:
+            return
+        refused, to_verify = self._l1.put_many(entries, epoch)
+        if refused:
+            self._event_log.note(Tier.L1, Event.REFUSED_FILL, refused, "invalidated while it was read")
+        if to_verify and self._listener.started:
+            wanted = set(to_verify)
+            self.verify({key: entry for key, entry in entries if key in wanted})
+
+    def verify(self, entries: dict[str, Entry[V]]) -> None:
+        """Have entries compared with L2, by a read that is sent after the news of their change came."""
+        if self._l2.listens_where_it_reads:
+            self._listener.verify(entries)
+        else:
+            self._submit(lambda: self._read_and_compare(entries))
+
+    def compared(self, key: str, entry: Entry[V], payload: bytes | None) -> None:
+        """Keep an entry that the server has changed only if it is the same as what L2 holds now."""
+        value = NoValue.NOT_FOUND if payload is None else self._codecs.decode(key, payload)
+        if value != entry.value and self._l1.drop_if_same(key, entry):
+            event = Event.EXPIRY if payload is None else Event.OVERWRITTEN
+            self._event_log.note(
+                Tier.L1, event, (key,), "L2 has none" if payload is None else "L2 has another"
+            )
+
+    def _read_and_compare(self, entries: dict[str, Entry[V]]) -> None:
+        try:
+            payloads, _ = self._l2.read(list(entries))
+        except L2Unavailable:
+            payloads = [None] * len(entries)
+        for (key, entry), payload in zip(entries.items(), payloads, strict=True):
+            self.compared(key, entry, payload)

@@ -1,0 +1,191 @@
+"""The parts of a cache that belong to one process, made and put together in one place."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from servease_appt.cache.breaker import Breaker, BreakerState
+from servease_appt.cache.codecs import Codecs
+from servease_appt.cache.direct import DirectStore
+from servease_appt.cache.event_log import EventLog
+from servease_appt.cache.invalidation import InvalidationHandler, Invalidator
+from servease_appt.cache.keeping import L1Keeper
+from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.l1 import L1
+from servease_appt.cache.l2 import make_l2
+from servease_appt.cache.listener import Listener
+from servease_appt.cache.loading import Loader
+from servease_appt.cache.policy import CachePolicy
+from servease_appt.cache.reading import Reader
+from servease_appt.cache.recovery import OutageProbe, Recovery
+from servease_appt.cache.refresh import RefreshSchedule
+from servease_appt.cache.single_flight import Flights
+from servease_appt.cache.stats import Observer, Recorder
+from servease_appt.cache.worker_queries import QueryResponder
+
+log = logging.getLogger(__name__)
+V = TypeVar("V")
+
+L2_COOL_DOWN_S = 2.0
+BACKGROUND_THREADS = 2
+
+
+class Process(Generic[V]):
+    """Threads, locks, sockets, values and the identity of one process. A forked child makes its own (R13)."""
+
+    def __init__(
+        self,
+        *,
+        client: Redis,
+        codecs: Codecs[V],
+        keys: KeySpace,
+        policy: CachePolicy,
+        recorder: Recorder,
+        observer: Observer | None,
+        describe: Callable[[], dict[str, Any]],
+        on_pulse: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._observer = observer
+        self.identity = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.breaker = Breaker(
+            threshold=1, cool_down_s=L2_COOL_DOWN_S, on_change=self._on_breaker, clock=clock
+        )
+        self.l2 = make_l2(client, keys, self.breaker, observer)
+        self.l1: L1[V] = L1(
+            maxsize=policy.l1_maxsize,
+            max_bytes=policy.l1_max_bytes,
+            max_value_bytes=policy.l1_max_value_bytes,
+            clock=clock,
+        )
+        self.event_log = EventLog(recorder, codecs.name_of)
+        self.listener = Listener(client, keys, tuple(f"{name}_" for name in codecs.names), clock)
+        self.schedule = RefreshSchedule(policy)
+        self.flights: Flights[V] = Flights()
+        # Neither pool starts a thread before it is given work.
+        self._background = ThreadPoolExecutor(BACKGROUND_THREADS, "servease-cache-background")
+        self.submit = self._background.submit
+        self.recovery = Recovery(self.l2, self.listener, self.event_log, self.identity, self.submit)
+        self.keeper: L1Keeper[V] = L1Keeper(
+            l1=self.l1,
+            l2=self.l2,
+            listener=self.listener,
+            codecs=codecs,
+            event_log=self.event_log,
+            l1_is_on=bool(policy.l1_ttl_s),
+            submit=self.submit,
+        )
+        self.loader: Loader[V] = Loader(
+            l1=self.l1,
+            l2=self.l2,
+            flights=self.flights,
+            codecs=codecs,
+            policy=policy,
+            schedule=self.schedule,
+            recorder=recorder,
+            event_log=self.event_log,
+            identity=self.identity,
+            submit=self.submit,
+            keep=self.keeper.keep,
+            clock=clock,
+        )
+        self.invalidator: Invalidator[V] = Invalidator(
+            l1=self.l1,
+            l2=self.l2,
+            flights=self.flights,
+            codecs=codecs,
+            recovery=self.recovery,
+            event_log=self.event_log,
+            identity=self.identity,
+        )
+        self.direct: DirectStore[V] = DirectStore(
+            l2=self.l2,
+            codecs=codecs,
+            policy=policy,
+            recorder=recorder,
+            event_log=self.event_log,
+            identity=self.identity,
+            epoch=self.l1.epoch,
+            new_token=self.loader.new_token,
+            keep=self.keeper.keep,
+            drop=self.invalidator.drop,
+        )
+        self.reader: Reader[V] = Reader(
+            l1=self.l1,
+            l2=self.l2,
+            codecs=codecs,
+            policy=policy,
+            loader=self.loader,
+            direct=self.direct,
+            schedule=self.schedule,
+            recovery=self.recovery,
+            listener=self.listener,
+            recorder=recorder,
+            event_log=self.event_log,
+            clock=clock,
+        )
+        self.handler: InvalidationHandler[V] = InvalidationHandler(
+            l1=self.l1,
+            keeper=self.keeper,
+            invalidator=self.invalidator,
+            flights=self.flights,
+            codecs=codecs,
+            schedule=self.schedule,
+            recovery=self.recovery,
+            probe=OutageProbe(self.l2, self.breaker, self.submit),
+            responder=QueryResponder(
+                identity=self.identity,
+                describe=describe,
+                l1=self.l1,
+                event_log=self.event_log,
+                listener=self.listener,
+                keys=keys,
+                codecs=codecs,
+            ),
+            event_log=self.event_log,
+            listener=self.listener,
+            keys=keys,
+            identity=self.identity,
+            submit=self.submit,
+            on_pulse=on_pulse,
+            clock=clock,
+        )
+
+    def start(self) -> None:
+        """Begin to listen. To be called once at most."""
+        self.listener.start(self.handler)
+        # The listener tries an L2 that does not answer; no reader has to spend a timeout on it.
+        self.breaker.callers_try = False
+
+    def close(self) -> None:
+        """Stop the listener, then wait for the work under way; what has not begun is dropped."""
+        if self.listener.started:
+            self.listener.stop()
+            self._sign_off()
+        self._background.shutdown(wait=True, cancel_futures=True)
+        self.loader.close()
+
+    def _sign_off(self) -> None:
+        try:
+            self._client.hdel(self._keys.workers, self.identity)
+        except (RedisError, OSError):
+            log.debug("Redis does not answer: this worker stays registered until a command finds it gone")
+
+    def _on_breaker(self, state: BreakerState) -> None:
+        if state is BreakerState.OPEN:
+            log.warning("Redis does not answer: going on without it")
+        else:
+            log.warning("Redis answers again")
+        if self._observer is not None:
+            self._observer.breaker_changed("redis", state)

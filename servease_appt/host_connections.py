@@ -1,0 +1,123 @@
+"""A host's own connections to PostgreSQL and Redis: checked, used, and never closed by the service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from redis import Redis
+from redis.connection import SSLConnection, UnixDomainSocketConnection
+from sqlalchemy import Connection, Engine, text
+
+from servease_appt.db.engine import Database
+from servease_appt.db.errors import unavailable
+
+_DRIVER: Final = "psycopg2"
+_SSL_OPTIONS: Final = ("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
+_SETTINGS: Final = {
+    "statement_timeout": "3000",
+    "lock_timeout": "2000",
+    "idle_in_transaction_session_timeout": "5000",
+    "timezone": "UTC",
+    "datestyle": "ISO",
+    "jit": "off",
+}
+"""In milliseconds where a number: as on connections of the service's own."""
+_FOR_THIS_TRANSACTION: Final = text(
+    "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items())
+)
+
+
+class HostDatabase(Database):
+    """The service's transactions on the connections of a host's engine. Thread-safe, as the engine is.
+
+    Time limits, time zone and date style are set for each transaction and end with it: the host's next user of the
+    connection finds it as it was. How long a thread waits for a connection is the engine's own setting.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        """Use `engine`, which stays the host's to dispose of.
+
+        Raises:
+            ValueError: it is no engine for PostgreSQL over psycopg2.
+        """
+        if (engine.dialect.name, engine.dialect.driver) != ("postgresql", _DRIVER):
+            raise ValueError(
+                f"engine= is for {engine.dialect.name}+{engine.dialect.driver}: it must be postgresql+psycopg2"
+            )
+        self._engine = engine.execution_options(isolation_level="READ COMMITTED")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Open one READ COMMITTED transaction: committed at the end, rolled back on any exception.
+
+        Raises:
+            DatabaseUnavailable: also out of the commit, and then it is unknown whether it took place.
+        """
+        with unavailable(), self._engine.begin() as connection:
+            connection.execute(_FOR_THIS_TRANSACTION)
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a connection to read from; each statement sees what was committed before it.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL is away.
+        """
+        with unavailable(), self._engine.connect() as connection:
+            connection.execute(_FOR_THIS_TRANSACTION)
+            yield connection
+
+    def close(self) -> None:
+        """Leave the engine alone."""
+
+
+def engine_url(engine: Engine) -> str:
+    """Return the URL of a host's engine, with its password, for commands that connect by themselves."""
+    return engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def shared_client(client: Redis) -> Redis:
+    """Return a client on the pool of a host's client, which stays the host's to close.
+
+    Raises:
+        ValueError: its answers are decoded to str: values in Redis are bytes.
+        TypeError: it is no `redis.Redis`.
+    """
+    if not isinstance(client, Redis):
+        raise TypeError(f"redis= is a {type(client).__name__}: it must be a redis.Redis")
+    if client.connection_pool.connection_kwargs.get("decode_responses"):
+        raise ValueError("redis= was made with decode_responses=True: the service needs a client without it")
+    return Redis(connection_pool=client.connection_pool)
+
+
+def client_url(client: Redis) -> str | None:
+    """Return the URL of a host's client, for commands that connect by themselves.
+
+    None for a client that goes through Sentinel: only `SERVEASE_REDIS_URL` can say where the sentinels are.
+    """
+    pool = client.connection_pool
+    options: dict[str, Any] = pool.connection_kwargs
+    credentials = _credentials(options)
+    database = options.get("db") or 0
+    if issubclass(pool.connection_class, UnixDomainSocketConnection):
+        return f"unix://{credentials}{options['path']}?db={database}"
+    if "host" not in options:
+        return None
+    place = f"{credentials}{_bracketed(options['host'])}:{options.get('port', 6379)}/{database}"
+    if not issubclass(pool.connection_class, SSLConnection):
+        return f"redis://{place}"
+    ssl = {name: options[name] for name in _SSL_OPTIONS if options.get(name) is not None}
+    return f"rediss://{place}?{urlencode(ssl)}"
+
+
+def _credentials(options: dict[str, Any]) -> str:
+    user, password = options.get("username") or "", options.get("password") or ""
+    return f"{quote(user, safe='')}:{quote(password, safe='')}@" if user or password else ""
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,1 @@
+"""Flask-Caching's own tests, run with TwoTierBackend in the place of its own backends."""
