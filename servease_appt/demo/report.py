@@ -50,8 +50,8 @@ def comparison(measurement: Measurement) -> Iterator[str]:
     yield f"One upstream call takes {one_ms:.1f} ms. Each column is the fetch with the median time of several."
     yield f"cold ({COLD_RUNS}): both tiers were empty. 2nd worker ({COLD_RUNS - 1}): only Redis had the names."
     yield f"warm ({WARM_RUNS}): the worker had the names in its own memory."
-    yield "Redis commands: the median of what the workers sent during a fetch, without the connections on which they"
-    yield "listen for invalidations."
+    yield "Redis commands: the median of what the workers sent during a fetch, without the connections on which"
+    yield "they listen for invalidations."
 
 
 def _row(title: str, values: list[str]) -> str:
