@@ -69,6 +69,10 @@ _REFUSALS: Final = {
 """A refused connection has no SQLSTATE in the driver, only its text."""
 
 
+_LOST_TWICE: Final = "This connection is closed"
+"""What the pool says when a connection is lost on check-out, and the new one as well."""
+
+
 class DatabaseUnavailable(Exception):
     """PostgreSQL can't be reached, is too slow, full, read-only, denies a right, or has not been migrated.
 
@@ -121,10 +125,10 @@ def unavailable() -> Iterator[None]:
         if not _says_unavailable(error.orig, disconnected=error.connection_invalidated):
             raise
         raise _meaning(error.orig) from error
-    except psycopg2.Error as error:
-        if not _says_unavailable(error, disconnected=False):
+    except exc.InvalidRequestError as error:
+        if str(error) != _LOST_TWICE:
             raise
-        raise _meaning(error) from error
+        raise DatabaseUnavailable("PostgreSQL ends every connection at once") from error
 
 
 def hide_rows(context: ExceptionContext) -> None:
