@@ -1,8 +1,8 @@
 """Compare samples of what is cached with the source they were loaded from, outside of requests.
 
-A value counts as a mismatch only if it differs twice: it may change between the two reads of one comparison, and an
-invalidation takes a moment to arrive. L1 is compared with L2 at a few keys per second. L2 is compared with the
-owning service once a minute in each worker, which needs `UPSTREAM_AUTH=service`: otherwise there is no token for it.
+A value counts as a mismatch only if it differs twice: it may change between the two reads of one comparison, and
+an invalidation takes a moment to arrive. L1 is compared with L2 at a few keys per second. L2 is compared with the
+owning service once a minute in each worker, which needs `UPSTREAM_AUTH=service`: otherwise it has no token.
 
 A mismatch of L1 and L2 is a defect of this cache. A mismatch of L2 and a service is a change without invalidation.
 """
