@@ -10,12 +10,12 @@ LOWEST_VENV := .venv-lowest
 LOWEST_STAMP := $(LOWEST_VENV)/installed
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # The packages whose public types are known in full.
-TYPED_PACKAGES := servease_appt.cache
+TYPED_PACKAGES := servease_appt servease_appt.cache
 ARGS ?=
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
 
-.PHONY: help demo test test-lowest test-flask-caching bench bench-quick faults check format lock clean
+.PHONY: help demo test test-lowest test-flask-caching mutation bench bench-quick faults check format lock clean
 
 help:
 	@echo "make demo    the whole service with embedded servers and demo data, until Ctrl-C (ARGS=--check: check and stop)"
@@ -23,6 +23,7 @@ help:
 	@echo "             (ARGS are handed to pytest; with ARGS coverage is not measured)"
 	@echo "make test-flask-caching  Flask-Caching's own tests, fetched from its sdist, with the two-tier backend"
 	@echo "make test-lowest   the test suite on the lowest versions that pyproject.toml allows"
+	@echo "make mutation   test the tests of the parts where a wrong line costs most (a few minutes; by hand or nightly)"
 	@echo "make bench   measure it against its peers and against the least possible (bench-quick: under a minute)"
 	@echo "make faults  break it under load and check what every request saw (ARGS='--only NAME': one fault)"
 	@echo "make check   formatting, lint, types, the types of the public API and import rules"
@@ -72,6 +73,11 @@ test-lowest: $(LOWEST_STAMP)
 test-flask-caching: $(STAMP)
 	@$(PY) -m tests.cache.flask_caching_suite $(ARGS)
 
+mutation: $(TOOLS_STAMP)
+	@rm -rf mutants
+	@$(VENV)/bin/mutmut run
+	@$(VENV)/bin/mutmut results
+
 faults: $(STAMP)
 	@$(PY) -m faults $(ARGS)
 
@@ -108,4 +114,4 @@ lock: $(TOOLS_STAMP)
 		-o requirements-tools.lock
 
 clean:
-	@rm -rf $(VENV) $(BENCH_VENV) $(LOWEST_VENV) .demo .coverage .coverage.* dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(BENCH_VENV) $(LOWEST_VENV) .demo .coverage .coverage.* dist mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -35,6 +35,7 @@ from servease_appt.clients.service_token import ServiceToken
 from servease_appt.container import EXTENSION, Container
 from servease_appt.dashboard.blueprint import DASHBOARD, Guard, dashboard, dashboard_views
 from servease_appt.db.engine import Database
+from servease_appt.db.upkeep import Upkeep
 from servease_appt.host_connections import HostDatabase, client_url, engine_url, shared_client
 from servease_appt.masking import mask_url
 from servease_appt.observability import metric_files
@@ -45,7 +46,7 @@ from servease_appt.observability.metrics import Metrics
 from servease_appt.rate_limits import Cost, RateLimits
 from servease_appt.references.enrichment import Lookups, cache_policy
 from servease_appt.references.entities import CODECS
-from servease_appt.settings import Settings, SettingsError
+from servease_appt.settings import CONFIG_PREFIX, Settings, SettingsError
 from servease_appt.signals import announce, reference_invalidated
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,8 @@ class ServEase:
         """Make the blueprints.
 
         Args:
-            app: an application to call `init_app` for at once, with `options`; None for none yet.
+            app: an application to call `init_app` for at once; None for none yet.
+            **options: the other arguments of `init_app`.
         """
         self._api = _HostedApi()
         self._dashboard = _HostedDashboard()
@@ -232,6 +234,8 @@ def _settings_of_host(
     """Read a host's settings; where it gives its own connections, commands use the same servers."""
     implied: dict[str, Any] = {"METRICS_ENABLED": False}
     if engine is not None:
+        if config.get(f"{CONFIG_PREFIX}DATABASE_SCHEMA") or (given or {}).get("DATABASE_SCHEMA"):
+            raise ValueError("DATABASE_SCHEMA can't be used with engine=: the engine's own search_path holds")
         implied["DATABASE_URL"] = engine_url(engine)
     if redis is not None:
         implied["REDIS_URL"] = client_url(redis)
@@ -252,6 +256,7 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
         SettingsError: no client can be made of `settings.redis_url`.
     """
     client = redis or _redis_client(settings.redis_url)
+    database = database or Database(settings.database_url)
     metrics = Metrics()
     cache = TwoTierCache(
         client,
@@ -272,10 +277,12 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
     lookups = Lookups(cache, upstreams, service_token=own_token, observer=metrics)
     cache.describe_more = partial(worker_status, lookups, metrics, settings.secret_key)
     metric_history = MetricHistory(metrics)
-    cache.on_pulse = Heartbeat(lookups, metrics, metric_history)
+    cache.on_pulse = Heartbeat(
+        lookups, metrics, metric_history, Upkeep(database, metrics.kept_counts_sampled)
+    )
     return Container(
         settings=settings,
-        database=database or Database(settings.database_url),
+        database=database,
         redis=client,
         upstreams=upstreams,
         lookups=lookups,

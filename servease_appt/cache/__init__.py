@@ -2,11 +2,16 @@
 
 Usable alone, with nothing but cachetools and redis:
 
-    from servease_appt.cache import TwoTierCache, connect, json_codec
-
-    cache = TwoTierCache(connect("redis://localhost:6379/1"), (json_codec("customer"),), prefix="my_service")
-    customer = cache.get(f"customer_{id}", load)
-    cache.invalidate([f"customer_{id}"])
+    >>> from servease_appt.cache import TwoTierCache, connect, json_codec
+    >>> client = connect(url)
+    >>> cache = TwoTierCache(client, (json_codec("customer"),), prefix="my_service")
+    >>> customer = cache.get("customer_17", lambda key, timeout_s: {"name": "Ada"})
+    >>> customer["name"]
+    'Ada'
+    >>> cache.invalidate(["customer_17"])
+    1
+    >>> cache.close()
+    >>> client.close()
 """
 
 from servease_appt.cache.codecs import Codec, json_codec

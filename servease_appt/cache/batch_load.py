@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar, cast
 
+from servease_appt.cache.epochs import Epoch
 from servease_appt.cache.errors import L2Unavailable
-from servease_appt.cache.l1 import NOT_FOUND, Epoch
+from servease_appt.cache.l1 import NOT_FOUND
 from servease_appt.cache.l2.protocol import Lease, LeaseState
 from servease_appt.cache.loading import Load, Loader
 from servease_appt.cache.results import NoValue, Source
@@ -148,7 +149,7 @@ class BatchLoad(Generic[V]):
             loader.start(flight, self._load, None, epoch, self._deadline_s)
             return
         outcome = Outcome.REMEMBERED_NOT_FOUND if value is None else Outcome.FROM_L2
-        loader.keep_from_l2([(key, NOT_FOUND if value is None else value)], epoch)
+        loader.keep_from_l2([(key, NOT_FOUND if value is None else value)], [len(lease.payload)], epoch)
         loader.flights.finish(flight)
         flight.complete(outcome, value)
 

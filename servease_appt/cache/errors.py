@@ -15,7 +15,20 @@ class CacheError(Exception):
 
 
 class CacheUnavailable(CacheError):
-    """L2 did not take an invalidation; this process dropped its own copies all the same. Try again."""
+    """L2 did not take an invalidation; this process dropped its own copies all the same.
+
+    Attributes:
+        retry_after_s: seconds after which it is worth trying again.
+
+    Example:
+        >>> cache = TwoTierCache(connect("redis://127.0.0.1:1"), (json_codec("customer"),), prefix="my_service")
+        >>> try:
+        ...     cache.invalidate(["customer_17"])
+        ... except CacheUnavailable as error:
+        ...     f"try again in {error.retry_after_s} s"
+        'try again in 1 s'
+        >>> cache.close()
+    """
 
     retry_after_s = 1
 
@@ -29,8 +42,30 @@ class L2RefusedWrite(L2Unavailable):
 
 
 class ValueNotFound(CacheError):
-    """Raised by a loader: the source answered that this key has no value."""
+    """Raised by a loader: the source answered that this key has no value.
+
+    That is remembered in both tiers for `CachePolicy.negative_ttl_s`.
+
+    Example:
+        >>> def load(key, timeout_s):
+        ...     raise ValueNotFound(key)
+        >>> cache = TwoTierCache.from_url(url, (json_codec("customer"),), prefix="my_service")
+        >>> cache.get_many(["customer_404"], load).no_values
+        {'customer_404': <NoValue.NOT_FOUND: 'not_found'>}
+        >>> cache.close()
+    """
 
 
 class LoadDenied(CacheError):
-    """Raised by a loader: the source refused the caller's credentials."""
+    """Raised by a loader: the source refused the caller's credentials.
+
+    Never remembered, never given to another caller, and no stale copy stands in for it.
+
+    Example:
+        >>> def load(key, timeout_s):
+        ...     raise LoadDenied(key)
+        >>> cache = TwoTierCache.from_url(url, (json_codec("customer"),), prefix="my_service")
+        >>> cache.get_many(["customer_17"], load).no_values
+        {'customer_17': <NoValue.DENIED: 'denied'>}
+        >>> cache.close()
+    """

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from servease_appt.cache.codecs import Codecs
+from servease_appt.cache.epochs import Epoch
 from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.event_log import EventLog
-from servease_appt.cache.l1 import L1, Entry, Epoch
+from servease_appt.cache.l1 import L1, Entry
 from servease_appt.cache.l2.protocol import L2
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.results import NoValue

@@ -5,24 +5,25 @@ from its source and the moment it is kept here (race R1): every handled invalida
 takes the epoch before it sends its read, and a value is refused when its key was invalidated at a later epoch.
 """
 
+# ruff: noqa: SLF001 - the entries' own places in the list by age are this file's
+
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 from cachetools import LRUCache
 
+from servease_appt.cache.epochs import Epoch, Epochs
 from servease_appt.cache.results import NoValue
 
 V = TypeVar("V")
 
-# Epochs are kept a key; past this many they are replaced by one floor that stands for all keys, which costs
-# some refused or verified puts and never a wrong one.
-MAX_EPOCHS = 8192
 # How many expired entries one call may drop: nobody waits for the lock while thousands are dropped at once.
 SWEEP = 1000
 
@@ -44,27 +45,21 @@ class _Counts:
 class Entry(Generic[V]):
     """One value as L1 holds it; `value` is `NOT_FOUND` where the source said that there is none.
 
-    `loaded_at_s` is when the read was sent that brought it, not when it came.
+    `loaded_at_s` is when the read was sent that brought it, not when it came; `size` is that of its bytes in L2.
     """
 
-    __slots__ = ("_counts", "_key", "expires_at_s", "loaded_at_s", "value")
+    # What begins with an underscore belongs to the cache that holds the entry: it is in a list by age.
+    __slots__ = ("_counts", "_key", "_newer", "_older", "expires_at_s", "loaded_at_s", "size", "value")
     _counts: _Counts
     _key: str
+    _newer: Entry[V]
+    _older: Entry[V]
 
-    def __init__(self, value: V | NotFound, loaded_at_s: float, expires_at_s: float) -> None:
+    def __init__(self, value: V | NotFound, loaded_at_s: float, expires_at_s: float, size: int = 0) -> None:
         self.value = value
-        self.loaded_at_s = loaded_at_s
-        self.expires_at_s = expires_at_s
-
-
-class Epoch(NamedTuple):
-    """What a reader takes before it sends its read: how much had been handled by then, and when it was.
-
-    What it brings is known to have been true at `at_s`, and not later, however long the way back was.
-    """
-
-    number: int
-    at_s: float
+        self.loaded_at_s: float = loaded_at_s
+        self.expires_at_s: float = expires_at_s
+        self.size: int = size
 
 
 class Read(NamedTuple, Generic[V]):
@@ -79,27 +74,6 @@ class Read(NamedTuple, Generic[V]):
     epoch: Epoch
 
 
-class _Epochs:
-    """The last epoch at which something happened to a key; bounded by a floor for the keys forgotten."""
-
-    def __init__(self) -> None:
-        self._epochs: dict[str, int] = {}
-        self._floor = 0
-        self.latest = 0
-
-    def set(self, key: str, epoch: int) -> None:
-        if len(self._epochs) >= MAX_EPOCHS:
-            self.set_all(epoch)
-        self._epochs[key] = self.latest = epoch
-
-    def set_all(self, epoch: int) -> None:
-        self._epochs.clear()
-        self._floor = self.latest = epoch
-
-    def later_than(self, key: str, epoch: int) -> bool:
-        return self._floor > epoch or self._epochs.get(key, 0) > epoch
-
-
 class _EntryCache(LRUCache[str, Entry[V]]):
     """An LRUCache that counts its entries by entity. Whoever reads `entries` past it has to `touch` what it uses.
 
@@ -107,15 +81,23 @@ class _EntryCache(LRUCache[str, Entry[V]]):
     expired entry is dropped when its key is read, by `expire`, or when it is the least recently used.
     """
 
-    def __init__(self, maxsize: int) -> None:
+    def __init__(
+        self, maxsize: int, max_bytes: int = sys.maxsize, max_value_bytes: int = sys.maxsize
+    ) -> None:
         super().__init__(maxsize)
+        self.bytes = 0
+        self._max_bytes = max_bytes
+        self._max_value_bytes = min(max_value_bytes, max_bytes)
         # cachetools' private names, held by a test: through its methods a hit costs three function calls.
         self.entries: dict[str, Entry[V]] = vars(self)["_Cache__data"]
         self.touch: Callable[[str], None] = vars(self)["_LRUCache__order"].move_to_end
         self.counts: dict[str, _Counts] = {}
-        # Oldest first. Entries that were replaced or dropped stay in it until their turn comes; beyond its
-        # length an entry waits for one of the two other ways to go.
-        self._by_age: deque[Entry[V]] = deque(maxlen=2 * maxsize)
+        self._by_age: Entry[V] = Entry(NOT_FOUND, 0.0, 0.0)
+        self._forget_ages()
+
+    def _forget_ages(self) -> None:
+        end = self._by_age
+        end._older = end._newer = end
 
     def peek(self, key: str, now: float) -> Entry[V] | None:
         """The entry if it has not expired; this is no use of it."""
@@ -123,62 +105,85 @@ class _EntryCache(LRUCache[str, Entry[V]]):
         return entry if entry is not None and now < entry.expires_at_s else None
 
     def __setitem__(self, key: str, entry: Entry[V]) -> None:
+        if entry.size > self._max_value_bytes:
+            self.pop(key, None)  # so that no older value stays in its place
+            return
         entity = key.partition("_")[0]
         counts = self.counts.get(entity)
         if counts is None:
             counts = self.counts[entity] = _Counts()
-        if key not in self.entries:
+        replaced = self.entries.get(key)
+        if replaced is None:
             counts.entries += 1
+        else:
+            _unlink(replaced)
+            self.bytes -= replaced.size
         super().__setitem__(key, entry)
-        entry._key, entry._counts = key, counts  # noqa: SLF001 - a slot that this file alone uses
-        self._by_age.append(entry)
+        self.bytes += entry.size
+        end = self._by_age
+        entry._key, entry._counts, entry._newer, entry._older = key, counts, end, end._older
+        end._older._newer = end._older = entry
+        while self.bytes > self._max_bytes:
+            self.popitem()
 
     def __delitem__(self, key: str) -> None:
-        self.entries[key]._counts.entries -= 1  # noqa: SLF001
+        entry = self.entries[key]
+        entry._counts.entries -= 1
+        self.bytes -= entry.size
+        _unlink(entry)
         super().__delitem__(key)
 
     def popitem(self) -> tuple[str, Entry[V]]:
         """Make room: drop the entry that was used least recently."""
         key, entry = super().popitem()
-        entry._counts.evicted += 1  # noqa: SLF001
+        entry._counts.evicted += 1
         return key, entry
 
     def clear(self) -> None:
         super().clear()
-        self._by_age.clear()
+        self.bytes = 0
+        self._forget_ages()
         for counts in self.counts.values():
             counts.entries = 0
 
     def expire(self, now: float) -> None:
         """Drop entries that have expired, the oldest first, at most `SWEEP` of them."""
-        by_age = self._by_age
+        end = self._by_age
         for _ in range(SWEEP):
-            if not by_age or now < by_age[0].expires_at_s:
+            oldest = end._newer
+            if oldest is end or now < oldest.expires_at_s:
                 return
-            entry = by_age.popleft()
-            if self.entries.get(entry._key) is entry:  # noqa: SLF001
-                del self[entry._key]  # noqa: SLF001
+            del self[oldest._key]
+
+
+def _unlink(entry: Entry[V]) -> None:
+    entry._older._newer, entry._newer._older = entry._newer, entry._older
 
 
 class L1(Generic[V]):
-    """The first tier of one process: an LRU cache with lifetimes. All methods are thread-safe; none blocks on
-    anything but one lock.
+    """The first tier of one process: an LRU cache with lifetimes. Thread-safe; nothing blocks but one lock.
 
     While `trusted_until_s` lies in the past, nobody can say whether an invalidation was missed: only entries
     loaded within the last `untrusted_s` seconds are then served. The listener moves it forward.
     """
 
     def __init__(
-        self, *, maxsize: int, untrusted_s: float = 1.0, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        maxsize: int,
+        max_bytes: int = sys.maxsize,
+        max_value_bytes: int = sys.maxsize,
+        untrusted_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._untrusted_s = untrusted_s
         self._lock = threading.Lock()
-        self._cache: _EntryCache[V] = _EntryCache(maxsize)
+        self._cache: _EntryCache[V] = _EntryCache(maxsize, max_bytes, max_value_bytes)
         self._epoch = 1
-        self._invalidated = _Epochs()
-        self._suspected = _Epochs()
-        self.trusted_until_s = float("-inf")
+        self._invalidated = Epochs()
+        self._suspected = Epochs()
+        self.trusted_until_s: float = float("-inf")
 
     def get(self, key: str) -> V | Miss:
         """Return one value, or `MISS` where `get_many` would not give one. Counts the hit for `take_hits`."""
@@ -194,7 +199,7 @@ class L1(Generic[V]):
                     and value is not NOT_FOUND
                 ):
                     cache.touch(key)
-                    entry._counts.hits += 1  # noqa: SLF001
+                    entry._counts.hits += 1
                     return value
         return MISS
 
@@ -335,6 +340,11 @@ class L1(Generic[V]):
         with self._lock:
             self._cache.expire(self._clock())
             return len(self._cache)
+
+    def bytes(self) -> int:
+        """Return how many bytes the entries held take in L2."""
+        with self._lock:
+            return self._cache.bytes
 
     def sizes(self) -> Counter[str]:
         """Return how many entries are held of each entity."""

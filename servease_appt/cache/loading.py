@@ -11,11 +11,13 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from servease_appt.cache.codecs import Codecs
+from servease_appt.cache.epochs import Epoch
 from servease_appt.cache.errors import L2Unavailable, LoadDenied, ValueNotFound
 from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.group_commit import GroupCommit
-from servease_appt.cache.l1 import L1, NOT_FOUND, Entry, Epoch, NotFound
+from servease_appt.cache.l1 import L1, NOT_FOUND, Entry, NotFound
 from servease_appt.cache.l2.protocol import L2, Fill, LeaseState
+from servease_appt.cache.load_failures import FailureLog
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.refresh import RefreshSchedule
 from servease_appt.cache.single_flight import Completion, Flight, Flights, Outcome
@@ -83,6 +85,7 @@ class Loader(Generic[V]):
         self._keep = keep
         self._clock = clock
         self._identity = identity
+        self._failures = FailureLog(clock)
         self._numbers = itertools.count(1)
         self._submit = submit
         # Each codec has threads of its own: a source that hangs holds up only those who load from it.
@@ -98,11 +101,19 @@ class Loader(Generic[V]):
     def keep_from_l2(
         self,
         values: Sequence[tuple[str, V | NotFound]],
+        sizes: Sequence[int],
         epoch: Epoch,
         lives_ms: Mapping[str, int] | None = None,
     ) -> None:
-        """Keep in L1 what was read from L2 after `epoch` was taken, no longer than L2 says that it lives."""
-        entries = self._entries(values, epoch, self.policy.l1_ttl_s)
+        """Keep in L1 what was read from L2 after `epoch` was taken, no longer than L2 says that it lives.
+
+        Args:
+            values: by key.
+            sizes: of the bytes of each value, in the same order.
+            epoch: when the read was sent.
+            lives_ms: what is left of each value's life, where it was asked for; -1: no end.
+        """
+        entries = self._entries(values, sizes, epoch, self.policy.l1_ttl_s)
         if lives_ms is not None:
             for key, entry in entries:
                 if lives_ms[key] >= 0:
@@ -158,8 +169,10 @@ class Loader(Generic[V]):
         payload = b""
         try:
             loaded = load(flight.key, _time_left(deadline_s))
-            payload = self.codecs.of(flight.key).encode(loaded)
-            value, outcome = loaded, Outcome.LOADED
+            codec = self.codecs.of(flight.key)
+            payload = codec.encode(loaded)
+            value = codec.decode(payload, flight.key.partition("_")[2]) if codec.reread else loaded
+            outcome = Outcome.LOADED
         except _DeadlinePassed:
             outcome = Outcome.FAILED
         except ValueNotFound:
@@ -170,6 +183,7 @@ class Loader(Generic[V]):
         except Exception as error:  # noqa: BLE001 - here a failed load becomes a fallback, whatever it failed of
             outcome = Outcome.FAILED
             self.event_log.note(Tier.UPSTREAM, Event.ERROR, (flight.key,), type(error).__name__)
+            self._failures.note(flight.key, error)
         self._commits.bring(_CompletedLoad(flight, outcome, value, payload, token, epoch))
 
     def _commit(self, batch: list[_CompletedLoad[V]]) -> None:
@@ -226,22 +240,31 @@ class Loader(Generic[V]):
         return accepted, []
 
     def _keep_in_l1(self, kept: list[_CompletedLoad[V]], longest_s: float) -> None:
-        by_epoch: dict[Epoch, list[tuple[str, V | NotFound]]] = {}
+        by_epoch: dict[Epoch, list[_CompletedLoad[V]]] = {}
         for completed in kept:
-            by_epoch.setdefault(completed.epoch, []).append((completed.flight.key, completed.value))
-        for epoch, values in by_epoch.items():
-            self._keep(self._entries(values, epoch, longest_s), epoch)
+            by_epoch.setdefault(completed.epoch, []).append(completed)
+        for epoch, together in by_epoch.items():
+            values = [(completed.flight.key, completed.value) for completed in together]
+            sizes = [len(completed.payload) for completed in together]
+            self._keep(self._entries(values, sizes, epoch, longest_s), epoch)
 
     def _entries(
-        self, values: Sequence[tuple[str, V | NotFound]], epoch: Epoch, longest_s: float
+        self,
+        values: Sequence[tuple[str, V | NotFound]],
+        sizes: Sequence[int],
+        epoch: Epoch,
+        longest_s: float,
     ) -> list[tuple[str, Entry[V]]]:
         """Entries of L1, whose lives count from before the read was sent: a slow answer is old when it comes."""
         at_s = epoch.at_s
         absent_until_s = at_s + min(longest_s, self.policy.negative_ttl_s)
         untils_s = self._schedule.l1_until_s([key for key, _ in values], at_s, longest_s)
         return [
-            (key, Entry(value, at_s, until_s if value is not NOT_FOUND else min(until_s, absent_until_s)))
-            for (key, value), until_s in zip(values, untils_s, strict=True)
+            (
+                key,
+                Entry(value, at_s, until_s if value is not NOT_FOUND else min(until_s, absent_until_s), size),
+            )
+            for (key, value), until_s, size in zip(values, untils_s, sizes, strict=True)
         ]
 
     def _release(self, leases: list[tuple[str, str]]) -> None:

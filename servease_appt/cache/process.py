@@ -25,6 +25,7 @@ from servease_appt.cache.l2 import make_l2
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.loading import Loader
 from servease_appt.cache.policy import CachePolicy
+from servease_appt.cache.reading import Reader
 from servease_appt.cache.recovery import OutageProbe, Recovery
 from servease_appt.cache.redis_client import database_of
 from servease_appt.cache.refresh import RefreshSchedule
@@ -63,7 +64,12 @@ class Process(Generic[V]):
             threshold=1, cool_down_s=L2_COOL_DOWN_S, on_change=self._on_breaker, clock=clock
         )
         self.l2 = make_l2(client, keys, self.breaker, observer)
-        self.l1: L1[V] = L1(maxsize=policy.l1_maxsize, clock=clock)
+        self.l1: L1[V] = L1(
+            maxsize=policy.l1_maxsize,
+            max_bytes=policy.l1_max_bytes,
+            max_value_bytes=policy.l1_max_value_bytes,
+            clock=clock,
+        )
         self.event_log = EventLog(recorder, codecs.name_of)
         self.listener = Listener(client, keys, tuple(f"{name}_" for name in codecs.names), clock)
         self.schedule = RefreshSchedule(policy)
@@ -115,6 +121,20 @@ class Process(Generic[V]):
             new_token=self.loader.new_token,
             keep=self.keeper.keep,
             drop=self.invalidator.drop,
+        )
+        self.reader: Reader[V] = Reader(
+            l1=self.l1,
+            l2=self.l2,
+            codecs=codecs,
+            policy=policy,
+            loader=self.loader,
+            direct=self.direct,
+            schedule=self.schedule,
+            recovery=self.recovery,
+            listener=self.listener,
+            recorder=recorder,
+            event_log=self.event_log,
+            clock=clock,
         )
         self.handler: InvalidationHandler[V] = InvalidationHandler(
             l1=self.l1,

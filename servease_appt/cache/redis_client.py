@@ -21,11 +21,24 @@ DEFAULT_DATABASE = 1
 
 
 def connect(url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: int = 256) -> Redis:
-    """Return a client for `url`; nothing is sent yet. Thread-safe and fork-safe, as its pool is.
+    """Return a Redis client that gives up early; nothing is sent yet. Thread-safe and fork-safe, as its pool is.
 
-    `redis://host:port/db`, `rediss://…`, `unix:///path?db=1`, `redis+sentinel://h1:p1,h2:p2/SERVICE/db`; database
-    1 where the URL names none. `redis+cluster://h1:p1,h2:p2`, where there is only database 0. Raises ValueError
-    for anything else.
+    Args:
+        url: `redis://host:port/db`, `rediss://…`, `unix:///path?db=1` or `redis+sentinel://h1:p1,h2:p2/SERVICE/db`,
+            database 1 where it names none; or `redis+cluster://h1:p1,h2:p2`, where there is only database 0.
+        timeout_s: seconds that one operation may take, and connecting.
+        max_connections: how many connections may be open at once.
+
+    Returns:
+        The client. Whoever calls this closes it.
+
+    Raises:
+        ValueError: the URL is none of these.
+
+    Example:
+        >>> with connect(url) as client:
+        ...     client.ping()
+        True
     """
     options = client_options(timeout_s=timeout_s, max_connections=max_connections)
     parts = urlsplit(url)
@@ -46,6 +59,17 @@ def database_of(client: Redis) -> int:
     if isinstance(client, Cluster):
         return 0
     return int(client.connection_pool.connection_kwargs.get("db") or 0)
+
+
+def check_client(client: Redis) -> None:
+    """Raise ValueError for a client that the cache can't use: it would be without its first or second tier."""
+    if not isinstance(client, Redis):
+        return  # a cluster's, which connects when it is first asked for anything
+    made_with = client.connection_pool.connection_kwargs
+    if made_with.get("decode_responses"):
+        raise ValueError("a client with decode_responses=True gives texts, and values are bytes")
+    if made_with.get("protocol") in (2, "2"):
+        raise ValueError("a client with protocol=2 gets no pushes, by which memory is kept right")
 
 
 def client_options(*, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: int = 256) -> dict[str, Any]:

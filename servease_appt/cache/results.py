@@ -42,6 +42,11 @@ class Lookup(Generic[V]):
         no_values: for each key whose value is None, why.
         cache_s: seconds that the call spent on L1 and L2.
         upstream_s: seconds that the call waited for loads.
+
+    Example:
+        >>> lookup = Lookup(values={"customer_1": None}, no_values={"customer_1": NoValue.FAILED})
+        >>> lookup.no_values["customer_1"].value
+        'failed'
     """
 
     values: dict[str, V | None]

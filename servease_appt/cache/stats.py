@@ -64,7 +64,17 @@ class Observer(Protocol):
 
 
 class Stats:
-    """A Recorder that keeps its counts in memory. Thread-safe; a forked child begins with none."""
+    """A Recorder that keeps its counts in memory. Thread-safe; a forked child begins with none.
+
+    Hits that `TwoTierCache.get` finds in L1 arrive together: at the next read that misses, at each heartbeat of
+    the listener (twice a second), at `describe` and at `close`.
+
+    Example:
+        >>> stats = Stats()
+        >>> stats.count(Tier.L1, Event.HIT, "customer", 3)
+        >>> stats.get(Tier.L1, Event.HIT)
+        3
+    """
 
     def __init__(self) -> None:
         self._set_up()
@@ -80,14 +90,14 @@ class Stats:
             self._counts[tier, event, entity] += n
 
     def get(self, tier: Tier, event: Event, entity: str | None = None) -> int:
-        """One counter, or its sum over all entities where `entity` is None."""
+        """Return one counter, or its sum over all entities where `entity` is None."""
         with self._lock:
             if entity is not None:
                 return self._counts[tier, event, entity]
             return sum(n for (t, e, _), n in self._counts.items() if (t, e) == (tier, event))
 
     def snapshot(self) -> dict[str, dict[str, dict[str, int]]]:
-        """A copy as `{tier: {entity: {event: n}}}`."""
+        """Return a copy as `{tier: {entity: {event: n}}}`."""
         nested: dict[str, dict[str, dict[str, int]]] = {}
         with self._lock:
             for (tier, event, entity), n in self._counts.items():

@@ -1,21 +1,9 @@
-"""The two-tier cache: L1 in this process, L2 in Redis, then a loader. The public class, and the read path.
+"""The two-tier cache: L1 in this process, L2 in Redis, then a loader. The public class.
 
-Read
-    L1 under one lock for all keys → the loads that are under way here are joined → one MGET for the rest, the
-    sequence number riding along → for what is still missing, one round trip for the lease of each key, then the
-    loads side by side (`batch_load.py`, `loading.py`).
-Fill
-    L2 takes a value only under the lease that was taken before its load began; L1 only if L2 took it and no
-    invalidation of the key was handled since before the read was sent (`loading.py`, `keeping.py`).
-Invalidate
-    One script deletes, counts the sequence up and publishes; this process drops its own L1 last
-    (`invalidation.py`).
-Listen
-    One thread follows the sequence, empties L1 when it has missed something, and says until when L1 may be
-    trusted (`listener.py`). The server tells of every change under the tracked prefixes, this process's own fills
-    included: what L1 holds of them is compared with L2 (`keeping.py`).
-Recover
-    Nothing is used of a server that has lost invalidations (`recovery.py`).
+Where the parts of the protocol are
+    `reading.py` the read path; `batch_load.py` and `loading.py` who loads, who waits, and what is kept;
+    `direct.py` values stored by hand; `invalidation.py` invalidations and messages about them; `listener.py` the
+    channel; `keeping.py` what L1 takes in; `recovery.py` a server that has lost invalidations.
 """
 
 from __future__ import annotations
@@ -29,20 +17,20 @@ from typing import Any, Generic, Self, TypeVar
 
 from redis import Redis
 
-from servease_appt.cache.batch_load import BatchLoad
+from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.codecs import Codec, Codecs
 from servease_appt.cache.direct import Fence
-from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.forks import after_fork
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.l1 import MISS, Epoch
+from servease_appt.cache.l1 import L1, MISS
+from servease_appt.cache.l2.protocol import L2
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.loading import Load
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.process import Process
-from servease_appt.cache.redis_client import DEFAULT_TIMEOUT_S, connect
-from servease_appt.cache.results import Lookup, NoValue, Source
-from servease_appt.cache.stats import Event, Observer, Recorder, Stats, Tier
+from servease_appt.cache.redis_client import DEFAULT_TIMEOUT_S, check_client, connect
+from servease_appt.cache.results import Lookup
+from servease_appt.cache.stats import Observer, Recorder, Stats
 from servease_appt.cache.status import Mode, describe, mode_of
 from servease_appt.cache.worker_queries import WorkerQueries
 
@@ -52,9 +40,32 @@ V = TypeVar("V")
 class TwoTierCache(Generic[V]):
     """A cache in two tiers that keeps invalidated values out of both. Thread-safe and fork-safe.
 
-    Keys are `kind_id`. The listener starts with the first read of a process; `listen=False` (for commands that
-    run once) leaves it out, and L1 then holds a value for a second at most. Nothing here raises because Redis
-    does not answer but `invalidate` and `invalidate_matching`.
+    A key is a codec's name, an underscore and an id: `customer_17`. A thread that listens for invalidations starts
+    with the first read of a process. While Redis does not answer, reads go to the loader, and to L1 for what it
+    loaded within the last second; only `invalidate` and `invalidate_matching` raise then.
+
+    Example:
+        >>> cache = TwoTierCache.from_url(url, (json_codec("customer"),), prefix="my_service")
+        >>> cache.get("customer_17", lambda key, timeout_s: {"name": "Ada"})["name"]
+        'Ada'
+        >>> cache.invalidate(["customer_17"])
+        1
+        >>> cache.close()
+
+    Args:
+        client: redis-py's client, best made by `connect`. Nothing is sent before the first read.
+        codecs: how each type of value is turned into bytes and back; each name once.
+        prefix: what all keys in Redis begin with. Caches with the same prefix and database share their values.
+        policy: lifetimes and deadlines; None: the defaults of `CachePolicy`.
+        recorder: is told what happens, to count it; None: a `Stats`, which is `recorder` then.
+        observer: is told how long each operation on Redis took; None: nobody is.
+        listen: False for a command that runs once. It hears of no invalidation then, and L1 serves a value for a
+            second at most.
+        owns_client: whether `close` closes `client`.
+        clock: seconds that only grow.
+
+    Raises:
+        ValueError: two codecs have one name, a name has an underscore, or the client gives texts or speaks RESP2.
     """
 
     def __init__(
@@ -70,9 +81,10 @@ class TwoTierCache(Generic[V]):
         owns_client: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.policy = policy or CachePolicy()
-        self.codecs = Codecs(codecs)
-        self.keys = KeySpace(prefix)
+        check_client(client)
+        self.policy: CachePolicy = policy or CachePolicy()
+        self.codecs: Codecs[V] = Codecs(codecs)
+        self.keys: KeySpace = KeySpace(prefix)
         self.recorder: Recorder = recorder or Stats()
         self._observer = observer
         self._client = client
@@ -90,12 +102,23 @@ class TwoTierCache(Generic[V]):
     def from_url(
         cls, url: str, codecs: tuple[Codec[V], ...], *, timeout_s: float = DEFAULT_TIMEOUT_S, **options: Any
     ) -> Self:
-        """Make a cache with a Redis client of its own, which `close` closes."""
+        """Make a cache with a Redis client of its own, which `close` closes.
+
+        Args:
+            url: see `connect`.
+            codecs: as for the class.
+            timeout_s: seconds that one operation on Redis may take, and connecting to it.
+            options: all other arguments of the class.
+
+        Raises:
+            ValueError: the URL is none that `connect` knows.
+        """
         return cls(connect(url, timeout_s=timeout_s), codecs, owns_client=True, **options)
 
     def _set_up(self) -> None:
         """Make everything that belongs to one process; again in the child after a fork."""
         self._start_lock = threading.Lock()
+        self._started = False
         self._process: Process[V] = Process(
             client=self._client,
             codecs=self.codecs,
@@ -107,164 +130,96 @@ class TwoTierCache(Generic[V]):
             on_pulse=self._pulse,
             clock=self._clock,
         )
-        self.identity = self._process.identity
-        self.breaker = self._process.breaker
-        self.l1 = self._process.l1
-        self.l2 = self._process.l2
+        self.identity: str = self._process.identity
+        self.breaker: Breaker = self._process.breaker
+        self.l1: L1[V] = self._process.l1
+        self.l2: L2 = self._process.l2
 
     # Read
 
     def get(self, key: str, load: Load[V], *, timeout_s: float | None = None) -> V | None:
-        """Return one value, or None where the source has none or can't be asked. As `get_many`."""
+        """Return one value from the nearest tier that has it. Thread-safe; never raises because of an outage.
+
+        Args:
+            key: a codec's name, an underscore and an id.
+            load: see `get_many`.
+            timeout_s: see `get_many`.
+
+        Returns:
+            The value. None where the source has none, refused the caller, or could not be asked; `get_many` says
+            which.
+
+        Raises:
+            ValueError: the key belongs to no codec.
+            RuntimeError: the cache is closed.
+        """
         value = self.l1.get(key)
         if value is not MISS:
             return value
         return self.get_many((key,), load, timeout_s=timeout_s).values[key]
 
     def get_many(self, keys: Sequence[str], load: Load[V], *, timeout_s: float | None = None) -> Lookup[V]:
-        """Answer all keys, each given once, from the nearest tier that has it; never raises for an outage.
+        """Return many values, each from the nearest tier that has it. Thread-safe; never raises for an outage.
 
-        `load(key, timeout_s)` is called on the cache's threads, at most once a key in all processes together,
-        and raises ValueNotFound, LoadDenied, or anything else when it fails. `timeout_s` bounds all loads of this
-        call (`policy.load_timeout_s` by default). Raises ValueError for a key of no codec.
+        Example:
+            >>> with_one = TwoTierCache.from_url(url, (json_codec("vehicle"),), prefix="my_service")
+            >>> def load(key, timeout_s):
+            ...     if key == "vehicle_2":
+            ...         raise ValueNotFound(key)
+            ...     return {"make": "Toyota"}
+            >>> lookup = with_one.get_many(["vehicle_1", "vehicle_2"], load)
+            >>> lookup.values["vehicle_1"]["make"], lookup.no_values["vehicle_2"]
+            ('Toyota', <NoValue.NOT_FOUND: 'not_found'>)
+            >>> with_one.close()
+
+        Args:
+            keys: each once.
+            load: `load(key, timeout_s)` returns the value of one key. It is called on threads of the cache, side
+                by side, at most once a key in all processes together. It raises ValueNotFound where there is no
+                value, LoadDenied where the source refused the caller, and anything else when it fails.
+            timeout_s: seconds that all loads of this call may take; None: `policy.load_timeout_s`.
+
+        Returns:
+            All keys: their values, where each came from, and why a key has none. While Redis does not answer,
+            values come from L1 and from `load`.
+
+        Raises:
+            ValueError: a key belongs to no codec.
+            RuntimeError: the cache is closed.
         """
-        if not self._process.listener.started:
+        if not self._started:
             self.start()
-        read = self.l1.get_many(keys)
-        lookup = Lookup(read.values)
-        if read.missing:
-            self._read_through(lookup, read.missing, read.epoch, load, timeout_s)
-        if read.not_found:
-            _note_not_found(lookup, read.not_found)
-        self._count_reads(keys, lookup)
-        return lookup
-
-    def _read_through(
-        self, lookup: Lookup[V], missing: list[str], epoch: Epoch, load: Load[V], timeout_s: float | None
-    ) -> None:
-        started_s = time.monotonic()
-        self.codecs.check(missing)
-        batch = BatchLoad(self._process.loader, load, started_s + (timeout_s or self.policy.load_timeout_s))
-        unled = batch.join(missing)
-        if unled:
-            missing, l2_answers = self._read_l2(lookup, unled, epoch)
-        else:
-            missing, l2_answers = [], not self._process.recovery.l2_is_old
-        self._refresh_what_is_due(
-            [key for key, source in lookup.sources.items() if source is Source.L2], load
-        )
-        lookup.cache_s = time.monotonic() - started_s
-        if missing or batch.joined:
-            for key, (value, source) in batch.run(missing, epoch, use_l2=l2_answers).items():
-                lookup.sources[key] = source
-                if isinstance(value, NoValue):
-                    lookup.values[key] = None
-                    lookup.no_values[key] = value
-                else:
-                    lookup.values[key] = value
-            lookup.cache_s += batch.cache_s
-            lookup.upstream_s = max(0.0, time.monotonic() - started_s - lookup.cache_s)
-
-    def _read_l2(self, lookup: Lookup[V], missing: list[str], epoch: Epoch) -> tuple[list[str], bool]:
-        """One command. Returns what is missing still, and whether L2 may be used at all."""
-        process = self._process
-        seen = process.recovery.highest_sequence_seen()
-        lives_ms: dict[str, int] | None = None
-        try:
-            if self.policy.l1_within_l2:
-                payloads, lives, sequence = self.l2.read_timed(missing)
-                lives_ms = dict(zip(missing, lives, strict=True))
-            else:
-                payloads, sequence = self.l2.read(missing)
-        except L2Unavailable:
-            self.recorder.count(Tier.L2, Event.ERROR, "-")
-            return missing, False
-        process.recovery.compare(seen, sequence)
-        if process.recovery.l2_is_old:
-            return missing, False
-        process.listener.observe_sequence(sequence)
-        found: list[tuple[str, V]] = []
-        corrupt: list[tuple[str, bytes]] = []
-        decode = self.codecs.decode
-        for key, payload in zip(missing, payloads, strict=True):
-            if payload is None:
-                continue
-            value = decode(key, payload)
-            if value is None:
-                corrupt.append((key, payload))
-                continue
-            found.append((key, value))
-        lookup.values.update(found)
-        lookup.sources.update(dict.fromkeys([key for key, _ in found], Source.L2))
-        process.loader.keep_from_l2(found, epoch, lives_ms)
-        if corrupt:
-            self._discard(corrupt)
-        return [key for key in missing if key not in lookup.values], True
-
-    def _discard(self, corrupt: list[tuple[str, bytes]]) -> None:
-        """Bytes that are no value are a miss, counted and deleted, so that they hide nothing for long."""
-        self._process.event_log.note(Tier.L2, Event.CORRUPT, [key for key, _ in corrupt])
-        try:
-            self.l2.discard(corrupt)
-        except L2Unavailable:
-            self.recorder.count(Tier.L2, Event.ERROR, "-")
-
-    def _refresh_what_is_due(self, keys: list[str], load: Load[V]) -> None:
-        due, unknown = self._process.schedule.hit(keys, self._clock())
-        if due:
-            self._process.loader.refresh(due, load)
-        if unknown:
-            self._process.loader.learn_lifetimes(unknown)
-
-    def _count_reads(self, keys: Sequence[str], lookup: Lookup[V]) -> None:
-        sources = lookup.sources
-        hits = keys if not sources else [key for key in keys if key not in sources]
-        for name, n in self.codecs.tally(hits):
-            self.recorder.count(Tier.L1, Event.HIT, name, n)
-        if not sources:
-            return
-        for source, found_there in _by_source(sources).items():
-            for name, n in self.codecs.tally(found_there):
-                self.recorder.count(Tier.L1, Event.MISS, name, n)
-                self.recorder.count(Tier.L2, Event.HIT if source is Source.L2 else Event.MISS, name, n)
-                if source is Source.UNKNOWN:
-                    self.recorder.count(Tier.UPSTREAM, Event.NOT_FOUND, name, n)
-        self._count_hits_of_get()
-
-    def _count_hits_of_get(self) -> None:
-        """Hand the recorder the hits that `get` has left in L1, since counting each would cost more than a hit."""
-        for name, n in self.l1.take_hits():
-            self.recorder.count(Tier.L1, Event.HIT, name, n)
+        return self._process.reader.read(keys, load, timeout_s)
 
     # Read and store by hand, where no loader can be given
 
     def peek_many(self, keys: Sequence[str], *, fenced: bool = True) -> tuple[dict[str, V], dict[str, Fence]]:
-        """Return what the tiers hold, and for each missing key the fence to hand to `fill`.
+        """Return what the tiers hold, and for each missing key the fence to hand to `fill`. Thread-safe.
 
-        A fence is the lease that stands, whoever took it: that it stands proves that no invalidation came
-        between. None is given while Redis does not answer, and none without `fenced`, which saves a round trip.
-        Raises ValueError for a key of no codec.
+        A fence is the lease that stands, whoever took it: that it stands proves that no invalidation came between.
+
+        Args:
+            keys: each once.
+            fenced: False to take no fences, which saves a round trip.
+
+        Returns:
+            The values that were found, and the fences of keys that were not. No fences while Redis does not
+            answer.
+
+        Raises:
+            ValueError: a key belongs to no codec.
+            RuntimeError: the cache is closed.
         """
-        if not self._process.listener.started:
+        if not self._started:
             self.start()
-        read = self.l1.get_many(keys)
-        self.codecs.check(read.missing)
-        lookup = Lookup(read.values)
-        missing, l2_answers = self._read_l2(lookup, read.missing, read.epoch) if read.missing else ([], True)
-        fences: dict[str, Fence] = {}
-        if fenced and missing and l2_answers:
-            values, fences = self._process.direct.take_fences(missing)
-            lookup.values.update(values)
-        lookup.sources.update(dict.fromkeys(missing, Source.UNKNOWN))
-        self._count_reads(keys, lookup)
-        return {key: value for key, value in lookup.values.items() if value is not None}, fences
+        return self._process.reader.peek(keys, fenced=fenced)
 
     def fill(self, key: str, value: V, fence: Fence, ttl_s: float | None) -> bool:
-        """Keep what was made after a miss. See `fill_many`."""
+        """Store what was made after a miss. See `fill_many`. Returns whether it was stored."""
         return bool(self.fill_many({key: (value, fence)}, ttl_s))
 
     def fill_many(self, fills: Mapping[str, tuple[V, Fence]], ttl_s: float | None) -> list[str]:
-        """Keep what was made after misses, each value only if its key was not invalidated since.
+        """Store what was made after misses, each value only if its key was not invalidated since. Thread-safe.
 
         Args:
             fills: by key the value, and the fence that `peek_many` gave.
@@ -276,7 +231,7 @@ class TwoTierCache(Generic[V]):
         return self._process.direct.fill_many(fills, ttl_s)
 
     def write(self, key: str, value: V, ttl_s: float | None) -> bool:
-        """Replace a value in L2, and drop it from every worker's L1; False when Redis does not answer."""
+        """Replace a value whatever was there. See `write_many`. Returns False when Redis did not take it."""
         return self.write_many({key: value}, ttl_s)
 
     def write_many(self, values: Mapping[str, V], ttl_s: float | None) -> bool:
@@ -317,15 +272,32 @@ class TwoTierCache(Generic[V]):
     # Invalidate
 
     def invalidate(self, keys: Iterable[str]) -> int:
-        """Drop keys from both tiers of every worker, with their stale copies. Returns how many keys.
+        """Drop keys from both tiers of every worker, with their stale copies. Thread-safe.
 
-        Once this has returned, no fetch that began before it can write an older value. Raises CacheUnavailable
-        when L2 did not take it (this process has dropped its own all the same), ValueError for a key of no codec.
+        Once this has returned, no fetch that began before it can write an older value. Other workers drop theirs
+        when they hear of it, within 2 s whatever fails. Call it after the source has committed the change.
+
+        Args:
+            keys: may name a key more than once.
+
+        Returns:
+            How many different keys were given.
+
+        Raises:
+            CacheUnavailable: Redis did not take it; this process has dropped its own values all the same.
+            ValueError: a key belongs to no codec; nothing was dropped.
         """
         return self._process.invalidator.invalidate(keys)
 
     def invalidate_matching(self, pattern: str) -> None:
-        """Drop all keys that match a glob pattern such as `customer_*`. Raises as `invalidate` does."""
+        """Drop all keys that match a pattern, as `invalidate` does. Thread-safe. Costs a SCAN of the database.
+
+        Args:
+            pattern: a glob pattern as Redis reads it, such as `customer_*`.
+
+        Raises:
+            CacheUnavailable: Redis did not take it; this process has dropped its own values all the same.
+        """
         self._process.invalidator.invalidate_matching(pattern)
 
     # Life
@@ -346,8 +318,7 @@ class TwoTierCache(Generic[V]):
     @property
     def listener(self) -> Listener | None:
         """This process's listener; None before the first read, and where none is wanted."""
-        listener = self._process.listener
-        return listener if listener.started and not self._closed else None
+        return self._process.listener if self._started else None
 
     @property
     def worker_queries(self) -> WorkerQueries:
@@ -356,12 +327,12 @@ class TwoTierCache(Generic[V]):
 
     def describe(self) -> dict[str, Any]:
         """Return the state of this process's cache, as JSON."""
-        self._count_hits_of_get()
+        self._process.reader.count_hits_of_get()
         own = describe(self.identity, self.mode, self.l1, self._process.listener, self.breaker)
         return own | self.describe_more()
 
     def _pulse(self) -> None:
-        self._count_hits_of_get()
+        self._process.reader.count_hits_of_get()
         if self.on_pulse is not None:
             self.on_pulse()
 
@@ -372,8 +343,9 @@ class TwoTierCache(Generic[V]):
         with self._start_lock:
             if self._closed:
                 raise RuntimeError("the cache is closed")
-            if not self._process.listener.started:
+            if not self._started:
                 self._process.start()
+                self._started = True
 
     def close(self) -> None:
         """Stop the listener and wait for the loads under way. Idempotent.
@@ -384,9 +356,9 @@ class TwoTierCache(Generic[V]):
         with self._start_lock:
             if self._closed:
                 return
-            self._closed = True
+            self._closed, self._started = True, False
         self._process.close()
-        self._count_hits_of_get()
+        self._process.reader.count_hits_of_get()
         if self._owns_client:
             self._client.close()
         _living.discard(self)
@@ -396,20 +368,6 @@ class TwoTierCache(Generic[V]):
         parents_listener = self._process.listener
         self._set_up()
         parents_listener.abandon()
-
-
-def _note_not_found(lookup: Lookup[V], keys: Iterable[str]) -> None:
-    """A remembered absence in L1 is no hit of a value: say so."""
-    for key in keys:
-        lookup.sources[key] = Source.UNKNOWN
-        lookup.no_values[key] = NoValue.NOT_FOUND
-
-
-def _by_source(sources: dict[str, Source]) -> dict[Source, list[str]]:
-    keys: dict[Source, list[str]] = {}
-    for key, source in sources.items():
-        keys.setdefault(source, []).append(key)
-    return keys
 
 
 _living: weakref.WeakSet[TwoTierCache[Any]] = weakref.WeakSet()

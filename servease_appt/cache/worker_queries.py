@@ -120,20 +120,27 @@ class WorkerQueries:
         ((_, count),) = self._client.pubsub_numsub(self._keys.queries)
         return int(count)
 
+    def reachable(self) -> int:
+        """How many workers listen and are registered in this database; those of another can't answer here."""
+        return min(self.listeners(), int(self._client.hlen(self._keys.workers)))
+
     def query(self, what: str, *, timeout_s: float = 1.0, **details: str) -> list[dict[str, Any]]:
         """Ask all listening workers; returns what has come within the time, with `after_ms` of each answer."""
-        return list(self.answers(what, timeout_s=timeout_s, **details))
+        return list(self.answers(what, timeout_s=timeout_s, expected=None, **details))
 
-    def answers(self, what: str, *, timeout_s: float = 1.0, **details: str) -> Iterator[dict[str, Any]]:
-        """Yield answers as they come, until all listeners have answered or the time is over."""
+    def answers(
+        self, what: str, *, timeout_s: float = 1.0, expected: int | None = None, **details: str
+    ) -> Iterator[dict[str, Any]]:
+        """Yield answers as they come, until all listeners, or `expected`, have answered or the time is over."""
         reply_to = f"{self._keys.prefix}:__reply:{secrets.token_hex(8)}"
         with self._client.pubsub() as replies:  # type: ignore[no-untyped-call]
             replies.subscribe(reply_to)
             replies.get_message(timeout=timeout_s)  # the confirmation: from here on no answer can be missed
             asked_at_s = self._clock()
             question = {"what": what, "reply_to": reply_to, "database": self._database, **details}
-            expected = int(self._client.publish(self._keys.queries, json.dumps(question)))
-            while expected:
+            listening = int(self._client.publish(self._keys.queries, json.dumps(question)))
+            expected = listening if expected is None else expected
+            while expected > 0:
                 left_s = asked_at_s + timeout_s - self._clock()
                 message = replies.get_message(timeout=left_s) if left_s > 0 else None
                 if message is None:

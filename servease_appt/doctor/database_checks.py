@@ -60,6 +60,7 @@ def check_database(container: Container) -> Iterator[Finding]:
         )
     else:
         yield _area.ok(f"Its tables are of version {found}, as needed.")
+        yield from _kept_counts(container)
     off_s = abs((their_now - before).total_seconds())
     if off_s > CLOCK_SLACK_S:
         yield _area.warning(
@@ -67,6 +68,26 @@ def check_database(container: Container) -> Iterator[Finding]:
             "Idempotency keys expire too early or too late.",
             "Synchronise both hosts with NTP (`timedatectl`, `chronyc tracking`).",
         )
+
+
+def _kept_counts(container: Container) -> Iterator[Finding]:
+    """Compare a sample of the numbers that triggers keep with the rows. The work does not grow with the table."""
+    from servease_appt.db import kept_counts
+
+    try:
+        with container.database.reading() as connection:
+            wrong = kept_counts.sampled_differences(connection)
+    except DatabaseUnavailable as error:
+        yield _unavailable(container.settings, error)
+        return
+    if wrong:
+        yield _area.problem(
+            f"The kept counts are wrong for {wrong} of the days sampled.",
+            "Lists and statistics show wrong numbers, and pages start at the wrong row.",
+            "Run `flask --app wsgi db check --repair`.",
+        )
+    else:
+        yield _area.ok("The kept counts of the sampled days are right.")
 
 
 def _unavailable(settings: Settings, error: DatabaseUnavailable) -> Finding:

@@ -9,6 +9,7 @@ from typing import Final
 
 from servease_appt.cache import Event, Tier
 from servease_appt.cache.forks import after_fork
+from servease_appt.db.upkeep import Upkeep
 from servease_appt.observability.coherence import Coherence
 from servease_appt.observability.metric_history import MetricHistory
 from servease_appt.observability.metrics import Metrics
@@ -22,8 +23,11 @@ AT_MOST_EVERY_S: Final = 0.25
 class Heartbeat:
     """Called by the cache's listener about twice a second, whether Redis answers or not; never blocks."""
 
-    def __init__(self, lookups: Lookups, metrics: Metrics, metric_history: MetricHistory) -> None:
+    def __init__(
+        self, lookups: Lookups, metrics: Metrics, metric_history: MetricHistory, upkeep: Upkeep
+    ) -> None:
         self._lookups = lookups
+        self._upkeep = upkeep
         self._metrics = metrics
         self._metric_history = metric_history
         self._set_up()
@@ -52,6 +56,7 @@ class Heartbeat:
         try:
             self.set_gauges()
             self._metric_history.step(time.time())
+            self._upkeep.step(time.monotonic())
             self._coherence.step(time.monotonic())
         except Exception:
             log.exception("The periodic work of this worker failed")

@@ -115,6 +115,9 @@ class Metrics:
             "version",
             "python_version",
         )
+        self._wrong_days = self._gauge(
+            "servease_kept_counts_wrong_days", "Days of the last sample whose kept count was wrong", "livemax"
+        )
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
@@ -203,6 +206,10 @@ class Metrics:
         self._entries().set(l1_entries)
         self._heard_at("invalidations").set(heard_at_s)
         self._build(servease_appt.__version__, platform.python_version()).set(1)
+
+    def kept_counts_sampled(self, wrong_days: int) -> None:
+        """How many days of a sample have a kept count that is not the number of their rows."""
+        self._wrong_days().set(wrong_days)
 
     # Read
 

@@ -1,4 +1,4 @@
-"""How much room is left at each moment.
+"""Compute how much room is left at each moment.
 
 At every moment a capacity is in force: that of the slot which covers it, 0 where that slot is not available, the
 default one where no slot does. Slots may overlap; then the strictest of those that cover a moment counts, since
@@ -25,7 +25,7 @@ class CapacityWindow(NamedTuple):
 
     @classmethod
     def of(cls, day: date, start: time, end: time, *, available: bool, capacity: int) -> "CapacityWindow":
-        """The window of a slot. An end of 00:00 is midnight; any other end before the start covers nothing."""
+        """Return the window of a slot. An end of 00:00 is midnight; an end before the start covers nothing."""
         begins = datetime.combine(day, start)
         ends = midnight_after(day) if end == time.min else datetime.combine(day, end)
         return cls(Interval(begins, ends), capacity if available else 0)
@@ -45,7 +45,7 @@ class Running(NamedTuple):
 
 
 class Calendar:
-    """The room at each moment, as steps. Immutable once made, so any number of threads may ask it."""
+    """The room at each moment, as steps. Immutable once made, so any number of threads may use it."""
 
     def __init__(self, running: Running, windows: Iterable[CapacityWindow], default_capacity: int) -> None:
         """Add up the load and the capacity of each moment.
@@ -114,6 +114,6 @@ class Calendar:
 def overfull(
     running: Sequence[Interval], windows: Iterable[CapacityWindow], default_capacity: int
 ) -> list[Interval]:
-    """Those of `running` at a moment of which more runs than may."""
+    """Return the intervals of `running` that hold a moment at which more runs than may."""
     calendar = Calendar(Running.of(running), windows, default_capacity)
     return [interval for interval in running if interval.start < interval.end and calendar.room(interval) < 0]

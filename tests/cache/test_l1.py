@@ -2,12 +2,17 @@
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Iterable
 
 import pytest
+from cachetools import LRUCache, TTLCache
 
-from servease_appt.cache import l1 as l1_module
-from servease_appt.cache.l1 import L1, Entry, Epoch
+from servease_appt.cache import epochs as epochs_module
+from servease_appt.cache.epochs import Epoch
+from servease_appt.cache.l1 import L1, MISS, NOT_FOUND, Entry, _EntryCache
+
+LIMIT_S = 10.0
 
 
 class Clock:
@@ -59,15 +64,159 @@ def test_an_entry_that_has_expired_on_its_way_takes_the_older_one_along(l1: L1[s
     assert l1.get_many(["a"]).values == {}
 
 
-def test_the_oldest_is_evicted(l1: L1[str]) -> None:
-    """Full, it drops what has been there for longest, and counts that; a flush is no eviction."""
+@pytest.mark.parametrize("use", ["get", "get_many", "put"])
+def test_the_least_recently_used_is_evicted(l1: L1[str], use: str) -> None:
+    """Full, it drops what nobody has read or put for longest, and counts that; a flush is no eviction."""
     put(l1, ["x_a", "x_b", "x_c"])
-    put(l1, ["x_a"])
+    match use:
+        case "get":
+            l1.get("x_a")
+        case "get_many":
+            l1.get_many(["x_a"])
+        case _:
+            put(l1, ["x_a"])
     put(l1, ["y_d"])
-    assert l1.get_many(["x_a", "x_b", "x_c", "y_d"]).missing == ["x_b"]
+    assert sorted(l1.keys()) == ["x_a", "x_c", "y_d"]
     assert l1.evicted() == {"x": 1}
     l1.flush()
     assert l1.evictions == 1
+
+
+def test_looking_is_no_use(l1: L1[str]) -> None:
+    """What an operator or the listener looks at is not kept for that."""
+    put(l1, ["x_a", "x_b", "x_c"])
+    l1.held(["x_a"])
+    l1.suspect(["x_a"])
+    put(l1, ["y_d"])
+    assert sorted(l1.keys()) == ["x_b", "x_c", "y_d"]
+
+
+def test_what_eight_threads_use_stays(clock: Clock) -> None:
+    """Each thread reads keys of its own between puts of others: none of what is read all the time is evicted."""
+    l1: L1[str] = L1(maxsize=100, clock=clock)
+    l1.trusted_until_s = float("inf")
+    used = [[f"used_{thread}{n}" for n in range(5)] for thread in range(8)]
+    put(l1, [key for keys in used for key in keys])
+    lost: list[str] = []
+    turn = threading.Barrier(8)
+
+    def work(thread: int) -> None:
+        for round_ in range(100):
+            turn.wait(LIMIT_S)
+            lost.extend(key for key in used[thread][:2] if l1.get(key) is MISS)
+            lost.extend(l1.get_many(used[thread][2:]).missing)
+            turn.wait(LIMIT_S)
+            put(l1, [f"other_{thread}{round_}{n}" for n in range(5)])
+
+    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lost == []
+    assert l1.evicted() == {"other": 8 * 100 * 5 + 40 - 100}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_hits_as_often_as_cachetools_ttl_cache(clock: Clock, seed: int) -> None:
+    """The same trace by Zipf's law, the same size and lifetime: at least the same hit rate."""
+    dice = random.Random(seed)
+    weights = [1 / rank for rank in range(1, 5001)]
+    trace = dice.choices([f"k_{n}" for n in range(5000)], weights, k=30_000)
+    l1: L1[str] = L1(maxsize=300, clock=clock)
+    l1.trusted_until_s = float("inf")
+    rival: TTLCache[str, str] = TTLCache(300, 10.0, timer=clock)
+    hits = rival_hits = 0
+    for key in trace:
+        clock.now_s += 0.001
+        if l1.get(key) is MISS:
+            put(l1, [key])
+        else:
+            hits += 1
+        if key in rival:
+            rival_hits += rival[key] == key
+        else:
+            rival[key] = key
+    assert hits >= rival_hits > 10_000
+
+
+def test_one_value_is_given_as_many_are(l1: L1[str], clock: Clock) -> None:
+    """`get` gives what `get_many` gives, and leaves what is not found, expired or not trusted to it."""
+    put(l1, ["x_a"])
+    l1.put_many([("x_b", Entry(NOT_FOUND, clock.now_s, clock.now_s + 10))], l1.epoch())
+    assert l1.get("x_a") == "x_a"
+    assert l1.get("x_b") is MISS
+    assert l1.get_many(["x_b"]).not_found == ["x_b"]
+    clock.now_s += 2.0
+    l1.trusted_until_s = clock.now_s
+    assert l1.get("x_a") is MISS
+    l1.trusted_until_s = float("inf")
+    clock.now_s += 8.0
+    assert l1.get("x_a") is MISS
+
+
+def test_its_hits_are_counted_once(l1: L1[str]) -> None:
+    """By entity; what has been taken is not taken again, and misses are no hits."""
+    put(l1, ["x_a", "y_a"])
+    for key in ("x_a", "x_a", "y_a", "y_b"):
+        l1.get(key)
+    assert sorted(l1.take_hits()) == [("x", 2), ("y", 1)]
+    assert l1.take_hits() == []
+
+
+def test_sizes_are_counted_as_entries_come_and_go(clock: Clock) -> None:
+    """Whatever happened, the counters say what a scan would find."""
+    l1: L1[str] = L1(maxsize=15, clock=clock)
+    l1.trusted_until_s = float("inf")
+    dice = random.Random(1)
+    for _ in range(3000):
+        key = f"{dice.choice('xyz')}_{dice.randrange(10)}"
+        match dice.randrange(8):
+            case 0:
+                l1.invalidate([key])
+            case 1:
+                clock.now_s += dice.random()
+            case 2:
+                held = l1.held([key])
+                if held:
+                    l1.drop_if_same(key, held[key])
+            case 3 if dice.random() < 0.1:
+                l1.invalidate_matching("x_*")
+            case 4 if dice.random() < 0.05:
+                l1.flush()
+            case _:
+                put(l1, [key], life_s=dice.choice([0.5, 3.0]))
+        counted, size = l1.sizes(), l1.size()
+        keys = l1.keys()
+        assert counted == Counter(key.partition("_")[0] for key in keys)
+        assert size == len(keys) <= 15
+
+
+def test_nobody_waits_for_a_great_many_to_expire(clock: Clock) -> None:
+    """Expired entries go a slice at a time, under whichever call comes by; no size is found by a scan."""
+    l1: L1[str] = L1(maxsize=5000, clock=clock)
+    put(l1, [f"x_{n}" for n in range(5000)])
+    clock.now_s += 11
+    sizes = [l1.size() for _ in range(6)]
+    assert sizes == [4000, 3000, 2000, 1000, 0, 0]
+
+
+def test_a_touch_is_what_cachetools_does(clock: Clock) -> None:
+    """The private names of cachetools that a hit goes past its methods by mean what they meant."""
+    by_method, by_touch = (_EntryCache[str](3) for _ in range(2))
+    for cache in (by_method, by_touch):
+        for key in ("a", "b", "c"):
+            cache[key] = Entry(key, clock.now_s, clock.now_s + 10)
+    assert by_touch.entries["a"] is LRUCache.__getitem__(by_touch, "a")
+    by_touch.touch("b")
+    assert LRUCache.__getitem__(by_method, "a").value == "a"
+    assert LRUCache.__getitem__(by_method, "b").value == "b"
+    assert (
+        [by_touch.popitem()[0] for _ in range(3)]
+        == [by_method.popitem()[0] for _ in range(3)]
+        == ["c", "a", "b"]
+    )
+    assert by_touch.entries == {}
 
 
 def test_untrusted_it_serves_the_last_second_only(l1: L1[str], clock: Clock) -> None:
@@ -150,7 +299,7 @@ def test_only_the_very_entry_is_dropped(l1: L1[str]) -> None:
 
 def test_too_many_epochs_fence_all_keys(l1: L1[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the room for epochs, one floor stands for all keys: more is refused than needed, and never less."""
-    monkeypatch.setattr(l1_module, "MAX_EPOCHS", 4)
+    monkeypatch.setattr(epochs_module, "MAX_EPOCHS", 4)
     before = l1.epoch()
     l1.invalidate(["first"])
     l1.invalidate([f"n{n}" for n in range(10)])
@@ -190,3 +339,53 @@ def test_many_threads_and_no_order(clock: Clock) -> None:
         thread.join()
     assert failed == []
     assert l1.size() <= 20
+
+
+class TestBytes:
+    """L1 is bounded by the bytes of its values as well as by their number."""
+
+    @staticmethod
+    def put(l1: L1[str], key: str, size: int) -> None:
+        """Put a value of a size."""
+        epoch = l1.epoch()
+        l1.put_many([(key, Entry(key, epoch.at_s, epoch.at_s + 10, size))], epoch)
+
+    def test_the_least_recently_used_go_when_the_bytes_are_too_many(self) -> None:
+        """As many of them as it takes."""
+        l1: L1[str] = L1(maxsize=100, max_bytes=100)
+        for key in "abc":
+            self.put(l1, f"x_{key}", 30)
+        assert l1.get("x_a") == "x_a"
+
+        self.put(l1, "x_d", 70)
+
+        assert sorted(l1.keys()) == ["x_a", "x_d"]
+        assert l1.bytes() == 100
+        assert l1.evictions == 2
+
+    def test_bytes_are_given_back(self) -> None:
+        """By a deletion, a replacement, an expiry and a flush."""
+        clock = Clock()
+        l1: L1[str] = L1(maxsize=100, max_bytes=100, clock=clock)
+        self.put(l1, "x_a", 30)
+        self.put(l1, "x_a", 40)
+        self.put(l1, "x_b", 20)
+        assert l1.bytes() == 60
+        l1.invalidate(["x_a"])
+        assert l1.bytes() == 20
+        clock.now_s += 20
+        self.put(l1, "x_c", 50)
+        assert l1.bytes() == 50
+        l1.flush()
+        assert l1.bytes() == 0
+
+    def test_a_large_value_stays_out_and_takes_the_place_of_none(self) -> None:
+        """Nor does an older one stay in its place."""
+        l1: L1[str] = L1(maxsize=100, max_bytes=100, max_value_bytes=50)
+        for key in ("x_a", "x_b"):
+            self.put(l1, key, 40)
+
+        self.put(l1, "x_a", 51)
+
+        assert l1.keys() == ["x_b"]
+        assert L1(maxsize=1, max_bytes=10, max_value_bytes=50).bytes() == 0

@@ -7,10 +7,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import psycopg2
 import pytest
 import redis
 
@@ -19,6 +20,7 @@ from servease_appt.settings import Settings
 from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey, free_port
+from tests.db.platform import appointment
 from tests.support.cli import Cli
 from tests.support.dataset import SECRET, Dataset, new_id
 from tests.support.served import Served
@@ -281,6 +283,20 @@ def test_tables_of_another_version_are_told(cli: Cli, postgres_url: str) -> None
 
     assert "version none" in finding["says"]
     assert "db upgrade" in finding["do"]
+
+
+def test_kept_counts_that_are_wrong_are_told(cli: Cli, migrated_postgres_url: str) -> None:
+    """A sample of days is enough to see that rows came past the triggers."""
+    with closing(psycopg2.connect(migrated_postgres_url.replace("+psycopg2", ""))) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute("ALTER TABLE appointments DISABLE TRIGGER USER")
+        cursor.execute(appointment(1))
+
+    (finding,) = [f for f in examine(cli, DATABASE_URL=migrated_postgres_url) if f["level"] == "problem"]
+
+    assert "kept counts" in finding["says"]
+    assert "db check --repair" in finding["do"]
 
 
 @pytest.mark.parametrize(
