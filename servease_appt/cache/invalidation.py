@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 V = TypeVar("V")
 
 INVALIDATE_BATCH = 500
+REGISTER_EVERY_S = 5.0
+"""A server under `allkeys-lru` may evict the register of workers, so each entry is renewed."""
 
 
 class Invalidator(Generic[V]):
@@ -159,6 +161,7 @@ class InvalidationHandler(Generic[V]):
         self._on_pulse = on_pulse
         self._clock = clock
         self._started_at_s = time.time()
+        self._registered_at_s = float("-inf")
 
     def on_confirmed(self, *, reconnected: bool, sequence_regressed: bool) -> None:
         """Drop all that was kept before a new subscription, which may be old (R6, R7)."""
@@ -228,8 +231,11 @@ class InvalidationHandler(Generic[V]):
         """Use the sign of life: the server answers on the channel."""
         self._probe.probe_if_open()
         self._recovery.empty_l2_if_old()
+        if self._clock() - self._registered_at_s >= REGISTER_EVERY_S:
+            self._register()
 
     def _register(self) -> None:
         """Tell commands that this worker is there."""
+        self._registered_at_s = self._clock()
         about = {"pid": os.getpid(), "host": socket.gethostname(), "started_at_s": self._started_at_s}
         self._listener.send_soon("HSET", self._keys.workers, self._identity, json.dumps(about))

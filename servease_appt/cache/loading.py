@@ -17,6 +17,7 @@ from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.group_commit import GroupCommit
 from servease_appt.cache.l1 import L1, NOT_FOUND, Entry, NotFound
 from servease_appt.cache.l2.protocol import L2, Fill, LeaseState
+from servease_appt.cache.load_failures import FailureLog
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.refresh import RefreshSchedule
 from servease_appt.cache.single_flight import Completion, Flight, Flights, Outcome
@@ -84,6 +85,7 @@ class Loader(Generic[V]):
         self._keep = keep
         self._clock = clock
         self._identity = identity
+        self._failures = FailureLog(clock)
         self._numbers = itertools.count(1)
         self._submit = submit
         # Each codec has threads of its own: a source that hangs holds up only those who load from it.
@@ -167,8 +169,10 @@ class Loader(Generic[V]):
         payload = b""
         try:
             loaded = load(flight.key, _time_left(deadline_s))
-            payload = self.codecs.of(flight.key).encode(loaded)
-            value, outcome = loaded, Outcome.LOADED
+            codec = self.codecs.of(flight.key)
+            payload = codec.encode(loaded)
+            value = codec.decode(payload, flight.key.partition("_")[2]) if codec.reread else loaded
+            outcome = Outcome.LOADED
         except _DeadlinePassed:
             outcome = Outcome.FAILED
         except ValueNotFound:
@@ -179,6 +183,7 @@ class Loader(Generic[V]):
         except Exception as error:  # noqa: BLE001 - here a failed load becomes a fallback, whatever it failed of
             outcome = Outcome.FAILED
             self.event_log.note(Tier.UPSTREAM, Event.ERROR, (flight.key,), type(error).__name__)
+            self._failures.note(flight.key, error)
         self._commits.bring(_CompletedLoad(flight, outcome, value, payload, token, epoch))
 
     def _commit(self, batch: list[_CompletedLoad[V]]) -> None:

@@ -27,6 +27,7 @@ from servease_appt.cache.loading import Loader
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.reading import Reader
 from servease_appt.cache.recovery import OutageProbe, Recovery
+from servease_appt.cache.redis_client import database_of
 from servease_appt.cache.refresh import RefreshSchedule
 from servease_appt.cache.single_flight import Flights
 from servease_appt.cache.stats import Observer, Recorder
@@ -152,6 +153,7 @@ class Process(Generic[V]):
                 listener=self.listener,
                 keys=keys,
                 codecs=codecs,
+                database=database_of(client),
             ),
             event_log=self.event_log,
             listener=self.listener,

@@ -20,6 +20,7 @@ from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.l1 import L1
 from servease_appt.cache.l2.protocol import L2
 from servease_appt.cache.listener import Listener
+from servease_appt.cache.load_failures import check_loader
 from servease_appt.cache.loading import Load, Loader
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.recovery import Recovery
@@ -92,6 +93,7 @@ class Reader(Generic[V]):
     ) -> None:
         started_s = time.monotonic()
         self._codecs.check(missing)
+        check_loader(load)
         batch = BatchLoad(self._loader, load, started_s + (timeout_s or self._policy.load_timeout_s))
         unled = batch.join(missing)
         if unled:

@@ -11,7 +11,6 @@ from typing import Any, Self
 
 from flask import Flask, Response
 from flask_caching.backends.base import BaseCache
-from redis import Redis
 
 from servease_appt.cache.direct import Fence
 from servease_appt.cache.errors import CacheUnavailable
@@ -56,7 +55,8 @@ class TwoTierBackend(BaseCache):
             owns_client=True,
         )
         self._others = OtherWorkers(self.tiers, settings.eviction_wait_s)
-        self._close = weakref.finalize(self, _close, self.tiers, settings.client)
+        self._close = weakref.finalize(self, self.tiers.close)
+        self._close.atexit = False  # the cache closes itself then
 
     @classmethod
     def factory(cls, app: Flask, config: dict[str, Any], args: list[Any], kwargs: dict[str, Any]) -> Self:  # noqa: ARG003 - Flask-Caching's signature
@@ -222,8 +222,3 @@ class TwoTierBackend(BaseCache):
         if seconds < -1:
             raise ValueError(f"a timeout is 0 (no end) or more seconds, not {seconds}")
         return float(seconds) if seconds > 0 else None
-
-
-def _close(tiers: TwoTierCache[Boxed], client: Redis) -> None:
-    tiers.close()
-    client.close()
