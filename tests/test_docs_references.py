@@ -1,10 +1,12 @@
 """Whatever the documents name exists: links, files, tests, commands, make targets, settings."""
 
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import flask_caching
 import pytest
 
 from servease_appt.extension import COMMANDS
@@ -109,14 +111,14 @@ def is_command(line: str) -> bool:
 
 @pytest.fixture(scope="module")
 def variables_of_the_sources() -> set[str]:
-    """Return every word in capitals that a file other than a document holds."""
+    """Return every word in capitals that a file other than a document holds, and Flask-Caching's settings."""
     files = [
         path for name in SOURCES for path in (ROOT / name).rglob("*") if path.suffix not in {".md", ".svg"}
     ]
     files += [path for path in ROOT.iterdir() if path.is_file() and path.suffix not in {".md", ".lock"}]
     files = [path for path in files if path.is_file() and "__pycache__" not in path.parts]
     found = {word for path in files for word in VARIABLE.findall(path.read_text("utf-8", errors="ignore"))}
-    return found | set(_Environment.NAMES)
+    return found | set(_Environment.NAMES) | set(VARIABLE.findall(inspect.getsource(flask_caching)))
 
 
 @each_document
