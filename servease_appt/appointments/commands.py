@@ -297,7 +297,7 @@ def _request_to_move(before: Appointment, wanted: Appointment) -> BookingRequest
             ]
         )
     return BookingRequest(
-        _occupied(wanted), wanted.customer_id, wanted.assigned_employee_id, appointment_id=before.id
+        _occupied(wanted), [wanted.customer_id], wanted.assigned_employee_id, appointment_id=before.id
     )
 
 
