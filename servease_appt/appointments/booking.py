@@ -35,7 +35,7 @@ def book(
     """Book, and return the answer. With a key that has booked before, return the first answer again.
 
     Args:
-        now: aware; the moment at which the request is judged.
+        now: aware; the moment for which the rules are checked.
         render: makes the answer for the appointment. Called outside of any transaction.
         once: the idempotency key, with the request that it stands for.
 

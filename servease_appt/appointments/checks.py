@@ -70,7 +70,7 @@ _SLOTS: Final = text(
     "SELECT date, start_time, end_time, COALESCE(is_available, false), COALESCE(max_concurrent_appointments, 0)"
     " FROM time_slots WHERE date BETWEEN :first_day AND :last_day"
 )
-_NOBODY: Final = "00000000-0000-0000-0000-000000000000"
+_NO_APPOINTMENT: Final = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ def _customer_conflicts(connection: Connection, request: BookingRequest) -> list
         _CUSTOMERS_STARTS,
         {
             "customers": list(request.customer_ids),
-            "ignoring": request.appointment_id or _NOBODY,
+            "ignoring": request.appointment_id or _NO_APPOINTMENT,
             "first_day": (start - CUSTOMER_GAP).date(),
             "last_day": (start + CUSTOMER_GAP).date(),
         },
@@ -177,5 +177,5 @@ def _stretch(interval: Interval, ignoring: str | None) -> dict[str, Any]:
         "starts": interval.start,
         "day_before": max(interval.start, _SECOND_DAY).date() - _ONE_DAY,
         "last_day": interval.end.date(),
-        "ignoring": ignoring or _NOBODY,
+        "ignoring": ignoring or _NO_APPOINTMENT,
     }
