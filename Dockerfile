@@ -2,7 +2,7 @@ FROM python:3.13-slim AS build
 WORKDIR /src
 COPY requirements-runtime.lock ./
 RUN python -m venv /opt/venv && /opt/venv/bin/pip install --no-cache-dir --require-hashes -r requirements-runtime.lock
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY servease_appt ./servease_appt
 RUN /opt/venv/bin/pip install --no-cache-dir --no-deps .
 

@@ -3,21 +3,30 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/installed
+TOOLS_STAMP := $(VENV)/tools-installed
 BENCH_VENV := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/installed
+LOWEST_VENV := .venv-lowest
+LOWEST_STAMP := $(LOWEST_VENV)/installed
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+# The packages whose public types are known in full.
+TYPED_PACKAGES := servease_appt servease_appt.cache
 ARGS ?=
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
 
-.PHONY: help demo test test-flask-caching bench bench-quick faults check format lock clean
+.PHONY: help demo test test-lowest test-flask-caching mutation bench bench-quick faults check format lock clean
 
 help:
 	@echo "make demo    the whole service with embedded servers and demo data, until Ctrl-C (ARGS=--check: check and stop)"
-	@echo "make test    the test suite, on servers that it starts itself (ARGS are handed to pytest)"
+	@echo "make test    the test suite, on servers that it starts itself, with its coverage floor"
+	@echo "             (ARGS are handed to pytest; with ARGS coverage is not measured)"
 	@echo "make test-flask-caching  Flask-Caching's own tests, fetched from its sdist, with the two-tier backend"
+	@echo "make test-lowest   the test suite on the lowest versions that pyproject.toml allows"
+	@echo "make mutation   test the tests of the parts where a wrong line costs most (a few minutes; by hand or nightly)"
 	@echo "make bench   measure it against its peers and against the least possible (bench-quick: under a minute)"
 	@echo "make faults  break it under load and check what every request saw (ARGS='--only NAME': one fault)"
-	@echo "make check   formatting, lint, types and import rules"
+	@echo "make check   formatting, lint, types, the types of the public API and import rules"
 	@echo "make format  rewrite the sources as 'make check' wants them"
 	@echo "make lock    resolve the dependencies anew into requirements.lock"
 
@@ -26,18 +35,48 @@ $(STAMP): pyproject.toml requirements.lock
 		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3"; exit 1; }
 	@echo "Installing the locked dependencies into $(VENV) ..."
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(PY) $(PIP_INSTALL) --require-hashes -r requirements.lock
+	@$(PY) $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(TOOLS_STAMP): $(STAMP) requirements-tools.lock
+	@echo "Installing the tools of 'make check' into $(VENV) ..."
+	@$(PY) $(PIP_INSTALL) --require-hashes -r requirements-tools.lock
 	@touch $@
 
 demo: $(STAMP)
 	@$(PY) -m servease_appt.demo $(ARGS)
 
+# A part of the suite can't reach the floor, so coverage is measured for the whole alone.
 test: $(STAMP)
+ifeq ($(strip $(ARGS)),)
+	@rm -f .coverage .coverage.*
+	@$(PY) -m coverage run -m pytest
+	@$(PY) -m coverage combine --quiet
+	@$(PY) -m coverage report --sort=cover
+else
 	@$(PY) -m pytest $(ARGS)
+endif
+
+$(LOWEST_STAMP): $(TOOLS_STAMP) pyproject.toml
+	@echo "Installing the lowest versions that pyproject.toml allows into $(LOWEST_VENV) ..."
+	@test -x $(LOWEST_VENV)/bin/python || $(PYTHON) -m venv $(LOWEST_VENV)
+	@$(VENV)/bin/uv pip compile --quiet --resolution lowest-direct --python $(LOWEST_VENV)/bin/python --extra test \
+		pyproject.toml -o $(LOWEST_VENV)/requirements.txt
+	@$(LOWEST_VENV)/bin/python $(PIP_INSTALL) -r $(LOWEST_VENV)/requirements.txt
+	@$(LOWEST_VENV)/bin/python $(PIP_INSTALL) --no-deps --editable .
+	@touch $@
+
+test-lowest: $(LOWEST_STAMP)
+	@$(LOWEST_VENV)/bin/python -m pytest $(ARGS)
 
 test-flask-caching: $(STAMP)
 	@$(PY) -m tests.cache.flask_caching_suite $(ARGS)
+
+mutation: $(TOOLS_STAMP)
+	@rm -rf mutants
+	@$(VENV)/bin/mutmut run
+	@$(VENV)/bin/mutmut results
 
 faults: $(STAMP)
 	@$(PY) -m faults $(ARGS)
@@ -45,8 +84,8 @@ faults: $(STAMP)
 $(BENCH_STAMP): pyproject.toml requirements-bench.lock
 	@echo "Installing the service and its peers into $(BENCH_VENV) ..."
 	@test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
-	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
-	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BENCH_VENV)/bin/python $(PIP_INSTALL) --require-hashes -r requirements-bench.lock
+	@$(BENCH_VENV)/bin/python $(PIP_INSTALL) --no-deps --editable .
 	@touch $@
 
 bench: $(BENCH_STAMP)
@@ -55,22 +94,24 @@ bench: $(BENCH_STAMP)
 bench-quick: $(BENCH_STAMP)
 	@$(BENCH_VENV)/bin/python -m benchmarks --quick $(ARGS)
 
-check: $(STAMP)
+check: $(TOOLS_STAMP)
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
+	@$(PY) -m tools.public_types $(TYPED_PACKAGES)
 	@$(VENV)/bin/lint-imports
 
 format: $(STAMP)
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-lock: $(STAMP)
-	@$(PY) -m pip install --quiet --disable-pip-version-check uv==0.13.9
+lock: $(TOOLS_STAMP)
 	@$(VENV)/bin/uv pip compile $(LOCK_FLAGS) --upgrade --all-extras pyproject.toml -o requirements.lock
 	@$(VENV)/bin/uv pip compile $(LOCK_FLAGS) --constraint requirements.lock pyproject.toml -o requirements-runtime.lock
 	@$(VENV)/bin/uv pip compile $(LOCK_FLAGS) --constraint requirements.lock --extra demo pyproject.toml \
 		benchmarks/requirements.in -o requirements-bench.lock
+	@$(VENV)/bin/uv pip compile $(LOCK_FLAGS) --constraint requirements.lock --upgrade tools/requirements.in \
+		-o requirements-tools.lock
 
 clean:
-	@rm -rf $(VENV) $(BENCH_VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(BENCH_VENV) $(LOWEST_VENV) .demo .coverage .coverage.* dist mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

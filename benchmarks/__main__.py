@@ -13,7 +13,9 @@ PARTS = {
     "pages": "pages over HTTP, against the least possible and against cache-aside",
     "stampede": "a hundred ask at once for what nobody has",
     "invalidation": "from an invalidation to the last stale read",
+    "flask_caching": "Flask-Caching on two tiers, against its RedisCache",
     "cost": "memory, idle workers, commands, start-up",
+    "starts": "the starts of 92 days at which a booking fits",
 }
 
 

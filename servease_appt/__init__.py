@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         invalidate_vehicle_cache,
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "ServEase",
     "__version__",

@@ -11,7 +11,7 @@ from servease_appt import api
 from servease_appt.api import ApiBlueprint
 from servease_appt.container import EXTENSION, Container
 from servease_appt.dashboard.blueprint import DASHBOARD, dashboard, dashboard_views
-from servease_appt.extension import API_PREFIX, COMMANDS, ServEase, close_with, compose
+from servease_appt.extension import API_PREFIX, COMMANDS, ServEase, compose, tie
 from servease_appt.settings import Settings
 
 
@@ -41,7 +41,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(dashboard())
     for group in COMMANDS:
         app.cli.add_command(group)
-    close_with(app, container)
+    tie(app, container)
     return app
 
 

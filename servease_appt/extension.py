@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _thread
 import logging
+import threading
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,6 @@ from flask.sansio.app import App
 from redis import Redis
 from sqlalchemy import Engine
 
-import servease_appt
 from servease_appt import api
 from servease_appt.api import ApiBlueprint
 from servease_appt.appointments.policy import BookingPolicy
@@ -35,16 +35,19 @@ from servease_appt.clients.service_token import ServiceToken
 from servease_appt.container import EXTENSION, Container
 from servease_appt.dashboard.blueprint import DASHBOARD, Guard, dashboard, dashboard_views
 from servease_appt.db.engine import Database
+from servease_appt.db.upkeep import Upkeep
 from servease_appt.host_connections import HostDatabase, client_url, engine_url, shared_client
 from servease_appt.masking import mask_url
 from servease_appt.observability import metric_files
+from servease_appt.observability.cache_report import worker_status
 from servease_appt.observability.heartbeat import Heartbeat
-from servease_appt.observability.metric_history import History
+from servease_appt.observability.metric_history import MetricHistory
 from servease_appt.observability.metrics import Metrics
 from servease_appt.rate_limits import Cost, RateLimits
 from servease_appt.references.enrichment import Lookups, cache_policy
 from servease_appt.references.entities import CODECS
-from servease_appt.settings import Settings, SettingsError
+from servease_appt.settings import CONFIG_PREFIX, Settings, SettingsError
+from servease_appt.signals import announce, reference_invalidated
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +79,8 @@ class ServEase:
         """Make the blueprints.
 
         Args:
-            app: an application to call `init_app` for at once, with `options`; None for none yet.
+            app: an application to call `init_app` for at once; None for none yet.
+            **options: the other arguments of `init_app`.
         """
         self._api = _HostedApi()
         self._dashboard = _HostedDashboard()
@@ -181,7 +185,11 @@ def _parts_added(
         )
     if COMMAND in app.cli.commands:
         raise RuntimeError(f"{app.name!r} has a command {COMMAND!r} already: the service's would replace it")
-    container = compose(_settings_of_host(app.config, engine, redis, settings), engine=engine, redis=redis)
+    database = None if engine is None else HostDatabase(engine)
+    client = None if redis is None else shared_client(redis)
+    container = compose(
+        _settings_of_host(app.config, engine, redis, settings), database=database, redis=client
+    )
     app.extensions[EXTENSION] = container
     try:
         yield container
@@ -190,7 +198,7 @@ def _parts_added(
         container.close()
         raise
     app.cli.add_command(click.Group(COMMAND, list(COMMANDS), help="The appointment service."))
-    close_with(app, container)
+    tie(app, container)
     if container.settings.metrics_enabled and metric_files.directory() is None:
         log.warning(
             "Metrics are on, but %s is not set: each worker shows its own alone",
@@ -198,14 +206,26 @@ def _parts_added(
         )
 
 
-def close_with(app: App, container: Container) -> None:
-    """Have the parts closed when `app` is collected: tests make many applications and close none.
+def tie(app: App, container: Container) -> None:
+    """Send invalidations as signals of `app`, and close the parts when it is collected: tests often close nothing.
 
-    A collection may run at any moment, in the middle of what holds a lock that closing needs: so another thread
-    closes. `threading.Thread` itself takes a lock to start.
+    A collection may run at any moment, also while this thread holds a lock that closing needs, or the one that
+    starting a `threading.Thread` takes. So a bare thread starts the one that closes.
     """
-    finalizer = weakref.finalize(app, _thread.start_new_thread, container.close, ())
+    reference = weakref.ref(app)
+
+    def announce_invalidated(entity: str, ids: tuple[str, ...]) -> None:
+        living = reference()
+        if isinstance(living, Flask):
+            announce(reference_invalidated, living, entity=entity, ids=ids)
+
+    container.lookups.on_invalidated = announce_invalidated
+    finalizer = weakref.finalize(app, _thread.start_new_thread, _close_on_a_thread, (container,))
     finalizer.atexit = False  # the cache closes itself then
+
+
+def _close_on_a_thread(container: Container) -> None:
+    threading.Thread(target=container.close, name="servease-close", daemon=True).start()
 
 
 def _settings_of_host(
@@ -214,6 +234,8 @@ def _settings_of_host(
     """Read a host's settings; where it gives its own connections, commands use the same servers."""
     implied: dict[str, Any] = {"METRICS_ENABLED": False}
     if engine is not None:
+        if config.get(f"{CONFIG_PREFIX}DATABASE_SCHEMA") or (given or {}).get("DATABASE_SCHEMA"):
+            raise ValueError("DATABASE_SCHEMA can't be used with engine=: the engine's own search_path holds")
         implied["DATABASE_URL"] = engine_url(engine)
     if redis is not None:
         implied["REDIS_URL"] = client_url(redis)
@@ -222,19 +244,19 @@ def _settings_of_host(
     return Settings.from_config(config, implied)
 
 
-def compose(settings: Settings, *, engine: Engine | None = None, redis: Redis | None = None) -> Container:
+def compose(settings: Settings, *, database: Database | None = None, redis: Redis | None = None) -> Container:
     """Make the parts of one application; nothing is connected to yet.
 
     Args:
-        engine: a host's, to share; None for one of `settings.database_url`.
-        redis: a host's, to share; None for one of `settings.redis_url`.
+        settings: what the parts are made with.
+        database: used instead of one for `settings.database_url`, unless it is None.
+        redis: used instead of a client for `settings.redis_url`, unless it is None.
 
     Raises:
         SettingsError: no client can be made of `settings.redis_url`.
-        ValueError, TypeError: `engine` or `redis` can't be used.
     """
-    database = Database(settings.database_url) if engine is None else HostDatabase(engine)
-    client = _redis_client(settings.redis_url) if redis is None else shared_client(redis)
+    client = redis or _redis_client(settings.redis_url)
+    database = database or Database(settings.database_url)
     metrics = Metrics()
     cache = TwoTierCache(
         client,
@@ -253,9 +275,11 @@ def compose(settings: Settings, *, engine: Engine | None = None, redis: Redis | 
     )
     own_token = ServiceToken(settings.secret_key) if settings.upstream_auth == "service" else None
     lookups = Lookups(cache, upstreams, service_token=own_token, observer=metrics)
-    cache.describe_more = partial(_worker_status, lookups, metrics)
-    history = History(metrics)
-    cache.on_pulse = Heartbeat(lookups, metrics, history)
+    cache.describe_more = partial(worker_status, lookups, metrics, settings.secret_key)
+    metric_history = MetricHistory(metrics)
+    cache.on_pulse = Heartbeat(
+        lookups, metrics, metric_history, Upkeep(database, metrics.kept_counts_sampled)
+    )
     return Container(
         settings=settings,
         database=database,
@@ -268,7 +292,7 @@ def compose(settings: Settings, *, engine: Engine | None = None, redis: Redis | 
             timezone=settings.business_timezone,
         ),
         metrics=metrics,
-        history=history,
+        metric_history=metric_history,
         rate_limits=RateLimits(
             client,
             settings.cache_key_prefix,
@@ -285,13 +309,3 @@ def _redis_client(url: str) -> Redis:
         return connect(url)
     except ValueError as error:
         raise SettingsError([f"REDIS_URL={mask_url(url)!r} can't be used: {error}"]) from error
-
-
-def _worker_status(lookups: Lookups, metrics: Metrics) -> dict[str, Any]:
-    """Return what commands show of a worker besides the state of its cache: counters and states alone."""
-    return {
-        "version": servease_appt.__version__,
-        "breakers": {entity: state.value for entity, state in lookups.breaker_states().items()},
-        "tiers": metrics.worker.snapshot(),
-        "endpoints": lookups.endpoint_counts(),
-    }

@@ -127,6 +127,8 @@ class Settings:
                 "DATABASE_URL is not set: give a postgresql:// URL, or DB_HOST with DB_PORT, DB_USER,"
                 " DB_PASSWORD and APPOINTMENT_DB_NAME"
             )
+        if "DATABASE_SCHEMA" in given and "options=" in str(given.get("DATABASE_URL")):
+            problems.append(_problem("DATABASE_SCHEMA", given))
         if problems:
             raise SettingsError(problems)
         redis_url = loaded.pop("redis_url") or f"redis://{loaded['redis_host']}:{loaded['redis_port']}/1"
@@ -134,7 +136,7 @@ class Settings:
         known = {field.name for field in fields(cls)}
         return cls(
             redis_url=redis_url,
-            database_url=_with_psycopg2(database_url),
+            database_url=_in_schema(_with_psycopg2(database_url), loaded.pop("database_schema")),
             **{name: value for name, value in loaded.items() if name in known},
         )
 
@@ -172,6 +174,13 @@ def _database_url(loaded: Mapping[str, Any]) -> str:
 def _with_psycopg2(url: str) -> str:
     """SQLAlchemy 2.1 takes a bare `postgresql://` to mean psycopg 3, which is not what is installed."""
     return "postgresql+psycopg2://" + url.split("://", 1)[1]
+
+
+def _in_schema(url: str, schema: str | None) -> str:
+    """Return the URL with a session option that has every unqualified name of a table looked up in `schema`."""
+    if schema is None:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}options={quote(f'-csearch_path={schema}')}"
 
 
 def _check_secret(value: str) -> None:
@@ -280,6 +289,11 @@ class _Environment(Schema):
         None,
         "a postgresql:// or postgresql+psycopg2:// URL",
         _check_url("postgresql", "postgresql+psycopg2", "postgres"),
+    )
+    database_schema = _text(
+        None,
+        "1 to 63 lower-case letters, digits or _, the first no digit; not beside options= in DATABASE_URL",
+        v.Regexp(r"^[a-z_][a-z0-9_]{0,62}\Z"),
     )
     db_host = _text("", "a host name", v.Length(min=1, max=255))
     db_port = _whole(5432, 1, 65535)

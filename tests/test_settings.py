@@ -99,6 +99,7 @@ def test_empty_values_count_as_unset() -> None:
         ("REDIS_URL", "redis+cluster://", "redis+cluster://"),
         ("REDIS_URL", "redis+cluster://a:1,b:2/1", "redis+cluster://"),
         ("DATABASE_URL", "mysql://h/d", "postgresql://"),
+        ("DATABASE_SCHEMA", "Own Schema", "lower-case letters"),
         ("CUSTOMER_SERVICE_URL", "customer-service", "http:// or https://"),
         ("EMPLOYEE_SERVICE_URL", "ftp://h", "without query, user or password"),
         ("VEHICLE_SERVICE_URL", "http://h:99999", "http:// or https://"),
@@ -260,6 +261,15 @@ def test_a_hosts_own_secret_key_does_not_stand_in() -> None:
         "SERVEASE_DATABASE_URL",
         "SERVEASE_SECRET_KEY",
     ]
+
+
+def test_a_schema_becomes_the_search_path_of_each_connection() -> None:
+    """Every name of a table is looked up there; a URL that sets session options itself is not second-guessed."""
+    wanted = {**NEEDED, "DATABASE_SCHEMA": "servease"}
+    url = NEEDED["DATABASE_URL"].partition("://")[2]
+
+    assert Settings.from_mapping(wanted).database_url.endswith(f"{url}?options=-csearch_path%3Dservease")
+    assert problems(DATABASE_SCHEMA="servease", DATABASE_URL="postgresql://h/d?options=-cjit%3Doff")
 
 
 def test_settings_can_not_be_changed() -> None:

@@ -8,6 +8,7 @@ from servease_appt.api.enrichment import NAME_HEADERS, named_response
 from servease_appt.api.schemas.appointments import ActionSchema, AppointmentDetailSchema
 from servease_appt.api.tokens import Caller
 from servease_appt.appointments.records import Appointment
+from servease_appt.signals import announce, appointment_changed
 
 DETAIL_HEADERS = ("ETag", *NAME_HEADERS)
 """The headers that every detail has."""
@@ -45,7 +46,8 @@ def detail_response(
 def action_response(
     appointment: Appointment, caller: Caller, database_s: float, *, done: str, message: str
 ) -> Response:
-    """Return what an action answers: the word for what was done, a sentence, and the detail."""
+    """Announce what an action has done, and return its answer: the word for it, a sentence, and the detail."""
+    announce(appointment_changed, appointment_id=appointment.id, change=done)
     schema = ACTION if caller.actor.is_staff else _CUSTOMER_ACTION
     answer = {"status": done, "message": message, "appointment": appointment}
     return named_response(schema, answer, [appointment], caller, database_s=database_s)

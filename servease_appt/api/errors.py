@@ -1,6 +1,6 @@
-"""Everything that can go wrong, as the answer a client gets: JSON, the right status, no inner detail.
+"""Errors as answers: JSON with the right status and without internal details.
 
-Layers below raise their own errors and know nothing of HTTP; the table here is the only place where the two meet.
+Lower layers raise their own errors and know nothing of HTTP. The table here maps their errors to statuses.
 """
 
 import logging
@@ -114,7 +114,7 @@ def _answer_of_host(error: Exception) -> ResponseReturnValue:
 
 
 def answer_to(error: Exception) -> Response:
-    """Return the answer for any error. One that nobody foresaw is logged, and its text stays inside.
+    """Return the answer for any error. An unexpected one is logged, and its text is not in the answer.
 
     Such an error is also sent to the receivers of Flask's signal `got_request_exception`.
     """
@@ -136,7 +136,7 @@ def _send_unexpected(error: Exception) -> None:
 
 
 def as_api_error(error: Exception) -> ApiError | None:
-    """Return the answer for `error`; None for one that nobody foresaw."""
+    """Return the answer for `error`; None for an unexpected one."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, HTTPException):

@@ -9,6 +9,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 
 import servease_appt
+from servease_appt.api.openapi_examples import BODIES
 from servease_appt.api.openapi_fields import Converter
 from servease_appt.api.routing import RequiredRole, Resource, Route
 from servease_appt.api.schemas.operations import FIELD_ERRORS, ErrorSchema
@@ -18,7 +19,10 @@ _PATH_ID = re.compile(r"<(\w+)>")
 _INFO = {
     "summary": "Appointments of a vehicle service workshop.",
     "description": "Appointments, time slots and their history. Names of customers, vehicles and employees come"
-    " from the services that own them, through a cache in two tiers.",
+    " from the services that own them, through a cache in two tiers.\n\n"
+    "Errors are JSON. A 400 is `{field: [sentence, …]}` for fields, or `{detail: [sentence, …]}` for a rule. Every"
+    " other error is `{detail: sentence}`. Beside the errors that an operation names, any may answer 405, 408,"
+    " 413, 429 or 503.",
     "license": {"name": "MIT", "identifier": "MIT"},
     "contact": {"name": "ServEase"},
 }
@@ -30,12 +34,12 @@ _TAGS = {
     "History": "Accepted changes. Read only.",
     "Time slots": "When the workshop takes bookings, and how many at once.",
     "Cache": "Invalidate cached names, and read the cache's counters.",
-    "Health": "Health and readiness. Open to everybody.",
-    "Metrics": "Prometheus metrics of all workers. Open to everybody.",
+    "Health": "Health and readiness. No token is needed.",
+    "Metrics": "Prometheus metrics of all workers.",
     "This document": "This document, and a page to try the API.",
 }
 _ROLES = {
-    RequiredRole.OPEN: "Open to everybody.",
+    RequiredRole.OPEN: "No token is needed.",
     RequiredRole.USERS: "Customers, employees and admins.",
     RequiredRole.STAFF: "Employees and admins.",
     RequiredRole.ADMIN: "Admins.",
@@ -117,7 +121,8 @@ def _operation(route: Route, tag: str) -> dict[str, Any]:
     }
     if route.body is not None:
         required = any(field.required for field in route.body.fields.values())
-        operation["requestBody"] = {"required": required, "content": {_JSON: {"schema": type(route.body)}}}
+        content = {"schema": type(route.body), "example": BODIES[type(route.body)]}
+        operation["requestBody"] = {"required": required, "content": {_JSON: content}}
     return operation
 
 

@@ -3,10 +3,12 @@
 from typing import Any
 
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
+from marshmallow import Schema
 from marshmallow import fields as marshmallow_fields
 
+from servease_appt.api.openapi_examples import FIELDS
 from servease_appt.api.schemas import appointments, fields
-from servease_appt.api.schemas.bases import AnswerSchema
+from servease_appt.api.schemas.bases import AnswerSchema, ChangeSchema
 
 _REQUEST_TIME = r"^([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?$"
 _ANSWER_TIME = r"^\d\d:\d\d:\d\d$"
@@ -14,11 +16,11 @@ _PROPERTIES: dict[type, dict[str, Any]] = {
     fields.Id: {"type": "string", "format": "uuid"},
     fields.Day: {"type": "string", "format": "date"},
     fields.Moment: {"type": "string", "format": "date-time"},
-    fields.Clock: {"type": "string", "pattern": _REQUEST_TIME, "examples": ["10:00:00"]},
+    fields.Clock: {"type": "string", "pattern": _REQUEST_TIME},
     fields.Whole: {"type": "integer"},
     fields.Figure: {"type": "number"},
     fields.Flag: {"type": "boolean"},
-    fields.Money: {"type": "string", "pattern": r"^\d{1,8}(\.\d{1,2})?$", "examples": ["100.00"]},
+    fields.Money: {"type": "string", "pattern": r"^\d{1,8}(\.\d{1,2})?$"},
     fields.Ids: {"type": "array", "items": {"type": "string", "format": "uuid"}},
     fields.Link: {"type": "string", "format": "uri-reference"},
     appointments.NameOf: {"type": "string"},
@@ -35,6 +37,15 @@ _OTHER_WORDS = "Rows from before this service may hold other words."
 class Converter(OpenAPIConverter):
     """apispec's converter, which also knows this service's field types and names each set of words once."""
 
+    def schema2jsonschema(self, schema: Schema) -> dict[str, Any]:
+        """Return the JSON schema of a schema, described by the first sentence of its docstring."""
+        sentence = (schema.__doc__ or "").partition("\n")[0].partition(". ")[0]
+        found: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call] # apispec's is
+        found["description"] = sentence.rstrip(".") + "."
+        if isinstance(schema, ChangeSchema):
+            found["additionalProperties"] = False
+        return found
+
     def init_attribute_functions(self) -> None:
         """Put this service's field types first: the functions of apispec see what they have added."""
         super().init_attribute_functions()  # type: ignore[no-untyped-call] # apispec's is
@@ -45,7 +56,8 @@ class Converter(OpenAPIConverter):
         properties = dict(_PROPERTIES.get(type(field), {}))
         if isinstance(field.root, AnswerSchema):
             # Values from before this service are shown as they are, so limits are promised of requests alone.
-            return properties | _ANSWER_PROPERTIES.get(type(field), {})
+            examples = {"examples": [FIELDS[field.name]]} if field.name in FIELDS else {}
+            return properties | _ANSWER_PROPERTIES.get(type(field), {}) | examples
         if isinstance(field, fields.Whole):
             properties |= {"minimum": field.low, "maximum": field.high}
         if isinstance(field, fields.Ids):

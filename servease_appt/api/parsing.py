@@ -74,7 +74,11 @@ def query_pairs(request: Request) -> list[tuple[str, str]]:
 
 
 def load(schema: Schema, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `data` as `schema` understands it. Raises ApiError 400 naming each field that is wrong."""
+    """Return `data` as `schema` loads it.
+
+    Raises:
+        ApiError: 400 naming each field that is wrong.
+    """
     try:
         loaded: dict[str, Any] = schema.load(data)
     except ValidationError as error:

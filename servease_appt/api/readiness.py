@@ -12,7 +12,10 @@ _REDIS_ANSWERS = (Mode.BOTH, Mode.L2_ONLY)
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether requests can be served, and the state of each part in one word."""
+    """Whether requests can be served, and the state of each part in one word.
+
+    Where the database is unavailable, `database_cause` says why.
+    """
 
     status: str
     checks: dict[str, str]
@@ -24,7 +27,7 @@ class Readiness:
 
 
 def alive() -> dict[str, str]:
-    """Return that this process runs, asking nobody else."""
+    """Return that this process runs, without asking any server."""
     return {
         "status": "healthy",
         "service": "appointment-service",
@@ -33,7 +36,7 @@ def alive() -> dict[str, str]:
 
 
 def readiness(container: Container) -> Readiness:
-    """Ask each part for its state. Takes as long as PostgreSQL's connect and statement timeouts at most."""
+    """Ask each part for its state. Takes PostgreSQL's deadline at most, and reads no row of its tables."""
     mode = container.lookups.mode()
     redis = "ok" if mode in _REDIS_ANSWERS else "unavailable"
     checks = {"database": "ok", "redis": redis, "cache_mode": mode}
@@ -41,7 +44,7 @@ def readiness(container: Container) -> Readiness:
         return Readiness("draining", {**checks, "database": "not asked"})
     try:
         container.database.ping()
-    except DatabaseUnavailable:
-        checks["database"] = "unavailable"
+    except DatabaseUnavailable as error:
+        checks |= {"database": "unavailable", "database_cause": f"{error.cause}: {error}"}
         return Readiness("unavailable", checks)
     return Readiness("ready" if mode == Mode.BOTH else "degraded", checks)

@@ -3,17 +3,17 @@
 SQL only narrows down; `servease_appt.scheduling` decides whether two things collide.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, text
 
 from servease_appt.appointments import locks
 from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.scheduling import clock
-from servease_appt.scheduling.capacity import Calendar, CapacityWindow
+from servease_appt.scheduling.capacity import Calendar, CapacityWindow, Running
 from servease_appt.scheduling.intervals import (
     CUSTOMER_GAP,
     Interval,
@@ -25,42 +25,52 @@ _ONE_DAY: Final = timedelta(days=1)
 _SECOND_DAY: Final = datetime.combine(date.min + _ONE_DAY, time.min)
 
 
-def _overlapping(condition: str) -> TextClause:
-    """Return the statement that finds appointments which overlap an interval.
+def _near(condition: str, columns: str) -> str:
+    """Return the statement that finds all appointments which overlap an interval, and some that are only near it.
 
     Those of a day at most are looked for from the day before on; the few longer ones have an index of their own.
     The statuses are part of the text because only then does PostgreSQL use its partial indexes.
     """
-    starts = "scheduled_date + scheduled_time"
-    overlaps = (
-        f"{condition} AND id <> :ignoring AND {starts} < :ends"
-        f" AND {starts} + duration_minutes * INTERVAL '1 minute' > :starts"
-    )
-    columns = "scheduled_date, scheduled_time, duration_minutes"
-    return text(  # the conditions are constants of this file
-        f"SELECT {columns} FROM appointments"  # noqa: S608
-        f" WHERE {overlaps} AND scheduled_date BETWEEN :day_before AND :last_day AND duration_minutes <= 1440"
-        f" UNION ALL SELECT {columns} FROM appointments"
-        f" WHERE {overlaps} AND scheduled_date <= :last_day AND duration_minutes > 1440"
+    found = f"SELECT {columns} FROM appointments WHERE {condition} AND id <> :ignoring"  # noqa: S608 - constants
+    return (
+        f"{found} AND scheduled_date BETWEEN :day_before AND :last_day AND duration_minutes <= 1440"
+        f" UNION ALL {found} AND scheduled_date <= :last_day AND duration_minutes > 1440"
         " AND status IN ('pending', 'confirmed', 'in_progress')"
-        " ORDER BY 1, 2"
+        " AND scheduled_date + scheduled_time + duration_minutes * INTERVAL '1 minute' > :starts"
     )
 
 
-_OPEN: Final = _overlapping("status IN ('pending', 'confirmed', 'in_progress')")
-_BUSY: Final = _overlapping(
-    "status IN ('confirmed', 'in_progress') AND assigned_employee_id = CAST(:employee AS uuid)"
+_TICKS: Final = (
+    "CAST(scheduled_date - DATE '0001-01-01' AS bigint) * 86400000000"
+    " + CAST(date_part('epoch', scheduled_time) * 1000000 AS bigint)"
+)
+"""The start as `intervals.ticks` has it."""
+_RUNNING: Final = text(
+    "SELECT array_agg(starts), array_agg(starts + minutes * CAST(60000000 AS bigint)) FROM ("  # noqa: S608
+    + _near(
+        "status IN ('pending', 'confirmed', 'in_progress')",
+        f"{_TICKS} AS starts, duration_minutes AS minutes",
+    )
+    + ") AS running"
+)
+"""As two arrays: thousands of appointments are read as one row, several times faster than row by row."""
+_BUSY: Final = text(
+    _near(
+        "status IN ('confirmed', 'in_progress') AND assigned_employee_id = CAST(:employee AS uuid)",
+        "scheduled_date, scheduled_time, duration_minutes",
+    )
+    + " ORDER BY 1, 2"
 )
 _CUSTOMERS_STARTS: Final = text(
     "SELECT scheduled_date, scheduled_time FROM appointments"
-    " WHERE customer_id = CAST(:customer AS uuid) AND status IN ('pending', 'confirmed', 'in_progress')"
+    " WHERE customer_id = ANY(CAST(:customers AS uuid[])) AND status IN ('pending', 'confirmed', 'in_progress')"
     " AND id <> :ignoring AND scheduled_date BETWEEN :first_day AND :last_day"
 )
 _SLOTS: Final = text(
     "SELECT date, start_time, end_time, COALESCE(is_available, false), COALESCE(max_concurrent_appointments, 0)"
     " FROM time_slots WHERE date BETWEEN :first_day AND :last_day"
 )
-_NOBODY: Final = "00000000-0000-0000-0000-000000000000"
+_NO_APPOINTMENT: Final = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +78,13 @@ class BookingRequest:
     """A time that is asked for, by whom and with whom.
 
     Attributes:
+        customer_ids: the customer's id, and other ids of the same customer where they are known.
         employee_id: whose time it takes; None where nobody is assigned.
         appointment_id: the appointment that is moved, so that it does not collide with itself; None for a new one.
     """
 
     interval: Interval
-    customer_id: str
+    customer_ids: Sequence[str]
     employee_id: str | None
     appointment_id: str | None = None
 
@@ -81,7 +92,7 @@ class BookingRequest:
     def locks(self) -> Iterator[int]:
         """Yield the locks to hold from before `broken_rules` to the end of the transaction."""
         yield from (locks.day(day) for day in self.interval.days)
-        yield locks.customer(self.customer_id)
+        yield from (locks.customer(customer_id) for customer_id in self.customer_ids)
         if self.employee_id is not None:
             yield locks.employee(self.employee_id)
 
@@ -102,7 +113,7 @@ def broken_rules(
     windows = load_windows(connection, start.date(), end.date())
     running = load_running(connection, request.interval, ignoring=request.appointment_id)
     if Calendar(running, windows, policy.default_capacity).room(request.interval) < 1:
-        allowed = Calendar((), windows, policy.default_capacity).room(request.interval)
+        allowed = Calendar(Running((), ()), windows, policy.default_capacity).room(request.interval)
         reason = f"at most {allowed} at once, all taken" if allowed > 0 else "not available"
         broken.append(f"No room from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}: {reason}.")
     if request.employee_id is not None:
@@ -117,7 +128,8 @@ def employee_conflicts(
 ) -> list[str]:
     """Return a sentence if the employee has a confirmed or running appointment that overlaps."""
     parameters = _stretch(interval, ignoring) | {"employee": employee_id}
-    busy = first_overlap(interval, _intervals(connection, _BUSY, parameters))
+    taken = (Interval.of(day, at, minutes) for day, at, minutes in connection.execute(_BUSY, parameters))
+    busy = first_overlap(interval, taken)
     if busy is None:
         return []
     return [
@@ -125,16 +137,15 @@ def employee_conflicts(
     ]
 
 
-def load_running(
-    connection: Connection, interval: Interval, *, ignoring: str | None = None
-) -> list[Interval]:
-    """Return what the open appointments take up that overlap the interval."""
-    return _intervals(connection, _OPEN, _stretch(interval, ignoring))
+def load_running(connection: Connection, interval: Interval, *, ignoring: str | None = None) -> Running:
+    """Return what the open appointments take up that overlap the interval, or are near it."""
+    starts, ends = connection.execute(_RUNNING, _stretch(interval, ignoring)).one()
+    return Running(starts or (), ends or ())
 
 
 def load_windows(connection: Connection, first_day: date, last_day: date) -> list[CapacityWindow]:
     """Return the slots of these days, both inclusive."""
-    rows = connection.execute(_SLOTS, {"first_day": first_day, "last_day": last_day})
+    rows = connection.execute(_SLOTS, {"first_day": first_day, "last_day": last_day}).all()
     return [
         CapacityWindow.of(day, start, end, available=available, capacity=capacity)
         for day, start, end, available, capacity in rows
@@ -146,8 +157,8 @@ def _customer_conflicts(connection: Connection, request: BookingRequest) -> list
     rows = connection.execute(
         _CUSTOMERS_STARTS,
         {
-            "customer": request.customer_id,
-            "ignoring": request.appointment_id or _NOBODY,
+            "customers": list(request.customer_ids),
+            "ignoring": request.appointment_id or _NO_APPOINTMENT,
             "first_day": (start - CUSTOMER_GAP).date(),
             "last_day": (start + CUSTOMER_GAP).date(),
         },
@@ -164,13 +175,7 @@ def _customer_conflicts(connection: Connection, request: BookingRequest) -> list
 def _stretch(interval: Interval, ignoring: str | None) -> dict[str, Any]:
     return {
         "starts": interval.start,
-        "ends": interval.end,
         "day_before": max(interval.start, _SECOND_DAY).date() - _ONE_DAY,
         "last_day": interval.end.date(),
-        "ignoring": ignoring or _NOBODY,
+        "ignoring": ignoring or _NO_APPOINTMENT,
     }
-
-
-def _intervals(connection: Connection, statement: TextClause, parameters: dict[str, Any]) -> list[Interval]:
-    rows = connection.execute(statement, parameters)
-    return [Interval.of(day, at, minutes) for day, at, minutes in rows]

@@ -1,8 +1,10 @@
 """Offer starts at which a booking of a given length still fits."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
@@ -17,6 +19,7 @@ from servease_appt.scheduling.capacity import Calendar, CapacityWindow
 from servease_appt.scheduling.intervals import LAST_DATE, Interval, midnight_after
 
 MAX_DAYS_OFFERED: Final = 92
+_ONE_DAY: Final = timedelta(days=1)
 
 
 def available_slots(
@@ -50,10 +53,23 @@ def available_slots(
     for window in windows:
         defined[window.interval.start.date()].append(window)
     running = checks.load_running(connection, asked)
+    days = list(days_between(first, last))
+    calendar = Calendar(running, windows, policy.default_capacity)
+    found = offers(days, defined, calendar, minutes, _is_open(days, now, policy.timezone))
+    return [FreeStart(offer.day, offer.start_time, offer.end_time, offer.room) for offer in found]
+
+
+def _is_open(days: list[date], now: datetime, timezone: ZoneInfo) -> Callable[[datetime], bool]:
+    """Return what says whether a start is still ahead and not skipped by the clock.
+
+    Only starts of today, of tomorrow and of days of a clock change have to be looked at closely.
+    """
+    ahead_from = clock.wall_clock(now, timezone) + _ONE_DAY
+    with_clock_change = {day for day in days if clock.changes_on(day, timezone)}
 
     def is_open(start: datetime) -> bool:
-        return clock.is_ahead(start, now, policy.timezone) and clock.exists(start, policy.timezone)
+        if start > ahead_from and start.date() not in with_clock_change:
+            return True
+        return clock.is_ahead(start, now, timezone) and clock.exists(start, timezone)
 
-    calendar = Calendar(running, windows, policy.default_capacity)
-    found = offers(list(days_between(first, last)), defined, calendar, minutes, is_open)
-    return [FreeStart(offer.day, offer.start_time, offer.end_time, offer.room) for offer in found]
+    return is_open

@@ -1,4 +1,4 @@
-"""What goes into the use cases and what comes out: frozen, without SQL and without HTTP.
+"""The values that use cases take and return: frozen, without SQL and without HTTP.
 
 Ids are canonical lower-case dashed UUID strings, dates and times naive in the business time zone, timestamps
 aware UTC datetimes. Statuses and types are plain strings, since rows from before this service may hold others
@@ -17,7 +17,7 @@ RowT = TypeVar("RowT")
 
 @dataclass(frozen=True, slots=True)
 class Appointment:
-    """Every column of an appointment; `duration_seconds` is the time that the work took in the end."""
+    """An appointment with all its columns; `duration_seconds` is the time that the work took."""
 
     id: str
     customer_id: str
@@ -41,7 +41,7 @@ class Appointment:
 
     @property
     def etag(self) -> str:
-        """A strong entity tag with its quotes, another one after every change of any column."""
+        """Return a strong entity tag with its quotes; every change of a column changes it."""
         return f'"{hashlib.sha256(repr(astuple(self)).encode()).hexdigest()[:32]}"'
 
 
@@ -59,7 +59,7 @@ class AppointmentRow(NamedTuple):
 
 
 class HistoryRow(NamedTuple):
-    """One accepted change."""
+    """One accepted change of an appointment."""
 
     id: str
     appointment_id: str
@@ -73,7 +73,7 @@ class HistoryRow(NamedTuple):
 class Slot(NamedTuple):
     """A time slot. An `end_time` of 00:00 is midnight at the end of the day.
 
-    `available_capacity` is how many more bookings as long as the slot it takes, 0 at least.
+    `available_capacity` is how many more bookings of the slot's own length fit, 0 at least.
     """
 
     id: str
@@ -96,7 +96,7 @@ class FreeStart(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[RowT]):
-    """Some rows, and how many there are in all."""
+    """Some rows, and how many there are in total."""
 
     count: int
     rows: Sequence[RowT]
@@ -104,27 +104,27 @@ class Page(Generic[RowT]):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which of the rows: any non-negative numbers, however large."""
+    """The part of the rows to return; both numbers are 0 or more, however large."""
 
     limit: int
     offset: int = 0
 
     @classmethod
     def of_page(cls, page: int, page_size: int) -> "Window":
-        """The window of the page, counted from 1."""
+        """Return the window of a page, counted from 1."""
         return cls(limit=page_size, offset=(page - 1) * page_size)
 
 
 MAX_OFFSET: Final = 2**63 - 1
-"""What PostgreSQL takes; a window beyond it is empty."""
+"""The largest offset that PostgreSQL takes; a window beyond it is empty."""
 
 ARRAY: Final = Window(limit=500)
-"""What an endpoint that answers with a bare array shows at most."""
+"""The window of the endpoints that answer with an array."""
 
 
 @dataclass(frozen=True, slots=True)
 class AppointmentFilters:
-    """What a list is narrowed down to; both dates are inclusive."""
+    """The filters of a list; both dates are inclusive, None does not filter."""
 
     status: str | None = None
     appointment_type: str | None = None
@@ -168,7 +168,7 @@ class NewSlot:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Numbers over what the actor may see.
+    """Counts over what the actor may see.
 
     Attributes:
         by_status: every known status, also those with 0.

@@ -156,7 +156,7 @@ class BatchLoad(Generic[V]):
             loader.start(flight, self._load, None, epoch, self._deadline_s)
             return
         outcome = Outcome.REMEMBERED_NOT_FOUND if value is None else Outcome.FROM_L2
-        loader.keep_from_l2([(key, NOT_FOUND if value is None else value)], epoch)
+        loader.keep_from_l2([(key, NOT_FOUND if value is None else value)], [len(lease.payload)], epoch)
         loader.flights.finish(flight)
         flight.complete(outcome, value)
 

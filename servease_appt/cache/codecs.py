@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
-from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
+
+from servease_appt.cache.frozen import FrozenDict, freeze
 
 V = TypeVar("V")
 
@@ -29,6 +30,8 @@ class Codec(Generic[V]):
             that id, whatever it likes; the cache takes them for a miss.
         canonical: how keys spell an id, which messages from outside may spell differently; None for what is no id.
         max_bytes: longer payloads are taken for a miss without being decoded.
+        reread: whether the worker that loads a value hands out what its bytes decode to, as all others do, and not
+            the loader's own object, which may be another type, or may be changed.
 
     Example:
         >>> text = Codec("note", encode=str.encode, decode=lambda payload, rest: payload.decode())
@@ -41,10 +44,14 @@ class Codec(Generic[V]):
     decode: Callable[[bytes, str], V]
     canonical: Callable[[str], str | None] = str
     max_bytes: int = MAX_PAYLOAD_BYTES
+    reread: bool = False
 
 
 def json_codec(name: str) -> Codec[Mapping[str, Any]]:
-    """Return a codec whose values are JSON objects, handed out as read-only mappings.
+    """Return a codec whose values are JSON objects, handed out as dicts that can't be changed.
+
+    Every reader of every worker gets the same types, equal to the plain dicts and lists that they come from, and
+    fit for `jsonify`. `dict(value)` gives a dict that can be changed.
 
     Args:
         name: the part of a key before its first underscore.
@@ -52,16 +59,18 @@ def json_codec(name: str) -> Codec[Mapping[str, Any]]:
     Example:
         >>> codec = json_codec("customer")
         >>> codec.decode(codec.encode({"name": "Ada"}), "17")
-        mappingproxy({'name': 'Ada'})
+        {'name': 'Ada'}
     """
-    return Codec(name, encode=lambda value: json.dumps(dict(value)).encode(), decode=_json_object)
+    return Codec(
+        name, encode=lambda value: json.dumps(dict(value)).encode(), decode=_json_object, reread=True
+    )
 
 
 def _json_object(payload: bytes, _rest: str) -> Mapping[str, Any]:
     value = json.loads(payload)
     if not isinstance(value, dict):
         raise TypeError("not a JSON object")
-    return MappingProxyType(value)
+    return cast("FrozenDict", freeze(value))
 
 
 class Codecs(Generic[V]):

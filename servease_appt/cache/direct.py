@@ -97,10 +97,12 @@ class DirectStore(Generic[V]):
         if refused:
             self._event_log.note(Tier.L2, Event.REFUSED_FILL, refused)
         longest_s = self._policy.l1_ttl_s if ttl_s is None else min(self._policy.l1_ttl_s, ttl_s)
+        sizes = {fill.key: len(fill.payload or b"") for fill in wanted}
         for key in stored:
             value, fence = fills[key]
             read_at_s = fence.epoch.at_s
-            self._keep([(key, Entry(value, read_at_s, read_at_s + longest_s))], fence.epoch)
+            entry = Entry(self._shared(key, value), read_at_s, read_at_s + longest_s, sizes[key])
+            self._keep([(key, entry)], fence.epoch)
         return stored
 
     def write_many(self, values: Mapping[str, V], ttl_s: float | None) -> bool:
@@ -132,6 +134,11 @@ class DirectStore(Generic[V]):
             self._drop((key,))
         self._event_log.note(Tier.L2, Event.FILL, (key,), "written")
         return number
+
+    def _shared(self, key: str, value: V) -> V:
+        """Return the value as other workers read it, where the codec's values are to be so."""
+        codec = self._codecs.of(key)
+        return codec.decode(codec.encode(value), key.partition("_")[2]) if codec.reread else value
 
     def _write(self, values: Mapping[str, V], ttl_s: float | None, mode: WriteMode) -> list[str]:
         """Return the keys that L2 holds with these values now; L1 keeps those that were there already."""

@@ -34,6 +34,8 @@ from servease_appt.cache.worker_queries import QueryResponder
 V = TypeVar("V")
 
 INVALIDATE_BATCH = 500
+REGISTER_EVERY_S = 5.0
+"""A server under `allkeys-lru` may evict the register of workers, so each entry is renewed."""
 
 
 class Invalidator(Generic[V]):
@@ -151,6 +153,7 @@ class InvalidationHandler(Generic[V]):
         self._pulse_guard = Guard("What is done at each heartbeat")
         self._answer_guard = Guard("The answer to a command's question")
         self._started_at_s = time.time()
+        self._registered_at_s = float("-inf")
 
     def on_confirmed(self, *, reconnected: bool, sequence_regressed: bool) -> None:
         """Drop all that was kept before a new subscription, which may be old (R6, R7)."""
@@ -238,8 +241,11 @@ class InvalidationHandler(Generic[V]):
         self._probe.probe_if_open()
         self._recovery.empty_l2_if_old()
         self._requests.begin()
+        if self._clock() - self._registered_at_s >= REGISTER_EVERY_S:
+            self._register()
 
     def _register(self) -> None:
         """Tell commands that this worker is there."""
+        self._registered_at_s = self._clock()
         about = {"pid": os.getpid(), "host": socket.gethostname(), "started_at_s": self._started_at_s}
         self._listener.send_soon("HSET", self._keys.workers, self._identity, json.dumps(about))

@@ -9,6 +9,7 @@ takes the epoch before it sends its read, and a value is refused when its key wa
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -44,20 +45,21 @@ class _Counts:
 class Entry(Generic[V]):
     """One value as L1 holds it; `value` is `NOT_FOUND` where the source said that there is none.
 
-    `loaded_at_s` is when the read was sent that brought it, not when it came.
+    `loaded_at_s` is when the read was sent that brought it, not when it came; `size` is that of its bytes in L2.
     """
 
     # What begins with an underscore belongs to the cache that holds the entry: it is in a list by age.
-    __slots__ = ("_counts", "_key", "_newer", "_older", "expires_at_s", "loaded_at_s", "value")
+    __slots__ = ("_counts", "_key", "_newer", "_older", "expires_at_s", "loaded_at_s", "size", "value")
     _counts: _Counts
     _key: str
     _newer: Entry[V]
     _older: Entry[V]
 
-    def __init__(self, value: V | NotFound, loaded_at_s: float, expires_at_s: float) -> None:
+    def __init__(self, value: V | NotFound, loaded_at_s: float, expires_at_s: float, size: int = 0) -> None:
         self.value = value
-        self.loaded_at_s = loaded_at_s
-        self.expires_at_s = expires_at_s
+        self.loaded_at_s: float = loaded_at_s
+        self.expires_at_s: float = expires_at_s
+        self.size: int = size
 
 
 class Read(NamedTuple, Generic[V]):
@@ -79,8 +81,13 @@ class _EntryCache(LRUCache[str, Entry[V]]):
     expired entry is dropped when its key is read, by `expire`, or when it is the least recently used.
     """
 
-    def __init__(self, maxsize: int) -> None:
+    def __init__(
+        self, maxsize: int, max_bytes: int = sys.maxsize, max_value_bytes: int = sys.maxsize
+    ) -> None:
         super().__init__(maxsize)
+        self.bytes = 0
+        self._max_bytes = max_bytes
+        self._max_value_bytes = min(max_value_bytes, max_bytes)
         # cachetools' private names, held by a test: through its methods a hit costs three function calls.
         self.entries: dict[str, Entry[V]] = vars(self)["_Cache__data"]
         self.touch: Callable[[str], None] = vars(self)["_LRUCache__order"].move_to_end
@@ -98,6 +105,9 @@ class _EntryCache(LRUCache[str, Entry[V]]):
         return entry if entry is not None and now < entry.expires_at_s else None
 
     def __setitem__(self, key: str, entry: Entry[V]) -> None:
+        if entry.size > self._max_value_bytes:
+            self.pop(key, None)  # so that no older value stays in its place
+            return
         entity = key.partition("_")[0]
         counts = self.counts.get(entity)
         if counts is None:
@@ -107,14 +117,19 @@ class _EntryCache(LRUCache[str, Entry[V]]):
             counts.entries += 1
         else:
             _unlink(replaced)
+            self.bytes -= replaced.size
         super().__setitem__(key, entry)
+        self.bytes += entry.size
         end = self._by_age
         entry._key, entry._counts, entry._newer, entry._older = key, counts, end, end._older
         end._older._newer = end._older = entry
+        while self.bytes > self._max_bytes:
+            self.popitem()
 
     def __delitem__(self, key: str) -> None:
         entry = self.entries[key]
         entry._counts.entries -= 1
+        self.bytes -= entry.size
         _unlink(entry)
         super().__delitem__(key)
 
@@ -126,6 +141,7 @@ class _EntryCache(LRUCache[str, Entry[V]]):
 
     def clear(self) -> None:
         super().clear()
+        self.bytes = 0
         self._forget_ages()
         for counts in self.counts.values():
             counts.entries = 0
@@ -152,16 +168,22 @@ class L1(Generic[V]):
     """
 
     def __init__(
-        self, *, maxsize: int, untrusted_s: float = 1.0, clock: Callable[[], float] = elapsed_s
+        self,
+        *,
+        maxsize: int,
+        max_bytes: int = sys.maxsize,
+        max_value_bytes: int = sys.maxsize,
+        untrusted_s: float = 1.0,
+        clock: Callable[[], float] = elapsed_s,
     ) -> None:
         self._clock = clock
         self._untrusted_s = untrusted_s
         self._lock = threading.Lock()
-        self._cache: _EntryCache[V] = _EntryCache(maxsize)
+        self._cache: _EntryCache[V] = _EntryCache(maxsize, max_bytes, max_value_bytes)
         self._epoch = 1
         self._invalidated = Epochs()
         self._suspected = Epochs()
-        self.trusted_until_s = float("-inf")
+        self.trusted_until_s: float = float("-inf")
 
     def is_trusted(self) -> bool:
         """Say whether all invalidations have been heard of, as far as anybody can know."""
@@ -322,6 +344,11 @@ class L1(Generic[V]):
         with self._lock:
             self._cache.expire(self._clock())
             return len(self._cache)
+
+    def bytes(self) -> int:
+        """Return how many bytes the entries held take in L2."""
+        with self._lock:
+            return self._cache.bytes
 
     def sizes(self) -> Counter[str]:
         """Return how many entries are held of each entity."""

@@ -140,15 +140,15 @@ class Listener:
         self._last_beat_s = 0.0
         self._trusted_until_s = float("-inf")
         self._reconnect = False
-        self.started = False
-        self.confirmed = False
-        self.tracking = False
+        self.started: bool = False
+        self.confirmed: bool = False
+        self.tracking: bool = False
         self.sequence: int | None = None
         self._told: int | None = None
         """What messages say of the sequence behind a gap, until the server says what is true."""
         self._flushed = False
         self._before_flush: int | None = None
-        self.last_answer_at_s = clock()
+        self.last_answer_at_s: float = clock()
 
     def start(self, callbacks: ListenerCallbacks) -> None:
         """Start the thread, which calls `callbacks`. To be called once at most."""

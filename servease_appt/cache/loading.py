@@ -14,11 +14,12 @@ from typing import Generic, TypeVar
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.epochs import Epoch
-from servease_appt.cache.errors import L2Unavailable, LoadDenied, ValueNotFound
+from servease_appt.cache.errors import L2Unavailable, LoadDenied, LoadFailed, ValueNotFound
 from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.group_commit import GroupCommit
 from servease_appt.cache.l1 import L1, NOT_FOUND, Entry, NotFound
 from servease_appt.cache.l2.protocol import L2, Fill, LeaseState
+from servease_appt.cache.load_failures import FailureLog
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.refresh import RefreshSchedule
 from servease_appt.cache.single_flight import Completion, Flight, Flights, Outcome
@@ -82,9 +83,13 @@ class Loader(Generic[V]):
         self._keep = keep
         self._clock = clock
         self._identity = identity
+        self._failures = FailureLog(clock)
         self._numbers = itertools.count(1)
         self._submit = submit
-        self._loads = ThreadPoolExecutor(policy.max_loads, "servease-cache-load")
+        # Each codec has threads of its own: a source that hangs holds up only those who load from it.
+        self._loads = {
+            name: ThreadPoolExecutor(policy.max_loads, f"servease-cache-load-{name}") for name in codecs.names
+        }
         self.patience_s = policy.patience_s
         self._commits: GroupCommit[_CompletedLoad[V]] = GroupCommit(self._commit)
 
@@ -102,11 +107,19 @@ class Loader(Generic[V]):
     def keep_from_l2(
         self,
         values: Sequence[tuple[str, V | NotFound]],
+        sizes: Sequence[int],
         epoch: Epoch,
         lives_ms: Mapping[str, int] | None = None,
     ) -> None:
-        """Keep in L1 what was read from L2 after `epoch` was taken, no longer than L2 says that it lives."""
-        entries = self._entries(values, epoch, self.policy.l1_ttl_s)
+        """Keep in L1 what was read from L2 after `epoch` was taken, no longer than L2 says that it lives.
+
+        Args:
+            values: by key.
+            sizes: of the bytes of each value, in the same order.
+            epoch: when the read was sent.
+            lives_ms: what is left of each value's life, where it was asked for; -1: no end.
+        """
+        entries = self._entries(values, sizes, epoch, self.policy.l1_ttl_s)
         if lives_ms is not None:
             for key, entry in entries:
                 if lives_ms[key] >= 0:
@@ -115,13 +128,15 @@ class Loader(Generic[V]):
 
     def close(self) -> None:
         """Wait for the loads under way; those not begun are dropped."""
-        self._loads.shutdown(wait=True, cancel_futures=True)
+        for threads in self._loads.values():
+            threads.shutdown(wait=True, cancel_futures=True)
 
     def start(
         self, flight: Flight[V], load: Load[V], token: bytes | None, epoch: Epoch, deadline_s: float
     ) -> None:
         """Begin a load. With a token its value may be kept in L2."""
-        self._loads.submit(self._run, flight, load, token, epoch, deadline_s)
+        threads = self._loads[self.codecs.of(flight.key).name]
+        threads.submit(self._run, flight, load, token, epoch, deadline_s)
 
     def refresh(self, keys: Sequence[str], load: Load[V]) -> None:
         """Load values anew that are still there, each by one worker, in the background (fenced as any: R8)."""
@@ -141,7 +156,8 @@ class Loader(Generic[V]):
         for key, lease in zip(keys, leases, strict=True):
             if lease.state is LeaseState.GRANTED:
                 self.event_log.note(Tier.UPSTREAM, Event.REFRESH, (key,))
-                self.start(Flight(key, Completion(), deadline_s), load, lease.payload, epoch, deadline_s)
+                flight = Flight[V](key, Completion(), deadline_s)
+                self.start(flight, _keep_on_not_found(load), lease.payload, epoch, deadline_s)
 
     def _learn(self, keys: list[str]) -> None:
         try:
@@ -163,8 +179,10 @@ class Loader(Generic[V]):
             left_s = deadline_s - time.monotonic()
             if left_s > 0:
                 loaded = load(flight.key, left_s)
-                payload = self.codecs.of(flight.key).encode(loaded)
-                value, outcome = loaded, Outcome.LOADED
+                codec = self.codecs.of(flight.key)
+                payload = codec.encode(loaded)
+                value = codec.decode(payload, flight.key.partition("_")[2]) if codec.reread else loaded
+                outcome = Outcome.LOADED
             else:  # it waited for a thread: no failure of the source, which is not asked
                 self.event_log.note(Tier.UPSTREAM, Event.OVERDUE, (flight.key,))
         except ValueNotFound:
@@ -172,8 +190,13 @@ class Loader(Generic[V]):
         except LoadDenied:
             outcome = Outcome.DENIED
             self.event_log.note(Tier.UPSTREAM, Event.DENIED, (flight.key,))
+        except LoadFailed as error:
+            self.event_log.note(
+                Tier.UPSTREAM, Event.ERROR, (flight.key,), type(error.__cause__ or error).__name__
+            )
         except BaseException as error:  # noqa: BLE001 - a failed load becomes a fallback, whatever it failed of
             self.event_log.note(Tier.UPSTREAM, Event.ERROR, (flight.key,), type(error).__name__)
+            self._failures.note(flight.key, error)
         self._commits.bring(_CompletedLoad(flight, outcome, value, payload, token, epoch))
 
     def _commit(self, batch: list[_CompletedLoad[V]]) -> None:
@@ -236,22 +259,31 @@ class Loader(Generic[V]):
         return accepted, []
 
     def _keep_in_l1(self, kept: list[_CompletedLoad[V]], longest_s: float) -> None:
-        by_epoch: dict[Epoch, list[tuple[str, V | NotFound]]] = {}
+        by_epoch: dict[Epoch, list[_CompletedLoad[V]]] = {}
         for completed in kept:
-            by_epoch.setdefault(completed.epoch, []).append((completed.flight.key, completed.value))
-        for epoch, values in by_epoch.items():
-            self._keep(self._entries(values, epoch, longest_s), epoch)
+            by_epoch.setdefault(completed.epoch, []).append(completed)
+        for epoch, together in by_epoch.items():
+            values = [(completed.flight.key, completed.value) for completed in together]
+            sizes = [len(completed.payload) for completed in together]
+            self._keep(self._entries(values, sizes, epoch, longest_s), epoch)
 
     def _entries(
-        self, values: Sequence[tuple[str, V | NotFound]], epoch: Epoch, longest_s: float
+        self,
+        values: Sequence[tuple[str, V | NotFound]],
+        sizes: Sequence[int],
+        epoch: Epoch,
+        longest_s: float,
     ) -> list[tuple[str, Entry[V]]]:
         """Entries of L1, whose lives count from before the read was sent: a slow answer is old when it comes."""
         at_s = epoch.at_s
         absent_until_s = at_s + min(longest_s, self.policy.negative_ttl_s)
         untils_s = self._schedule.l1_until_s([key for key, _ in values], at_s, longest_s)
         return [
-            (key, Entry(value, at_s, until_s if value is not NOT_FOUND else min(until_s, absent_until_s)))
-            for (key, value), until_s in zip(values, untils_s, strict=True)
+            (
+                key,
+                Entry(value, at_s, until_s if value is not NOT_FOUND else min(until_s, absent_until_s), size),
+            )
+            for (key, value), until_s, size in zip(values, untils_s, sizes, strict=True)
         ]
 
     def _release(self, leases: list[tuple[str, bytes]]) -> None:
@@ -259,3 +291,15 @@ class Loader(Generic[V]):
             self.l2.release(leases)
         except L2Unavailable:
             self.recorder.count(Tier.L2, Event.ERROR, "-")
+
+
+def _keep_on_not_found(load: Load[V]) -> Load[V]:
+    """Return `load` for a refresh: it asks as one caller, whose "not found" must not take it from others."""
+
+    def refresh(key: str, timeout_s: float) -> V:
+        try:
+            return load(key, timeout_s)
+        except ValueNotFound as error:
+            raise LoadDenied(key) from error
+
+    return refresh

@@ -107,10 +107,6 @@ def _key(text: object, prefix: str) -> str:
     if not isinstance(text, str):
         raise UnreadableMessage("a key is not a string")
     key = text.removeprefix(f"{prefix}:")
-    if (
-        not 1 <= len(key) <= MAX_KEY_CHARS
-        or not key.isprintable()
-        or any(0xD800 <= ord(c) <= 0xDFFF for c in key)
-    ):
+    if not 1 <= len(key) <= MAX_KEY_CHARS or not key.isprintable():
         raise UnreadableMessage(f"a key needs 1 to {MAX_KEY_CHARS} printable characters")
     return key

@@ -24,6 +24,10 @@ class CachePolicy:
     """The longest a worker may serve a value from L1, whatever fails; 0 turns L1 off."""
     l1_maxsize: int = 10_000
     """Entries of L1 in one process."""
+    l1_max_bytes: int = 64 * 1024**2
+    """What the entries of L1 in one process may take together, in bytes as they lie in L2."""
+    l1_max_value_bytes: int = 1024**2
+    """Longer values stay out of L1."""
     l1_within_l2: bool = False
     """Whether L1 never holds a value past its end in L2. Each read of L2 then asks for lifetimes, too."""
     negative_ttl_s: float = 60.0
@@ -39,10 +43,18 @@ class CachePolicy:
     refresh_at: float = 0.75
     """The part of its life after which a value that is being read is loaded anew in the background."""
     max_loads: int = 64
-    """How many loads one process runs side by side."""
+    """How many loads of one codec a process runs side by side, each in a thread of its own."""
 
     def __post_init__(self) -> None:
-        for name in ("ttl_s", "load_timeout_s", "soft_timeout_s", "l1_maxsize", "max_loads"):
+        for name in (
+            "ttl_s",
+            "load_timeout_s",
+            "soft_timeout_s",
+            "l1_maxsize",
+            "l1_max_bytes",
+            "l1_max_value_bytes",
+            "max_loads",
+        ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be more than 0, not {getattr(self, name)!r}")
         for name in ("l1_ttl_s", "negative_ttl_s", "stale_ttl_s"):

@@ -29,6 +29,7 @@ from servease_appt.cache.plain_requests import PlainRequests
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.reading import Reader
 from servease_appt.cache.recovery import OutageProbe, Recovery
+from servease_appt.cache.redis_client import database_of
 from servease_appt.cache.refresh import RefreshSchedule
 from servease_appt.cache.single_flight import Flights
 from servease_appt.cache.stats import Observer, Recorder
@@ -70,7 +71,12 @@ class Process(Generic[V]):
             threshold=1, cool_down_s=L2_COOL_DOWN_S, on_change=self._on_breaker, clock=clock
         )
         self.l2 = make_l2(client, keys, self.breaker, observer)
-        self.l1: L1[V] = L1(maxsize=policy.l1_maxsize, clock=clock)
+        self.l1: L1[V] = L1(
+            maxsize=policy.l1_maxsize,
+            max_bytes=policy.l1_max_bytes,
+            max_value_bytes=policy.l1_max_value_bytes,
+            clock=clock,
+        )
         self.event_log = EventLog(recorder, codecs.name_of)
         self.listener = Listener(client, keys, tuple(f"{name}_" for name in codecs.names), clock)
         self.schedule = RefreshSchedule(policy)
@@ -163,6 +169,7 @@ class Process(Generic[V]):
                 keys=keys,
                 codecs=codecs,
                 clock=clock,
+                database=database_of(client),
             ),
             event_log=self.event_log,
             listener=self.listener,

@@ -20,6 +20,7 @@ from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.l1 import L1
 from servease_appt.cache.l2.protocol import L2
 from servease_appt.cache.listener import Listener
+from servease_appt.cache.load_failures import check_loader
 from servease_appt.cache.loading import Load, Loader
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.recovery import Recovery
@@ -92,6 +93,7 @@ class Reader(Generic[V]):
     ) -> None:
         started_s = time.monotonic()
         self._codecs.check(missing)
+        check_loader(load)
         batch = BatchLoad(self._loader, load, started_s + (timeout_s or self._policy.load_timeout_s))
         unled = batch.join(missing)
         if unled:
@@ -131,6 +133,7 @@ class Reader(Generic[V]):
             return missing, False
         self._listener.observe_sequence(sequence)
         found: list[tuple[str, V]] = []
+        sizes: list[int] = []
         corrupt: list[tuple[str, bytes]] = []
         decode = self._codecs.decode
         for key, payload in zip(missing, payloads, strict=True):
@@ -141,9 +144,10 @@ class Reader(Generic[V]):
                 corrupt.append((key, payload))
                 continue
             found.append((key, value))
+            sizes.append(len(payload))
         lookup.values.update(found)
         lookup.sources.update(dict.fromkeys([key for key, _ in found], Source.L2))
-        self._loader.keep_from_l2(found, epoch, lives_ms)
+        self._loader.keep_from_l2(found, sizes, epoch, lives_ms)
         if corrupt:
             self._discard(corrupt)
         return [key for key in missing if key not in lookup.values], True

@@ -54,6 +54,24 @@ def connect(url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: 
     return Redis.from_url(url, **options)
 
 
+def database_of(client: Redis) -> int:
+    """Return the number of the database that a client uses."""
+    if isinstance(client, Cluster):
+        return 0
+    return int(client.connection_pool.connection_kwargs.get("db") or 0)
+
+
+def check_client(client: Redis) -> None:
+    """Raise ValueError for a client that the cache can't use: it would be without its first or second tier."""
+    if not isinstance(client, Redis):
+        return  # a cluster's, which connects when it is first asked for anything
+    made_with = client.connection_pool.connection_kwargs
+    if made_with.get("decode_responses"):
+        raise ValueError("a client with decode_responses=True gives texts, and values are bytes")
+    if made_with.get("protocol") in (2, "2"):
+        raise ValueError("a client with protocol=2 gets no pushes, by which memory is kept right")
+
+
 def client_options(*, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: int = 256) -> dict[str, Any]:
     """Return the arguments that make one of redis-py's clients give up early."""
     return {

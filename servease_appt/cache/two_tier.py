@@ -16,17 +16,19 @@ from typing import Any, Generic, Self, TypeVar
 
 from redis import Redis
 
+from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.codecs import Codec, Codecs
 from servease_appt.cache.direct import Fence
 from servease_appt.cache.forks import after_fork
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.l1 import MISS
+from servease_appt.cache.l1 import L1, MISS
+from servease_appt.cache.l2.protocol import L2
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.loading import Load
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.process import Process
-from servease_appt.cache.redis_client import DEFAULT_TIMEOUT_S, connect
+from servease_appt.cache.redis_client import DEFAULT_TIMEOUT_S, check_client, connect
 from servease_appt.cache.results import Lookup
 from servease_appt.cache.stats import Observer, Recorder, Stats
 from servease_appt.cache.status import Mode, describe, mode_of
@@ -63,7 +65,7 @@ class TwoTierCache(Generic[V]):
         clock: seconds that only grow.
 
     Raises:
-        ValueError: two codecs have one name, or a name has an underscore.
+        ValueError: two codecs have one name, a name has an underscore, or the client gives texts or speaks RESP2.
     """
 
     def __init__(
@@ -79,9 +81,10 @@ class TwoTierCache(Generic[V]):
         owns_client: bool = False,
         clock: Callable[[], float] = elapsed_s,
     ) -> None:
-        self.policy = policy or CachePolicy()
-        self.codecs = Codecs(codecs)
-        self.keys = KeySpace(prefix)
+        check_client(client)
+        self.policy: CachePolicy = policy or CachePolicy()
+        self.codecs: Codecs[V] = Codecs(codecs)
+        self.keys: KeySpace = KeySpace(prefix)
         self.recorder: Recorder = recorder or Stats()
         self._observer = observer
         self._client = client
@@ -127,10 +130,10 @@ class TwoTierCache(Generic[V]):
             on_pulse=self._pulse,
             clock=self._clock,
         )
-        self.identity = self._process.identity
-        self.breaker = self._process.breaker
-        self.l1 = self._process.l1
-        self.l2 = self._process.l2
+        self.identity: str = self._process.identity
+        self.breaker: Breaker = self._process.breaker
+        self.l1: L1[V] = self._process.l1
+        self.l2: L2 = self._process.l2
 
     # Read
 

@@ -22,14 +22,12 @@ from servease_appt.cache.event_log import EventLog, LoggedEvent
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import L1, NOT_FOUND
 from servease_appt.cache.listener import Listener
+from servease_appt.cache.redis_client import database_of
 
 V = TypeVar("V")
 
 WATCH_S = 5.0
-REPLY_LIFE_S = 30
 EVENTS_A_MESSAGE = 200
-# Answers are polled for, more and more slowly: a blocking pop would run into the client's own short timeout.
-POLL_S = (0.0005, 0.02)
 
 
 class QueryResponder(Generic[V]):
@@ -45,8 +43,11 @@ class QueryResponder(Generic[V]):
         listener: Listener,
         keys: KeySpace,
         codecs: Codecs[V],
+        database: int,
         clock: Callable[[], float],
     ) -> None:
+        self._clock = clock
+        self._database = database
         self._identity = identity
         self._describe = describe
         self._l1 = l1
@@ -54,7 +55,6 @@ class QueryResponder(Generic[V]):
         self._listener = listener
         self._keys = keys
         self._codecs = codecs
-        self._clock = clock
 
     def answer(self, payload: bytes) -> None:
         """Answer one question; what can't be read is passed over."""
@@ -63,6 +63,8 @@ class QueryResponder(Generic[V]):
             what, reply_to = question["what"], question.get("reply_to", "")
         except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
             return
+        if question.get("database", self._database) != self._database:
+            return  # messages reach all databases; what this worker holds is of its own
         if what == "watch":
             self._event_log.watch(self._publish, WATCH_S)
             return
@@ -73,8 +75,8 @@ class QueryResponder(Generic[V]):
             answer |= self._describe()
         elif what == "explain":
             answer |= self._explain(str(question.get("key", "")))
-        self._send("RPUSH", reply_to, json.dumps(answer))
-        self._send("EXPIRE", reply_to, str(REPLY_LIFE_S))
+        # Published and not stored: a Redis that is full, or a replica, refuses to store anything.
+        self._send("PUBLISH", reply_to, json.dumps(answer))
 
     def _is_ours(self, reply_to: object) -> bool:
         return isinstance(reply_to, str) and reply_to.startswith(f"{self._keys.prefix}:__reply:")
@@ -107,23 +109,15 @@ def digest(codecs: Codecs[V], key: str, value: V) -> str:
     return hashlib.sha256(codecs.of(key).encode(value)).hexdigest()[:12]
 
 
-def _is_registration(about: dict[str, Any]) -> bool:
-    return (
-        isinstance(about.get("pid"), int)
-        and isinstance(about.get("host"), str)
-        and isinstance(about.get("started_at_s"), int | float)
-    )
-
-
 class WorkerQueries:
     """The asking side, for commands and the dashboard. Raises redis-py's errors when the server does not answer.
 
-    Anybody may write under the keys that it reads: what is no answer or no registration is passed over, and
-    counted in `unreadable`.
+    Anybody may write and publish here: what is no answer and no list is passed over, and counted in `unreadable`.
     """
 
     def __init__(self, client: Redis, keys: KeySpace, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
+        self._database = database_of(client)
         self._keys = keys
         self._clock = clock
         self.unreadable = 0
@@ -133,37 +127,43 @@ class WorkerQueries:
         ((_, count),) = self._client.pubsub_numsub(self._keys.queries)
         return int(count)
 
+    def reachable(self) -> int:
+        """How many workers listen and are registered in this database; those of another can't answer here."""
+        return min(self.listeners(), int(self._client.hlen(self._keys.workers)))
+
     def query(self, what: str, *, timeout_s: float = 1.0, **details: str) -> list[dict[str, Any]]:
         """Ask all listening workers; returns what has come within the time, with `after_ms` of each answer."""
-        return list(self.answers(what, timeout_s=timeout_s, **details))
+        return list(self.answers(what, timeout_s=timeout_s, expected=None, **details))
 
-    def answers(self, what: str, *, timeout_s: float = 1.0, **details: str) -> Iterator[dict[str, Any]]:
-        """Yield answers as they come, until all listeners have answered or the time is over."""
+    def answers(
+        self, what: str, *, timeout_s: float = 1.0, expected: int | None = None, **details: str
+    ) -> Iterator[dict[str, Any]]:
+        """Yield answers as they come, until all listeners, or `expected`, have answered or the time is over."""
         reply_to = f"{self._keys.prefix}:__reply:{secrets.token_hex(8)}"
-        asked_at_s = self._clock()
-        question = json.dumps({"what": what, "reply_to": reply_to, **details})
-        expected = int(self._client.publish(self._keys.queries, question))
-        pause_s, longest_s = POLL_S
-        while expected:
-            popped = cast("list[bytes] | None", self._client.lpop(reply_to, expected))
-            after_ms = (self._clock() - asked_at_s) * 1000
-            for payload in popped or ():
-                answer = self._object(payload)
-                if answer is None or not isinstance(answer.get("worker"), str):
-                    self.unreadable += answer is not None
+        with self._client.pubsub() as replies:  # type: ignore[no-untyped-call]
+            replies.subscribe(reply_to)
+            replies.get_message(timeout=timeout_s)  # the confirmation: from here on no answer can be missed
+            asked_at_s = self._clock()
+            question = {"what": what, "reply_to": reply_to, "database": self._database, **details}
+            listening = int(self._client.publish(self._keys.queries, json.dumps(question)))
+            expected = listening if expected is None else expected
+            while expected > 0:
+                left_s = asked_at_s + timeout_s - self._clock()
+                message = replies.get_message(timeout=left_s) if left_s > 0 else None
+                if message is None:
+                    return
+                answer = _read(message["data"])
+                if not isinstance(answer.get("worker"), str):
+                    self.unreadable += 1
                     continue
                 expected -= 1
-                answer["after_ms"] = round(after_ms, 3)
+                answer["after_ms"] = round((self._clock() - asked_at_s) * 1000, 3)
                 yield answer
-            if not popped:
-                if after_ms >= timeout_s * 1000:
-                    return
-                time.sleep(pause_s)
-                pause_s = min(pause_s * 1.5, longest_s)
 
     def watch(self) -> None:
         """Have all workers publish their events for the next few seconds; ask again to go on."""
-        self._client.publish(self._keys.queries, json.dumps({"what": "watch"}))
+        question = {"what": "watch", "database": self._database}
+        self._client.publish(self._keys.queries, json.dumps(question))
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """Every worker that has registered and not left, by identity: `pid`, `host`, `started_at_s`."""
@@ -172,24 +172,17 @@ class WorkerQueries:
         except ResponseError:  # a key of another type
             self.unreadable += 1
             return {}
-        found = {name.decode(errors="replace"): self._object(about) for name, about in registered.items()}
-        return {
-            identity: about
-            for identity, about in found.items()
-            if about is not None and _is_registration(about)
-        }
-
-    def _object(self, payload: bytes) -> dict[str, Any] | None:
-        """Return a JSON object; None, counted, for anything else."""
-        try:
-            found = json.loads(payload)
-        except (ValueError, RecursionError):
-            found = None
-        if isinstance(found, dict):
-            return found
-        self.unreadable += 1
-        return None
+        return {identity.decode(errors="replace"): _read(about) for identity, about in registered.items()}
 
     def forget_worker(self, identity: str) -> None:
         """Drop the registration of a worker that has died without leaving."""
         self._client.hdel(self._keys.workers, identity)
+
+
+def _read(payload: object) -> dict[str, Any]:
+    """Return the JSON object; an empty one for anything else, since anyone may write and publish here."""
+    try:
+        found = json.loads(payload) if isinstance(payload, bytes) else None
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

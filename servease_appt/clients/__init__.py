@@ -1,4 +1,4 @@
-"""Clients of the services that appointments refer to: typed answers out, one tree of errors."""
+"""Clients of the services that appointments refer to: typed answers, one tree of errors."""
 
 from servease_appt.clients.customers import Customer, CustomerClient
 from servease_appt.clients.employees import Employee, EmployeeClient

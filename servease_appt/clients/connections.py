@@ -1,8 +1,7 @@
 """HTTP connections on which a whole answer, not only each read of it, has to arrive in time.
 
-A timeout in requests holds for one read from the socket: a server that sends a byte now and then keeps its
-caller for as long as it likes. Here the reader of an answer carries a deadline, and every read gets what is
-left until then.
+A timeout in requests limits one read from the socket: a server that sends a byte now and then keeps its caller for
+as long as it likes. Here the reader of an answer has a deadline, and each read gets the time left until then.
 """
 
 import http.client
@@ -44,7 +43,7 @@ class _UntilDeadline(io.RawIOBase):
 
 
 class _Answer(http.client.HTTPResponse):
-    """An answer that has to be complete within the time that its socket was given when it began."""
+    """An answer that has to be complete within the timeout that its socket had when it began."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
@@ -55,11 +54,11 @@ class _Answer(http.client.HTTPResponse):
 
 
 class Reused(http.client.RemoteDisconnected):
-    """A kept-alive connection turned out to have been closed by the server before it answered anything."""
+    """The server had closed a kept-alive connection before it answered anything."""
 
 
 class _Deadline:
-    """Mixed into urllib3's connections."""
+    """A mixin for urllib3's connections: connecting and the answer have deadlines."""
 
     response_class: Any = _Answer
     _answers = 0
@@ -113,10 +112,9 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class PooledAdapter(HTTPAdapter):
-    """requests' adapter to one base URL, without what is of no use for it.
+    """requests' transport adapter for one base URL, over connections with deadlines.
 
-    Left out are cookies (none is kept between calls), proxies and `.netrc` (neither is ever read), and
-    looking up the connection pool anew for each call.
+    Left out are cookies, proxies, headers of answers, and looking up the connection pool for each call.
 
     Args:
         base_url: scheme and host of every request that will be sent.

@@ -12,7 +12,7 @@ _IDS = ("id", "user_id", "customer_id")
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """A customer as far as this service needs one.
+    """What this service needs of a customer.
 
     Attributes:
         id: the id that was asked for.
@@ -29,13 +29,13 @@ class Customer:
 
 
 class CustomerClient:
-    """Looks customers up; see `JsonService` for threads, forks and connections."""
+    """Asks for customers; see `JsonService` for threads, forks and connections."""
 
     def __init__(self, service: JsonService) -> None:
         self._service = service
 
     def get(self, customer_id: str, auth_token: str | None, timeout_s: float | None = None) -> Customer:
-        """The customer with this id: that of their user account, or else that of the customer service's own.
+        """Return the customer whose user account has this id, or else whose own id in the customer service it is.
 
         Args:
             customer_id: a canonical UUID.

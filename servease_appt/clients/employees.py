@@ -8,21 +8,20 @@ from servease_appt.clients.service import JsonService, path_id
 
 @dataclass(frozen=True, slots=True)
 class Employee:
-    """An employee as far as this service needs one. `full_name` is "" where the service has no name for
-    them."""
+    """What this service needs of an employee. `full_name` is "" where the service has no name for them."""
 
     id: str
     full_name: str
 
 
 class EmployeeClient:
-    """Looks employees up; see `JsonService` for threads, forks and connections."""
+    """Asks for employees; see `JsonService` for threads, forks and connections."""
 
     def __init__(self, service: JsonService) -> None:
         self._service = service
 
     def get(self, employee_id: str, auth_token: str | None, timeout_s: float | None = None) -> Employee:
-        """The employee with this id; arguments and errors as for `CustomerClient.get`."""
+        """Return the employee with this id; arguments and errors as for `CustomerClient.get`."""
         deadline = self._service.deadline(timeout_s)
         answer = self._service.get(f"/api/v1/employees/{path_id(employee_id)}/basic/", auth_token, deadline)
         other_ids(self._service.name, answer, employee_id, ("id", "user_id", "employee_id"))

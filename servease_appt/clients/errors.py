@@ -1,15 +1,15 @@
-"""What can come out of asking another service, as one tree.
+"""The errors of a call to another service, as one tree.
 
 UpstreamError
 ├── NotFound       it said 404: there is no such thing
-├── Denied         it said 401 or 403: this caller may not know
+├── Denied         it said 401 or 403: this caller may not see it
 ├── Unavailable    no usable answer: refused, too slow, cut off, or any other status, redirects included
 └── BadAnswer      200, but too big, no JSON object, wrong types, or about something else
 """
 
 
 class UpstreamError(Exception):
-    """The base. The text names the service and the reason, and never holds a token or what was answered.
+    """The base class. Its text names the service and the reason, and never holds a token or a part of the answer.
 
     Attributes:
         service: which service was asked.
@@ -39,4 +39,4 @@ class BadAnswer(UpstreamError):
 
 
 class InvalidId(ValueError):
-    """What was asked for is not a canonical UUID, so no call was made."""
+    """The id is not a canonical UUID, so no call was made."""

@@ -1,4 +1,4 @@
-"""Reading what we need out of an upstream's JSON object."""
+"""Read the needed fields of an upstream's JSON object."""
 
 import re
 from collections.abc import Iterable
@@ -9,13 +9,14 @@ from servease_appt.identifiers import canonical_uuid
 
 # Half a character: JSON can spell it, UTF-8 can't.
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# What the customer service writes where it could not learn the name itself.
+# What the customer service writes where it does not know the name.
 _NO_NAME = "N/A"
 
 
 def text(service: str, answer: dict[str, Any], *names: str) -> str | None:
-    """The first of these fields that holds text, without blanks around it; "" if one is there but blank or
-    null, and None if none is there at all.
+    """Return the first of these fields that holds text, without blanks around it.
+
+    Return "" if one is there but blank or null, and None if none is there at all.
 
     Raises:
         BadAnswer: a field holds something else than text, or text that can't be written as UTF-8.
@@ -37,8 +38,9 @@ def text(service: str, answer: dict[str, Any], *names: str) -> str | None:
 
 
 def full_name(service: str, answer: dict[str, Any], *parts: tuple[str, str]) -> str:
-    """The name of a person: `full_name`, else the first pair of fields of `parts` that says something; ""
-    where all that is there is blank.
+    """Return the name of a person: `full_name`, else the first pair of fields of `parts` that is not blank.
+
+    Return "" where all that is there is blank.
 
     Raises:
         BadAnswer: there is no name in any form, or one that is no text.
@@ -59,7 +61,7 @@ def full_name(service: str, answer: dict[str, Any], *parts: tuple[str, str]) -> 
 
 
 def other_ids(service: str, answer: dict[str, Any], asked: str, names: Iterable[str]) -> tuple[str, ...]:
-    """The UUIDs in these fields except the one asked for.
+    """Return the UUIDs in these fields except the one asked for.
 
     Raises:
         BadAnswer: there are some, and the one asked for is not among them: the answer is about something

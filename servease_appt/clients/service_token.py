@@ -1,4 +1,4 @@
-"""The service's own bearer token, for cache fills that must not depend on who happens to ask."""
+"""The service's own bearer token, for cache fills that do not depend on the rights of a caller."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ID: Final = str(uuid.uuid5(uuid.NAMESPACE_URL, "servease:appointment-service"))
 
 
 class ServiceToken:
-    """Signs short-lived tokens with the role `service`, and hands each out until half its life is over."""
+    """Signs short-lived tokens with the role `service`, and returns each until half its life is over."""
 
     def __init__(self, secret_key: str) -> None:
         self._secret_key = secret_key
@@ -24,7 +24,7 @@ class ServiceToken:
         return "<ServiceToken>"
 
     def get(self) -> str:
-        """A token that is good for at least another minute. Thread-safe: at worst two are signed at once."""
+        """Return a token that is valid for another minute at least. Thread-safe: two may be signed at once."""
         now = time.time()
         if now >= self._renew_at_s:
             claims = {

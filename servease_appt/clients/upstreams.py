@@ -1,4 +1,4 @@
-"""The three services that an appointment refers to, together."""
+"""The clients of the three services that an appointment refers to, together."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -27,11 +27,11 @@ class Upstreams:
         timeout_s: float,
         pool_size: int,
     ) -> Self:
-        """Clients for the services at these base URLs.
+        """Return clients for the services at these base URLs.
 
         Args:
-            timeout_s: seconds that a lookup may take where it names no other limit.
-            pool_size: connections kept open to each service; as many as threads look things up there at once.
+            timeout_s: seconds that a call may take where it names no other limit.
+            pool_size: connections kept open to each service; as many as threads call it at once.
         """
 
         def service(name: str, url: str) -> JsonService:

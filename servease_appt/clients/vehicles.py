@@ -11,7 +11,7 @@ from servease_appt.identifiers import canonical_uuid
 
 @dataclass(frozen=True, slots=True)
 class Vehicle:
-    """A vehicle as far as this service needs one.
+    """What this service needs of a vehicle.
 
     Attributes:
         id: the id that was asked for.
@@ -27,13 +27,13 @@ class Vehicle:
 
 
 class VehicleClient:
-    """Looks vehicles up; see `JsonService` for threads, forks and connections."""
+    """Asks for vehicles; see `JsonService` for threads, forks and connections."""
 
     def __init__(self, service: JsonService) -> None:
         self._service = service
 
     def get(self, vehicle_id: str, auth_token: str | None, timeout_s: float | None = None) -> Vehicle:
-        """The vehicle with this id; arguments and errors as for `CustomerClient.get`."""
+        """Return the vehicle with this id; arguments and errors as for `CustomerClient.get`."""
         deadline = self._service.deadline(timeout_s)
         answer = self._service.get(f"/api/v1/vehicles/{path_id(vehicle_id)}/", auth_token, deadline)
         other_ids(self._service.name, answer, vehicle_id, ("vehicle_id", "id"))

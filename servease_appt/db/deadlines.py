@@ -1,69 +1,165 @@
-"""A last deadline for every round trip to PostgreSQL.
+"""A last deadline for every round trip to PostgreSQL, connecting included.
 
-PostgreSQL itself ends a statement that takes too long, but not when it is frozen, or when a network swallows
-what is sent: then the driver would wait for ever, and a worker's threads would be gone one by one. Here one
-thread a process looks at the calls under way and shuts the socket of one that is overdue; the driver then
-reports a lost connection, as if PostgreSQL had gone away, which comes to the same.
+PostgreSQL itself ends a statement that takes too long, but not when it is frozen, or when a network drops what is
+sent: then the driver would wait for ever, and a worker's threads would be lost one by one. One thread a process
+watches the connections in use and shuts the socket of one whose time is over; the driver then reports a lost
+connection. The name look-up and the handshakes of several hosts, which have no socket to shut, run in a thread of
+their own that is given up at the deadline.
 """
 
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final, Self
 
-from psycopg2 import InterfaceError
-from psycopg2.extensions import connection, cursor
+from psycopg2 import InterfaceError, OperationalError
+from psycopg2.extensions import connection
 
 DEADLINE_S: Final = 4.0
-"""Above the `statement_timeout`, so that PostgreSQL's own word comes first where it still has one."""
+"""For one transaction or one block of reads. Above the `statement_timeout`, so that PostgreSQL's own error comes
+first where it can still send one."""
 
-_LOOK_EVERY_S: Final = 0.25
+_CHECK_EVERY_S: Final = 0.1
+_SLOW_REFUSAL_S: Final = 1.5
+
+
+class Deadline:
+    """The time limit of one use of PostgreSQL, as a context: at its end the connections used in it are cut.
+
+    `watch` is called by the thread that uses the connections, the cut is made by the watching thread.
+    """
+
+    __slots__ = ("_at_s", "_connections", "passed")
+
+    def __init__(self, seconds: float) -> None:
+        self._at_s = time.monotonic() + seconds
+        self._connections: list[connection] = []
+        self.passed = False
+
+    def __enter__(self) -> Self:
+        _watch.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _watch.remove(self)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the deadline; negative when it has passed."""
+        return self._at_s - time.monotonic()
+
+    def extend(self, seconds: float) -> None:
+        """Set the deadline anew, `seconds` from now."""
+        self._at_s = time.monotonic() + seconds
+
+    def watch(self, used: connection) -> None:
+        """Cut this connection too when the deadline passes; at once when it has."""
+        self._connections.append(used)
+        if self.passed:
+            _cut(used)
+
+    def cut(self) -> None:
+        """Shut the sockets of all that is watched; the calls on them return at once."""
+        self.passed = True
+        for used in list(self._connections):
+            _cut(used)
+
+    def connect(self, make: Callable[[], connection]) -> connection:
+        """Return the connection that `make` gives, which is closed again if it comes after the deadline.
+
+        Raises:
+            OperationalError: it did not come in time. Errors of `make` pass through.
+        """
+        began_s = time.monotonic()
+        try:
+            made = _Attempt(make).wait(self.left_s)
+        except OperationalError:
+            # The driver's own connect timeout: it is no refusal, nobody answered.
+            self.passed = time.monotonic() - began_s > _SLOW_REFUSAL_S
+            raise
+        if made is None:
+            self.passed = True
+            raise OperationalError("connecting took longer than the deadline allows")
+        self.watch(made)
+        return made
+
+
+class _Attempt:
+    """One attempt to connect, in a thread that can be left behind."""
+
+    def __init__(self, make: Callable[[], connection]) -> None:
+        self._make = make
+        self._done = threading.Event()
+        self._lock = threading.Lock()
+        self._made: connection | None = None
+        self._error: BaseException | None = None
+        self._abandoned = False
+        threading.Thread(target=self._run, name="postgres-connect", daemon=True).start()
+
+    def _run(self) -> None:
+        made = None
+        try:
+            made = self._make()
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+            self._error = error
+        with self._lock:
+            self._made = made
+            if self._abandoned and made is not None:
+                made.close()
+        self._done.set()
+
+    def wait(self, seconds: float) -> connection | None:
+        if not self._done.wait(max(seconds, 0)):
+            with self._lock:
+                if self._made is None and self._error is None:
+                    self._abandoned = True
+                    return None
+        if self._error is not None:
+            raise self._error
+        return self._made
 
 
 class _Watch:
-    """The calls under way in this process. Thread-safe."""
+    """The deadlines that are running in this process. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._overdue_at: dict[connection, float] = {}
+        self._running: set[Deadline] = set()
         self._busy = threading.Event()
         self._thread: threading.Thread | None = None
 
-    @contextmanager
-    def over(self, watched: connection) -> Iterator[None]:
-        """Watch a connection while a call on it is under way."""
+    def add(self, deadline: Deadline) -> None:
         with self._lock:
-            self._overdue_at[watched] = time.monotonic() + DEADLINE_S
+            self._running.add(deadline)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="postgres-deadlines", daemon=True)
                 self._thread.start()
-        self._busy.set()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._overdue_at.pop(watched, None)
+        if not self._busy.is_set():
+            self._busy.set()
+
+    def remove(self, deadline: Deadline) -> None:
+        with self._lock:
+            self._running.discard(deadline)
 
     def _run(self) -> None:
         while True:
             self._busy.wait()
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(_CHECK_EVERY_S)
             with self._lock:
-                now = time.monotonic()
-                for watched in [c for c, overdue_at in self._overdue_at.items() if overdue_at <= now]:
-                    del self._overdue_at[watched]
-                    _cut(watched)
-                if not self._overdue_at:
+                # Under the lock: what is not running any more belongs to somebody else, who must keep it.
+                for deadline in [d for d in self._running if d.left_s <= 0]:
+                    self._running.discard(deadline)
+                    deadline.cut()
+                if not self._running:
                     self._busy.clear()
 
 
-def _cut(watched: connection) -> None:
-    """Shut the socket down; the call on it returns at once. The descriptor stays the driver's to close."""
+def _cut(used: connection) -> None:
+    """Shut the socket down. The descriptor stays the driver's to close."""
     try:
-        with socket.socket(fileno=os.dup(watched.fileno())) as its_socket:
+        with socket.socket(fileno=os.dup(used.fileno())) as its_socket:
             its_socket.shutdown(socket.SHUT_RDWR)
     except (OSError, InterfaceError):
         return
@@ -73,37 +169,9 @@ _watch = _Watch()
 
 
 def _start_anew() -> None:
-    """A fork copies neither the thread nor the calls that were under way in others."""
+    """A fork copies neither the thread nor what other threads had under way."""
     global _watch  # noqa: PLW0603 - one watch a process
     _watch = _Watch()
 
 
 os.register_at_fork(after_in_child=_start_anew)
-
-
-class WatchedCursor(cursor):  # type: ignore[misc] # psycopg2 has no types
-    """A cursor whose statements have the deadline."""
-
-    def execute(self, *args: Any) -> None:
-        """As the driver's."""
-        with _watch.over(self.connection):
-            super().execute(*args)
-
-    def executemany(self, *args: Any) -> None:
-        """As the driver's."""
-        with _watch.over(self.connection):
-            super().executemany(*args)
-
-
-class WatchedConnection(connection):  # type: ignore[misc] # psycopg2 has no types
-    """A connection whose transactions end within the deadline, or fail."""
-
-    def commit(self) -> None:
-        """As the driver's."""
-        with _watch.over(self):
-            super().commit()
-
-    def rollback(self) -> None:
-        """As the driver's."""
-        with _watch.over(self):
-            super().rollback()

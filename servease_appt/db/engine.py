@@ -1,66 +1,75 @@
-"""Connections to PostgreSQL, and the one place where its failures become `DatabaseUnavailable`."""
+"""A pool of connections to PostgreSQL, and the one place where its failures become `DatabaseUnavailable`."""
 
+import logging
 import os
 import select
+import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg2
-from sqlalchemy import URL, Connection, create_engine, event, make_url, text
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 
-from servease_appt.db.deadlines import WatchedConnection, WatchedCursor
-from servease_appt.db.errors import OUT_OF_DATE, DatabaseUnavailable, unavailable
+from servease_appt.db import deadlines
+from servease_appt.db.connections import ServiceConnection, connector, psycopg2_url
+from servease_appt.db.deadlines import Deadline
+from servease_appt.db.errors import OUT_OF_DATE, Cause, DatabaseUnavailable, hide_rows, unavailable
+from servease_appt.db.failure_log import FailureLog
+from servease_appt.db.hang_breaker import COOL_DOWN_S, TRIAL_S, Admission, HangBreaker
 from servease_appt.db.versions import VERSION_TABLE, VERSIONS
 
-CONNECT_TIMEOUT_S: Final = 2
-POOL_TIMEOUT_S: Final = 5
-SESSION_SETTINGS: Final = {
-    "statement_timeout": "3000",
-    "lock_timeout": "2000",
-    "idle_in_transaction_session_timeout": "5000",
-    "timezone": "UTC",
-    "datestyle": "ISO",
-    "jit": "off",
-}
-"""In milliseconds where a number. No request waits longer for PostgreSQL than its client would, and no statement
-here runs long enough to earn back what compiling it costs."""
+_log = logging.getLogger(__name__)
 
-_ALL_TABLES: Final = text("SELECT 1 FROM appointments, idempotency_keys LIMIT 1")
-_VERSION: Final = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a name of our own
+POOL_SIZE: Final = 256
+"""As many as gunicorn may have threads (WEB_THREADS): connections are made as they are needed, so a worker has as
+many as threads have asked at once, and no thread waits for another's."""
+POOL_TIMEOUT_S: Final = 2
+_HANGS: Final = "PostgreSQL did not answer in time"
+
+_READY: Final = text(
+    f"SELECT (SELECT version_num FROM {VERSION_TABLE}), EXISTS ("  # noqa: S608 - a name of our own
+    "SELECT FROM appointments, time_slots, appointment_history, idempotency_keys WHERE false)"
+)
+"""Needs the same tables and rights as the requests do, and reads no row of theirs."""
 
 
 class Database:
-    """A pool of connections; thread-safe, and safe to use on both sides of a fork."""
+    """A pool of connections; thread-safe, and safe to use on both sides of a fork.
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    While PostgreSQL hangs, a use of it ends at its deadline (4 s). That opens a breaker: further uses fail at
+    once, but for one a second that tries again.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
         """No connection is made before it is needed.
 
         Args:
-            url: `postgresql://…`, whatever driver it names
+            url: `postgresql://…`, whatever driver it names; several hosts as libpq takes them.
             pool_size: connections at most; further threads wait for one, `POOL_TIMEOUT_S` at most.
         """
         parsed = psycopg2_url(url)
+        self._connect = connector(parsed)
+        self._using = threading.local()
         self._engine = create_engine(
             parsed,
-            # Each switch is a round trip: the reads, which are many, get connections as they are.
+            creator=self._make_connection,
             isolation_level="AUTOCOMMIT",
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT_S,
+            pool_reset_on_return=None,
             hide_parameters=True,
-            connect_args={
-                "connect_timeout": CONNECT_TIMEOUT_S,
-                "options": _options(parsed),
-                "connection_factory": WatchedConnection,
-                "cursor_factory": WatchedCursor,
-            },
+            use_native_hstore=False,
         )
-        self._writer = self._engine.execution_options(isolation_level="READ COMMITTED")
-        event.listen(self._engine, "checkout", _refuse_if_lost)
+        self._breaker = HangBreaker(self._breaker_changed)
+        self._failures = FailureLog()
+        event.listen(self._engine, "checkout", self._watch_and_check)
+        event.listen(self._engine, "handle_error", hide_rows)
         _leave_to_parent_after_fork(self._engine)
 
     @contextmanager
@@ -70,14 +79,49 @@ class Database:
         Raises:
             DatabaseUnavailable: also out of the commit, and then it is unknown whether it took place.
         """
-        with unavailable(), self._writer.begin() as connection:
-            yield connection
+        with self.reading() as connection:
+            driver: Any = connection.connection.dbapi_connection
+            driver.settings = ""
+            try:
+                connection.exec_driver_sql(driver.begin)
+                yield connection
+            except BaseException:
+                _roll_back(connection)
+                raise
+            else:
+                connection.exec_driver_sql("COMMIT")
+            finally:
+                driver.settings = driver.outside
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection on which each statement stands alone. Raises `DatabaseUnavailable`."""
-        with unavailable(), self._engine.connect() as connection:
-            yield connection
+        admission = self._breaker.admit()
+        if admission is Admission.REFUSED:
+            raise DatabaseUnavailable(_HANGS, cause=Cause.DEADLINE)
+        is_trial = admission is Admission.TRIAL
+        outer = getattr(self._using, "deadline", None)
+        began_at_s = time.monotonic()
+        with Deadline(TRIAL_S if is_trial else deadlines.DEADLINE_S) as deadline:
+            self._using.deadline = deadline
+            try:
+                with unavailable(), self._engine.connect() as connection:
+                    if is_trial:
+                        connection.exec_driver_sql("SELECT 1")
+                        deadline.extend(deadlines.DEADLINE_S)
+                        self._breaker.succeeded()
+                    yield connection
+            except DatabaseUnavailable as error:
+                reported = error
+                if deadline.passed:
+                    reported = DatabaseUnavailable(_HANGS, cause=Cause.DEADLINE)
+                    self._breaker.failed(began_at_s, admission)
+                elif is_trial:
+                    self._breaker.succeeded()
+                self._failures.note(reported)
+                raise reported from error.__cause__
+            finally:
+                self._using.deadline = outer
 
     def ping(self) -> None:
         """Return when PostgreSQL answers and has the tables of this version, or of a newer one.
@@ -86,28 +130,43 @@ class Database:
             DatabaseUnavailable: it does not.
         """
         with self.reading() as connection:
-            connection.execute(_ALL_TABLES)
-            if connection.execute(_VERSION).scalar() in (None, *VERSIONS[:-1]):
-                raise DatabaseUnavailable(OUT_OF_DATE)
+            version = connection.execute(_READY).one()[0]
+            if version in (None, *VERSIONS[:-1]):
+                raise DatabaseUnavailable(OUT_OF_DATE, cause=Cause.TABLES)
 
     def close(self) -> None:
         """Close all idle connections; may be called twice."""
         self._engine.dispose()
 
+    def _make_connection(self) -> Any:
+        deadline: Deadline = self._using.deadline
+        return deadline.connect(self._connect)
 
-def psycopg2_url(url: str) -> URL:
-    """The URL with the driver that this service uses; SQLAlchemy would take plain `postgresql` for another."""
-    return make_url(url).set(drivername="postgresql+psycopg2")
+    def _watch_and_check(self, driver: Any, _record: object, _proxy: object) -> None:
+        deadline: Deadline = self._using.deadline
+        deadline.watch(driver)
+        _refuse_if_lost(driver)
+
+    def _breaker_changed(self, opened: bool) -> None:
+        if opened:
+            # The idle connections may lead to the server that hangs, too: each would cost a trial.
+            self._engine.dispose()
+            _log.warning("PostgreSQL hangs: requests fail at once, with one trial in %g s", COOL_DOWN_S)
+        else:
+            _log.warning("PostgreSQL answers again")
 
 
-def _options(url: URL) -> str:
-    """The command-line options of the session: ours first, so that those in the URL win."""
-    ours = " ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.items())
-    given = url.query.get("options", "")
-    return f"{ours} {given if isinstance(given, str) else ' '.join(given)}".strip()
+def _roll_back(connection: Connection) -> None:
+    """End the transaction; a connection that can't is thrown away, which ends it as well."""
+    if connection.invalidated:
+        return
+    try:
+        connection.exec_driver_sql("ROLLBACK")
+    except DBAPIError:
+        connection.invalidate()
 
 
-def _refuse_if_lost(dbapi_connection: Any, _record: object, _proxy: object) -> None:
+def _refuse_if_lost(driver: ServiceConnection) -> None:
     """Have the pool make new connections when PostgreSQL has closed this one meanwhile.
 
     An idle connection has nothing to read until the server ends it, so a look at the socket tells what otherwise
@@ -115,9 +174,9 @@ def _refuse_if_lost(dbapi_connection: Any, _record: object, _proxy: object) -> N
     """
     try:
         news = select.poll()
-        news.register(dbapi_connection.fileno(), select.POLLIN)
+        news.register(driver.fileno(), select.POLLIN)
         if news.poll(0):
-            with dbapi_connection.cursor() as cursor:
+            with driver.cursor() as cursor:
                 cursor.execute("SELECT 1")
     except psycopg2.Error as error:
         raise InvalidatePoolError from error

@@ -1,23 +1,34 @@
-"""Bringing a database to the tables of this version: an empty one, an older one, or the platform's."""
+"""Bringing a database to the tables of this version beside services that write to it, and back again."""
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, NullPool, create_engine, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
+from sqlalchemy.exc import DBAPIError
 
-from servease_appt.db.engine import psycopg2_url
-from servease_appt.db.errors import unavailable
-from servease_appt.db.versions import VERSION_TABLE
+from servease_appt.db import kept_counts
+from servease_appt.db.connections import NO_LIMITS, connector, psycopg2_url
+from servease_appt.db.errors import Cause, DatabaseUnavailable, UpgradeRefused, hide_rows, unavailable
+from servease_appt.db.migrations import removal
+from servease_appt.db.migrations.versions import v1_platform_tables
+from servease_appt.db.online import OnlineSteps
+from servease_appt.db.versions import VERSION_TABLE, VERSIONS
 from servease_appt.db.violations import Violation, violations
 
-_ONE_AT_A_TIME: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('servease_appt.db.migrate', 0))")
+_ONE_AT_A_TIME: Final = text(
+    "SELECT pg_try_advisory_xact_lock(hashtextextended('servease_appt.db.migrate', 0))"
+)
+_LOOK_AGAIN_S: Final = 0.2
 _EXEMPTIONS: Final = text(
     "SELECT conname, obj_description(oid, 'pg_constraint') FROM pg_constraint"
-    " WHERE conrelid IN (to_regclass('appointments'), to_regclass('time_slots'))"
+    " WHERE conrelid IN (to_regclass('appointments'), to_regclass('time_slots'),"
+    " to_regclass('appointment_employee_times'))"
     " AND obj_description(oid, 'pg_constraint') LIKE 'does not bind %' ORDER BY conname"
 )
 
@@ -31,63 +42,220 @@ class UpgradeReport:
         after: the version now.
         exemptions: constraint name and the rows that it does not bind.
         violations: every row that breaks a rule; they are reported, never changed.
+        repaired: how many of the kept numbers were wrong, and have been put right; 0 in a first upgrade.
     """
 
     before: str | None
     after: str | None
     exemptions: tuple[tuple[str, str], ...]
     violations: tuple[Violation, ...]
+    repaired: int = 0
 
 
-def upgrade(url: str, default_capacity: int = 3) -> UpgradeReport:
-    """Run what is missing, in one transaction; of several at the same time one runs and the others find it done.
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What `check` found.
+
+    Attributes:
+        found: the version of the database, None for none.
+        needed: the version that this code needs.
+        missing: what an upgrade would do to the tables, a line for each statement.
+        wrong_counts: how many of the kept numbers differ from the rows; None where there are no such tables.
+    """
+
+    found: str | None
+    needed: str | None
+    missing: tuple[str, ...]
+    wrong_counts: int | None
+
+
+def upgrade(
+    url: str, default_capacity: int = 3, progress: Callable[[str], None] = lambda _text: None
+) -> UpgradeReport:
+    """Run what is missing, while others read and write; of several upgrades at a time one runs, the others wait.
+
+    Each step is a transaction of its own (see `servease_appt.db.online`). One that was broken off is gone on
+    with by the next upgrade.
 
     Args:
         url: `postgresql://…`, whatever driver it names
         default_capacity: what the report counts as room where no slot is defined.
+        progress: called with a line for the operator where a step has to wait.
 
     Raises:
         UpgradeRefused: tables of the same name are not those of the platform; nothing was changed.
+        LockNotAvailable: others held a lock for too long; what was done before stays.
         DatabaseUnavailable: PostgreSQL is away.
     """
-    with unavailable(), _engine(url).begin() as connection:
-        connection.execute(_ONE_AT_A_TIME)
+    with only_upgrade(url), connected(url) as connection:
         before = _version(connection)
-        command.upgrade(_config(connection), "head")
+        if before is None or before in VERSIONS:
+            _run(connection, OnlineSteps(connection, progress=progress))
+        after = _version(connection)
+        wrong = repair(connection)
         return UpgradeReport(
             before=before,
-            after=_version(connection),
+            after=after,
             exemptions=tuple((name, note) for name, note in connection.execute(_EXEMPTIONS)),
             violations=tuple(violations(connection, default_capacity)),
+            repaired=wrong if before == after else 0,
         )
 
 
+def plan(url: str) -> list[str]:
+    """Return what an upgrade would send, a line for each statement, and change nothing.
+
+    Raises:
+        UpgradeRefused: an upgrade would be refused.
+        DatabaseUnavailable: PostgreSQL is away.
+    """
+    with connected(url) as connection:
+        version = _version(connection)
+        return _missing(connection) if version is None or version in VERSIONS else []
+
+
+def check(url: str) -> CheckReport:
+    """Compare the database with what this version needs, whatever its version says. Changes nothing.
+
+    Raises:
+        UpgradeRefused: tables of the same name are not those of the platform.
+        DatabaseUnavailable: PostgreSQL is away.
+    """
+    with connected(url) as connection:
+        steps = OnlineSteps(connection, dry_run=True)
+        has_counts = steps.exists("appointment_counts") and steps.exists("appointment_count_changes")
+        return CheckReport(
+            found=_version(connection),
+            needed=VERSIONS[-1],
+            missing=tuple(_missing(connection)),
+            wrong_counts=kept_counts.differences(connection) if has_counts else None,
+        )
+
+
+def repair_counts(url: str) -> int:
+    """Put the kept numbers right, while others write. Return how many were wrong. Raises `DatabaseUnavailable`."""
+    with connected(url) as connection:
+        return repair(connection)
+
+
+def downgrade(url: str, progress: Callable[[str], None] = lambda _text: None) -> None:
+    """Take off all that upgrades have made, while others read and write, and leave the platform's own tables.
+
+    No row of `appointments`, `time_slots` or `appointment_history` is lost, and none of their columns. The answers
+    that are kept for `Idempotency-Key` go.
+
+    Raises:
+        LockNotAvailable: others held a lock for too long; what was taken off before stays off.
+        DatabaseUnavailable: PostgreSQL is away.
+    """
+    with only_upgrade(url), connected(url) as connection:
+        removal.run(OnlineSteps(connection, progress=progress))
+
+
 def current(url: str) -> tuple[str | None, str | None]:
-    """The version of the database, None for none, and the version that this code needs.
+    """Return the version of the database, None for none, and the version that this code needs.
 
     Raises:
         DatabaseUnavailable: PostgreSQL is away.
     """
-    with unavailable(), _engine(url).begin() as connection:
-        head = ScriptDirectory.from_config(_config(connection)).get_current_head()
-        return _version(connection), head
+    with connected(url) as connection:
+        return _version(connection), VERSIONS[-1]
+
+
+def repair(connection: Connection) -> int:
+    """Put the kept numbers right on a connection of this module; see `kept_counts.repair`."""
+    driver = connection.connection.dbapi_connection
+    assert driver is not None  # noqa: S101 - the connection is open
+    driver.settings = ""
+    try:
+        connection.exec_driver_sql(driver.begin)
+        repaired = kept_counts.repair(connection)
+        connection.exec_driver_sql("COMMIT")
+    finally:
+        driver.settings = driver.outside
+    return repaired
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Connection]:
+    """Give a connection in autocommit mode, without time limits, whose errors are those of an upgrade."""
+    try:
+        with unavailable(), _engine(url).connect() as connection:
+            yield connection
+    except DatabaseUnavailable as error:
+        # For a request it means "run an upgrade", which is of no use here.
+        if error.cause is Cause.TABLES:
+            raise UpgradeRefused(f"PostgreSQL refuses a step: {error.detail}") from error
+        raise
+    except DBAPIError as error:
+        raise UpgradeRefused(f"PostgreSQL refuses a step: {error.orig}") from error
+
+
+@contextmanager
+def only_upgrade(url: str) -> Iterator[None]:
+    """Hold the lock of upgrades, on a connection of its own.
+
+    It is a transaction's lock, since a pooler in transaction mode knows no other. Nobody waits for it within a
+    statement: an index that is made meanwhile would wait for that statement's end.
+    """
+    with connected(url) as connection:
+        while True:
+            connection.exec_driver_sql("BEGIN ISOLATION LEVEL READ COMMITTED")
+            if connection.execute(_ONE_AT_A_TIME).scalar():
+                break
+            connection.exec_driver_sql("ROLLBACK")
+            time.sleep(_LOOK_AGAIN_S)
+        try:
+            yield
+        finally:
+            if not connection.invalidated:
+                connection.exec_driver_sql("ROLLBACK")
 
 
 def _engine(url: str) -> Engine:
-    return create_engine(
-        psycopg2_url(url), poolclass=NullPool, hide_parameters=True, connect_args={"connect_timeout": 5}
+    parsed = psycopg2_url(url)
+    engine = create_engine(
+        parsed,
+        creator=connector(parsed, NO_LIMITS, NO_LIMITS),
+        isolation_level="AUTOCOMMIT",
+        poolclass=NullPool,
+        pool_reset_on_return=None,
+        hide_parameters=True,
+        use_native_hstore=False,
     )
+    event.listen(engine, "handle_error", hide_rows)
+    return engine
 
 
-def _config(connection: Connection) -> Config:
+def _run(connection: Connection, steps: OnlineSteps) -> None:
+    """Run every step of every version: each finds out for itself whether it is done.
+
+    So it does not matter how far a version came, nor whether somebody took an index or a trigger off since.
+    """
+    v1_platform_tables.refuse_unknown_tables(OnlineSteps(connection, dry_run=True))
+    scripts = _scripts()
+    for script in reversed(list(scripts.iterate_revisions("heads", "base"))):
+        script.module.upgrade(steps)
+    if not steps.dry_run:
+        _context(connection).stamp(scripts, "heads")
+
+
+def _missing(connection: Connection) -> list[str]:
+    steps = OnlineSteps(connection, dry_run=True)
+    _run(connection, steps)
+    return steps.planned
+
+
+def _scripts() -> ScriptDirectory:
     config = Config()
     config.set_main_option("script_location", "servease_appt.db:migrations")
     config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    config.attributes["version_table"] = VERSION_TABLE
-    return config
+    return ScriptDirectory.from_config(config)
 
 
 def _version(connection: Connection) -> str | None:
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-    return context.get_current_revision()
+    return _context(connection).get_current_revision()
+
+
+def _context(connection: Connection) -> MigrationContext:
+    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     Uuid,
 )
+from sqlalchemy.dialects.postgresql import TSRANGE
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 _UUID = Uuid(as_uuid=False)
@@ -101,14 +102,14 @@ class IdempotencyKey(Base):
     answer_headers: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
 
 
-# What the triggers of migration v4 keep; nobody else writes to these two.
+# What triggers keep, and nobody else writes to.
 
 Table(
     "appointment_counts",
     Base.metadata,
     Column("level", SmallInteger, primary_key=True),
-    Column("status", String(20), primary_key=True),
-    Column("appointment_type", String(50), primary_key=True),
+    Column("status", Text, primary_key=True),
+    Column("appointment_type", Text, primary_key=True),
     Column("bucket", Integer, primary_key=True),
     Column("number", BigInteger, nullable=False),
     comment="Appointments in each 32 ^ level days since 2000-01-01, by status and type; * stands for all",
@@ -117,8 +118,16 @@ Table(
     "appointment_count_changes",
     Base.metadata,
     Column("day", Integer, nullable=False),
-    Column("status", String(20), nullable=False),
-    Column("appointment_type", String(50), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("appointment_type", Text, nullable=False),
     Column("number", BigInteger, nullable=False),
     comment="What has yet to be added to appointment_counts",
+)
+Table(
+    "appointment_employee_times",
+    Base.metadata,
+    Column("appointment_id", _UUID, primary_key=True),
+    Column("employee_id", _UUID, nullable=False),
+    Column("during", TSRANGE, nullable=False),
+    comment="When employees are busy",
 )

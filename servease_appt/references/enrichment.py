@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from uuid import UUID
 
 from servease_appt.cache import CachePolicy, LoadDenied, Lookup, Source, TwoTierCache
 from servease_appt.cache.breaker import BreakerState
-from servease_appt.cache.forks import after_fork
 from servease_appt.clients import Upstreams
 from servease_appt.clients.service_token import ServiceToken
 from servease_appt.identifiers import canonical_uuid
@@ -26,7 +24,7 @@ _NONE_BEYOND_L1: Final = " ".join(f"{source}=0" for source in _BEYOND_L1)
 
 
 class PageObserver(UpstreamObserver, Protocol):
-    """Is told of each answer with names, and of each call to another service."""
+    """Receives each answer with names, and each call to another service."""
 
     def page(self, endpoint: str, asked: int, lookup: Lookup[Reference]) -> None:
         """An answer of `endpoint` was given names for `asked` references."""
@@ -63,6 +61,7 @@ class Lookups:
     Attributes:
         cache: the two-tier cache that is read.
         source: the services behind it, which bookings ask past the cache.
+        on_invalidated: called with the entity and the canonical ids that `invalidate` has dropped.
     """
 
     def __init__(
@@ -74,6 +73,7 @@ class Lookups:
         observer: PageObserver | None = None,
     ) -> None:
         self.cache = cache
+        self.on_invalidated: Callable[[str, tuple[str, ...]], None] = lambda _entity, _ids: None
         self.source = ReferenceSource(
             upstreams,
             slow_s=cache.policy.soft_timeout_s,
@@ -82,12 +82,6 @@ class Lookups:
         )
         self._service_token = service_token
         self._observer = observer
-        self._set_up()
-        after_fork(self, Lookups._set_up)
-
-    def _set_up(self) -> None:
-        self._lock = threading.Lock()
-        self._endpoints: dict[str, Counter[str]] = {}
 
     def page_names(
         self,
@@ -103,7 +97,8 @@ class Lookups:
         employees = {id_: f"employee_{id_}" for id_ in employee_ids if id_ is not None}
         keys = [*customers.values(), *vehicles.values(), *employees.values()]
         lookup = self.cache.get_many(keys, self._load_as(auth_token))
-        self._count_page(endpoint, keys, lookup)
+        if self._observer is not None:
+            self._observer.page(endpoint, len(keys), lookup)
         values = lookup.values
         return PageNames(
             customers=_texts(customers, values, CUSTOMER),
@@ -130,12 +125,15 @@ class Lookups:
             CacheUnavailable: Redis can't take it.
             ValueError: an unknown entity, or an id that is not a UUID.
         """
-        return self.cache.invalidate([_key(entity, id_) for id_ in ids])
+        keys = [_key(entity, id_) for id_ in ids]
+        invalidated = self.cache.invalidate(keys)
+        self.on_invalidated(entity, tuple(key.removeprefix(f"{entity}_") for key in keys))
+        return invalidated
 
     def ask_source(self, key: str) -> Reference:
         """Return what the service that owns a key says now, past the cache, with the service's own token.
 
-        Raises ValueNotFound, LoadDenied or UpstreamError; LoadDenied also where there is no token of our own.
+        Raises ValueNotFound, LoadDenied or LoadFailed; LoadDenied also where there is no token of our own.
         """
         if self._service_token is None:
             raise LoadDenied(key)
@@ -145,14 +143,6 @@ class Lookups:
         """Return the cache's mode by name."""
         return self.cache.mode.value
 
-    def endpoint_counts(self) -> dict[str, dict[str, int]]:
-        """Return references by endpoint and by where they came from, of this process."""
-        with self._lock:
-            return {
-                endpoint: {str(source): n for source, n in counts.items()}
-                for endpoint, counts in self._endpoints.items()
-            }
-
     def breaker_states(self) -> dict[str, BreakerState]:
         """Return the state of each service's breaker, by entity."""
         return self.source.breaker_states()
@@ -160,15 +150,6 @@ class Lookups:
     def _load_as(self, auth_token: str | None) -> Callable[[str, float], Reference]:
         token = self._service_token.get() if self._service_token is not None else auth_token
         return partial(self.source.load, token)
-
-    def _count_page(self, endpoint: str, keys: list[str], lookup: Lookup[Reference]) -> None:
-        with self._lock:
-            counts = self._endpoints.setdefault(endpoint, Counter())
-            counts[Source.L1] += len(keys) - len(lookup.sources)
-            if lookup.sources:
-                counts.update(lookup.sources.values())
-        if self._observer is not None:
-            self._observer.page(endpoint, len(keys), lookup)
 
 
 def _texts(keys: Mapping[str, str], values: Mapping[str, Reference | None], entity: str) -> dict[str, str]:

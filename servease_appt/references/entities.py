@@ -2,7 +2,7 @@
 
 `ENTITIES` is the registry: whatever differs between customers, vehicles and employees stands there. In L2 an
 entity is a plain JSON object with the fields of the contract; bytes that are not exactly such an object of the
-key's id are refused, whoever wrote them.
+key's id are refused.
 """
 
 from __future__ import annotations
@@ -184,6 +184,3 @@ ENTITIES: Final[Mapping[str, Entity]] = MappingProxyType(
 """The registry, by name: iterating gives the names, in the order in which they are listed everywhere."""
 
 CODECS: Final[tuple[Codec[Reference], ...]] = tuple(entity.codec for entity in ENTITIES.values())
-
-PLACEHOLDERS: Final[Mapping[str, str]] = {name: entity.placeholder for name, entity in ENTITIES.items()}
-"""What a page shows where a reference can't be had, by entity."""

@@ -1,1 +1,1 @@
-"""The rules of the workshop's calendar: no SQL, no HTTP, nothing but the standard library."""
+"""The rules of the calendar: no SQL, no HTTP, nothing but the standard library."""

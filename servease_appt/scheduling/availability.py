@@ -1,4 +1,4 @@
-"""At which times a booking may be offered."""
+"""Find the times at which a booking may be offered."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
@@ -15,7 +15,12 @@ _FRIDAY: Final = 4
 
 
 class Offer(NamedTuple):
-    """A start, the end of the slot that it is the start of, and how many bookings fit."""
+    """A start at which a booking fits.
+
+    Attributes:
+        end_time: the end of the slot that begins then, not of the booking.
+        room: how many such bookings fit.
+    """
 
     day: date
     start_time: time
@@ -24,18 +29,18 @@ class Offer(NamedTuple):
 
 
 def days_between(first: date, last: date) -> Iterator[date]:
-    """Every day from first to last, both inclusive."""
+    """Yield every day from first to last, both inclusive."""
     for number in range((last - first).days + 1):
         yield first + _ONE_DAY * number
 
 
 def is_weekday(day: date) -> bool:
-    """Monday to Friday."""
+    """Return whether it is a day from Monday to Friday."""
     return day.weekday() <= _FRIDAY
 
 
 def hourly(day: date, opening_hour: int = OPENING_HOUR, closing_hour: int = CLOSING_HOUR) -> list[Interval]:
-    """One interval an hour from opening to closing, which may be 24; none on a weekend."""
+    """Return one interval for each hour from opening to closing, which may be 24; none on a weekend."""
     if not is_weekday(day):
         return []
     midnight = datetime.combine(day, time.min)
@@ -52,22 +57,23 @@ def offers(
     duration_minutes: int,
     is_open: Callable[[datetime], bool],
 ) -> list[Offer]:
-    """The starts, in order, at which a booking of that length fits.
+    """Return the starts, in order, at which a booking of that length fits.
 
     Args:
+        days: in ascending order.
         windows: the slots of each day that has any; a day without has the hourly ones.
         calendar: must hold all that runs from the first of the days to the end of the last booking.
+        duration_minutes: more than 0.
         is_open: whether a start may be offered at all (still ahead, not skipped by the clock).
     """
-    found: list[Offer] = []
-    length = timedelta(minutes=duration_minutes)
+    candidates: list[Interval] = []
     for day in days:
         defined = windows.get(day)
         slots = sorted(window.interval for window in defined) if defined else hourly(day)
-        for start, end in slots:
-            if start >= end or not is_open(start):
-                continue
-            room = calendar.room(Interval(start, start + length))
-            if room > 0:
-                found.append(Offer(day, start.time(), end.time(), room))
-    return found
+        candidates += [slot for slot in slots if slot.start < slot.end and is_open(slot.start)]
+    rooms = calendar.rooms([slot.start for slot in candidates], timedelta(minutes=duration_minutes))
+    return [
+        Offer(start.date(), start.time(), end.time(), room)
+        for (start, end), room in zip(candidates, rooms, strict=True)
+        if room > 0
+    ]

@@ -1,7 +1,7 @@
-"""Stretches of wall-clock time, and what may not stand too near to what.
+"""Intervals of wall-clock time, and which of them collide.
 
-Moments are naive datetimes in the business time zone, as the calendar on the wall shows them: an appointment of 60
-minutes at 09:00 ends at 10:00 also on the day of a clock change.
+Moments are naive datetimes in the business time zone: an appointment of 60 minutes at 09:00 ends at 10:00 also
+on the day of a clock change.
 """
 
 from collections.abc import Iterable
@@ -10,28 +10,35 @@ from typing import Final, NamedTuple
 
 MIN_DURATION_MINUTES: Final = 1
 MAX_DURATION_MINUTES: Final = 7 * 24 * 60
-"""A week: what one appointment may take, and so how many days one booking touches."""
+"""A week. It also limits how many days one booking touches."""
 
 LAST_DATE: Final = date(9998, 12, 31)
-"""The last day of this calendar: a margin, so that no sum of a date and a length leaves what Python can hold."""
+"""The last day that may be booked: no sum of such a date and a length is beyond what Python can hold."""
 
 CUSTOMER_GAP: Final = timedelta(minutes=30)
 """The starts of one customer's open appointments are at least this far apart."""
 
 _ONE_DAY: Final = timedelta(days=1)
 _ONE_MINUTE: Final = timedelta(minutes=1)
-_TICK: Final = timedelta.resolution
+TICK: Final = timedelta.resolution
+"""A microsecond, the step of every clock here."""
+
+
+def ticks(moment: datetime) -> int:
+    """Return the microseconds from 0001-01-01 to `moment`. Numbers are compared faster than datetimes."""
+    passed = moment - datetime.min
+    return passed.days * 86_400_000_000 + passed.seconds * 1_000_000 + passed.microseconds
 
 
 class Interval(NamedTuple):
-    """From `start` up to, not including, `end`."""
+    """The moments from `start` up to, not including, `end`."""
 
     start: datetime
     end: datetime
 
     @classmethod
     def of(cls, day: date, at: time, duration_minutes: int) -> "Interval":
-        """What an appointment takes up.
+        """Return what an appointment takes up.
 
         Old rows may hold any length: one below 0 takes up nothing, one beyond the calendar ends with it.
         """
@@ -40,28 +47,28 @@ class Interval(NamedTuple):
         return cls(start, start + _ONE_MINUTE * min(max(duration_minutes, 0), longest))
 
     def overlaps(self, other: "Interval") -> bool:
-        """Whether the two share a moment; an empty interval has none to share."""
+        """Return whether the two share a moment; an empty interval has none."""
         return max(self.start, other.start) < min(self.end, other.end)
 
     @property
     def days(self) -> tuple[date, ...]:
-        """Every day that holds a moment of it."""
+        """Return every day that holds a moment of the interval."""
         if self.start >= self.end:
             return ()
-        first, last = self.start.date(), (self.end - _TICK).date()
+        first, last = self.start.date(), (self.end - TICK).date()
         return tuple(first + _ONE_DAY * n for n in range((last - first).days + 1))
 
 
 def first_overlap(interval: Interval, others: Iterable[Interval]) -> Interval | None:
-    """The first of `others` that shares a moment with `interval`."""
+    """Return the first of `others` that shares a moment with `interval`; None where there is none."""
     return next((other for other in others if interval.overlaps(other)), None)
 
 
 def first_too_near(start: datetime, others: Iterable[datetime]) -> datetime | None:
-    """The first of a customer's other starts that is less than the gap away."""
+    """Return the first of a customer's other starts that is less than the gap away; None where there is none."""
     return next((other for other in others if abs(other - start) < CUSTOMER_GAP), None)
 
 
 def midnight_after(day: date) -> datetime:
-    """The end of a day; that of the last day Python knows is its last moment."""
+    """Return the end of a day; for the last day that Python knows, its last moment."""
     return datetime.max if day == date.max else datetime.combine(day + _ONE_DAY, time.min)

@@ -1,11 +1,11 @@
-"""What an appointment can be, and which action takes it from one status to the next."""
+"""The statuses of an appointment, and which action leads from one to the next."""
 
 from enum import StrEnum
 from typing import Final
 
 
 class Status(StrEnum):
-    """The life of an appointment; the last three are its ends."""
+    """The statuses; the last three are final."""
 
     PENDING = "pending"
     CONFIRMED = "confirmed"
@@ -16,7 +16,7 @@ class Status(StrEnum):
 
 
 class AppointmentType(StrEnum):
-    """What the workshop does with the vehicle."""
+    """The kinds of work."""
 
     MAINTENANCE = "maintenance"
     REPAIR = "repair"
@@ -26,7 +26,7 @@ class AppointmentType(StrEnum):
 
 
 class Action(StrEnum):
-    """What changes a status; each action leads to exactly one status."""
+    """The actions that change a status; each leads to exactly one status."""
 
     CONFIRM = "confirm"
     START = "start"
@@ -36,7 +36,7 @@ class Action(StrEnum):
 
     @property
     def leads_to(self) -> Status:
-        """The status after this action."""
+        """Return the status after this action."""
         return _LEADS_TO[self]
 
 
@@ -58,27 +58,27 @@ _ALLOWED: Final[dict[Status, tuple[Action, ...]]] = {
 }
 
 OPEN: Final = frozenset({Status.PENDING, Status.CONFIRMED, Status.IN_PROGRESS})
-"""These take up room, and count for the customer's 30 minutes."""
+"""Appointments with these statuses take up room, and count for the customer's 30 minutes."""
 
 EMPLOYEE_BUSY: Final = frozenset({Status.CONFIRMED, Status.IN_PROGRESS})
-"""These take up the assigned employee's time."""
+"""Appointments with these statuses take up the assigned employee's time."""
 
 RESCHEDULABLE: Final = frozenset({Status.PENDING, Status.CONFIRMED})
-"""Only these may get another time or another length."""
+"""Only appointments with these statuses may get another time or another length."""
 
 
 def allowed_actions(status: str) -> tuple[Action, ...]:
-    """The actions that may follow, none for an end and for a status this service does not know."""
+    """Return the actions that may follow; none for a final status and for one that this service does not know."""
     return _ALLOWED[Status(status)] if status in _STATUS_NAMES else ()
 
 
 def action_towards(status: str) -> Action | None:
-    """The action that leads to `status`; None where none does (`pending`, and anything unknown)."""
+    """Return the action that leads to `status`; None where none does (`pending`, and anything unknown)."""
     return next((action for action, target in _LEADS_TO.items() if target == status), None)
 
 
 def transition_error(status: str, action: Action) -> str | None:
-    """Why `action` may not follow on `status`, with what may; None when it may."""
+    """Return why `action` may not follow on `status`, and what may; None when it may."""
     allowed = allowed_actions(status)
     if action in allowed:
         return None

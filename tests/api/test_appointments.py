@@ -271,6 +271,19 @@ def test_links_name_only_what_can_be_a_host(dataset: Dataset, host: str, start: 
     assert page["next"] == f"{start}appointments/?page_size=1&page=2"
 
 
+def test_only_trusted_hosts_are_answered_where_they_are_listed(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flask's own setting decides for which names there are answers, and so links."""
+    monkeypatch.setitem(dataset.app.config, "TRUSTED_HOSTS", ["garage.example"])
+    known, unknown = (
+        dataset.alice.get("/appointments/", headers={"Host": host})
+        for host in ("garage.example", "evil.example")
+    )
+    assert (known.status_code, unknown.status_code) == (200, 400)
+    assert set(unknown.get_json()) == {"detail"}
+
+
 @pytest.mark.parametrize(
     ("rows", "query", "expected"),
     [

@@ -1,11 +1,16 @@
 """Booking: what is asked for, who may, and once for each Idempotency-Key."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import time, timedelta
 from typing import Any
 
 import pytest
+from werkzeug.test import TestResponse
 
+from servease_appt.app import create_app
+from servease_appt.settings import Settings
+from servease_appt.testing.fake_services import FakeServices
 from tests.api.test_appointments import DETAIL_FIELDS
 from tests.support.dataset import TODAY, Asker, Dataset, new_id, token
 
@@ -148,6 +153,26 @@ def test_references_are_asked_for(dataset: Dataset) -> None:
     assert (answer.status_code, set(answer.get_json())) == (400, {"customer_id"})
 
 
+@pytest.mark.parametrize("first_by", ["account", "own"])
+def test_the_thirty_minutes_hold_for_a_customers_second_id(dataset: Dataset, first_by: str) -> None:
+    """The customer service knows one by the id of their account and by its own: that is one customer."""
+    account, own, car = new_id(), new_id(), new_id()
+    dataset.fake_services.customers.put(
+        {"id": account, "own_id": own, "full_name": "Carl Cat", "email": "carl@example.com"}
+    )
+    dataset.fake_services.vehicles.put(
+        {"id": car, "year": 2020, "make": "Opel", "model": "Corsa", "customer_id": account}
+    )
+    first, second = (account, own) if first_by == "account" else (own, account)
+    asked = dataset.booking(customer_id=first, vehicle_id=car, scheduled_time="10:00:00")
+    assert dataset.erin.post("/appointments/", asked).status_code == 201
+    near = {**asked, "customer_id": second, "scheduled_time": "10:29:00"}
+    answer = dataset.erin.post("/appointments/", near)
+    assert (answer.status_code, set(answer.get_json())) == (400, {"detail"}), answer.data
+    far = {**near, "scheduled_time": "10:30:00"}
+    assert dataset.erin.post("/appointments/", far).get_json()["customer_id"] == second
+
+
 def test_an_unknown_employee_is_refused(dataset: Dataset) -> None:
     """On booking and on assigning, by the name that the field has there; nothing is written."""
     stranger = new_id()
@@ -204,6 +229,33 @@ def test_without_the_vehicle_service_customers_wait(dataset: Dataset) -> None:
     counted = dataset.container.metrics.text()
     assert b'servease_unchecked_bookings_total{reference="vehicle"}' in counted
     assert counted.count(b"servease_unchecked_bookings_total{") >= before
+
+
+@pytest.fixture
+def own_dataset(environment: dict[str, str], fake_services: FakeServices) -> Iterator[Dataset]:
+    """An application of the test's own, whose breakers no other test meets; a call may take two seconds."""
+    app = create_app(Settings.from_mapping({**environment, "UPSTREAM_TIMEOUT": "2"}))
+    dataset = Dataset(app, fake_services)
+    dataset.clear()
+    yield dataset
+    dataset.container.close()
+
+
+def test_a_service_that_hangs_does_not_hold_every_booking(own_dataset: Dataset) -> None:
+    """Four wait for it; the others are told to come back before those four have their answer."""
+    own_dataset.fake_services.customers.rule(hold=True)
+    order: list[str | None] = []
+
+    def book(_: int) -> TestResponse:
+        asker = Asker(own_dataset.app, token(user_id=own_dataset.alice_id))
+        answer = asker.post("/appointments/", own_dataset.booking())
+        order.append(answer.headers["Retry-After"])
+        return answer
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(book, range(12)))
+    assert {answer.status_code for answer in answers} == {503}
+    assert order == ["1"] * 8 + ["5"] * 4
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The document and the page: complete, well formed, true of real answers, and from local files only."""
 
+import random
 import re
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
@@ -9,8 +10,12 @@ import pytest
 from flask import Flask
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from servease_appt.api import RESOURCES
+from servease_appt.api.routing import Route
+from servease_appt.demo.sample_data import SEED
+from servease_appt.demo.sample_entities import make_people
 from tests.api.test_permissions import ROWS
-from tests.support.dataset import BASE, Dataset
+from tests.support.dataset import BASE, TODAY, Dataset
 
 TYPES: dict[str, Any] = {
     "object": dict, "array": list, "string": str, "integer": int, "number": int | float, "boolean": bool,
@@ -202,6 +207,32 @@ def test_bodies_show_their_limits(document: dict[str, Any]) -> None:
     assert schemas["CacheInvalidation"]["properties"]["ids"]["maxItems"] == 1000
     parameters = {part["name"]: part for part in document["paths"]["/appointments/"]["get"]["parameters"]}
     assert parameters["page_size"]["schema"]["maximum"] == 100
+
+
+def test_examples_of_answers_are_as_documented(document: dict[str, Any]) -> None:
+    """Each value fits the schema that it is an example of."""
+    examples = [(node, example) for node in _nodes(document) for example in node.get("examples", ())]
+    assert len(examples) > 40
+    for schema, example in examples:
+        assert _wrong(document, schema, example) == []
+
+
+BODY_ROUTES = [route for resource in RESOURCES for route in resource.routes if route.body is not None]
+
+
+@pytest.mark.parametrize("route", BODY_ROUTES, ids=lambda route: route.name)
+def test_examples_of_requests_work(dataset: Dataset, document: dict[str, Any], route: Route) -> None:
+    """With the demo's people, every operation that takes a body accepts its example."""
+    people = make_people(random.Random(SEED), TODAY.year)
+    dataset.fake_services.customers.put(people.customers[0])
+    dataset.fake_services.employees.put(people.employees[0])
+    dataset.fake_services.vehicles.put(*people.vehicles_of(people.customers[0]["id"]))
+    operation = document["paths"][re.sub(r"<(\w+)>", r"{\1}", route.path)][route.method.lower()]
+    path, _ = ROWS[route.method, route.path].request(dataset)
+    answer = dataset.ada.ask(
+        route.method, path, json=operation["requestBody"]["content"]["application/json"]["example"]
+    )
+    assert answer.status_code == route.status, answer.data
 
 
 @pytest.mark.parametrize("prefix", ["", BASE])

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from marshmallow import Schema, fields, post_dump
 from marshmallow.experimental.context import Context
@@ -106,12 +106,15 @@ def context() -> Iterator[AnswerContext]:
         yield here
 
 
+# The application that other tests here ask has threads that draw jitter from `random`; Hypothesis notices that.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @pytest.mark.parametrize("schema_class", ROWS_OF, ids=lambda kind: kind.__name__)
 def test_compiled_is_as_plain(schema_class: type[CompiledSchema]) -> None:
     """For any values, one row and many, the compiled dump is marshmallow's own: values, types and order."""
     schema = schema_class()
 
-    @settings(max_examples=60, deadline=None)
+    # How long an example takes says only how busy the machine is.
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(ROWS_OF[schema_class], max_size=3))
     def check(found: list[Any]) -> None:
         plain = Schema.dump(schema, found, many=True)

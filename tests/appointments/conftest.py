@@ -37,6 +37,8 @@ def lawless(migrated_postgres_url: str) -> Iterator[Workshop]:
     """A workshop whose tables let an employee be in two places."""
     database = Database(migrated_postgres_url, pool_size=40)
     workshop = Workshop(database)
-    workshop.sql("ALTER TABLE appointments DROP CONSTRAINT appointments_employee_not_double_booked")
+    workshop.sql(
+        "ALTER TABLE appointment_employee_times DROP CONSTRAINT appointments_employee_not_double_booked"
+    )
     yield workshop
     database.close()

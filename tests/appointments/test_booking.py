@@ -99,7 +99,7 @@ def test_a_value_beyond_its_limit_is_the_fields_mistake(workshop: Workshop, fiel
     assert list(caught.value.errors) == [field]
 
 
-def test_all_mistakes_are_told_at_once(workshop: Workshop) -> None:
+def test_all_mistakes_are_named_at_once(workshop: Workshop) -> None:
     """Not one after the other."""
     with pytest.raises(FieldErrors) as caught:
         workshop.book(day=date.max, duration_minutes=0)

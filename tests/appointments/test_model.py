@@ -48,7 +48,7 @@ class Calendar(RuleBasedStateMachine):
             self.database, self.workshop.policy, ADMIN, NewSlot(TUESDAY, time(9), time(10), True, 1)
         )
         self.statuses: dict[str, str] = {}
-        self.told: dict[str, int] = {}
+        self.history_rows: dict[str, int] = {}
 
     @rule(
         target=appointments,
@@ -67,7 +67,7 @@ class Calendar(RuleBasedStateMachine):
         except RuleBroken:
             return multiple()
         self.statuses[booked.id] = "pending"
-        self.told[booked.id] = 0
+        self.history_rows[booked.id] = 0
         return booked
 
     @rule(appointment=appointments, action=st.sampled_from(list(Action)))
@@ -84,11 +84,11 @@ class Calendar(RuleBasedStateMachine):
             return
         assert allowed
         self.statuses[appointment.id] = action.leads_to
-        self.told[appointment.id] += 1
+        self.history_rows[appointment.id] += 1
 
     @rule(appointment=appointments, day=days, at=times)
     def reschedule(self, appointment: Appointment, day: date, at: time) -> None:
-        """A move is told once; a move to where it is, never."""
+        """A move writes one history row; a move to where it is, none."""
         if appointment.id not in self.statuses:
             return
         before = self.workshop.get(appointment)
@@ -96,11 +96,11 @@ class Calendar(RuleBasedStateMachine):
             after = self.workshop.reschedule(appointment, day, at)
         except RuleBroken:
             return
-        self.told[appointment.id] += after != before
+        self.history_rows[appointment.id] += after != before
 
     @rule(appointment=appointments, employee=st.sampled_from(EMPLOYEES))
     def assign(self, appointment: Appointment, employee: str) -> None:
-        """Another employee is told once; the same one, never."""
+        """Another employee writes one history row; the same one, none."""
         if appointment.id not in self.statuses:
             return
         before = self.workshop.get(appointment)
@@ -108,11 +108,11 @@ class Calendar(RuleBasedStateMachine):
             after = self.workshop.assign(appointment, employee)
         except RuleBroken:
             return
-        self.told[appointment.id] += after != before
+        self.history_rows[appointment.id] += after != before
 
     @rule(appointment=appointments, minutes=lengths)
     def lengthen(self, appointment: Appointment, minutes: int) -> None:
-        """A new length is checked and not told."""
+        """A new length is checked and writes no history row."""
         if appointment.id not in self.statuses:
             return
         try:
@@ -122,7 +122,7 @@ class Calendar(RuleBasedStateMachine):
 
     @rule(appointment=appointments)
     def delete(self, appointment: Appointment) -> None:
-        """What is told about it stays."""
+        """Its history stays."""
         if self.statuses.pop(appointment.id, None) is not None:
             commands.delete(self.database, ADMIN, appointment.id)
 
@@ -132,9 +132,11 @@ class Calendar(RuleBasedStateMachine):
         with self.database.reading() as connection:
             assert invariants.all_broken(connection, 2) == []
         statuses = self.workshop.sql("SELECT id::text, status FROM appointments")
-        told = self.workshop.sql("SELECT appointment_id::text, count(*) FROM appointment_history GROUP BY 1")
+        counts = self.workshop.sql(
+            "SELECT appointment_id::text, count(*) FROM appointment_history GROUP BY 1"
+        )
         assert dict(statuses) == self.statuses
-        assert dict(told) == {row: n for row, n in self.told.items() if n}
+        assert dict(counts) == {row: n for row, n in self.history_rows.items() if n}
 
 
 def test_any_sequence_of_commands(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

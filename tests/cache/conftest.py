@@ -11,6 +11,7 @@ from servease_appt.cache import CachePolicy
 from servease_appt.cache.keys import KeySpace
 from servease_appt.testing.fault_proxy import Proxy
 from servease_appt.testing.servers import EmbeddedValkey
+from tests.cache.flask_caching_workers import new_worker  # noqa: F401 - a fixture
 from tests.cache.testbed import CODECS, POLICY, PREFIX, Cache, Gate, Source, listening
 
 

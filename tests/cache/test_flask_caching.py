@@ -1,6 +1,5 @@
 """The two-tier cache as a backend of Flask-Caching, each application standing for one worker."""
 
-from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -13,34 +12,9 @@ from flask_caching import Cache
 from markupsafe import Markup
 
 from servease_appt.cache import CacheUnavailable
-from servease_appt.cache.flask_caching import TwoTierBackend
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey
-
-Worker = tuple[Flask, Cache, TwoTierBackend]
-
-
-@pytest.fixture
-def new_worker(redis_url: str) -> Iterator[Callable[..., Worker]]:
-    """Makes an application with a cache of its own on the shared server."""
-    made: list[TwoTierBackend] = []
-
-    def make(url: str = redis_url, **config: Any) -> Worker:
-        app = Flask("host")
-        app.config.update(
-            CACHE_TYPE="servease_appt.cache.flask_caching.TwoTierBackend", CACHE_REDIS_URL=url, **config
-        )
-        cache = Cache(app)
-        backend = cache.cache
-        assert isinstance(backend, TwoTierBackend)
-        made.append(backend)
-        backend.tiers.start()
-        assert wait_until(lambda: backend.tiers.l1.trusted_until_s > 0, timeout_s=5)
-        return app, cache, backend
-
-    yield make
-    for backend in made:
-        backend.tiers.close()
+from tests.cache.flask_caching_workers import NewWorker
 
 
 @pytest.mark.parametrize(
@@ -60,7 +34,7 @@ def new_worker(redis_url: str) -> Iterator[Callable[..., Worker]]:
         Markup("<b>"),
     ],
 )
-def test_values_come_back_as_they_were(new_worker: Callable[..., Worker], value: object) -> None:
+def test_values_come_back_as_they_were(new_worker: NewWorker, value: object) -> None:
     """From this worker's memory and from Redis alike."""
     _, cache, _ = new_worker()
     _, other, _ = new_worker()
@@ -72,7 +46,7 @@ def test_values_come_back_as_they_were(new_worker: Callable[..., Worker], value:
     assert type(other.get("key")) is type(value)
 
 
-def test_what_json_can_not_hold_is_refused_loudly(new_worker: Callable[..., Worker]) -> None:
+def test_what_json_can_not_hold_is_refused_loudly(new_worker: NewWorker) -> None:
     """Never a pickle, and never a value that comes back as something else."""
     _, cache, _ = new_worker()
 
@@ -80,7 +54,7 @@ def test_what_json_can_not_hold_is_refused_loudly(new_worker: Callable[..., Work
         cache.set("key", object())
 
 
-def test_a_cached_view_runs_once_for_all_workers(new_worker: Callable[..., Worker]) -> None:
+def test_a_cached_view_runs_once_for_all_workers(new_worker: NewWorker) -> None:
     """`@cached` stores a view's response, which another worker serves from Redis."""
     calls = []
 
@@ -102,7 +76,7 @@ def test_a_cached_view_runs_once_for_all_workers(new_worker: Callable[..., Worke
     assert [(a.status_code, a.data, a.headers["X-Thing"]) for a in answers] == [(201, b"hello", "1")] * 3
 
 
-def test_memoize_and_delete_memoized_reach_every_worker(new_worker: Callable[..., Worker]) -> None:
+def test_memoize_and_delete_memoized_reach_every_worker(new_worker: NewWorker) -> None:
     """A memoized function's version is a cached value like any other, so its deletion is heard everywhere."""
     calls = []
 
@@ -134,7 +108,7 @@ def test_memoize_and_delete_memoized_reach_every_worker(new_worker: Callable[...
     assert wait_until(loads_again, timeout_s=5)
 
 
-def test_a_deletion_reaches_the_other_workers_memory(new_worker: Callable[..., Worker]) -> None:
+def test_a_deletion_reaches_the_other_workers_memory(new_worker: NewWorker) -> None:
     """The other worker has the value in its own memory and drops it."""
     _, cache, _ = new_worker()
     _, other, _ = new_worker()
@@ -147,7 +121,7 @@ def test_a_deletion_reaches_the_other_workers_memory(new_worker: Callable[..., W
     assert cache.get("key") is None
 
 
-def test_a_write_replaces_what_other_workers_hold(new_worker: Callable[..., Worker]) -> None:
+def test_a_write_replaces_what_other_workers_hold(new_worker: NewWorker) -> None:
     """A second `set` is news for everybody."""
     _, cache, _ = new_worker()
     _, other, _ = new_worker()
@@ -159,7 +133,7 @@ def test_a_write_replaces_what_other_workers_hold(new_worker: Callable[..., Work
     assert wait_until(lambda: other.get("key") == 2, timeout_s=5)
 
 
-def test_what_was_made_before_a_deletion_is_not_stored_after_it(new_worker: Callable[..., Worker]) -> None:
+def test_what_was_made_before_a_deletion_is_not_stored_after_it(new_worker: NewWorker) -> None:
     """Miss, deletion by another worker, store, all in one request: the store is refused, in both tiers (R2)."""
     app, cache, _ = new_worker()
     _, _, other = new_worker()
@@ -173,7 +147,7 @@ def test_what_was_made_before_a_deletion_is_not_stored_after_it(new_worker: Call
     assert other.get("key") is None
 
 
-def test_two_misses_at_once_may_both_be_filled(new_worker: Callable[..., Worker]) -> None:
+def test_two_misses_at_once_may_both_be_filled(new_worker: NewWorker) -> None:
     """Who comes second is refused, since a value is there, and reads that one."""
     app, cache, _ = new_worker()
     other_app, other, _ = new_worker()
@@ -189,7 +163,7 @@ def test_two_misses_at_once_may_both_be_filled(new_worker: Callable[..., Worker]
             assert other.get("key") == "first"
 
 
-def test_a_value_is_its_readers_own(new_worker: Callable[..., Worker]) -> None:
+def test_a_value_is_its_readers_own(new_worker: NewWorker) -> None:
     """Changing what `get` gave changes nothing for the next one."""
     _, cache, _ = new_worker()
     cache.set("key", {"list": [1]})
@@ -198,7 +172,7 @@ def test_a_value_is_its_readers_own(new_worker: Callable[..., Worker]) -> None:
     assert cache.get("key") == {"list": [1]}
 
 
-def test_none_can_be_cached(new_worker: Callable[..., Worker]) -> None:
+def test_none_can_be_cached(new_worker: NewWorker) -> None:
     """A cached None is there, though `get` can't tell it from a miss."""
     _, cache, _ = new_worker()
     cache.set("key", None)
@@ -207,7 +181,7 @@ def test_none_can_be_cached(new_worker: Callable[..., Worker]) -> None:
     assert not cache.has("other")
 
 
-def test_timeouts_are_kept(new_worker: Callable[..., Worker], redis_url: str) -> None:
+def test_timeouts_are_kept(new_worker: NewWorker, redis_url: str) -> None:
     """Seconds, a timedelta, and 0 for no end."""
     _, cache, _ = new_worker(CACHE_KEY_PREFIX="host")
     cache.set("a", 1, timeout=20)
@@ -222,7 +196,7 @@ def test_timeouts_are_kept(new_worker: Callable[..., Worker], redis_url: str) ->
     assert lives[2] == -1
 
 
-def test_clear_drops_what_is_ours_and_nothing_else(new_worker: Callable[..., Worker], redis_url: str) -> None:
+def test_clear_drops_what_is_ours_and_nothing_else(new_worker: NewWorker, redis_url: str) -> None:
     """Another application's keys on the same server stay."""
     _, cache, _ = new_worker(CACHE_KEY_PREFIX="ours")
     _, neighbour, _ = new_worker(CACHE_KEY_PREFIX="theirs")
@@ -235,7 +209,7 @@ def test_clear_drops_what_is_ours_and_nothing_else(new_worker: Callable[..., Wor
     assert neighbour.get("a") == 3
 
 
-def test_long_and_strange_keys_work_like_any_other(new_worker: Callable[..., Worker]) -> None:
+def test_long_and_strange_keys_work_like_any_other(new_worker: NewWorker) -> None:
     """A key that can't travel in a message goes by its hash, and is dropped everywhere all the same."""
     _, cache, _ = new_worker()
     _, other, _ = new_worker()
@@ -253,7 +227,7 @@ def test_long_and_strange_keys_work_like_any_other(new_worker: Callable[..., Wor
 
 
 def test_without_redis_pages_work_and_deletions_say_so(
-    new_worker: Callable[..., Worker], own_valkey: EmbeddedValkey
+    new_worker: NewWorker, own_valkey: EmbeddedValkey
 ) -> None:
     """Reading and storing go on without it; a deletion that can't be made sure of raises."""
     app, cache, _ = new_worker(own_valkey.url(1))

@@ -88,7 +88,7 @@ def outcome(servers: Servers, cache_type: str, config: dict[str, Any]) -> tuple[
         return ("refused", type(error) if cache_type == TWO_TIERS else None)
     finally:
         if isinstance(backend, TwoTierBackend):
-            backend.tiers.close()
+            backend.close()
     (found,) = [
         (server, database, round(client.pttl(key) / 1000))
         for (server, database), client in servers.clients().items()
@@ -220,7 +220,7 @@ def test_closing_leaves_the_hosts_connections_open(servers: Servers) -> None:
     (before,) = [each["id"] for each in client.client_list() if each["cmd"] == "client|list"]
 
     backend.set("key", 1)
-    backend.tiers.close()
+    backend.close()
 
     assert [each["id"] for each in client.client_list() if each["cmd"] == "client|list"] == [before]
 
@@ -252,7 +252,7 @@ def test_a_function_as_prefix_keeps_tenants_apart(servers: Servers) -> None:
     assert cache.get("key") is None
     tenant = "a"
     assert cache.get("key") == 1
-    backend.tiers.close()
+    backend.close()
 
 
 def test_settings_of_a_sentinel_lead_to_its_primary(
@@ -274,7 +274,7 @@ def test_settings_of_a_sentinel_lead_to_its_primary(
     assert cache.get("key") == [1]
     with redis.Redis(port=own_valkey.port, db=3) as client:
         assert client.keys("*key")
-    backend.tiers.close()
+    backend.close()
 
 
 @pytest.fixture
@@ -304,7 +304,7 @@ def test_settings_of_a_cluster_reach_it(cluster: EmbeddedValkey, by_url: bool) -
         app.config.update(CACHE_REDIS_CLUSTER=f"{HOST}:1", CACHE_REDIS_URL=url, CACHE_REDIS_PASSWORD=None)
     cache = Cache(app)
     backend: Any = cache.cache
-    with contextlib.closing(backend.tiers):
+    with contextlib.closing(backend):
         assert backend.set_many({"a": [1], "b": {2}}) == ["a", "b"]
         assert backend.get_many("a", "b", "c") == [[1], {2}, None]
         assert [backend.add("a", 3), backend.add("c", 3)] == [False, True]

@@ -1,113 +1,153 @@
-"""Loaders that end in unusual ways, or not at all."""
+"""What a caller's loader may be, what becomes of its values, and what is said of its failures."""
 
-from concurrent.futures import CancelledError
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
+import redis
+from flask import Flask, jsonify
 
-from servease_appt.cache import Event, Tier
-from tests.cache.conftest import Background, MakeCache
-from tests.cache.testbed import LIMIT_S, Source, Versioned, eventually, policy
+from servease_appt.cache import CachePolicy, LoadFailed, TwoTierCache, json_codec
+from servease_appt.cache.load_failures import MAX_LINES, FailureLog
 
-K, OTHER = "customer_1", "customer_2"
-V1 = Versioned("1", 1)
-
-
-class Timeout(BaseException):
-    """As gevent's."""
+Customers = TwoTierCache[Any]
 
 
-@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, CancelledError, Timeout])
-def test_whatever_a_loader_raises_ends_its_flight(
-    error: type[BaseException], make_cache: MakeCache, source: Source
+@pytest.fixture
+def new_cache(redis_url: str) -> Iterator[Callable[[], Customers]]:
+    """Makes the cache of one more worker."""
+    made: list[Customers] = []
+
+    def make() -> Customers:
+        policy = CachePolicy(stale_ttl_s=0)
+        made.append(
+            TwoTierCache.from_url(redis_url, (json_codec("customer"),), prefix="loaders", policy=policy)
+        )
+        return made[-1]
+
+    yield make
+    for cache in made:
+        cache.close()
+
+
+def test_every_worker_hands_out_the_same_types(new_cache: Callable[[], Customers]) -> None:
+    """The worker that loaded a value does not share the loader's own object with its readers."""
+    loaded = {"id": "1", "tags": ["a"]}
+    caches = [new_cache(), new_cache()]
+
+    values: list[Any] = [cache.get("customer_1", lambda _key, _timeout_s: loaded) for cache in caches]
+
+    loaded["id"] = "changed"
+    values.append(caches[0].get("customer_1", lambda _key, _timeout_s: {}))
+    assert values == [{"id": "1", "tags": ["a"]}] * 3
+    assert len({type(value) for value in values}) == 1
+    with pytest.raises(TypeError):
+        values[0]["id"] = "2"
+    with Flask("host").app_context():
+        assert jsonify(values[0]).get_json() == {"id": "1", "tags": ["a"]}
+
+
+async def coroutine(_key: str, _timeout_s: float) -> dict[str, str]:
+    """Not a loader: it would have to be awaited."""
+    return {}
+
+
+class AsyncCallable:
+    """Not a loader either."""
+
+    async def __call__(self, _key: str, _timeout_s: float) -> dict[str, str]:
+        """Has to be awaited."""
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("loader", "says"),
+    [
+        (coroutine, "async"),
+        (partial(coroutine, "customer_1"), "async"),
+        (AsyncCallable(), "async"),
+        (lambda: None, "timeout_s"),
+        (lambda _key: {}, "timeout_s"),
+        (lambda _key, _timeout_s, _more: {}, "timeout_s"),
+        ({"customer_1": {}}, "function"),
+    ],
+)
+def test_a_wrong_loader_is_an_error_at_the_call(
+    new_cache: Callable[[], Customers], loader: Any, says: str
 ) -> None:
-    """The load has failed, its lease is given back, and the next reader loads.
-
-    Seen to fail for what is no Exception: every later reader joined a flight that never ended.
-    """
-    cache = make_cache(policy=policy(load_timeout_s=5.0))
-    source.put(K)
-
-    def fail(_key: str, _timeout_s: float) -> Versioned:
-        raise error
-
-    assert cache.get(K, fail) is None
-    assert cache.get(K, source.load) == V1
+    """Rather than a None for ever."""
+    cache = new_cache()
+    for _ in range(2):
+        with pytest.raises(TypeError, match=says):
+            cache.get("customer_1", loader)
 
 
-def test_nobody_joins_a_load_past_its_deadline(
-    make_cache: MakeCache, source: Source, background: Background
+@pytest.mark.parametrize(
+    "loader",
+    [lambda _key, _timeout_s: {}, lambda *_: {}, partial(lambda _extra, _key, _timeout_s: {}, 1), dict],
+)
+def test_whatever_takes_a_key_and_a_time_is_a_loader(new_cache: Callable[[], Customers], loader: Any) -> None:
+    """However it is made."""
+    cache = new_cache()
+    cache.get_many(["customer_1"], loader)
+
+
+def test_a_failed_load_is_logged_with_its_traceback(
+    new_cache: Callable[[], Customers], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A loader that ignores its timeout costs its own readers the deadline, and later ones nothing."""
-    cache = make_cache(policy=policy(load_timeout_s=0.3))
-    source.put(K)
-    held = source.hold(K)
-    assert cache.get(K, source.load) is None
-    source.release(K)
-    try:
-        # Its lease stands: the reader waits for it, and takes it over.
-        lookup = background.submit(cache.get_many, [K], source.load, timeout_s=LIMIT_S).result(LIMIT_S)
-        assert lookup.values == {K: V1}
-    finally:
-        held.open()
+    """Once a key; the reader gets None."""
+
+    def load(key: str, _timeout_s: float) -> dict[str, str]:
+        raise LookupError(f"nothing to read {key} from")
+
+    cache = new_cache()
+    with caplog.at_level(logging.WARNING, "servease_appt"):
+        for key in ("customer_1", "customer_2", "customer_1"):
+            assert cache.get(key, load) is None
+
+    failures = [record for record in caplog.records if "failed" in record.message]
+    assert ["customer_1" in failures[0].message, "customer_2" in failures[1].message] == [True, True]
+    assert len(failures) == 2
+    assert failures[0].exc_info is not None
+    assert failures[0].exc_info[0] is LookupError
 
 
-def test_what_is_too_late_is_not_begun(make_cache: MakeCache, source: Source, background: Background) -> None:
-    """A load that waited for a thread beyond its deadline asks nobody, and is no failure of the source."""
-    cache = make_cache(policy=policy(load_timeout_s=0.3, max_loads=1))
-    source.put(K)
-    source.put(OTHER)
-    held = source.hold(K)
-    hung = background.submit(cache.get, K, source.load)
-    held.wait_for_arrival()
-    assert cache.get(OTHER, source.load) is None
-    assert hung.result(LIMIT_S) is None
-    counts: Any = cache.recorder
-    held.open()
-    eventually(lambda: counts.get(Tier.UPSTREAM, Event.OVERDUE) == 1, "the load that was not begun")
-    assert source.loads[OTHER] == 0
-    assert counts.get(Tier.UPSTREAM, Event.ERROR) == 0
-
-
-def test_a_worker_that_lost_its_channel_joins_no_load_from_before(
-    make_cache: MakeCache, source: Source, background: Background
+def test_a_failure_that_is_reported_elsewhere_is_not_logged(
+    new_cache: Callable[[], Customers], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It will not hear which of them an invalidation voids, so that they are detached."""
-    cache = make_cache(policy=policy(load_timeout_s=8.0))
-    source.put(K)
-    held = source.hold(K)
-    loading = background.submit(cache.get, K, source.load)
-    held.wait_for_arrival()
-    assert K in cache._process.flights._by_key
-    assert cache.listener is not None
-    cache.listener.stop()  # so that no new connection detaches them
-    assert K not in cache._process.flights._by_key
-    held.open()
-    assert loading.result(LIMIT_S) == V1
+    """The service's own loader counts its failures and reports breakers: a traceback a key would hide them."""
+
+    def load(key: str, _timeout_s: float) -> dict[str, str]:
+        raise LoadFailed(key)
+
+    with caplog.at_level(logging.WARNING, "servease_appt"):
+        assert new_cache().get("customer_1", load) is None
+
+    assert caplog.messages == []
 
 
-@pytest.mark.parametrize(("age_s", "loads"), [(0.0, 1), (1.5, 2)])
-def test_without_trust_only_young_loads_are_joined(
-    age_s: float, loads: int, make_cache: MakeCache, source: Source, background: Background
-) -> None:
-    """A worker that hears nothing serves what is a second old, be it from L1 or from a load.
+def test_a_failure_is_logged_again_after_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """And a source that is down does not fill the log, whatever the number of keys."""
+    now_s = [0.0]
+    failures = FailureLog(lambda: now_s[0])
 
-    Seen to fail: a reader joined a load that had begun long before an invalidation, and was given the old value.
-    """
-    cache = make_cache(ready=False, listen=False, policy=policy(load_timeout_s=8.0))
-    cache._process.loader.patience_s = 0.0
-    source.put(K)
-    held = source.hold(K)
-    first = background.submit(cache.get, K, source.load)
-    held.wait_for_arrival()
-    cache._process.flights._by_key[K].began_at_s -= age_s
-    source.release(K)
-    second = background.submit(cache.get, K, source.load)
-    if loads == 1:
-        flight = cache._process.flights._by_key[K]
-        eventually(lambda: len(flight._completions) == 2, "the join")
-        held.open()
-    assert second.result(LIMIT_S) == V1
-    assert source.loads[K] == loads
-    held.open()
-    assert first.result(LIMIT_S) == V1
+    def logged(keys: range) -> list[str]:
+        caplog.clear()
+        for key in keys:
+            failures.note(f"customer_{key}", LookupError())
+        return caplog.messages
+
+    assert len(logged(range(MAX_LINES + 5))) == MAX_LINES
+    assert logged(range(MAX_LINES)) == []
+    now_s[0] = 60.0
+    assert logged(range(1)) == ["5 other loads failed since, too", "The load of 'customer_0' failed"]
+
+
+@pytest.mark.parametrize("options", [{"decode_responses": True}, {"protocol": 2}])
+def test_a_client_that_the_cache_can_not_use_is_refused(redis_url: str, options: dict[str, Any]) -> None:
+    """Else it would be without its first or second tier, and nobody would see why."""
+    client = redis.Redis.from_url(redis_url, **options)
+    with pytest.raises(ValueError, match="a client with"):
+        TwoTierCache(client, (json_codec("customer"),), prefix="loaders")

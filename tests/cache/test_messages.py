@@ -1,6 +1,7 @@
 """What an invalidation looks like on the wire: the forms that are read, and everything else, which is not."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -36,6 +37,10 @@ def wire(**fields: object) -> bytes:
         (wire(keys=[f"{PREFIX}:{KEY}"]), Invalidation(keys=(KEY,))),
         (wire(pattern="customer_*"), Invalidation(pattern="customer_*")),
         (wire(pattern=f"{PREFIX}:customer_*"), Invalidation(pattern="customer_*")),
+        (b"\n  " + wire(keys=[KEY]) + b"\n", Invalidation(keys=(KEY,))),
+        (b"x" * MAX_KEY_CHARS, Invalidation(keys=("x" * MAX_KEY_CHARS,))),
+        (wire(keys=[KEY] * MAX_KEYS), Invalidation(keys=(KEY,) * MAX_KEYS)),
+        (KEY.encode().ljust(MAX_MESSAGE_BYTES), Invalidation(keys=(KEY,))),
         (wire(keys=["", KEY, 5, None]), Invalidation(keys=(KEY,), unreadable=3)),
         (wire(keys=[KEY], note="unknown fields are for later versions"), Invalidation(keys=(KEY,))),
     ],
@@ -63,12 +68,38 @@ def test_the_bytes_of_version_1_are_still_read(payload: bytes, read: Invalidatio
     assert decode(payload, PREFIX) == read
 
 
-@pytest.mark.parametrize("invalidation", [Invalidation(keys=('customer_ä"\\',)), Invalidation(pattern="*")])
+@pytest.mark.parametrize(
+    "invalidation",
+    [
+        Invalidation(keys=('customer_ä"\\',), source='host "1":41:9f2c'),
+        Invalidation(pattern="*", source="host:1:a"),
+    ],
+)
 def test_own_messages_are_read_back(invalidation: Invalidation) -> None:
     """With a sequence between its parts, which only the server knows, a message is read as what was meant."""
     head, tail = own_message_parts(invalidation)
     read = decode(f"{head}42{tail}".encode(), PREFIX)
-    assert read == Invalidation(invalidation.keys, invalidation.pattern, None, 42)
+    assert read == replace(invalidation, sequence=42)
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"x" * (MAX_MESSAGE_BYTES + 1), "longer than 1048576 bytes"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"{", "neither a key nor JSON"),
+        (wire(v=2, keys=[KEY]), "wire version 2"),
+        (wire(seq=True, keys=[KEY]), "seq is not a whole number"),
+        (wire(source=5, keys=[KEY]), "source is not a string"),
+        (b"{}", 'needs "keys", a list of 1 to 10000, or "pattern"'),
+        (b"", "a key needs 1 to 512 printable characters"),
+    ],
+)
+def test_why_a_message_can_t_be_read(payload: bytes, reason: str) -> None:
+    """The monitor shows the reason to whoever looks for the sender."""
+    with pytest.raises(UnreadableMessage) as refused:
+        decode(payload, PREFIX)
+    assert str(refused.value) == reason
 
 
 HOSTILE = [

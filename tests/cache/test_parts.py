@@ -1,5 +1,8 @@
 """The small parts of the cache, each alone and on a clock moved by hand."""
 
+import copy
+import json
+import pickle
 import threading
 from dataclasses import fields
 from typing import Any
@@ -349,9 +352,32 @@ class TestKinds:
             Codecs(tuple(json_codec(name) for name in names))
 
     def test_a_json_object_is_handed_out_read_only(self) -> None:
-        """The ready-made kind's values are shared between threads, so nobody can change them."""
+        """The ready-made kind's values are shared between threads, so nobody can change them, at any depth."""
         kind = json_codec("customer")
-        value: Any = kind.decode(kind.encode({"a": 1}), "1")
-        assert value == {"a": 1}
-        with pytest.raises(TypeError):
-            value["a"] = 2
+        plain = {"a": 1, "b": [{"c": [1, 2]}]}
+        value: Any = kind.decode(kind.encode(plain), "1")
+        assert value == plain
+        assert json.loads(json.dumps(value)) == plain
+        nested: Any = value["b"]
+        for change in (
+            lambda: value.update(a=2), lambda: value.pop("a"), value.popitem, value.clear,
+            lambda: value.setdefault("d", 1), lambda: value.__setitem__("a", 2), lambda: value.__delitem__("a"),
+            lambda: value.__ior__({"a": 2}),
+            lambda: nested.append(1), lambda: nested.extend([1]), lambda: nested.insert(0, 1), nested.pop,
+            lambda: nested.remove({"c": [1, 2]}), nested.clear, nested.sort, nested.reverse,
+            lambda: nested.__setitem__(0, 1), lambda: nested.__delitem__(0), lambda: nested.__iadd__([1]),
+            lambda: nested.__imul__(2), lambda: nested[0]["c"].append(3),
+        ):  # fmt: skip
+            with pytest.raises(TypeError, match="shared by its readers"):
+                change()
+        assert value == plain
+
+    def test_a_copy_of_a_json_object_can_be_changed(self) -> None:
+        """By `dict`, and at every depth by `deepcopy` and by pickling."""
+        kind = json_codec("customer")
+        value: Any = kind.decode(kind.encode({"b": [{"c": 1}]}), "1")
+        for copied in (copy.deepcopy(value), pickle.loads(pickle.dumps(value))):  # noqa: S301 - its own
+            copied["b"][0]["c"] = 2
+            assert copied == {"b": [{"c": 2}]}
+        assert value == {"b": [{"c": 1}]}
+        assert dict(value) | {"d": 1} == {"b": [{"c": 1}], "d": 1}

@@ -14,7 +14,8 @@ from servease_appt.appointments.actors import Actor, Role
 from servease_appt.appointments.errors import FieldErrors, RuleBroken
 from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.appointments.records import AppointmentFilters, NewAppointment, Window
-from servease_appt.db.engine import Database, psycopg2_url
+from servease_appt.db.connections import psycopg2_url
+from servease_appt.db.engine import Database
 from servease_appt.db.errors import UpgradeRefused
 from servease_appt.db.migrate import upgrade
 from servease_appt.scheduling.statuses import Action
@@ -96,7 +97,8 @@ def everything(connection: Connection) -> dict[str, list[Any]]:
     tables = connection.execute(
         text(
             "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
-            " AND relname NOT IN ('idempotency_keys', 'appointment_service_alembic_version')"
+            " AND relname NOT IN ('idempotency_keys', 'appointment_service_alembic_version',"
+            " 'appointment_employee_times')"
             " AND NOT starts_with(relname, 'appointment_count')"
         )
     ).scalars()

@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, NullPool, create_engine, inspect, text
 
-from servease_appt.db.engine import psycopg2_url
+from servease_appt.db.connections import psycopg2_url
 from servease_appt.db.errors import DatabaseUnavailable
 from servease_appt.db.migrate import current, upgrade
 from servease_appt.db.models import Base
@@ -35,7 +35,7 @@ def test_an_empty_database(engine: Engine, postgres_url: str) -> None:
     assert current(postgres_url) == (head, head)
     assert head == VERSIONS[-1]
     tables = {"appointments", "time_slots", "appointment_history", "idempotency_keys", VERSION_TABLE}
-    tables |= {"appointment_counts", "appointment_count_changes"}
+    tables |= {"appointment_counts", "appointment_count_changes", "appointment_employee_times"}
     assert set(inspect(engine).get_table_names()) == tables
 
 

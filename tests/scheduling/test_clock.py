@@ -3,7 +3,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from servease_appt.scheduling.clock import exists, is_ahead, today, wall_clock
+from servease_appt.scheduling.clock import changes_on, exists, is_ahead, today, wall_clock
 
 BERLIN = ZoneInfo("Europe/Berlin")
 KIRITIMATI = ZoneInfo("Pacific/Kiritimati")
@@ -39,3 +39,18 @@ def test_the_edges_of_the_calendar() -> None:
 
     assert not is_ahead(datetime(1, 1, 1), now, KIRITIMATI)
     assert is_ahead(datetime(9999, 12, 31, 23, 59), now, ZoneInfo("Pacific/Pago_Pago"))
+
+
+@pytest.mark.parametrize(
+    ("day", "timezone", "changes"),
+    [
+        (date(2030, 3, 31), BERLIN, True),
+        (date(2030, 10, 27), BERLIN, True),
+        (date(2030, 3, 30), BERLIN, False),
+        (date(2030, 4, 1), BERLIN, False),
+        (date(2030, 3, 31), ZoneInfo("UTC"), False),
+    ],
+)
+def test_days_of_a_clock_change(day: date, timezone: ZoneInfo, changes: bool) -> None:
+    """Put forward or back; neither the day before nor the day after."""
+    assert changes_on(day, timezone) is changes

@@ -45,6 +45,12 @@ def test_a_refusal_names_the_status_and_what_is_allowed() -> None:
     )
 
 
+def test_a_refusal_speaks_of_no_show_in_words() -> None:
+    """The action's name is no verb."""
+    assert str(transition_error("pending", Action.NO_SHOW)).startswith("Cannot mark as no-show: ")
+    assert str(transition_error("completed", Action.NO_SHOW)).startswith("Cannot mark as no-show: ")
+
+
 @pytest.mark.parametrize("action", Action)
 def test_nothing_follows_on_an_unknown_status(action: Action) -> None:
     """A status from before this service is refused with its name, not a crash."""

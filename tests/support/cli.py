@@ -1,7 +1,6 @@
 """`flask --app wsgi cache …` as a person types it, and as a process of its own where it streams or is stopped."""
 
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from flask import Flask
 from servease_appt.app import create_app
 from servease_appt.container import EXTENSION
 from servease_appt.settings import Settings
+from tests.support.processes import bare_environment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -28,7 +28,7 @@ class Cli:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
-        self._app: Flask = create_app(Settings.from_mapping(environment))
+        self.app: Flask = create_app(Settings.from_mapping(environment))
 
     def __enter__(self) -> Self:
         return self
@@ -36,11 +36,11 @@ class Cli:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._app.extensions[EXTENSION].close()
+        self.app.extensions[EXTENSION].close()
 
     def run(self, *words: str, exit_code: int = 0) -> Result:
         """Run `cache WORDS` in this process, without a terminal; it has to end with this exit code."""
-        result = self._app.test_cli_runner().invoke(args=["cache", *words])
+        result = self.app.test_cli_runner().invoke(args=["cache", *words])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert result.exit_code == exit_code, result.output
@@ -63,7 +63,7 @@ class CliProcess:
         self.process = subprocess.Popen(
             command,
             cwd=REPOSITORY,
-            env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONUNBUFFERED": "1", **environment},
+            env={**bare_environment(), "PYTHONUNBUFFERED": "1", **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

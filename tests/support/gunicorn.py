@@ -1,7 +1,6 @@
 """The service as it is served: gunicorn with the repository's own configuration."""
 
 import http.client
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import Self
 
 from servease_appt.testing.processes import GuardedProcess, wait_until
 from servease_appt.testing.servers import free_port
-from tests.support.processes import alive, descendants
+from tests.support.processes import alive, bare_environment, descendants
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _PORT_ATTEMPTS = 5
@@ -22,7 +21,7 @@ class Gunicorn:
     """`gunicorn -c gunicorn.conf.py wsgi:app` on a free port of 127.0.0.1. A context manager.
 
     Args:
-        settings: the service's environment variables; of this process's own only PATH is passed on.
+        settings: the service's environment variables; of this process's own only `bare_environment` is passed on.
         directory: for its log.
         workers: how many worker processes.
         threads: how many threads each.
@@ -88,7 +87,7 @@ class Gunicorn:
                 [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{self.port}", *self._arguments],
                 log=self.log,
                 directory=REPOSITORY,
-                environment={"PATH": os.environ.get("PATH", os.defpath), **self.settings},
+                environment={**bare_environment(), **self.settings},
             )
             wait_until(self._answers_or_ended, timeout_s=_START_TIMEOUT_S, interval_s=0.02)
             if process.poll() is None and self._answers():

@@ -1,6 +1,15 @@
 """Looking at processes from the outside."""
 
+import os
+
 import psutil
+
+_INHERITED = ("PATH", "COVERAGE_PROCESS_CONFIG")
+
+
+def bare_environment() -> dict[str, str]:
+    """Return the least that a program under test inherits: PATH, and what lets coverage be measured in it."""
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ}
 
 
 def descendants(pid: int) -> set[int]:

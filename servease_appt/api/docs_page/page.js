@@ -25,24 +25,6 @@ function typeOf(shape) {
   return [shape.type].flat().find((name) => name !== "null") || "";
 }
 
-function sample(api, schema) {
-  const shape = resolve(api, schema);
-  if (shape.examples) return shape.examples[0];
-  if (shape.default !== undefined) return shape.default;
-  if (shape.enum) return shape.enum[0];
-  const type = typeOf(shape);
-  if (type === "object") {
-    const entries = Object.entries(shape.properties || {});
-    const wanted = entries.filter(([name]) => (shape.required || []).includes(name));
-    return Object.fromEntries((wanted.length ? wanted : entries).map(([name, part]) => [name, sample(api, part)]));
-  }
-  if (type === "array") return [sample(api, shape.items)];
-  if (type === "integer") return Math.max(shape.minimum || 0, Math.min(shape.maximum || 60, 60));
-  if (type === "boolean") return true;
-  if (shape.format === "date") return new Date(Date.now() + 864e5).toISOString().slice(0, 10);
-  return "";
-}
-
 function describe(schema) {
   const parts = [schema.format || typeOf(schema)];
   if (schema.enum) parts.push(schema.enum.join(", "));
@@ -113,9 +95,9 @@ function routeForm(api, method, path, operation) {
   for (const { label, input } of fields) form.append(label, input);
   let body = null;
   if (operation.requestBody) {
-    const schema = operation.requestBody.content["application/json"].schema;
+    const { schema, example } = operation.requestBody.content["application/json"];
     body = make("textarea", { id: `${prefix}-body`, spellcheck: "false" });
-    body.value = JSON.stringify(sample(api, schema), null, 2);
+    body.value = JSON.stringify(example, null, 2);
     form.append(make("label", { for: body.id, text: "Body (JSON)" }), body, properties(api, schema));
   }
   const button = make("button", { type: "submit", text: "Send" });

@@ -21,6 +21,7 @@ from servease_appt.api.schemas.appointments import AppointmentPageSchema
 from servease_appt.api.tokens import Caller
 from servease_appt.appointments import commands, reading
 from servease_appt.appointments.records import AppointmentFilters, Window
+from servease_appt.signals import announce, appointment_changed
 
 PAGE = AppointmentPageSchema()
 
@@ -111,6 +112,7 @@ def _edit(caller: Caller, appointment_id: str, changes: dict[str, Any], *, patch
         patch=patch,
         if_match=request.headers.get("If-Match"),
     )
+    announce(appointment_changed, appointment_id=appointment.id, change="edited")
     return detail_response(appointment, caller, perf_counter() - began_s)
 
 
@@ -124,4 +126,5 @@ def _edit(caller: Caller, appointment_id: str, changes: dict[str, Any], *, patch
 def delete_appointment(caller: Caller, appointment_id: str) -> Response:
     """Delete one appointment."""
     commands.delete(container().database, caller.actor, appointment_id)
+    announce(appointment_changed, appointment_id=appointment_id, change="deleted")
     return empty_response()

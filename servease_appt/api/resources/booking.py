@@ -18,6 +18,7 @@ from servease_appt.appointments.idempotency import FIELD as KEY_HEADER
 from servease_appt.appointments.idempotency import KeptAnswer, RequestKey
 from servease_appt.appointments.records import Appointment, NewAppointment
 from servease_appt.rate_limits import Cost
+from servease_appt.signals import announce, appointment_changed
 
 _KEPT_HEADERS = ("ETag", "Location", "X-Cache")
 
@@ -48,6 +49,7 @@ def book_appointment(caller: Caller, body: dict[str, Any]) -> Response:
     def render(appointment: Appointment) -> KeptAnswer:
         nonlocal timing
         database_s = perf_counter() - began_s - references.asked_s
+        announce(appointment_changed, appointment_id=appointment.id, change="booked")
         location = url_for(api_endpoint("appointments.get_appointment"), appointment_id=appointment.id)
         response = detail_response(
             appointment, caller, database_s, status=201, headers={"Location": location}

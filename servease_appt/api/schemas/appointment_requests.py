@@ -70,8 +70,6 @@ class AppointmentCreate(RequestSchema):
 class AppointmentUpdate(ChangeSchema):
     """Changes to an appointment. What is left out stays as it is, for PUT as for PATCH."""
 
-    hint = "Status, schedule and employee are changed by actions."
-
     service_description = Text()
     customer_notes = Text()
     appointment_type = type_field()
@@ -81,7 +79,7 @@ class AppointmentUpdate(ChangeSchema):
 
 
 class AppointmentPatch(AppointmentUpdate):
-    """Changes, and the two that the platform's own services make by PATCH."""
+    """Changes to an appointment. The last two fields are for the platform's own services."""
 
     status = status_field(metadata={"description": "The same as the action that leads to this status."})
     duration_seconds = Whole(metadata={"description": "How long the work took."})

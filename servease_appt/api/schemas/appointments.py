@@ -117,9 +117,7 @@ class AppointmentDetailSchema(AppointmentSchema):
     estimated_cost = Money(allow_none=True)
     duration_seconds = Whole(metadata={"description": "How long the work took."})
     duration = Duration(metadata={"description": "`duration_seconds` as HH:MM:SS."})
-    time_until_appointment = TimeUntil(
-        metadata={"description": "In its largest whole unit, or `Past due`.", "examples": ["3 days"]}
-    )
+    time_until_appointment = TimeUntil(metadata={"description": "In its largest whole unit, or `Past due`."})
     created_by_user_id = Id()
     created_at = Moment()
     updated_at = Moment()

@@ -35,7 +35,7 @@ class _Strict(fields.Field[Loaded]):
         return self.read(value)
 
     def read(self, value: object) -> Loaded:
-        """Return what `value` stands for."""
+        """Return the Python value of `value`."""
         raise NotImplementedError
 
 

@@ -4,6 +4,7 @@ from marshmallow import INCLUDE, Schema, fields
 
 from servease_appt.api.schemas.bases import AnswerSchema, RequestSchema
 from servease_appt.api.schemas.fields import Choice, Figure, Flag, Ids, Text, Whole
+from servease_appt.cache import Mode
 from servease_appt.references.entities import ENTITIES
 
 MOST_INVALIDATIONS = 1000
@@ -76,7 +77,7 @@ class AllWorkersCacheSchema(AnswerSchema):
 class CacheStatsSchema(AnswerSchema):
     """The cache's counters."""
 
-    mode = Text()
+    mode = Choice(Mode, metadata={"description": "What this worker serves from."})
     worker = fields.Nested(WorkerCacheSchema)
     all_workers = fields.Nested(AllWorkersCacheSchema)
 

@@ -35,7 +35,7 @@ class AvailableSlotsSchema(AnswerSchema):
 
 
 class StatsSchema(AnswerSchema):
-    """Numbers over the appointments that the caller may see. Dumps a `Stats`."""
+    """Counts of the appointments that the caller may see. Dumps a `Stats`."""
 
     total_appointments = Whole()
     pending = Whole(attribute="by_status.pending")

@@ -36,7 +36,7 @@ class SlotPatch(ChangeSchema):
 
 
 class SlotUpdate(SlotPatch):
-    """A time slot anew. What may be left out stays as it is."""
+    """A time slot with all its times. What may be left out stays as it is."""
 
     date = Day(required=True)
     start_time = Clock(required=True)

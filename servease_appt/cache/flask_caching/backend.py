@@ -13,8 +13,10 @@ from flask import Flask, Response
 from flask_caching.backends.base import BaseCache
 
 from servease_appt.cache.direct import Fence
+from servease_appt.cache.errors import CacheUnavailable
 from servease_appt.cache.flask_caching.boxes import Boxed, Boxes, Serializer
 from servease_appt.cache.flask_caching.calls import VERSION_SUFFIX, FenceNotes, is_version, may_fill
+from servease_appt.cache.flask_caching.other_workers import OtherWorkers
 from servease_appt.cache.flask_caching.serializer import ExactSerializer
 from servease_appt.cache.flask_caching.settings import BackendSettings, read_settings, safe_prefix
 from servease_appt.cache.flask_caching.web_types import web_types
@@ -28,11 +30,12 @@ MAX_KEY_CHARS = 200
 class TwoTierBackend(BaseCache):
     """A backend of Flask-Caching whose values are in this process's memory and in Redis.
 
-    While Redis does not answer, `get` finds what memory may still serve, `set` returns False, and `delete` and
-    `clear` raise CacheUnavailable: a deletion that did not happen must not look like one.
+    While Redis does not answer, `get` finds what memory may still serve, `set` returns False, and `delete`,
+    `clear` and Flask-Caching's `delete_memoized` raise CacheUnavailable: a deletion that did not happen must not
+    look like one. When one of these has returned, no worker serves the old value any more.
 
     Thread-safe and fork-safe. Each `get` returns an object of its own, so the application may change it. Threads
-    and connections end with the application, or with `tiers.close()`.
+    and connections end with the application, or with `close()`.
 
     Args:
         settings: see `read_settings`.
@@ -51,7 +54,9 @@ class TwoTierBackend(BaseCache):
             policy=settings.policy,
             owns_client=True,
         )
-        weakref.finalize(self, self.tiers.close)
+        self._others = OtherWorkers(self.tiers, settings.eviction_wait_s)
+        self._close = weakref.finalize(self, self.tiers.close)
+        self._close.atexit = False  # the cache closes itself then
 
     @classmethod
     def factory(cls, app: Flask, config: dict[str, Any], args: list[Any], kwargs: dict[str, Any]) -> Self:  # noqa: ARG003 - Flask-Caching's signature
@@ -145,13 +150,19 @@ class TwoTierBackend(BaseCache):
         self._notes.forget(names)
         if names:
             self.tiers.invalidate(names)
+            self._others.wait()
         return list(keys)
 
     def clear(self) -> bool:
         """Drop everything under the prefix, and nothing else. Raises CacheUnavailable."""
         self._notes.forget_all()
         self.tiers.invalidate_matching(f"entry_{self._inner()}*")
+        self._others.wait()
         return True
+
+    def close(self) -> None:
+        """Stop the threads and close the connections; a client of the host's stays open. Idempotent."""
+        self._close()
 
     def _store(self, boxes: Mapping[str, Boxed], ttl_s: float | None) -> Iterable[str]:
         """Store boxes, each as what it is: a fill, a longer life for a version, or a write."""
@@ -173,7 +184,14 @@ class TwoTierBackend(BaseCache):
             yield from self.tiers.fill_many(fills, ttl_s)
         if renewals:
             yield from self.tiers.renew_many(renewals, ttl_s)
-        if writes and self.tiers.write_many(writes, ttl_s):
+        if not writes:
+            return
+        written = self.tiers.write_many(writes, ttl_s)
+        if any(map(is_version, writes)):  # `delete_memoized`
+            if not written:
+                raise CacheUnavailable("Redis did not take the new version of a memoized function")
+            self._others.wait()
+        if written:
             yield from writes
 
     def _short_enough(self, boxes: dict[str, Boxed]) -> dict[str, Boxed]:

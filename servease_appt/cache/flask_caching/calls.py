@@ -102,10 +102,7 @@ def in_decorated_call() -> bool:
         name, module = frame.f_code.co_name, frame.f_globals.get("__name__", "")
         if not module.startswith(("flask_caching", __package__)) and name not in _PASS_ON:
             return False
-        if module.startswith("flask_caching"):
-            if name in _DECORATED:
-                return True
-            if name == "delete_memoized":
-                return False
+        if module.startswith("flask_caching") and name in _DECORATED:
+            return True
         frame = frame.f_back
     return False

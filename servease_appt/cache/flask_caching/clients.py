@@ -17,7 +17,7 @@ from redis.sentinel import Sentinel
 
 from servease_appt.cache.flask_caching.setting_values import InvalidSetting, whole_number
 from servease_appt.cache.l2.cluster import Cluster
-from servease_appt.cache.redis_client import client_options, connect
+from servease_appt.cache.redis_client import check_client, client_options, connect
 
 _OWN_SCHEMES = ("redis+sentinel", "redis+cluster")
 
@@ -128,11 +128,10 @@ def _cluster(config: Mapping[str, Any], options: Mapping[str, Any]) -> Redis:
 
 
 def _checked(client: Redis) -> Redis:
-    made_with = client.connection_pool.connection_kwargs
-    if made_with.get("decode_responses"):
-        raise InvalidSetting("CACHE_REDIS_*", "decode_responses=True", "a client that gives bytes")
-    if made_with.get("protocol") in (2, "2"):
+    try:
+        check_client(client)
+    except ValueError as error:
         raise InvalidSetting(
-            "CACHE_REDIS_*", "protocol=2", "3: eviction from memory is heard of by RESP3's pushes"
-        )
+            "CACHE_REDIS_*", "a client", f"one that gives bytes, by RESP3 ({error})"
+        ) from error
     return client

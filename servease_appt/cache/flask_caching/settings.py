@@ -17,6 +17,7 @@ from servease_appt.cache.flask_caching.setting_values import InvalidSetting, sec
 from servease_appt.cache.policy import CachePolicy
 
 DEFAULT_PREFIX = "flask_cache_"
+DEFAULTS = CachePolicy()
 FOR_EVER_S = 365 * 24 * 3600.0
 DEFAULT_MAX_VALUE_BYTES = 16 * 1024**2
 _NOT_THE_CLIENTS = ("default_timeout", "ignore_delete_many_errors", "key_prefix", "check_connection")
@@ -37,6 +38,8 @@ class BackendSettings:
     policy: CachePolicy
     max_value_bytes: int
     """Longer values are not stored."""
+    eviction_wait_s: float
+    """How long a deletion waits for the other workers to have dropped what it names; 0: not at all."""
 
     @property
     def prefix(self) -> str:
@@ -71,10 +74,13 @@ def read_settings(config: Mapping[str, Any], options: Mapping[str, Any]) -> Back
         ignore_delete_many_errors=bool(options.get("ignore_delete_many_errors", False)),
         policy=CachePolicy(
             ttl_s=timeout_s if timeout_s > 0 else FOR_EVER_S,
-            l1_ttl_s=seconds(config, "CACHE_L1_TIMEOUT", 10.0),
-            l1_maxsize=whole_number(config, "CACHE_L1_MAXSIZE", 10_000),
+            l1_ttl_s=seconds(config, "CACHE_L1_TIMEOUT", DEFAULTS.l1_ttl_s),
+            l1_maxsize=whole_number(config, "CACHE_L1_MAXSIZE", DEFAULTS.l1_maxsize),
+            l1_max_bytes=whole_number(config, "CACHE_L1_MAX_BYTES", DEFAULTS.l1_max_bytes),
+            l1_max_value_bytes=whole_number(config, "CACHE_L1_MAX_VALUE_BYTES", DEFAULTS.l1_max_value_bytes),
             l1_within_l2=True,
         ),
+        eviction_wait_s=seconds(config, "CACHE_EVICTION_WAIT", 1.0),
         max_value_bytes=whole_number(config, "CACHE_MAX_VALUE_BYTES", DEFAULT_MAX_VALUE_BYTES),
     )
     if options.get("check_connection"):

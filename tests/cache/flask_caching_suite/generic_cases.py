@@ -37,7 +37,7 @@ class TestTwoTierBackend(GenericCacheTests):  # type: ignore[misc]
         assert isinstance(backend, TwoTierBackend)
         yield lambda: backend
         backend.clear()
-        backend.tiers.close()
+        backend.close()
 
     @pytest.fixture
     def sleep(self) -> Callable[[float], None]:

@@ -34,7 +34,7 @@ def app(request: pytest.FixtureRequest, redis_url: str) -> Iterator[flask.Flask]
     yield app
     for backend in app.extensions.get("cache", {}).values():
         if isinstance(backend, TwoTierBackend):
-            backend.tiers.close()
+            backend.close()
 
 
 @pytest.fixture

@@ -1,18 +1,19 @@
 """Make the platform's three tables, or adopt those that its Django service made.
 
 A table that is there stays as it is: no row, column, index or constraint of it is touched, with two exceptions.
-`appointments.duration_seconds` came late to the platform; where it is missing it is added, 0 in every row, as
-the platform's own migration does. And a foreign key of the history is taken off, because history outlives its
-appointment; the rows stay. Columns that are missing, or of a type that the service can't work with, or that it
-does not know and would have to fill, end the migration with their names, and nothing is changed.
+`appointments.duration_seconds` came with the platform's second migration; where it is missing it is added, 0 in
+every row, and keeps that default, so that a platform which does not know the column yet can go on writing.
+Django's list of migrations is told that it is there, or that migration would fail. And a foreign key of the
+history is taken off, because history outlives its appointment; the rows stay. Columns that are missing, or of a
+type that the service can't work with, or that it does not know and would have to fill, end the migration with
+their names before anything is changed.
 """
 
 import re
-
-from alembic import op
-from sqlalchemy import text
+from collections.abc import Iterator
 
 from servease_appt.db.errors import UpgradeRefused
+from servease_appt.db.online import OnlineSteps
 
 revision = "v1"
 down_revision = None
@@ -59,54 +60,83 @@ _TABLES = {
 }
 _CONSTRAINTS = {"time_slots": ", CONSTRAINT time_slots_date_start_time_key UNIQUE (date, start_time)"}
 
-_COLUMNS_FOUND = text(
+_COLUMNS_FOUND = (
     "SELECT attname, atttypid::regtype::text FROM pg_attribute"
     " WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped"
 )
-_MUST_BE_FILLED = text(
+_MUST_BE_FILLED = (
     "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped"
     " AND attnotnull AND NOT atthasdef AND attidentity = '' ORDER BY attnum"
 )
-_FOREIGN_KEYS = text(
-    "SELECT conname FROM pg_constraint WHERE contype = 'f' AND conrelid = 'appointment_history'::regclass"
+_KIND_OF_TABLE = "SELECT relkind::text FROM pg_class WHERE oid = to_regclass(:table)"
+_FOREIGN_KEYS = (
+    "SELECT conname FROM pg_constraint WHERE contype = 'f' AND conrelid = to_regclass('appointment_history')"
 )
+_OTHER_KINDS = {"p": "a partitioned table", "v": "a view", "m": "a materialized view", "f": "a foreign table"}
 _SPELLINGS = {
     "varchar": "character varying",
     "time": "time without time zone",
     "timestamptz": "timestamp with time zone",
 }
+_PLATFORM_IS_AT_ITS_FIRST = (
+    "SELECT count(*) FILTER (WHERE name = '0001_initial') = 1 AND count(*) FILTER (WHERE name LIKE '0002%') = 0"
+    " FROM django_migrations WHERE app = 'appointments'"
+)
 
 
-def upgrade() -> None:
-    for table, columns in _TABLES.items():
-        found: dict[str, str] = dict(op.get_bind().execute(_COLUMNS_FOUND, {"table": table}).all())
-        if found:
-            _adopt(table, columns, found)
-        else:
-            body = ", ".join(f"{name} {definition}" for name, definition in columns.items())
-            op.execute(f"CREATE TABLE {table} ({body}{_CONSTRAINTS.get(table, '')})")
-    for (name,) in op.get_bind().execute(_FOREIGN_KEYS).all():
-        op.execute(f'ALTER TABLE appointment_history DROP CONSTRAINT "{name}"')
-
-
-def _adopt(table: str, columns: dict[str, str], found: dict[str, str]) -> None:
-    """Nobody else may write from here to the end, so that what is found stays true."""
-    op.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
-    if table == "appointments" and "duration_seconds" not in found:
-        op.execute("ALTER TABLE appointments ADD COLUMN duration_seconds integer NOT NULL DEFAULT 0")
-        op.execute("ALTER TABLE appointments ALTER COLUMN duration_seconds DROP DEFAULT")
-        found["duration_seconds"] = "integer"
+def refuse_unknown_tables(steps: OnlineSteps) -> None:
+    """Raise `UpgradeRefused` where a table of our names is none that the service can work with."""
+    found = _found(steps)
     wrong = [
-        f"{table}.{name} is {found.get(name, 'missing')}, needed is {kind}"
-        for name, kind in ((name, _kind(definition)) for name, definition in columns.items())
-        if found.get(name) not in {kind, "text" if kind == "character varying" else kind}
-    ]
-    needed = op.get_bind().execute(_MUST_BE_FILLED, {"table": table}).scalars().all()
-    wrong += [
-        f"{table}.{name} is unknown here and must not be empty" for name in needed if name not in columns
+        problem for table in _TABLES if found[table] for problem in _problems(steps, table, found[table])
     ]
     if wrong:
         raise UpgradeRefused("; ".join(wrong))
+
+
+def upgrade(steps: OnlineSteps) -> None:
+    found = _found(steps)
+    for table, columns in _TABLES.items():
+        if not found[table]:
+            body = ", ".join(f"{name} {definition}" for name, definition in columns.items())
+            steps.run(f"CREATE TABLE {table} ({body}{_CONSTRAINTS.get(table, '')})")
+    if found["appointments"] and "duration_seconds" not in found["appointments"]:
+        _add_duration_seconds(steps)
+    for (name,) in steps.rows(_FOREIGN_KEYS):
+        steps.run(f'ALTER TABLE appointment_history DROP CONSTRAINT "{name}"')
+
+
+def _found(steps: OnlineSteps) -> dict[str, dict[str, str]]:
+    """For each of the tables the columns that it has and their types; none where there is no such table."""
+    return {table: dict(steps.rows(_COLUMNS_FOUND, table=table)) for table in _TABLES}
+
+
+def _add_duration_seconds(steps: OnlineSteps) -> None:
+    statements = ["ALTER TABLE appointments ADD COLUMN duration_seconds integer NOT NULL DEFAULT 0"]
+    if steps.exists("django_migrations") and steps.query(_PLATFORM_IS_AT_ITS_FIRST):
+        statements.append(
+            "INSERT INTO django_migrations (app, name, applied)"
+            " VALUES ('appointments', '0002_appointment_duration_seconds', now())"
+        )
+    steps.run(*statements)
+
+
+def _problems(steps: OnlineSteps, table: str, found: dict[str, str]) -> Iterator[str]:
+    """What the service can't work with in a table that is there."""
+    kind_of_table = steps.query(_KIND_OF_TABLE, table=table)
+    if kind_of_table in _OTHER_KINDS:
+        yield f"{table} is {_OTHER_KINDS[kind_of_table]}; the upgrade can adopt ordinary tables only"
+        return
+    columns = _TABLES[table]
+    for name, definition in columns.items():
+        kind = _kind(definition)
+        if name == "duration_seconds" and name not in found:
+            continue
+        if found.get(name) not in {kind, "text" if kind == "character varying" else kind}:
+            yield f"{table}.{name} is {found.get(name, 'missing')}, needed is {kind}"
+    for (name,) in steps.rows(_MUST_BE_FILLED, table=table):
+        if name not in columns:
+            yield f"{table}.{name} is unknown here and must not be empty"
 
 
 def _kind(definition: str) -> str:

@@ -7,14 +7,14 @@ for what takes a day at most, looking one day back is enough. `appointments_long
 take longer.
 """
 
-from alembic import op
+from servease_appt.db.online import OnlineSteps
 
 revision = "v2"
 down_revision = "v1"
 
 _LIST_ORDER = "scheduled_date DESC, scheduled_time DESC, id"
 _OPEN = "status IN ('pending', 'confirmed', 'in_progress')"
-_INDEXES = {
+INDEXES = {
     "appointments_listed_idx": f"appointments ({_LIST_ORDER})",
     "appointments_customer_listed_idx": f"appointments (customer_id, {_LIST_ORDER})",
     "appointments_employee_listed_idx": f"appointments (assigned_employee_id, {_LIST_ORDER})",
@@ -29,21 +29,22 @@ _INDEXES = {
 }
 
 
-def upgrade() -> None:
-    op.execute("""
-        CREATE TABLE IF NOT EXISTS idempotency_keys (
-            user_id uuid NOT NULL,
-            key varchar(255) NOT NULL,
-            fingerprint varchar(64) NOT NULL,
-            holder uuid NOT NULL,
-            leased_until timestamptz NOT NULL,
-            expires_at timestamptz NOT NULL,
-            appointment_id uuid,
-            answer_status integer,
-            answer_body text,
-            answer_headers json,
-            PRIMARY KEY (user_id, key)
-        )
-    """)
-    for name, definition in _INDEXES.items():
-        op.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {definition}")
+def upgrade(steps: OnlineSteps) -> None:
+    if not steps.exists("idempotency_keys"):
+        steps.run("""
+            CREATE TABLE idempotency_keys (
+                user_id uuid NOT NULL,
+                key varchar(255) NOT NULL,
+                fingerprint varchar(64) NOT NULL,
+                holder uuid NOT NULL,
+                leased_until timestamptz NOT NULL,
+                expires_at timestamptz NOT NULL,
+                appointment_id uuid,
+                answer_status integer,
+                answer_body text,
+                answer_headers json,
+                PRIMARY KEY (user_id, key)
+            )
+        """)
+    for name, definition in INDEXES.items():
+        steps.index(name, definition)

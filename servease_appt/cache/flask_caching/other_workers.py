@@ -1,0 +1,66 @@
+"""Wait until the other workers have dropped what was deleted, so that nobody reads it afterwards."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from servease_appt.cache.two_tier import TwoTierCache
+
+log = logging.getLogger(__name__)
+
+SILENT_FOR_S = 30.0
+ALONE_FOR_S = 0.5
+"""How long a worker that was found to be alone does not ask again. A worker that starts meanwhile is not waited
+for; it drops what was deleted when the news of it comes."""
+
+
+class OtherWorkers:
+    """The other workers of a cache. Thread-safe.
+
+    Args:
+        tiers: the cache.
+        timeout_s: the longest that one deletion waits; 0: not at all. Workers that have not answered by then are
+            not waited for during the next `SILENT_FOR_S`; they serve nothing from memory once their channel has
+            been silent for 1.5 s.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self, tiers: TwoTierCache[Any], timeout_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._tiers = tiers
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._silent = 0
+        self._silent_until_s = 0.0
+        self._alone_until_s = 0.0
+
+    def wait(self) -> None:
+        """Return when all of them have handled every invalidation that was sent before, or the time is over."""
+        if not self._timeout_s or self._clock() < self._alone_until_s:
+            return
+        queries, listener = self._tiers.worker_queries, self._tiers.listener
+        own = 1 if listener is not None and listener.confirmed else 0
+        silent = self._silent if self._clock() < self._silent_until_s else 0
+        try:
+            reachable = queries.reachable()
+            if reachable <= own:
+                self._alone_until_s = self._clock() + ALONE_FOR_S
+            expected = reachable - silent
+            if expected <= own:
+                return
+            answers = queries.answers("heard", timeout_s=self._timeout_s, expected=expected)
+            missing = expected - sum(1 for _ in answers)
+        except (RedisError, OSError) as error:
+            log.debug("The other workers could not be asked whether they have handled a deletion: %s", error)
+            return
+        if missing > 0:
+            log.warning(
+                "%s workers have not said within %s s that they handled a deletion", missing, self._timeout_s
+            )
+            self._silent, self._silent_until_s = silent + missing, self._clock() + SILENT_FOR_S

@@ -1,0 +1,70 @@
+"""Refuse loaders that can't work, and log the loads that failed."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+import time
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+AGAIN_AFTER_S = 60.0
+MAX_LINES = 20
+"""Failures logged within `AGAIN_AFTER_S`, of whatever keys: a source that is down fails for thousands at once."""
+
+_usable: set[CodeType] = set()
+
+
+def check_loader(load: Callable[..., Any]) -> None:
+    """Raise TypeError for what can't be called as `load(key, timeout_s)`, or returns a coroutine when it is.
+
+    A function is looked at once; so it costs a reader nothing to speak of.
+    """
+    code = getattr(getattr(load, "__func__", load), "__code__", None)
+    if code in _usable:
+        return
+    if not callable(load):
+        raise TypeError(f"a loader is a function, load(key, timeout_s), not {load!r}")
+    if inspect.iscoroutinefunction(load) or inspect.iscoroutinefunction(getattr(load, "__call__", None)):  # noqa: B004
+        raise TypeError(f"a loader runs on a thread and returns a value, so it can't be async as {load!r} is")
+    try:
+        inspect.signature(load).bind("kind_id", 1.0)
+    except TypeError as error:
+        raise TypeError(
+            f"a loader is called as load(key, timeout_s), which {load!r} does not take: {error}"
+        ) from None
+    except ValueError:
+        return  # built in, with no signature to look at
+    if code is not None:
+        _usable.add(code)
+
+
+class FailureLog:
+    """Logs failed loads at WARNING, each key once a minute, with its traceback. Thread-safe."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._logged_at_s: dict[str, float] = {}
+        self._passed_over = 0
+
+    def note(self, key: str, error: BaseException) -> None:
+        """Log that the load of a key failed, unless that was logged a short while ago."""
+        with self._lock:
+            now = self._clock()
+            for old in [k for k, at_s in self._logged_at_s.items() if now - at_s >= AGAIN_AFTER_S]:
+                del self._logged_at_s[old]
+            if key in self._logged_at_s:
+                return
+            if len(self._logged_at_s) >= MAX_LINES:
+                self._passed_over += 1
+                return
+            self._logged_at_s[key] = now
+            passed_over, self._passed_over = self._passed_over, 0
+        if passed_over:
+            log.warning("%s other loads failed since, too", passed_over)
+        log.warning("The load of %r failed", key, exc_info=error)

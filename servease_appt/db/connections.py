@@ -1,0 +1,144 @@
+"""How a connection to PostgreSQL is made, and the settings that hold for what is sent over it.
+
+The settings travel with the statements (`SET LOCAL`, in the same round trip), not with the connection: a pooler in
+transaction mode refuses or forgets what belongs to a session, and gives each transaction to another one.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+import psycopg2
+from psycopg2.extensions import DATE, PYDATETIMETZ, connection, cursor, new_type, register_type
+from sqlalchemy import URL, make_url
+
+CONNECT_TIMEOUT_S: Final = 2
+_LINK_OPTIONS: Final = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    "tcp_user_timeout": 5000,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+}
+"""The kernel's own limits, in seconds and ms: a link that is dead ends even where nobody waits on it."""
+
+STATEMENT_SETTINGS: Final = {"statement_timeout": "3000", "lock_timeout": "2000", "jit": "off"}
+"""For each statement; in ms where a number. No request waits longer for PostgreSQL than its client would,
+and no statement here runs long enough to earn back what compiling it costs."""
+TRANSACTION_SETTINGS: Final = STATEMENT_SETTINGS | {
+    "idle_in_transaction_session_timeout": "5000",
+    # The use cases check the rules under their locks: the trigger for other writers need not do it again.
+    "servease.has_checked_rules": "on",
+}
+
+_FIRST_MOMENT: Final = datetime(1, 1, 1, tzinfo=UTC)
+_LAST_MOMENT: Final = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
+NO_LIMITS: Final = {"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+"""For what is not done within a request."""
+
+_GIVEN_OPTION: Final = re.compile(r"(?:-c\s*|--)([\w.]+)=")
+_UTC_NAMES: Final = frozenset({"UTC", "Etc/UTC"})
+
+
+class Cursor(cursor):  # type: ignore[misc] # psycopg2 has no types
+    """A cursor that sends its connection's settings in front of each statement, in the same message."""
+
+    def execute(self, query: str, arguments: Any = None) -> None:
+        """As the driver's."""
+        super().execute(self.connection.settings + query, arguments)
+
+
+class ServiceConnection(connection):  # type: ignore[misc] # psycopg2 has no types
+    """A connection in autocommit mode; transactions are begun and ended by statements, so none is hidden.
+
+    Attributes:
+        settings: SQL that goes in front of each statement, "" within a transaction, which has them already.
+        outside: what `settings` is outside of a transaction.
+        begin: the statement that begins a transaction with its settings.
+    """
+
+    settings = ""
+    outside = ""
+    begin = ""
+
+
+def connector(
+    url: URL,
+    statement_settings: dict[str, str] = STATEMENT_SETTINGS,
+    transaction_settings: dict[str, str] = TRANSACTION_SETTINGS,
+) -> Callable[[], ServiceConnection]:
+    """Return a function that makes a connection to `url`.
+
+    Args:
+        url: session options in it win over the settings here, but for the time zone; so does a `connect_timeout`,
+            `tcp_user_timeout` or `keepalives…`.
+        statement_settings: what holds for each statement outside of a transaction.
+        transaction_settings: what holds in a transaction.
+    """
+    dialect: Any = url.get_dialect()()
+    arguments, options = dialect.create_connect_args(url)
+    dsn = arguments[0] if arguments else ""
+    given = {name.lower() for name in _GIVEN_OPTION.findall(str(options.get("options", "")))}
+
+    def make() -> ServiceConnection:
+        made: ServiceConnection = psycopg2.connect(
+            dsn,
+            **{**_LINK_OPTIONS, **options},
+            connection_factory=ServiceConnection,
+            cursor_factory=Cursor,
+        )
+        made.autocommit = True
+        utc = {} if made.get_parameter_status("TimeZone") in _UTC_NAMES else {"timezone": "UTC"}
+        made.outside = made.settings = _set_local(utc | statement_settings, given)
+        made.begin = f"BEGIN ISOLATION LEVEL READ COMMITTED;{_set_local(utc | transaction_settings, given)}"
+        register_type(_DATE, made)
+        register_type(_MOMENT, made)
+        return made
+
+    return make
+
+
+def psycopg2_url(url: str) -> URL:
+    """Return the URL with the driver of this service; SQLAlchemy would take plain `postgresql` for another."""
+    return make_url(_hosts_apart(url)).set(drivername="postgresql+psycopg2")
+
+
+def _hosts_apart(url: str) -> str:
+    """Write libpq's list of hosts (`h1:5432,h2:5433`) as SQLAlchemy reads it: `?host=h1:5432&host=h2:5433`."""
+    match = re.fullmatch(r"(\w[\w+]*://)((?:[^/?#]*@)?)([^/?#@]*,[^/?#@]*)([^?#]*)(?:\?([^#]*))?", url)
+    if match is None:
+        return url
+    scheme, user, hosts, path, query = match.groups()
+    listed = "&".join(f"host={host}" for host in hosts.split(","))
+    return f"{scheme}{user}{path}?{listed}{'&' + query if query else ''}"
+
+
+def _set_local(settings: dict[str, str], given: set[str]) -> str:
+    kept = {n: v for n, v in settings.items() if n == "timezone" or n not in given}
+    return "".join(f"SET LOCAL {name}='{value}';" for name, value in kept.items())
+
+
+def _readable_date(text: str | None, row: cursor) -> date | None:
+    """A date; one that Python can't hold is the nearest that it can."""
+    try:
+        found: date | None = DATE(text, row)
+    except ValueError:
+        return date.min if str(text).endswith("BC") else date.max
+    return found
+
+
+def _readable_moment(text: str | None, row: cursor) -> datetime | None:
+    """A moment in UTC, whatever the session's time zone; one that Python can't hold is the nearest that it can."""
+    try:
+        found: datetime | None = PYDATETIMETZ(text, row)
+        if found is None or found.tzinfo is UTC:
+            return found
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return _FIRST_MOMENT if str(text).endswith("BC") else _LAST_MOMENT
+
+
+_DATE: Final = new_type((1082,), "DATE", _readable_date)
+_MOMENT: Final = new_type((1184,), "TIMESTAMPTZ", _readable_moment)

@@ -1,0 +1,43 @@
+"""Taking off all that the migrations have made, but for what holds the platform's data."""
+
+from typing import Final
+
+from servease_appt.db.migrations import employee_times, kept_counts, writer_rules
+from servease_appt.db.online import OnlineSteps
+from servease_appt.db.versions import VERSION_TABLE
+
+_OUR_INDEXES: Final = (
+    "appointments_listed_idx",
+    "appointments_customer_listed_idx",
+    "appointments_employee_listed_idx",
+    "appointments_vehicle_listed_idx",
+    "appointments_status_listed_idx",
+    "appointments_long_open_idx",
+    "appointments_type_listed_idx",
+    "appointments_completed_idx",
+    "appointment_history_listed_idx",
+    "appointment_history_of_appointment_idx",
+)
+_OUR_CONSTRAINTS: Final = {
+    "appointments": (
+        "appointments_known_status",
+        "appointments_known_type",
+        "appointments_duration_in_range",
+        "appointments_work_time_not_negative",
+        "appointments_cost_not_negative",
+    ),
+    "time_slots": ("time_slots_end_after_start", "time_slots_capacity_not_negative"),
+}
+
+
+def run(steps: OnlineSteps) -> None:
+    """Take it off, what others write through first. The version goes last, so that it can be gone on with."""
+    writer_rules.remove(steps)
+    kept_counts.remove(steps)
+    employee_times.remove(steps)
+    for table, names in _OUR_CONSTRAINTS.items():
+        if steps.exists(table):
+            steps.run(*(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}" for name in names))
+    for name in _OUR_INDEXES:
+        steps.drop_index(name)
+    steps.run(f"DROP TABLE IF EXISTS idempotency_keys, {VERSION_TABLE}")

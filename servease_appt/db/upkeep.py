@@ -1,0 +1,78 @@
+"""What each worker does for the kept counts now and then, so that they need nobody's attention."""
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from servease_appt.cache.forks import after_fork
+from servease_appt.db import kept_counts
+from servease_appt.db.engine import Database
+from servease_appt.db.errors import DatabaseUnavailable
+
+_log = logging.getLogger(__name__)
+
+FOLD_EVERY_S: Final = 30.0
+SAMPLE_EVERY_S: Final = 600.0
+
+
+class Upkeep:
+    """Folds the changes of the kept counts, and compares some of these with the rows. Survives a fork.
+
+    PostgreSQL may hang, so the work is done in a thread of its own, one at a time.
+    """
+
+    def __init__(self, database: Database, on_sampled: Callable[[int], None] = lambda _wrong: None) -> None:
+        """`on_sampled` is called with how many of the sampled days were counted wrong."""
+        self._database = database
+        self._on_sampled = on_sampled
+        self._set_up()
+        after_fork(self, Upkeep._set_up)
+
+    def _set_up(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._fold_at_s = 0.0
+        self._sample_at_s = 0.0
+
+    def step(self, now_s: float) -> None:
+        """Start what is due and return at once.
+
+        Args:
+            now_s: seconds of a clock that only moves forward. Called by one thread at a time.
+        """
+        if now_s < self._fold_at_s or (self._thread is not None and self._thread.is_alive()):
+            return
+        # The first time later, too: a worker that starts has requests to answer, and others start with it.
+        is_first = self._fold_at_s == 0
+        self._fold_at_s = now_s + FOLD_EVERY_S * random.uniform(0.5, 1)
+        if is_first:
+            return
+        sample = now_s >= self._sample_at_s
+        if sample:
+            self._sample_at_s = now_s + SAMPLE_EVERY_S
+        self._thread = threading.Thread(
+            target=self._work, args=(sample,), name="postgres-upkeep", daemon=True
+        )
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until what was started has ended."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _work(self, sample: bool) -> None:
+        try:
+            kept_counts.fold(self._database)
+            if sample:
+                with self._database.reading() as connection:
+                    wrong = kept_counts.sampled_differences(connection)
+                self._on_sampled(wrong)
+                if wrong:
+                    _log.error(
+                        "Kept counts are wrong for %d of the days sampled: run `db check --repair`", wrong
+                    )
+        except DatabaseUnavailable:
+            _log.debug("No upkeep: PostgreSQL is unavailable")
+        except Exception:  # noqa: BLE001
+            _log.exception("The upkeep of the kept counts failed")

@@ -1,0 +1,144 @@
+"""PgBouncer between the service and PostgreSQL, in transaction mode and otherwise as it comes."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import NullPool, create_engine, make_url, text
+
+from servease_appt.appointments import booking, reading
+from servease_appt.appointments.actors import Actor, Role
+from servease_appt.appointments.errors import RuleBroken
+from servease_appt.appointments.policy import BookingPolicy
+from servease_appt.appointments.records import AppointmentFilters, NewAppointment, Window
+from servease_appt.db.connections import psycopg2_url
+from servease_appt.db.engine import Database
+from servease_appt.db.errors import Cause, DatabaseUnavailable
+from servease_appt.db.migrate import upgrade
+from servease_appt.testing.processes import GuardedProcess, ordinary_account, wait_until
+from servease_appt.testing.servers import free_port
+from tests.appointments.workshop import REFERENCES
+from tests.db.platform import known
+
+PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
+
+pytestmark = pytest.mark.skipif(
+    PROGRAM is None, reason="pgbouncer is not installed (Debian: apt install pgbouncer)"
+)
+
+ADMIN = Actor(known(700), Role.ADMIN)
+NOW = datetime(2030, 5, 6, 8, 30, tzinfo=UTC)
+POLICY = BookingPolicy(default_capacity=2, default_duration_minutes=60, timezone=ZoneInfo("UTC"))
+ODD_SESSIONS = """
+    ALTER DATABASE "{name}" SET timezone = 'America/Sao_Paulo';
+    ALTER DATABASE "{name}" SET datestyle = 'SQL, DMY';
+"""
+SETTINGS = ("statement_timeout", "lock_timeout", "timezone", "jit")
+
+
+@pytest.fixture
+def bouncer_url(postgres_url: str, tmp_path: Path) -> Iterator[str]:
+    """The test's database through a PgBouncer; the server's sessions have another time zone and date style."""
+    direct = make_url(postgres_url)
+    with create_engine(psycopg2_url(postgres_url), poolclass=NullPool).begin() as connection:
+        connection.exec_driver_sql(ODD_SESSIONS.format(name=direct.database))
+    port = free_port()
+    (tmp_path / "users").write_text(f'"postgres" "{direct.password}"\n')
+    (tmp_path / "ini").write_text(
+        f"[databases]\n* = host=127.0.0.1 port={direct.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+        f"listen_port = {port}\nunix_socket_dir =\nauth_type = plain\nauth_file = {tmp_path / 'users'}\n"
+        f"pool_mode = transaction\nlogfile = {tmp_path / 'log'}\n"
+    )
+    account = ordinary_account()
+    if account is not None:
+        for path in (tmp_path, *tmp_path.iterdir()):
+            shutil.chown(path, *account)
+        for folder in tmp_path.parents[:3]:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    process = GuardedProcess(
+        [str(PROGRAM), tmp_path / "ini"], log=tmp_path / "output", as_ordinary_user=account is not None
+    )
+    log = tmp_path / "log"
+    try:
+        assert wait_until(lambda: log.exists() and "process up" in log.read_text(), timeout_s=15), (
+            process.log_tail()
+        )
+        yield direct.set(port=port).render_as_string(hide_password=False)
+    finally:
+        process.stop()
+
+
+@pytest.fixture
+def database(bouncer_url: str) -> Iterator[Database]:
+    upgrade(bouncer_url)
+    database = Database(bouncer_url)
+    yield database
+    database.close()
+
+
+def request(at: int, customer: int) -> NewAppointment:
+    return NewAppointment(known(customer), known(500), "repair", date(2030, 5, 7), time(at))
+
+
+def test_the_service_works_through_it(database: Database) -> None:
+    """Upgraded through it, ready, and booking, listing and acting as without it; moments are in UTC."""
+    database.ping()
+    booked = booking.create(database, POLICY, REFERENCES, ADMIN, request(9, 901), now=NOW)
+
+    with database.reading() as connection:
+        page = reading.list_appointments(connection, ADMIN, AppointmentFilters(), Window(10))
+        found = reading.get_appointment(connection, ADMIN, booked.id)
+    assert (page.count, page.rows[0].scheduled_date) == (1, "2030-05-07")
+    assert (found.created_at, found.created_at.tzinfo) == (NOW, UTC)
+    assert (found.scheduled_date, found.scheduled_time) == (date(2030, 5, 7), time(9))
+
+
+def test_the_limits_hold_in_every_server_session(database: Database) -> None:
+    """For statements alone and in transactions, and nothing of them stays behind in a session."""
+    query = text("SELECT " + ", ".join(f"current_setting('{name}')" for name in SETTINGS))
+    with database.reading() as connection:
+        assert connection.execute(query).one() == ("3s", "2s", "UTC", "off")
+    with database.transaction() as connection:
+        assert connection.execute(query).one() == ("3s", "2s", "UTC", "off")
+        idle = connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar()
+    assert idle == "5s"
+
+    with database.reading() as connection:
+        driver = connection.connection.dbapi_connection
+        assert driver is not None
+        driver.settings = ""
+        assert connection.execute(query).one()[:2] == ("0", "0")
+
+
+def test_bookings_at_once_keep_the_capacity(database: Database) -> None:
+    """The locks are those of transactions, so they hold across the pooler's sessions."""
+    outcomes: list[str] = []
+
+    def book(customer: int) -> None:
+        try:
+            booking.create(database, POLICY, REFERENCES, ADMIN, request(10, customer), now=NOW)
+            outcomes.append("booked")
+        except RuleBroken:
+            outcomes.append("full")
+
+    threads = [threading.Thread(target=book, args=(900 + n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(outcomes) == ["booked"] * 2 + ["full"] * 6
+
+
+def test_session_options_are_refused_by_it_and_named(bouncer_url: str) -> None:
+    """An operator's `options` need a pooler that passes them on; the cause says so."""
+    database = Database(f"{bouncer_url}?options=-c%20work_mem%3D8MB")
+
+    with pytest.raises(DatabaseUnavailable, match="options") as caught:
+        database.ping()
+
+    assert caught.value.cause is Cause.POOLER
