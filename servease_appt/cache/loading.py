@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.epochs import Epoch
-from servease_appt.cache.errors import L2Unavailable, LoadDenied, ValueNotFound
+from servease_appt.cache.errors import L2Unavailable, LoadDenied, LoadFailed, ValueNotFound
 from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.group_commit import GroupCommit
 from servease_appt.cache.l1 import L1, NOT_FOUND, Entry, NotFound
@@ -189,6 +189,10 @@ class Loader(Generic[V]):
         except LoadDenied:
             outcome = Outcome.DENIED
             self.event_log.note(Tier.UPSTREAM, Event.DENIED, (flight.key,))
+        except LoadFailed as error:
+            self.event_log.note(
+                Tier.UPSTREAM, Event.ERROR, (flight.key,), type(error.__cause__ or error).__name__
+            )
         except BaseException as error:  # noqa: BLE001 - a failed load becomes a fallback, whatever it failed of
             self.event_log.note(Tier.UPSTREAM, Event.ERROR, (flight.key,), type(error).__name__)
             self._failures.note(flight.key, error)
