@@ -21,6 +21,7 @@ from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.event_log import EventLog, LoggedEvent
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import L1, NOT_FOUND
+from servease_appt.cache.l2.cluster import Cluster
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.redis_client import database_of
 
@@ -122,8 +123,9 @@ class WorkerQueries:
         self._clock = clock
 
     def listeners(self) -> int:
-        """How many workers listen."""
-        ((_, count),) = self._client.pubsub_numsub(self._keys.queries)
+        """How many workers listen, on all nodes of a cluster."""
+        where = {"target_nodes": "all"} if isinstance(self._client, Cluster) else {}
+        ((_, count),) = self._client.pubsub_numsub(self._keys.queries, **where)
         return int(count)
 
     def reachable(self) -> int:
@@ -144,7 +146,7 @@ class WorkerQueries:
             replies.get_message(timeout=timeout_s)  # the confirmation: from here on no answer can be missed
             asked_at_s = self._clock()
             question = {"what": what, "reply_to": reply_to, "database": self._database, **details}
-            listening = int(self._client.publish(self._keys.queries, json.dumps(question)))
+            listening = self._publish(question)
             expected = listening if expected is None else expected
             while expected > 0:
                 left_s = asked_at_s + timeout_s - self._clock()
@@ -156,10 +158,14 @@ class WorkerQueries:
                 answer["after_ms"] = round((self._clock() - asked_at_s) * 1000, 3)
                 yield answer
 
+    def _publish(self, question: dict[str, Any]) -> int:
+        """Return how many workers receive it; a node of a cluster counts those alone that are connected to it."""
+        received = int(self._client.publish(self._keys.queries, json.dumps(question)))
+        return self.listeners() if isinstance(self._client, Cluster) else received
+
     def watch(self) -> None:
         """Have all workers publish their events for the next few seconds; ask again to go on."""
-        question = {"what": "watch", "database": self._database}
-        self._client.publish(self._keys.queries, json.dumps(question))
+        self._publish({"what": "watch", "database": self._database})
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """Every worker that has registered and not left, by identity: `pid`, `host`, `started_at_s`."""
