@@ -59,10 +59,11 @@ class Fault:
         bound_ms: milliseconds after an acknowledged invalidation during which an older value may be shown.
         l2_bound_ms: the same for values in Redis.
         freezes: entities whose fake service can't be controlled during the fault.
-        failing: operations (`page`, `probe`, `invalidate`, `book`) that may be answered with 503 during the
-        fault. lost: number of requests that may get no answer. recovers_ms: milliseconds after the fault's
-        end until everything works as before, at most. budget_ms: milliseconds that a page may wait for Redis,
-        at most; None if its worker stands still. page_limit_ms: milliseconds that a page may take, at most.
+        failing: operations (`page`, `probe`, `invalidate`, `book`) that may be answered with 503 during the fault.
+        lost: number of requests that may get no answer.
+        recovers_ms: milliseconds after the fault's end until everything works as before, at most.
+        budget_ms: milliseconds that a page may wait for Redis, at most; None if its worker stands still.
+        page_limit_ms: milliseconds that a page may take, at most.
     """
 
     name: str

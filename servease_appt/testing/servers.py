@@ -46,8 +46,7 @@ class _EmbeddedServer:
         """
         Args:
             directory: where the server keeps its files; created here, and deleted by `stop` or when this
-            process
-                ends, for whatever reason. None: a temporary directory.
+                process ends, for whatever reason. None: a temporary directory.
         """
         if directory is None:
             directory = Path(tempfile.mkdtemp(prefix="servease-"))
