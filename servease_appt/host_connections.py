@@ -12,6 +12,7 @@ from redis.connection import SSLConnection, UnixDomainSocketConnection
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from servease_appt.cache.redis_client import check_client
 from servease_appt.db.connections import TRANSACTION_SETTINGS
 from servease_appt.db.engine import Database
 from servease_appt.db.errors import cut_to_primary, unavailable
@@ -90,13 +91,12 @@ def shared_client(client: Redis) -> Redis:
     """Return a client on the pool of a host's client, which stays the host's to close.
 
     Raises:
-        ValueError: its answers are decoded to str: values in Redis are bytes.
+        ValueError: it was made with `decode_responses=True` or `protocol=2`.
         TypeError: it is no `redis.Redis`.
     """
     if not isinstance(client, Redis):
         raise TypeError(f"redis= is a {type(client).__name__}: it must be a redis.Redis")
-    if client.connection_pool.connection_kwargs.get("decode_responses"):
-        raise ValueError("redis= was made with decode_responses=True: the service needs a client without it")
+    check_client(client)
     return Redis(connection_pool=client.connection_pool)
 
 

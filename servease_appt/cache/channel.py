@@ -55,7 +55,7 @@ class Channel:
         pool = client.connection_pool
         # Not `pool.make_connection()`: the pool counts what it makes and never forgets what it did not hand out,
         # so that an outage of a few minutes would use it up for good.
-        connection: Any = pool.connection_class(**{**pool.connection_kwargs, "protocol": 3})
+        connection: Any = pool.connection_class(**pool.connection_kwargs)
         connection.set_parser(_RESP3Parser)
         connection.connect()
         self._connection = connection

@@ -185,6 +185,10 @@ class L1(Generic[V]):
         self._suspected = Epochs()
         self.trusted_until_s: float = float("-inf")
 
+    def is_trusted(self) -> bool:
+        """Say whether all invalidations have been heard of, as far as anybody can know."""
+        return self._clock() < self.trusted_until_s
+
     def get(self, key: str) -> V | Miss:
         """Return one value, or `MISS` where `get_many` would not give one. Counts the hit for `take_hits`."""
         cache = self._cache

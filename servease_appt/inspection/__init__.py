@@ -1,1 +1,1 @@
-"""What commands, doctor and dashboard share: a look at the cache from outside of the request path."""
+"""Reading the cache from outside of requests: shared by the commands, the doctor and the dashboard."""

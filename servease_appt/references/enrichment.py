@@ -133,7 +133,7 @@ class Lookups:
     def ask_source(self, key: str) -> Reference:
         """Return what the service that owns a key says now, past the cache, with the service's own token.
 
-        Raises ValueNotFound, LoadDenied or UpstreamError; LoadDenied also where there is no token of our own.
+        Raises ValueNotFound, LoadDenied or LoadFailed; LoadDenied also where there is no token of our own.
         """
         if self._service_token is None:
             raise LoadDenied(key)

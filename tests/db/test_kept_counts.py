@@ -230,7 +230,8 @@ def test_repairing_beside_a_fold(engine: Engine) -> None:
         with engine.begin() as connection:
             kept_counts.repair(connection)
 
-    with engine.connect() as folding, engine.connect() as watcher:
+    watching = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as folding, watching.connect() as watcher:
         folding.execute(text("SELECT appointment_counts_fold()"))
         thread = threading.Thread(target=repair)
         thread.start()

@@ -23,7 +23,7 @@ from servease_appt.inspection.workers import (
     registered_workers,
     short_name,
 )
-from servease_appt.references.entities import PLACEHOLDERS
+from servease_appt.references.entities import ENTITIES
 
 MAX_EVENTS = 12
 EVENTS_OF_NO_KEY = ("unreadable",)
@@ -129,7 +129,7 @@ def _redis_text(redis: dict[str, Any], key: str) -> str:
         shown = "(not a string)" if redis["value"] is None else printable(redis["value"])
         unreadable = "" if redis["readable"] else "  UNREADABLE: counts as a miss and will be deleted"
         value = f"{shown}{unreadable}"
-    placeholder = PLACEHOLDERS[key.partition("_")[0]]
+    placeholder = ENTITIES[key.partition("_")[0]].placeholder
     lease = "none"
     if redis["lease_s"] is not None:
         lease = f"{printable(redis['holder'] or 'unknown')} loads it, {redis['lease_s']:.1f} s left"

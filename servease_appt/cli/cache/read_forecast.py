@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from servease_appt.cache import CachePolicy
 from servease_appt.inspection.entries import StoredEntry, same_value
 from servease_appt.inspection.workers import L1Entry
-from servease_appt.references.entities import PLACEHOLDERS
+from servease_appt.references.entities import ENTITIES
 
 UNTRUSTED_S = 1.0
 
@@ -39,8 +39,8 @@ def _from_redis(stored: StoredEntry, policy: CachePolicy) -> str | None:
         return f"reads it from Redis{_into_l1(policy)}."
     if stored.absent_s is not None:
         return (
-            f"shows {PLACEHOLDERS[stored.entity]!r} without a call: the {stored.entity} service answered 404,"
-            f" which is remembered for {stored.absent_s:.0f} s more."
+            f"shows {ENTITIES[stored.entity].placeholder!r} without a call: the {stored.entity} service answered"
+            f" 404, which is remembered for {stored.absent_s:.0f} s more."
         )
     if stored.lease_s is not None:
         return (
@@ -54,7 +54,7 @@ def _from_l1(stored: StoredEntry, l1: L1Entry) -> str:
     left_s = l1.left_s if l1.trusted else min(l1.left_s, UNTRUSTED_S - l1.age_s)
     if l1.absent:
         return (
-            f"shows {PLACEHOLDERS[stored.entity]!r} from L1 for up to {left_s:.1f} s more:"
+            f"shows {ENTITIES[stored.entity].placeholder!r} from L1 for up to {left_s:.1f} s more:"
             f" the {stored.entity} service answered 404."
         )
     limit = "" if l1.trusted else " (not longer, because its channel is not confirmed)"
@@ -70,7 +70,7 @@ def _into_l1(policy: CachePolicy) -> str:
 
 def _from_service(stored: StoredEntry, worker: WorkerView, policy: CachePolicy) -> str:
     stale_helps = stored.stale_s is not None and worker.redis_breaker != "open"
-    fallback = "the stale copy" if stale_helps else repr(PLACEHOLDERS[stored.entity])
+    fallback = "the stale copy" if stale_helps else repr(ENTITIES[stored.entity].placeholder)
     if worker.service_breaker == "open":
         return f"does not call the {stored.entity} service, whose breaker is open: it shows {fallback}."
     return (

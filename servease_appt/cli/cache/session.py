@@ -27,10 +27,10 @@ def current_container() -> Container:
 def open_session() -> Iterator[OperatorSession]:
     """Open a session for one command. Raises ClickException where Redis fails."""
     container = current_container()
-    with operator_session(container) as session:
+    # Silenced until the session is closed, too: closing waits for loads that Ctrl-C makes fail.
+    with _cache_log_silenced(), operator_session(container) as session:
         try:
-            with _cache_log_silenced():
-                yield session
+            yield session
         except (RedisError, CacheError) as error:
             raise click.ClickException(redis_failure(container.settings, error)) from error
 

@@ -60,7 +60,7 @@ function showTiles(data, span) {
     Object.entries(states).filter(([state, n]) => state !== "closed" && n > 0).map(([state, n]) => `${name}: ${n} ${state.replace("_", " ")}`));
   const all = modes.reduce((n, [, m]) => n + m, 0);
   const degraded = modes.filter(([mode]) => mode !== "both").map(([mode, n]) => `${n} ${mode}`).join(", ");
-  const worst = modes.map(([mode]) => MODES[mode]).find((look) => look !== "good") ?? "good";
+  const worst = modes.map(([mode]) => MODES[mode]).find((color) => color !== "good") ?? "good";
   const http = (sample) => sample.http;
   const redis = (sample) => sample.redis;
   at("tiles").replaceChildren(
