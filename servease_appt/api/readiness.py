@@ -1,4 +1,4 @@
-"""Is the service alive, and is it ready for requests?"""
+"""Liveness and readiness of the service."""
 
 from dataclasses import dataclass
 
@@ -22,12 +22,12 @@ class Readiness:
 
     @property
     def can_serve(self) -> bool:
-        """Without the cache the service still answers; without PostgreSQL it does not."""
+        """Return whether requests can be served: without the cache they can, without PostgreSQL they can't."""
         return self.status not in ("unavailable", "draining")
 
 
 def alive() -> dict[str, str]:
-    """Return that this process runs, without asking any server."""
+    """Return the state "healthy" without a request to any server."""
     return {
         "status": "healthy",
         "service": "appointment-service",
@@ -36,7 +36,7 @@ def alive() -> dict[str, str]:
 
 
 def readiness(container: Container) -> Readiness:
-    """Ask each part for its state. Takes PostgreSQL's deadline at most, and reads no row of its tables."""
+    """Return the state of each part. Takes PostgreSQL's deadline at most and reads no row of its tables."""
     mode = container.lookups.mode()
     redis = "ok" if mode in _REDIS_ANSWERS else "unavailable"
     checks = {"database": "ok", "redis": redis, "cache_mode": mode}
