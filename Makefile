@@ -10,7 +10,7 @@ LOWEST_VENV := .venv-lowest
 LOWEST_STAMP := $(LOWEST_VENV)/installed
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # The packages whose public types are known in full.
-TYPED_PACKAGES := servease_appt.cache
+TYPED_PACKAGES := servease_appt servease_appt.cache
 ARGS ?=
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
@@ -114,4 +114,4 @@ lock: $(TOOLS_STAMP)
 		-o requirements-tools.lock
 
 clean:
-	@rm -rf $(VENV) $(BENCH_VENV) $(LOWEST_VENV) .demo .coverage  .coverage.* dist mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(BENCH_VENV) $(LOWEST_VENV) .demo .coverage .coverage.* dist mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -89,7 +89,7 @@ def child_exit(_server: Any, worker: Any) -> None:
     """A worker that is gone has no states any more; what it counted stays."""
     from servease_appt.observability import metric_files
 
-    metric_files.bury(worker.pid)
+    metric_files.merge_dead_worker(worker.pid)
 
 
 def on_exit(_server: Any) -> None:

@@ -10,7 +10,7 @@ from redis import Redis
 from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.clients import Upstreams
 from servease_appt.db.engine import Database
-from servease_appt.observability.metric_history import History
+from servease_appt.observability.metric_history import MetricHistory
 from servease_appt.observability.metrics import Metrics
 from servease_appt.rate_limits import RateLimits
 from servease_appt.references.enrichment import Lookups
@@ -42,7 +42,7 @@ class Container:
     lookups: Lookups
     policy: BookingPolicy
     metrics: Metrics
-    history: History
+    metric_history: MetricHistory
     rate_limits: RateLimits
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 

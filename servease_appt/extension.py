@@ -23,7 +23,6 @@ from flask.sansio.app import App
 from redis import Redis
 from sqlalchemy import Engine
 
-import servease_appt
 from servease_appt import api
 from servease_appt.api import ApiBlueprint
 from servease_appt.appointments.policy import BookingPolicy
@@ -40,8 +39,9 @@ from servease_appt.db.upkeep import Upkeep
 from servease_appt.host_connections import HostDatabase, client_url, engine_url, shared_client
 from servease_appt.masking import mask_url
 from servease_appt.observability import metric_files
+from servease_appt.observability.cache_report import worker_status
 from servease_appt.observability.heartbeat import Heartbeat
-from servease_appt.observability.metric_history import History
+from servease_appt.observability.metric_history import MetricHistory
 from servease_appt.observability.metrics import Metrics
 from servease_appt.rate_limits import Cost, RateLimits
 from servease_appt.references.enrichment import Lookups, cache_policy
@@ -79,7 +79,8 @@ class ServEase:
         """Make the blueprints.
 
         Args:
-            app: an application to call `init_app` for at once, with `options`; None for none yet.
+            app: an application to call `init_app` for at once; None for none yet.
+            **options: the other arguments of `init_app`.
         """
         self._api = _HostedApi()
         self._dashboard = _HostedDashboard()
@@ -274,9 +275,11 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
     )
     own_token = ServiceToken(settings.secret_key) if settings.upstream_auth == "service" else None
     lookups = Lookups(cache, upstreams, service_token=own_token, observer=metrics)
-    cache.describe_more = partial(_worker_status, lookups, metrics)
-    history = History(metrics)
-    cache.on_pulse = Heartbeat(lookups, metrics, history, Upkeep(database, metrics.kept_counts_sampled))
+    cache.describe_more = partial(worker_status, lookups, metrics, settings.secret_key)
+    metric_history = MetricHistory(metrics)
+    cache.on_pulse = Heartbeat(
+        lookups, metrics, metric_history, Upkeep(database, metrics.kept_counts_sampled)
+    )
     return Container(
         settings=settings,
         database=database,
@@ -289,7 +292,7 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
             timezone=settings.business_timezone,
         ),
         metrics=metrics,
-        history=history,
+        metric_history=metric_history,
         rate_limits=RateLimits(
             client,
             settings.cache_key_prefix,
@@ -306,13 +309,3 @@ def _redis_client(url: str) -> Redis:
         return connect(url)
     except ValueError as error:
         raise SettingsError([f"REDIS_URL={mask_url(url)!r} can't be used: {error}"]) from error
-
-
-def _worker_status(lookups: Lookups, metrics: Metrics) -> dict[str, Any]:
-    """Return what commands show of a worker besides the state of its cache: counters and states alone."""
-    return {
-        "version": servease_appt.__version__,
-        "breakers": {entity: state.value for entity, state in lookups.breaker_states().items()},
-        "tiers": metrics.worker.snapshot(),
-        "endpoints": lookups.endpoint_counts(),
-    }

@@ -10,21 +10,16 @@ from urllib.parse import quote, urlencode
 from redis import Redis
 from redis.connection import SSLConnection, UnixDomainSocketConnection
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
+from servease_appt.cache.redis_client import check_client
+from servease_appt.db.connections import TRANSACTION_SETTINGS
 from servease_appt.db.engine import Database
-from servease_appt.db.errors import unavailable
+from servease_appt.db.errors import cut_to_primary, unavailable
 
 _DRIVER: Final = "psycopg2"
 _SSL_OPTIONS: Final = ("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
-_SETTINGS: Final = {
-    "statement_timeout": "3000",
-    "lock_timeout": "2000",
-    "idle_in_transaction_session_timeout": "5000",
-    "timezone": "UTC",
-    "datestyle": "ISO",
-    "jit": "off",
-}
-"""In milliseconds where a number: as on connections of the service's own."""
+_SETTINGS: Final = TRANSACTION_SETTINGS | {"timezone": "UTC", "datestyle": "ISO"}
 _FOR_THIS_TRANSACTION: Final = text(
     "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items())
 )
@@ -56,7 +51,7 @@ class HostDatabase(Database):
         Raises:
             DatabaseUnavailable: also out of the commit, and then it is unknown whether it took place.
         """
-        with unavailable(), self._engine.begin() as connection:
+        with unavailable(), _rows_hidden(), self._engine.begin() as connection:
             connection.execute(_FOR_THIS_TRANSACTION)
             yield connection
 
@@ -67,12 +62,24 @@ class HostDatabase(Database):
         Raises:
             DatabaseUnavailable: PostgreSQL is away.
         """
-        with unavailable(), self._engine.connect() as connection:
+        with unavailable(), _rows_hidden(), self._engine.connect() as connection:
             connection.execute(_FOR_THIS_TRANSACTION)
             yield connection
 
     def close(self) -> None:
         """Leave the engine alone."""
+
+
+@contextmanager
+def _rows_hidden() -> Iterator[None]:
+    """Keep rows and parameters out of an error's text. A listener for errors would hear of the host's, too."""
+    try:
+        yield
+    except DBAPIError as error:
+        error.hide_parameters = True
+        if error.orig is not None:
+            cut_to_primary(error.orig, error)
+        raise
 
 
 def engine_url(engine: Engine) -> str:
@@ -84,13 +91,12 @@ def shared_client(client: Redis) -> Redis:
     """Return a client on the pool of a host's client, which stays the host's to close.
 
     Raises:
-        ValueError: its answers are decoded to str: values in Redis are bytes.
+        ValueError: it was made with `decode_responses=True` or `protocol=2`.
         TypeError: it is no `redis.Redis`.
     """
     if not isinstance(client, Redis):
         raise TypeError(f"redis= is a {type(client).__name__}: it must be a redis.Redis")
-    if client.connection_pool.connection_kwargs.get("decode_responses"):
-        raise ValueError("redis= was made with decode_responses=True: the service needs a client without it")
+    check_client(client)
     return Redis(connection_pool=client.connection_pool)
 
 

@@ -41,8 +41,9 @@ def announce(signal: NamedSignal, app: Flask | None = None, **what: Any) -> None
     """Send `signal` to each of its receivers.
 
     Args:
+        signal: one of this module's.
         app: the sender; None for the current application.
-        what: the signal's keywords.
+        **what: the signal's keywords.
     """
     if not signal.receivers:
         return

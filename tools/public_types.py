@@ -24,8 +24,9 @@ def unknown_names(package: str) -> tuple[list[str], list[str]]:
     The second list also has what it says of modules that are not public: the cause may be in one of these.
     """
     symbols = _verify(package)
-    public = importlib.import_module(package).__all__
-    unknown = [name for name in public if not symbols[f"{package}.{name}"]["isTypeKnown"]]
+    # pyright leaves names such as __version__ out.
+    public = [name for name in importlib.import_module(package).__all__ if not name.startswith("__")]
+    unknown = [name for name in public if not symbols.get(f"{package}.{name}", {}).get("isTypeKnown")]
     if not unknown:
         return [], []
     reasons = [

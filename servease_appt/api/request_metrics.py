@@ -8,7 +8,7 @@ from flask.sansio.scaffold import Scaffold
 from servease_appt.api.context import container
 from servease_appt.api.fallbacks import BLUEPRINT as FALLBACK
 from servease_appt.api.request_state import begin_request, request_began, request_id, seconds_so_far
-from servease_appt.observability.access_log import ACCESS, Access
+from servease_appt.observability.access_log import ACCESS, AccessLogEntry
 
 UNMATCHED = "unmatched"
 """The label of all requests that no route was made for: paths are the caller's words and have no end."""
@@ -27,7 +27,7 @@ def _count(response: Response) -> Response:
     if request_began():
         route = route_name(request.endpoint)
         container().metrics.request(route, request.method, response.status_code, seconds_so_far())
-        request.environ[ACCESS] = Access(request_id(), route, response.headers.get("X-Cache"))
+        request.environ[ACCESS] = AccessLogEntry(request_id(), route, response.headers.get("X-Cache"))
     return response
 
 

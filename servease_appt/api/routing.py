@@ -14,7 +14,7 @@ from marshmallow import Schema
 from servease_appt.api.context import container
 from servease_appt.api.errors import detail_error
 from servease_appt.api.parsing import LARGEST_BODY, read_body, read_query
-from servease_appt.api.tokens import read_caller
+from servease_appt.api.tokens import ACCESS, read_caller
 from servease_appt.appointments.actors import Role
 from servease_appt.identifiers import canonical_uuid
 from servease_appt.rate_limits import Cost
@@ -63,15 +63,17 @@ class Route:
 class Resource(Blueprint):
     """A blueprint of declared routes. All paths below `root` belong to the API."""
 
-    def __init__(self, name: str, root: str, tag: str) -> None:
+    def __init__(self, name: str, root: str, tag: str, token_types: Sequence[str] = (ACCESS,)) -> None:
         """Make a blueprint without routes.
 
         Args:
             name: the blueprint's name.
             root: the path with which its routes begin.
             tag: the heading of its routes in the OpenAPI document.
+            token_types: the types of tokens that its routes accept.
         """
         super().__init__(name, __name__)
+        self._token_types = tuple(token_types)
         self.root = root
         self.tag = tag
         self.routes: list[Route] = []
@@ -120,7 +122,7 @@ class Resource(Blueprint):
             self.add_url_rule(
                 path,
                 route.name,
-                _checked(route, view),
+                _checked(route, view, self._token_types),
                 methods=[method],
                 provide_automatic_options=False,
                 **AS_WRITTEN,
@@ -130,7 +132,7 @@ class Resource(Blueprint):
         return decorate
 
 
-def _checked(route: Route, view: View) -> View:
+def _checked(route: Route, view: View, token_types: Sequence[str]) -> View:
     """Return `view` behind the checks of `route`: token, role, rate, size, ids, query, body, in this order."""
     roles = route.role.value
     customer_body = route.customer_body or route.body
@@ -140,7 +142,9 @@ def _checked(route: Route, view: View) -> View:
         body = route.body
         if roles is not None:
             parts = container()
-            caller = read_caller(request.environ.get("HTTP_AUTHORIZATION"), parts.settings.secret_key)
+            caller = read_caller(
+                request.environ.get("HTTP_AUTHORIZATION"), parts.settings.secret_key, token_types
+            )
             if caller.actor.role not in roles:
                 raise detail_error(403)
             wait_s = parts.rate_limits.wait_s(caller.actor.user_id or caller.actor.role, route.cost)

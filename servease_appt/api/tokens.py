@@ -7,6 +7,7 @@ that is a number. PyJWT turns numeric strings and booleans into times, so their 
 import math
 import re
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ import jwt
 from servease_appt.appointments.actors import Actor, Role
 from servease_appt.identifiers import canonical_uuid
 
+ACCESS = "access"
+"""The `token_type` of the platform's own tokens, and of those that name none."""
 _ALGORITHMS = ["HS256"]
 _LONGEST_HEADER = 8192
 _BEARER = re.compile(r"Bearer +([\w-]+\.[\w-]+\.[\w-]+) *", re.ASCII | re.IGNORECASE)
@@ -41,18 +44,23 @@ class Caller:
         return f"Caller(actor={self.actor!r}, token=***)"
 
 
-def read_caller(authorization: str | None, secret_key: str) -> Caller:
-    """Return who the header `Authorization` speaks for. Raises NotAuthenticatedError and nothing else."""
+def read_caller(
+    authorization: str | None, secret_key: str, token_types: Collection[str] = (ACCESS,)
+) -> Caller:
+    """Return who the header `Authorization` speaks for; its `token_type` must be one of `token_types`.
+
+    Raises NotAuthenticatedError and nothing else.
+    """
     if not authorization:
         raise NotAuthenticatedError("Authentication credentials were not provided.")
     match = _BEARER.fullmatch(authorization) if len(authorization) <= _LONGEST_HEADER else None
     if match is None:
         raise NotAuthenticatedError("The Authorization header must be: Bearer <token>.")
     token = match[1]
-    return Caller(_actor(_checked_claims(token, secret_key)), token)
+    return Caller(_actor(_checked_claims(token, secret_key, token_types)), token)
 
 
-def _checked_claims(token: str, secret_key: str) -> dict[str, Any]:
+def _checked_claims(token: str, secret_key: str, token_types: Collection[str]) -> dict[str, Any]:
     try:
         claims: dict[str, Any] = jwt.decode(token, secret_key, algorithms=_ALGORITHMS, options=_OPTIONS)
     except jwt.ExpiredSignatureError:
@@ -62,7 +70,7 @@ def _checked_claims(token: str, secret_key: str) -> dict[str, Any]:
     not_before = claims.get("nbf", 0)
     if not _is_time(claims["exp"]) or not _is_time(not_before) or not_before > time.time():
         raise NotAuthenticatedError("The token is not valid.")
-    if claims.get("token_type", "access") != "access":
+    if claims.get("token_type", ACCESS) not in token_types:
         raise NotAuthenticatedError("This is not an access token.")
     return claims
 

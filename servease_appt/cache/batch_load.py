@@ -40,14 +40,15 @@ class BatchLoad(Generic[V]):
         self._deadline_s = deadline_s
         self._use_l2 = True
         self._token = loader.new_token()
-        self._holders: dict[str, tuple[str, float]] = {}
+        self._holders: dict[str, tuple[bytes, float]] = {}
         self._completion = Completion()
         self.joined: dict[str, Flight[V]] = {}
         self.cache_s = 0.0
 
     def join(self, keys: list[str]) -> list[str]:
         """Join the loads that are under way, whose keys L2 need not be asked for. Returns the other keys."""
-        self.joined = self._loader.flights.join(keys, self._completion)
+        began_after_s = self._loader.joinable_after_s()
+        self.joined = self._loader.flights.join(keys, self._completion, began_after_s=began_after_s)
         return [key for key in keys if key not in self.joined] if self.joined else keys
 
     def run(
@@ -59,7 +60,13 @@ class BatchLoad(Generic[V]):
         started_s = time.monotonic()
         # Before joining: a load joined behind an invalidation's back would be taken for one that began after it.
         epoch = loader.l1.epoch()
-        led, joined = loader.flights.join_or_lead(keys, completion, alone=alone)
+        led, joined = loader.flights.join_or_lead(
+            keys,
+            completion,
+            deadline_s=self._deadline_s,
+            began_after_s=loader.joinable_after_s(),
+            alone=alone,
+        )
         joined |= self.joined
         flights = {**led, **joined}
         try:
@@ -112,7 +119,7 @@ class BatchLoad(Generic[V]):
                 self._follow(flight, leases[key], epoch)
 
     def _request_leases(
-        self, flights: dict[str, Flight[V]], take_over: dict[str, str] | None = None
+        self, flights: dict[str, Flight[V]], take_over: dict[str, bytes] | None = None
     ) -> dict[str, Lease] | None:
         if not self._use_l2:
             return None
@@ -136,13 +143,13 @@ class BatchLoad(Generic[V]):
         if lease.stale is not None and flight.stale_value is None:
             flight.stale_value = loader.codecs.decode(key, lease.stale)
         if lease.state is LeaseState.HELD:
-            holder = lease.payload.decode()
-            if self._holders.get(key, ("", 0.0))[0] != holder:
+            holder = lease.payload
+            if self._holders.get(key, (b"", 0.0))[0] != holder:
                 self._holders[key] = (holder, time.monotonic())
             return
         self._holders.pop(key, None)
         if lease.state is LeaseState.GRANTED:
-            loader.start(flight, self._load, self._token, epoch, self._deadline_s)
+            loader.start(flight, self._load, lease.payload, epoch, self._deadline_s)
             return
         value = loader.codecs.decode(key, lease.payload) if lease.state is LeaseState.VALUE else None
         if lease.state is LeaseState.VALUE and value is None:
@@ -179,14 +186,15 @@ class BatchLoad(Generic[V]):
 
     def _poll(self, flights: dict[str, Flight[V]], epoch: Epoch) -> None:
         """Look whether the workers that hold leases are done; take over from those that seem dead."""
-        now, patience_s = time.monotonic(), self._loader.policy.patience_s
+        now, patience_s = time.monotonic(), self._loader.patience_s
         take_over = {
             key: holder for key, (holder, since_s) in self._holders.items() if now - since_s > patience_s
         }
         waiting = {key: flights[key] for key in self._holders}
         leases = self._request_leases(waiting, take_over)
-        if take_over:
-            self._loader.recorder.count(Tier.L2, Event.TAKEOVER, "-", len(take_over))
+        taken = [key for key in take_over if leases is not None and leases[key].state is LeaseState.GRANTED]
+        if taken:
+            self._loader.event_log.note(Tier.L2, Event.TAKEOVER, taken)
         for key, flight in waiting.items():
             if leases is None:
                 self._holders.pop(key)

@@ -119,7 +119,10 @@ class Codecs(Generic[V]):
         """The key as it is spelled here; None for a key that has no codec, or of no id of its codec."""
         name, _, rest = key.partition("_")
         codec = self._by_name.get(name)
-        spelled = None if codec is None else codec.canonical(rest)
+        try:
+            spelled = None if codec is None else codec.canonical(rest)
+        except Exception:  # noqa: BLE001 - a message that anybody can publish must not be able to cut the channel
+            spelled = None
         return None if spelled is None else f"{name}_{spelled}"
 
     def decode(self, key: str, payload: bytes) -> V | None:

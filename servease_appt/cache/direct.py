@@ -28,7 +28,7 @@ BATCH = 500
 class Fence(NamedTuple):
     """What proves to `TwoTierCache.fill` that no invalidation came since a miss."""
 
-    token: str
+    token: bytes
     epoch: Epoch
 
 
@@ -75,7 +75,7 @@ class DirectStore(Generic[V]):
             if value is not None:
                 values[key] = value
             elif lease.state in (LeaseState.GRANTED, LeaseState.HELD):
-                fences[key] = Fence(lease.payload.decode(), epoch)
+                fences[key] = Fence(lease.payload, epoch)
         return values, fences
 
     def fill_many(self, fills: Mapping[str, tuple[V, Fence]], ttl_s: float | None) -> list[str]:

@@ -6,17 +6,19 @@ its own for the next round and goes back to work.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_BATCH = 200
 
 
 class GroupCommit(Generic[T]):
-    """Hands what many threads bring to `commit`, in batches, one batch at a time. `commit` must not raise."""
+    """Hands what many threads bring to `commit`, in batches, one batch at a time. Logs what `commit` raises."""
 
     def __init__(self, commit: Callable[[list[T]], None]) -> None:
         self._commit = commit
@@ -37,4 +39,8 @@ class GroupCommit(Generic[T]):
                 if not batch:
                     self._committing = False
                     return
-            self._commit(batch)
+            try:
+                self._commit(batch)
+            except BaseException:
+                # What waits behind this batch must not wait for ever.
+                log.exception("A batch of loads could not be stored")

@@ -7,7 +7,6 @@ own L1 last, so that it can't be refilled from an L2 that still had the old valu
 from __future__ import annotations
 
 import json
-import logging
 import os
 import socket
 import time
@@ -18,22 +17,25 @@ from typing import Any, Generic, TypeVar
 from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.errors import CacheUnavailable, L2Unavailable
 from servease_appt.cache.event_log import EventLog
+from servease_appt.cache.guards import Guard
 from servease_appt.cache.keeping import L1Keeper
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import L1, Entry
 from servease_appt.cache.l2.protocol import L2
 from servease_appt.cache.listener import Listener
-from servease_appt.cache.messages import Invalidation
+from servease_appt.cache.messages import STARTS, Invalidation
+from servease_appt.cache.plain_requests import PlainRequests
 from servease_appt.cache.recovery import OutageProbe, Recovery
 from servease_appt.cache.refresh import RefreshSchedule
 from servease_appt.cache.single_flight import Flights
 from servease_appt.cache.stats import Event, Tier
 from servease_appt.cache.worker_queries import QueryResponder
 
-log = logging.getLogger(__name__)
 V = TypeVar("V")
 
 INVALIDATE_BATCH = 500
+REGISTER_EVERY_S = 5.0
+"""A server under `allkeys-lru` may evict the register of workers, so each entry is renewed."""
 
 
 class Invalidator(Generic[V]):
@@ -64,11 +66,7 @@ class Invalidator(Generic[V]):
         self._codecs.check(wanted)
         try:
             for start in range(0, len(wanted), INVALIDATE_BATCH):
-                seen = self._recovery.highest_sequence_seen()
-                batch = wanted[start : start + INVALIDATE_BATCH]
-                sequence = self._l2.invalidate(batch, self._identity)
-                self._recovery.compare(seen, sequence - 1)
-                self._recovery.acknowledge(sequence)
+                self._invalidate_in_l2(wanted[start : start + INVALIDATE_BATCH])
         except L2Unavailable as error:
             self._event_log.note(Tier.L2, Event.FAILED_INVALIDATION, wanted, str(error))
             raise CacheUnavailable(f"Redis did not take the invalidation: {error}") from error
@@ -89,15 +87,17 @@ class Invalidator(Generic[V]):
         self._event_log.note_all(Tier.L2, Event.INVALIDATION, pattern)
 
     def carry_out(self, request: Invalidation) -> None:
-        """Do in L2 what a client that knows nothing of scripts and sequences has asked for by a plain PUBLISH."""
-        try:
-            if request.pattern is not None:
-                self._l2.invalidate_matching(request.pattern, self._identity)
-            else:
-                self._l2.invalidate(request.keys, self._identity)
-        except L2Unavailable as error:
-            self._event_log.note(Tier.L2, Event.FAILED_INVALIDATION, request.keys or ("*",), str(error))
-            log.warning("An invalidation could not be carried out: %s", error)
+        """Do in L2 what a client has asked for that knows nothing of the scripts. Raises L2Unavailable."""
+        if request.pattern is not None:
+            self._l2.invalidate_matching(request.pattern, self._identity, announce_start=True)
+        else:
+            self._invalidate_in_l2(request.keys)
+
+    def _invalidate_in_l2(self, keys: Sequence[str]) -> None:
+        seen = self._recovery.highest_sequence_seen()
+        sequence = self._l2.invalidate(keys, self._identity)
+        self._recovery.compare(seen, sequence - 1)
+        self._recovery.acknowledge(sequence)
 
     def drop(self, keys: Sequence[str]) -> None:
         """Drop keys from this process: L1, and the loads under way that nobody may join any more."""
@@ -138,7 +138,7 @@ class InvalidationHandler(Generic[V]):
         listener: Listener,
         keys: KeySpace,
         identity: str,
-        submit: Callable[[Callable[[], None]], object],
+        requests: PlainRequests,
         on_pulse: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
@@ -155,10 +155,13 @@ class InvalidationHandler(Generic[V]):
         self._listener = listener
         self._keys = keys
         self._identity = identity
-        self._submit = submit
+        self._requests = requests
         self._on_pulse = on_pulse
         self._clock = clock
+        self._pulse_guard = Guard("What is done at each heartbeat")
+        self._answer_guard = Guard("The answer to a command's question")
         self._started_at_s = time.time()
+        self._registered_at_s = float("-inf")
 
     def on_confirmed(self, *, reconnected: bool, sequence_regressed: bool) -> None:
         """Drop all that was kept before a new subscription, which may be old (R6, R7)."""
@@ -166,6 +169,10 @@ class InvalidationHandler(Generic[V]):
             self._recovery.distrust_l2()
         self._invalidator.drop_all(Event.RECONNECT if reconnected else Event.FLUSH, "subscribed")
         self._register()
+
+    def on_restarted(self) -> None:
+        """Count a listener that had ended by a fault."""
+        self._event_log.note_all(Tier.CHANNEL, Event.ERROR, "the listener had ended, and was started anew")
 
     def on_gap(self) -> None:
         """Drop everything: a message was lost."""
@@ -179,11 +186,16 @@ class InvalidationHandler(Generic[V]):
         """Set how long L1 may be trusted. Called at each beat, and at each failure to connect."""
         self._l1.trusted_until_s = until_s
         if until_s == float("-inf"):
+            self._flights.detach()  # nobody will hear which of these loads an invalidation voids
             self._probe.probe_if_open()
-        self._on_pulse()
+        self._pulse_guard.call(self._on_pulse)
 
     def on_message(self, invalidation: Invalidation) -> None:
         """Drop what a message names; one from outside has to be carried out in L2, too."""
+        if invalidation.sequence is not None:
+            self._requests.covered(invalidation)
+            if invalidation.began == STARTS:
+                return  # what its scans find is dropped at their end
         ours = tuple(filter(None, map(self._codecs.canonical, invalidation.keys)))
         if invalidation.unreadable or len(ours) < len(invalidation.keys):
             self.on_unreadable()
@@ -197,7 +209,7 @@ class InvalidationHandler(Generic[V]):
         why = f"from {invalidation.source}" if invalidation.source else "from outside"
         self._event_log.note(Tier.CHANNEL, Event.INVALIDATION, invalidation.keys or ("*",), why)
         if invalidation.sequence is None:
-            self._submit(lambda: self._invalidator.carry_out(invalidation))
+            self._requests.add(invalidation, self._listener.sequence)
 
     def on_unreadable(self) -> None:
         """Count a message of no known form."""
@@ -205,7 +217,7 @@ class InvalidationHandler(Generic[V]):
 
     def on_query(self, payload: bytes) -> None:
         """Answer a command or a dashboard."""
-        self._responder.answer(payload)
+        self._answer_guard.call(lambda: self._responder.answer(payload))
 
     def on_changed(self, keys: list[str] | None) -> None:
         """Compare what L1 holds of keys that the server has changed, whoever asked it to."""
@@ -228,8 +240,12 @@ class InvalidationHandler(Generic[V]):
         """Use the sign of life: the server answers on the channel."""
         self._probe.probe_if_open()
         self._recovery.empty_l2_if_old()
+        self._requests.begin()
+        if self._clock() - self._registered_at_s >= REGISTER_EVERY_S:
+            self._register()
 
     def _register(self) -> None:
         """Tell commands that this worker is there."""
+        self._registered_at_s = self._clock()
         about = {"pid": os.getpid(), "host": socket.gethostname(), "started_at_s": self._started_at_s}
         self._listener.send_soon("HSET", self._keys.workers, self._identity, json.dumps(about))

@@ -11,12 +11,12 @@ class KeySpace:
     """Names of L2 keys and of the channel, for one prefix."""
 
     def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
-        self.sequence = f"{prefix}:__seq"
-        self.channel = f"{prefix}:invalidate"
-        self.queries = f"{prefix}:__ask"
-        self.events = f"{prefix}:__events"
-        self.workers = f"{prefix}:__workers"
+        self.prefix: str = prefix
+        self.sequence: str = f"{prefix}:__seq"
+        self.channel: str = f"{prefix}:invalidate"
+        self.queries: str = f"{prefix}:__ask"
+        self.events: str = f"{prefix}:__events"
+        self.workers: str = f"{prefix}:__workers"
 
     def data(self, key: str) -> str:
         """Where a value lies: plain JSON under `prefix:key`."""

@@ -57,9 +57,9 @@ class Entry(Generic[V]):
 
     def __init__(self, value: V | NotFound, loaded_at_s: float, expires_at_s: float, size: int = 0) -> None:
         self.value = value
-        self.loaded_at_s = loaded_at_s
-        self.expires_at_s = expires_at_s
-        self.size = size
+        self.loaded_at_s: float = loaded_at_s
+        self.expires_at_s: float = expires_at_s
+        self.size: int = size
 
 
 class Read(NamedTuple, Generic[V]):
@@ -183,7 +183,11 @@ class L1(Generic[V]):
         self._epoch = 1
         self._invalidated = Epochs()
         self._suspected = Epochs()
-        self.trusted_until_s = float("-inf")
+        self.trusted_until_s: float = float("-inf")
+
+    def is_trusted(self) -> bool:
+        """Say whether all invalidations have been heard of, as far as anybody can know."""
+        return self._clock() < self.trusted_until_s
 
     def get(self, key: str) -> V | Miss:
         """Return one value, or `MISS` where `get_many` would not give one. Counts the hit for `take_hits`."""

@@ -47,6 +47,9 @@ class ListenerCallbacks(Protocol):
         `sequence_regressed`: the server's sequence is behind what was heard before, so it has lost invalidations.
         """
 
+    def on_restarted(self) -> None:
+        """The thread had ended by a fault, and was started anew. Called on a reader's thread."""
+
     def on_gap(self) -> None:
         """At least one message was lost; all that was kept before may be old."""
 
@@ -195,6 +198,8 @@ class Listener:
 
     def observe_sequence(self, sequence: int | None) -> None:
         """A reader saw this sequence number in L2: if it is ahead, ask at once whether a message was lost."""
+        if self.started and not self._thread.is_alive():
+            self._revive()
         if (
             sequence is None
             or not self.confirmed
@@ -206,6 +211,16 @@ class Listener:
                 return
             self._beat_now = True
         self._wake()
+
+    def _revive(self) -> None:
+        """Start a thread in the place of one that has ended by a fault: L1 serves next to nothing without it."""
+        with self._lock:
+            if self._stopping.is_set() or self._thread.is_alive():
+                return
+            self._thread = threading.Thread(target=self._run, name="servease-cache-listener", daemon=True)
+            self._thread.start()
+        log.error("The invalidation listener had ended; it was started anew")
+        self._callbacks.on_restarted()
 
     def _wake(self) -> None:
         try:
@@ -225,7 +240,10 @@ class Listener:
             except Exception:
                 log.exception("Invalidation listener failed; starting anew")
             finally:
-                self._disconnect()
+                try:
+                    self._disconnect()
+                except Exception:
+                    log.exception("The invalidation channel could not be closed cleanly")
             self._stopping.wait(backoff_s * random.uniform(0.5, 1.0))
             backoff_s = min(backoff_s * 2, BACKOFF_S[1])
 

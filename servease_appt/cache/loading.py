@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from typing import Generic, TypeVar
 
 from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.epochs import Epoch
-from servease_appt.cache.errors import L2Unavailable, LoadDenied, ValueNotFound
+from servease_appt.cache.errors import L2Unavailable, LoadDenied, LoadFailed, ValueNotFound
 from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.group_commit import GroupCommit
 from servease_appt.cache.l1 import L1, NOT_FOUND, Entry, NotFound
@@ -43,12 +44,8 @@ class _CompletedLoad(Generic[V]):
     outcome: Outcome
     value: V | NotFound
     payload: bytes
-    token: str | None
+    token: bytes | None
     epoch: Epoch
-
-
-class _DeadlinePassed(Exception):
-    """A load waited for a thread until nobody needs it any more. The source is not asked, and is not to blame."""
 
 
 class Loader(Generic[V]):
@@ -92,11 +89,19 @@ class Loader(Generic[V]):
         self._loads = {
             name: ThreadPoolExecutor(policy.max_loads, f"servease-cache-load-{name}") for name in codecs.names
         }
+        self.patience_s = policy.patience_s
         self._commits: GroupCommit[_CompletedLoad[V]] = GroupCommit(self._commit)
 
     def new_token(self) -> str:
         """A lease token that no other call of any process has."""
         return f"{self._identity}:{next(self._numbers)}"
+
+    def joinable_after_s(self) -> float:
+        """Return when a load must have begun to be joined.
+
+        While nobody can say whether an invalidation was missed, a load is no younger than what L1 serves then.
+        """
+        return -math.inf if self.l1.is_trusted() else time.monotonic() - UNSHARED_S
 
     def keep_from_l2(
         self,
@@ -126,7 +131,7 @@ class Loader(Generic[V]):
             threads.shutdown(wait=True, cancel_futures=True)
 
     def start(
-        self, flight: Flight[V], load: Load[V], token: str | None, epoch: Epoch, deadline_s: float
+        self, flight: Flight[V], load: Load[V], token: bytes | None, epoch: Epoch, deadline_s: float
     ) -> None:
         """Begin a load. With a token its value may be kept in L2."""
         threads = self._loads[self.codecs.of(flight.key).name]
@@ -150,7 +155,8 @@ class Loader(Generic[V]):
         for key, lease in zip(keys, leases, strict=True):
             if lease.state is LeaseState.GRANTED:
                 self.event_log.note(Tier.UPSTREAM, Event.REFRESH, (key,))
-                self.start(Flight(key, Completion()), _keep_on_not_found(load), token, epoch, deadline_s)
+                flight = Flight[V](key, Completion(), deadline_s)
+                self.start(flight, _keep_on_not_found(load), lease.payload, epoch, deadline_s)
 
     def _learn(self, keys: list[str]) -> None:
         try:
@@ -163,34 +169,50 @@ class Loader(Generic[V]):
                 self._schedule.learned(key, now, left_ms / 1000)
 
     def _run(
-        self, flight: Flight[V], load: Load[V], token: str | None, epoch: Epoch, deadline_s: float
+        self, flight: Flight[V], load: Load[V], token: bytes | None, epoch: Epoch, deadline_s: float
     ) -> None:
         value: V | NotFound = NOT_FOUND
         payload = b""
+        outcome = Outcome.FAILED
         try:
-            loaded = load(flight.key, _time_left(deadline_s))
-            codec = self.codecs.of(flight.key)
-            payload = codec.encode(loaded)
-            value = codec.decode(payload, flight.key.partition("_")[2]) if codec.reread else loaded
-            outcome = Outcome.LOADED
-        except _DeadlinePassed:
-            outcome = Outcome.FAILED
+            left_s = deadline_s - time.monotonic()
+            if left_s > 0:
+                loaded = load(flight.key, left_s)
+                codec = self.codecs.of(flight.key)
+                payload = codec.encode(loaded)
+                value = codec.decode(payload, flight.key.partition("_")[2]) if codec.reread else loaded
+                outcome = Outcome.LOADED
+            else:  # it waited for a thread: no failure of the source, which is not asked
+                self.event_log.note(Tier.UPSTREAM, Event.OVERDUE, (flight.key,))
         except ValueNotFound:
             outcome = Outcome.NOT_FOUND
         except LoadDenied:
             outcome = Outcome.DENIED
             self.event_log.note(Tier.UPSTREAM, Event.DENIED, (flight.key,))
-        except Exception as error:  # noqa: BLE001 - here a failed load becomes a fallback, whatever it failed of
-            outcome = Outcome.FAILED
+        except LoadFailed as error:
+            self.event_log.note(
+                Tier.UPSTREAM, Event.ERROR, (flight.key,), type(error.__cause__ or error).__name__
+            )
+        except BaseException as error:  # noqa: BLE001 - a failed load becomes a fallback, whatever it failed of
             self.event_log.note(Tier.UPSTREAM, Event.ERROR, (flight.key,), type(error).__name__)
             self._failures.note(flight.key, error)
         self._commits.bring(_CompletedLoad(flight, outcome, value, payload, token, epoch))
 
     def _commit(self, batch: list[_CompletedLoad[V]]) -> None:
-        """Store a batch in L2, keep in L1 what was not refused, give other leases back, complete the flights."""
+        """Store a batch, then complete its flights, whatever becomes of the storing."""
+        try:
+            self._store(batch)
+        finally:
+            for completed in batch:
+                self.flights.finish(completed.flight)
+                value = completed.value
+                completed.flight.complete(completed.outcome, None if value is NOT_FOUND else value)
+
+    def _store(self, batch: list[_CompletedLoad[V]]) -> None:
+        """Store a batch in L2, keep in L1 what was not refused, give other leases back."""
         fills: list[tuple[_CompletedLoad[V], Fill]] = []
         unshared: list[_CompletedLoad[V]] = []
-        released: list[tuple[str, str]] = []
+        released: list[tuple[str, bytes]] = []
         for completed in batch:
             fillable = completed.outcome in (Outcome.LOADED, Outcome.NOT_FOUND)
             if fillable and completed.token is None:
@@ -204,12 +226,8 @@ class Loader(Generic[V]):
             self._release(released)
         self._keep_in_l1(stored, self.policy.l1_ttl_s)
         self._keep_in_l1(unshared + unasked, UNSHARED_S)
-        for completed in batch:
-            self.flights.finish(completed.flight)
-            value = completed.value
-            completed.flight.complete(completed.outcome, None if value is NOT_FOUND else value)
 
-    def _fill(self, completed: _CompletedLoad[V], token: str) -> Fill:
+    def _fill(self, completed: _CompletedLoad[V], token: bytes) -> Fill:
         key, policy = completed.flight.key, self.policy
         if completed.outcome is Outcome.NOT_FOUND:
             return Fill(key, token, b"", int(policy.negative_ttl_s * 1000), 0)
@@ -267,18 +285,11 @@ class Loader(Generic[V]):
             for (key, value), until_s, size in zip(values, untils_s, sizes, strict=True)
         ]
 
-    def _release(self, leases: list[tuple[str, str]]) -> None:
+    def _release(self, leases: list[tuple[str, bytes]]) -> None:
         try:
             self.l2.release(leases)
         except L2Unavailable:
             self.recorder.count(Tier.L2, Event.ERROR, "-")
-
-
-def _time_left(deadline_s: float) -> float:
-    left_s = deadline_s - time.monotonic()
-    if left_s <= 0:
-        raise _DeadlinePassed
-    return left_s
 
 
 def _keep_on_not_found(load: Load[V]) -> Load[V]:

@@ -3,7 +3,7 @@
 Three forms share one channel. The cache's own message says that L2 has been dealt with already and carries
 the sequence number by which a receiver notices a gap; the two others are requests from any Redis client.
 
-    {"v":1,"source":"host:41:9f2c","seq":1763816400000042,"keys":["customer_…"]}     own, also with "pattern"
+    {"v":1,"source":"host:41:9f2c","seq":1763816400000042,"keys":["customer_…"]}     own; or "pattern", "began"
     customer_bcee5755-2c9f-4c0a-8720-1592b75edf96                                     a plain key
     {"keys":["customer_…", …]}   or   {"pattern":"customer_*"}                        a JSON request
 """
@@ -19,6 +19,7 @@ WIRE_VERSION = 1
 MAX_MESSAGE_BYTES = 1_048_576
 MAX_KEY_CHARS = 512
 MAX_KEYS = 10_000
+STARTS = 0
 
 
 class UnreadableMessage(ValueError):
@@ -29,7 +30,8 @@ class UnreadableMessage(ValueError):
 class Invalidation:
     """Keys without the prefix, or a glob pattern over them; `sequence` is None for an outside request.
 
-    `unreadable`: how many entries stood among the keys that are none.
+    `unreadable`: how many entries stood among the keys that are none. `began`: the sequence number that the start
+    of a pattern's scans had, `STARTS` in the message that tells of the start.
     """
 
     keys: tuple[str, ...] = ()
@@ -37,13 +39,15 @@ class Invalidation:
     source: str | None = None
     sequence: int | None = None
     unreadable: int = 0
+    began: int | None = None
 
 
 def own_message_parts(invalidation: Invalidation) -> tuple[str, str]:
     """Return what stands before and behind the sequence number, which only the server knows."""
     head = f'{{"v":{WIRE_VERSION},"source":{json.dumps(invalidation.source)},"seq":'
     if invalidation.pattern is not None:
-        return head, f',"pattern":{json.dumps(invalidation.pattern)}}}'
+        began = "" if invalidation.began is None else f',"began":{invalidation.began}'
+        return head, f',"pattern":{json.dumps(invalidation.pattern)}{began}}}'
     return head, f',"keys":{json.dumps(list(invalidation.keys))}}}'
 
 
@@ -82,7 +86,9 @@ def _from_object(message: dict[str, object], prefix: str) -> Invalidation:
     if source is not None and not isinstance(source, str):
         raise UnreadableMessage("source is not a string")
     if isinstance(pattern, str) and keys is None:
-        return Invalidation(pattern=_key(pattern, prefix), source=source, sequence=sequence)
+        began = message.get("began")
+        known = began if isinstance(began, int) and not isinstance(began, bool) else None
+        return Invalidation(pattern=_key(pattern, prefix), source=source, sequence=sequence, began=known)
     if isinstance(keys, list) and keys and pattern is None and len(keys) <= MAX_KEYS:
         readable = tuple(_readable(keys, prefix))
         if readable:

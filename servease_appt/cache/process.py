@@ -17,6 +17,7 @@ from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.direct import DirectStore
 from servease_appt.cache.event_log import EventLog
+from servease_appt.cache.guards import GuardedObserver, GuardedRecorder
 from servease_appt.cache.invalidation import InvalidationHandler, Invalidator
 from servease_appt.cache.keeping import L1Keeper
 from servease_appt.cache.keys import KeySpace
@@ -24,9 +25,11 @@ from servease_appt.cache.l1 import L1
 from servease_appt.cache.l2 import make_l2
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.loading import Loader
+from servease_appt.cache.plain_requests import PlainRequests
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.reading import Reader
 from servease_appt.cache.recovery import OutageProbe, Recovery
+from servease_appt.cache.redis_client import database_of
 from servease_appt.cache.refresh import RefreshSchedule
 from servease_appt.cache.single_flight import Flights
 from servease_appt.cache.stats import Observer, Recorder
@@ -55,6 +58,8 @@ class Process(Generic[V]):
         on_pulse: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
+        recorder = GuardedRecorder(recorder)
+        observer = None if observer is None else GuardedObserver(observer)
         self._client = client
         self._keys = keys
         self._observer = observer
@@ -135,6 +140,13 @@ class Process(Generic[V]):
             event_log=self.event_log,
             clock=clock,
         )
+        self.requests = PlainRequests(
+            self.invalidator.carry_out,
+            # Only one connection's order tells whether a message came behind a request.
+            elected=self.l2.listens_where_it_reads,
+            event_log=self.event_log,
+            submit=self.submit,
+        )
         self.handler: InvalidationHandler[V] = InvalidationHandler(
             l1=self.l1,
             keeper=self.keeper,
@@ -152,12 +164,13 @@ class Process(Generic[V]):
                 listener=self.listener,
                 keys=keys,
                 codecs=codecs,
+                database=database_of(client),
             ),
             event_log=self.event_log,
             listener=self.listener,
             keys=keys,
             identity=self.identity,
-            submit=self.submit,
+            requests=self.requests,
             on_pulse=on_pulse,
             clock=clock,
         )
@@ -173,6 +186,7 @@ class Process(Generic[V]):
         if self.listener.started:
             self.listener.stop()
             self._sign_off()
+        self.requests.close()
         self._background.shutdown(wait=True, cancel_futures=True)
         self.loader.close()
 

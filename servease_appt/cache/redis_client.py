@@ -54,6 +54,13 @@ def connect(url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: 
     return Redis.from_url(url, **options)
 
 
+def database_of(client: Redis) -> int:
+    """Return the number of the database that a client uses."""
+    if isinstance(client, Cluster):
+        return 0
+    return int(client.connection_pool.connection_kwargs.get("db") or 0)
+
+
 def check_client(client: Redis) -> None:
     """Raise ValueError for a client that the cache can't use: it would be without its first or second tier."""
     if not isinstance(client, Redis):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from typing import Generic, TypeVar
@@ -58,10 +60,14 @@ class Completion:
 class Flight(Generic[V]):
     """One load under way. `complete` is called once; the first call counts."""
 
-    __slots__ = ("_completions", "_lock", "key", "outcome", "stale_value", "value")
+    __slots__ = (
+        "_completions", "_lock", "began_at_s", "deadline_s", "key", "outcome", "stale_value", "value"
+    )  # fmt: skip
 
-    def __init__(self, key: str, completion: Completion) -> None:
+    def __init__(self, key: str, completion: Completion, deadline_s: float = math.inf) -> None:
         self.key = key
+        self.began_at_s = time.monotonic()
+        self.deadline_s = deadline_s
         self.stale_value: V | None = None
         self.outcome: Outcome | None = None
         self.value: V | None = None
@@ -99,39 +105,59 @@ class Flights(Generic[V]):
         self._lock = threading.Lock()
         self._by_key: dict[str, Flight[V]] = {}
 
-    def join(self, keys: Sequence[str], completion: Completion) -> dict[str, Flight[V]]:
-        """Join the flights of these keys that are under way; `completion` expects them from now on, too."""
+    def join(
+        self, keys: Sequence[str], completion: Completion, *, began_after_s: float = -math.inf
+    ) -> dict[str, Flight[V]]:
+        """Join the flights of these keys that are under way; `completion` expects them from now on, too.
+
+        None is joined past its deadline, or if it began before `began_after_s`.
+        """
         if not self._by_key:
             return {}
         with self._lock:
-            joined = {key: flight for key in keys if (flight := self._by_key.get(key)) is not None}
+            joined = {
+                key: flight for key in keys if (flight := self._joinable(key, began_after_s)) is not None
+            }
         completion.expect(len(joined))
         for flight in joined.values():
             flight.join(completion)
         return joined
 
     def join_or_lead(
-        self, keys: Iterable[str], completion: Completion, *, alone: bool = False
+        self,
+        keys: Iterable[str],
+        completion: Completion,
+        *,
+        deadline_s: float = math.inf,
+        began_after_s: float = -math.inf,
+        alone: bool = False,
     ) -> tuple[dict[str, Flight[V]], dict[str, Flight[V]]]:
         """Return (led, joined): the flights this caller must complete, and those it only waits for.
 
-        `completion` expects them all from now on, too. With `alone` none is joined, and none is offered to others.
+        `completion` expects them all from now on, too. Those that are led end at `deadline_s`, and are not joined
+        past it; see `join` for `began_after_s`. With `alone` none is joined, and none is offered to others.
         """
         led: dict[str, Flight[V]] = {}
         joined: dict[str, Flight[V]] = {}
         with self._lock:
             for key in keys:
-                flight = None if alone else self._by_key.get(key)
+                flight = None if alone else self._joinable(key, began_after_s)
                 if flight is not None:
                     joined[key] = flight
                     continue
-                led[key] = flight = Flight(key, completion)
+                led[key] = flight = Flight(key, completion, deadline_s)
                 if not alone:
                     self._by_key[key] = flight
         completion.expect(len(led) + len(joined))
         for flight in joined.values():
             flight.join(completion)
         return led, joined
+
+    def _joinable(self, key: str, began_after_s: float) -> Flight[V] | None:
+        flight = self._by_key.get(key)
+        if flight is None or flight.began_at_s < began_after_s or time.monotonic() >= flight.deadline_s:
+            return None
+        return flight
 
     def finish(self, flight: Flight[V]) -> None:
         """Let the next reader start a flight of its own."""

@@ -42,6 +42,7 @@ class Event(StrEnum):
     REFRESH = "refresh"
     JOINED = "joined"
     TAKEOVER = "takeover"
+    OVERDUE = "overdue"
     RECONNECT = "reconnect"
     OVERWRITTEN = "overwritten"
 

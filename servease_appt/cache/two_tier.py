@@ -17,11 +17,13 @@ from typing import Any, Generic, Self, TypeVar
 
 from redis import Redis
 
+from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.codecs import Codec, Codecs
 from servease_appt.cache.direct import Fence
 from servease_appt.cache.forks import after_fork
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.l1 import MISS
+from servease_appt.cache.l1 import L1, MISS
+from servease_appt.cache.l2.protocol import L2
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.loading import Load
 from servease_appt.cache.policy import CachePolicy
@@ -80,9 +82,9 @@ class TwoTierCache(Generic[V]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         check_client(client)
-        self.policy = policy or CachePolicy()
-        self.codecs = Codecs(codecs)
-        self.keys = KeySpace(prefix)
+        self.policy: CachePolicy = policy or CachePolicy()
+        self.codecs: Codecs[V] = Codecs(codecs)
+        self.keys: KeySpace = KeySpace(prefix)
         self.recorder: Recorder = recorder or Stats()
         self._observer = observer
         self._client = client
@@ -128,10 +130,10 @@ class TwoTierCache(Generic[V]):
             on_pulse=self._pulse,
             clock=self._clock,
         )
-        self.identity = self._process.identity
-        self.breaker = self._process.breaker
-        self.l1 = self._process.l1
-        self.l2 = self._process.l2
+        self.identity: str = self._process.identity
+        self.breaker: Breaker = self._process.breaker
+        self.l1: L1[V] = self._process.l1
+        self.l2: L2 = self._process.l2
 
     # Read
 

@@ -21,14 +21,12 @@ from servease_appt.cache.event_log import EventLog, LoggedEvent
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import L1, NOT_FOUND
 from servease_appt.cache.listener import Listener
+from servease_appt.cache.redis_client import database_of
 
 V = TypeVar("V")
 
 WATCH_S = 5.0
-REPLY_LIFE_S = 30
 EVENTS_A_MESSAGE = 200
-# Answers are polled for, more and more slowly: a blocking pop would run into the client's own short timeout.
-POLL_S = (0.0005, 0.02)
 
 
 class QueryResponder(Generic[V]):
@@ -44,7 +42,9 @@ class QueryResponder(Generic[V]):
         listener: Listener,
         keys: KeySpace,
         codecs: Codecs[V],
+        database: int,
     ) -> None:
+        self._database = database
         self._identity = identity
         self._describe = describe
         self._l1 = l1
@@ -60,6 +60,8 @@ class QueryResponder(Generic[V]):
             what, reply_to = question["what"], question.get("reply_to", "")
         except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
             return
+        if question.get("database", self._database) != self._database:
+            return  # messages reach all databases; what this worker holds is of its own
         if what == "watch":
             self._event_log.watch(self._publish, WATCH_S)
             return
@@ -70,8 +72,8 @@ class QueryResponder(Generic[V]):
             answer |= self._describe()
         elif what == "explain":
             answer |= self._explain(str(question.get("key", "")))
-        self._send("RPUSH", reply_to, json.dumps(answer))
-        self._send("EXPIRE", reply_to, str(REPLY_LIFE_S))
+        # Published and not stored: a Redis that is full, or a replica, refuses to store anything.
+        self._send("PUBLISH", reply_to, json.dumps(answer))
 
     def _is_ours(self, reply_to: object) -> bool:
         return isinstance(reply_to, str) and reply_to.startswith(f"{self._keys.prefix}:__reply:")
@@ -109,6 +111,7 @@ class WorkerQueries:
 
     def __init__(self, client: Redis, keys: KeySpace, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
+        self._database = database_of(client)
         self._keys = keys
         self._clock = clock
 
@@ -130,34 +133,42 @@ class WorkerQueries:
     ) -> Iterator[dict[str, Any]]:
         """Yield answers as they come, until all listeners, or `expected`, have answered or the time is over."""
         reply_to = f"{self._keys.prefix}:__reply:{secrets.token_hex(8)}"
-        asked_at_s = self._clock()
-        question = json.dumps({"what": what, "reply_to": reply_to, **details})
-        listening = int(self._client.publish(self._keys.queries, question))
-        expected = listening if expected is None else expected
-        pause_s, longest_s = POLL_S
-        while expected > 0:
-            popped = cast("list[bytes] | None", self._client.lpop(reply_to, expected))
-            after_ms = (self._clock() - asked_at_s) * 1000
-            for payload in popped or ():
-                expected -= 1
-                answer: dict[str, Any] = json.loads(payload)
-                answer["after_ms"] = round(after_ms, 3)
-                yield answer
-            if not popped:
-                if after_ms >= timeout_s * 1000:
+        with self._client.pubsub() as replies:  # type: ignore[no-untyped-call]
+            replies.subscribe(reply_to)
+            replies.get_message(timeout=timeout_s)  # the confirmation: from here on no answer can be missed
+            asked_at_s = self._clock()
+            question = {"what": what, "reply_to": reply_to, "database": self._database, **details}
+            listening = int(self._client.publish(self._keys.queries, json.dumps(question)))
+            expected = listening if expected is None else expected
+            while expected > 0:
+                left_s = asked_at_s + timeout_s - self._clock()
+                message = replies.get_message(timeout=left_s) if left_s > 0 else None
+                if message is None:
                     return
-                time.sleep(pause_s)
-                pause_s = min(pause_s * 1.5, longest_s)
+                answer = _read(message["data"])
+                expected -= isinstance(answer.get("worker"), str)
+                answer["after_ms"] = round((self._clock() - asked_at_s) * 1000, 3)
+                yield answer
 
     def watch(self) -> None:
         """Have all workers publish their events for the next few seconds; ask again to go on."""
-        self._client.publish(self._keys.queries, json.dumps({"what": "watch"}))
+        question = {"what": "watch", "database": self._database}
+        self._client.publish(self._keys.queries, json.dumps(question))
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """Every worker that has registered and not left, by identity: `pid`, `host`, `started_at_s`."""
         registered = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.workers))
-        return {identity.decode(): json.loads(about) for identity, about in registered.items()}
+        return {identity.decode(errors="replace"): _read(about) for identity, about in registered.items()}
 
     def forget_worker(self, identity: str) -> None:
         """Drop the registration of a worker that has died without leaving."""
         self._client.hdel(self._keys.workers, identity)
+
+
+def _read(payload: object) -> dict[str, Any]:
+    """Return the JSON object; an empty one for anything else, since anyone may write and publish here."""
+    try:
+        found = json.loads(payload) if isinstance(payload, bytes) else None
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

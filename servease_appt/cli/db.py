@@ -108,6 +108,37 @@ def downgrade_command(yes: bool) -> None:
     click.echo("The platform's own tables are left, with every row.")
 
 
+@commands.command("rules")
+@click.option(
+    "--enforce", is_flag=True, help="Hold every writer to them, PostgreSQL's other clients included."
+)
+@click.option("--release", is_flag=True, help="Hold this service alone to them.")
+@with_appcontext
+def rules_command(enforce: bool, release: bool) -> None:
+    """Show, or set, whether other writers are held to capacity and the customer's 30 minutes as this service is.
+
+    They are not, unless it is turned on: then PostgreSQL refuses what breaks these rules. It can't be turned on
+    while appointments break them already.
+    """
+    from servease_appt.appointments.locks import day
+    from servease_appt.db import writer_rules
+
+    if enforce and release:
+        raise click.UsageError("--enforce and --release contradict each other.")
+    settings = current_app.extensions["servease"].settings
+    with _one_line_errors():
+        if enforce:
+            locks = {each: day(each) for each in writer_rules.DAYS}
+            writer_rules.enforce(settings.database_url, settings.max_concurrent_appointments, locks)
+        elif release:
+            writer_rules.release(settings.database_url)
+        capacity = writer_rules.capacity_in_force(settings.database_url)
+    if capacity is None:
+        click.echo("Other writers are not held to capacity and the customer's 30 minutes.")
+    else:
+        click.echo(f"Every writer is held to a capacity of {capacity} and to the customer's 30 minutes.")
+
+
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
     try:

@@ -15,18 +15,24 @@ from servease_appt.container import Container
 from servease_appt.db.errors import DatabaseUnavailable
 
 
-@click.group("slots")
+@click.group("slots", context_settings={"help_option_names": ["-h", "--help"]})
 def commands() -> None:
-    """The time slots that appointments are booked in."""
+    """Manage the time slots that appointments are booked in."""
 
 
 @commands.command("seed")
-@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 366), help="From today on.")
-@click.option("--start-hour", default=9, show_default=True, type=click.IntRange(0, 23), help="First start.")
-@click.option("--end-hour", default=17, show_default=True, type=click.IntRange(1, 24), help="Last end.")
+@click.option(
+    "--days", default=30, show_default=True, type=click.IntRange(1, 366), help="Number of days from today."
+)
+@click.option(
+    "--start-hour", default=9, show_default=True, type=click.IntRange(0, 23), help="Hour of the first start."
+)
+@click.option(
+    "--end-hour", default=17, show_default=True, type=click.IntRange(1, 24), help="Hour of the last end."
+)
 @with_appcontext
 def seed_command(days: int, start_hour: int, end_hour: int) -> None:
-    """Add hourly slots on weekdays; slots that are there already stay as they are.
+    """Add hourly slots on weekdays; existing slots are not changed.
 
     Example: flask --app wsgi slots seed --days 30 --start-hour 9 --end-hour 17
     """

@@ -18,11 +18,11 @@ from marshmallow import EXCLUDE, Schema, fields
 from servease_appt.api.responses import json_response
 from servease_appt.api.routing import RequiredRole, Resource
 from servease_appt.api.schemas.fields import Choice, Id
-from servease_appt.api.tokens import Caller
+from servease_appt.api.tokens import ACCESS, Caller
 from servease_appt.container import Container
-from servease_appt.dashboard.links import PATH
+from servease_appt.dashboard.links import PATH, TOKEN_TYPE
 from servease_appt.dashboard.sessions import Sessions
-from servease_appt.dashboard.views import Entry, Overview
+from servease_appt.dashboard.views import Entries, Overview
 from servease_appt.references.entities import ENTITIES
 
 _HEADERS = {
@@ -35,7 +35,7 @@ _HEADERS = {
 
 
 class Since(Schema):
-    """Which part of the history the page does not have yet."""
+    """The time after which the page has no samples yet."""
 
     class Meta:
         unknown = EXCLUDE
@@ -54,7 +54,7 @@ class Named(Schema):
 
 
 class Code(Schema):
-    """What a link brought along."""
+    """The code of a link."""
 
     class Meta:
         unknown = EXCLUDE
@@ -73,7 +73,7 @@ class DashboardViews(NamedTuple):
     """What the dashboard of one application shows."""
 
     overview: Overview
-    entry: Entry
+    entries: Entries
     sessions: Sessions
     guard: Guard | None
 
@@ -84,7 +84,7 @@ def dashboard_views(container: Container, guard: Guard | None = None) -> Dashboa
     Args:
         guard: asked before each request; the token of an admin is needed all the same.
     """
-    return DashboardViews(Overview(container), Entry(container), Sessions(container), guard)
+    return DashboardViews(Overview(container), Entries(container), Sessions(container), guard)
 
 
 def _views() -> DashboardViews:
@@ -98,16 +98,16 @@ def _ask_guard() -> ResponseReturnValue | None:
 
 def dashboard() -> Resource:
     """Return a blueprint; the application that registers it has its `DashboardViews` under `DASHBOARD`."""
-    resource = Resource("dashboard", PATH, "Dashboard")
+    resource = Resource("dashboard", PATH, "Dashboard", token_types=(ACCESS, TOKEN_TYPE))
     resource.before_request(_ask_guard)
 
     @resource.declare("GET", PATH, role=RequiredRole.OPEN, summary="The page.")
     def dashboard_page() -> Response:
         """Return the page; without a token it shows nothing."""
         base = escape(url_for(".dashboard_page").rstrip("/"))
-        return Response(
-            _file("page.html").decode().replace("{{base}}", base), mimetype="text/html", headers=_HEADERS
-        )
+        page = _file("page.html").decode().replace("{{base}}", base)
+        page = page.replace("{{entities}}", " ".join(ENTITIES))
+        return Response(page, mimetype="text/html", headers=_HEADERS)
 
     @resource.declare("GET", f"{PATH}page.css", role=RequiredRole.OPEN, summary="The page's style.")
     def dashboard_style() -> Response:
@@ -118,36 +118,40 @@ def dashboard() -> Resource:
         _serve_script(resource, name)
 
     @resource.declare(
-        "POST", f"{PATH}session", role=RequiredRole.OPEN, summary="A link's code for a token.", body=Code()
+        "POST",
+        f"{PATH}session",
+        role=RequiredRole.OPEN,
+        summary="Exchange a link's code for a token.",
+        body=Code(),
     )
     def dashboard_session(body: dict[str, Any]) -> Response:
-        """Return the token; 401 for a code that is not good."""
+        """Return the token; 401 for a code that is not valid."""
         return json_response({"token": _views().sessions.token_for(body["code"])})
 
     @resource.declare(
-        "GET", f"{PATH}data", role=RequiredRole.ADMIN, summary="What the page shows.", query=Since()
+        "GET", f"{PATH}data", role=RequiredRole.ADMIN, summary="The data that the page shows.", query=Since()
     )
     def dashboard_data(caller: Caller, query: dict[str, Any]) -> Response:  # noqa: ARG001 - the role was checked
-        """Return totals, states, workers and history."""
+        """Return totals, states, workers and the metric history."""
         return json_response(_views().overview.as_json(since_s=query["since"]))
 
     @resource.declare(
         "POST",
         f"{PATH}explain",
         role=RequiredRole.ADMIN,
-        summary="Who holds an entity.",
+        summary="What each tier holds of an entity.",
         body=Named(),
     )
     def dashboard_explain(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG001
         """Return what Redis and each worker hold of it."""
-        return json_response(_views().entry.explain(body["entity"], body["id"]))
+        return json_response(_views().entries.explain(body["entity"], body["id"]))
 
     @resource.declare(
-        "POST", f"{PATH}invalidate", role=RequiredRole.ADMIN, summary="Drop an entity.", body=Named()
+        "POST", f"{PATH}invalidate", role=RequiredRole.ADMIN, summary="Invalidate an entity.", body=Named()
     )
     def dashboard_invalidate(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG001
-        """Invalidate it and return when each worker had handled that."""
-        return json_response(_views().entry.invalidate(body["entity"], body["id"]))
+        """Invalidate it and return how long each worker took to handle that."""
+        return json_response(_views().entries.invalidate(body["entity"], body["id"]))
 
     return resource
 

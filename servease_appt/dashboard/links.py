@@ -1,8 +1,10 @@
-"""The dashboard's address with a code that opens it once, and the token that the code is good for.
+"""Links that open the dashboard once, and the token that a link's code is exchanged for.
 
-The code stands in the fragment, which a browser sends to nobody and which the page takes away at once. Browsers
-write the address into their history all the same; so what is found there is no token, but a code that has been
-used and that no other part of the platform takes.
+The code is in the URL's fragment, which a browser sends to no server and which the page removes at once. Browsers
+store the address in their history all the same, so the fragment holds a code that works once, and no token.
+
+The token is of a type of its own: only the dashboard's routes accept it, so a leaked one can read figures and
+invalidate cached values, but cannot touch an appointment.
 """
 
 from __future__ import annotations
@@ -17,17 +19,19 @@ import jwt
 PATH: Final = "/ops/cache/"
 LINK_LIFETIME_S: Final = 2 * 60
 SESSION_LIFETIME_S: Final = 30 * 60
+TOKEN_TYPE: Final = "dashboard"  # noqa: S105 - a name, no secret
+"""The `token_type` of the page's token."""
 _LINK: Final = "dashboard_link"
 
 
 def dashboard_link(base_url: str, secret_key: str) -> str:
-    """Return the address to open in a browser; `base_url` is the service's, such as `http://localhost:8005`."""
+    """Return the link to open in a browser; `base_url` is the service's, such as `http://localhost:8005`."""
     code = _signed({"token_type": _LINK, "jti": secrets.token_hex(16)}, LINK_LIFETIME_S, secret_key)
     return f"{base_url.rstrip('/')}{PATH}#code={code}"
 
 
 def read_code(code: str, secret_key: str) -> str | None:
-    """Return the id of a code that is good now, which must be used only once; None for anything else."""
+    """Return the id of a valid code, which the caller must accept only once; None for anything else."""
     try:
         claims: dict[str, Any] = jwt.decode(
             code, secret_key, algorithms=["HS256"], options={"require": ["exp", "jti"]}
@@ -38,8 +42,8 @@ def read_code(code: str, secret_key: str) -> str | None:
 
 
 def session_token(secret_key: str) -> str:
-    """Return an admin's access token for the page."""
-    claims = {"user_id": str(uuid.uuid4()), "user_role": "admin", "token_type": "access"}
+    """Return a token for the page, which only the dashboard's routes accept."""
+    claims = {"user_id": str(uuid.uuid4()), "user_role": "admin", "token_type": TOKEN_TYPE}
     return _signed(claims, SESSION_LIFETIME_S, secret_key)
 
 

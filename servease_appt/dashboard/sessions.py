@@ -1,4 +1,4 @@
-"""A link's code for a token: once, wherever Redis can tell that it was used."""
+"""Exchange a link's code for a token, once per code as long as Redis answers."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ log = logging.getLogger(__name__)
 
 
 class Sessions:
-    """Hands out tokens for the page."""
+    """Issues tokens for the page."""
 
     def __init__(self, container: Container) -> None:
         self._secret_key = container.settings.secret_key
         self._cache = container.lookups.cache
 
     def token_for(self, code: str) -> str:
-        """Return an admin's token. Raises NotAuthenticatedError for a code that is not good, or was used."""
+        """Return a token for the page. Raises NotAuthenticatedError for an invalid or used code."""
         code_id = read_code(code, self._secret_key)
         if code_id is None or not self._is_first_use(code_id):
-            raise NotAuthenticatedError("This link is not good, or not any more: each opens the page once.")
+            raise NotAuthenticatedError("This link has expired or was already used.")
         return session_token(self._secret_key)
 
     def _is_first_use(self, code_id: str) -> bool:
-        """Without Redis a code is good until it expires: the dashboard is needed most while something is away."""
+        """While Redis is down a code works until it expires: the dashboard is needed most during a failure."""
         name = f"{self._cache.keys.prefix}:__link:{code_id}"
         try:
             return bool(self._cache.l2.client.set(name, 1, nx=True, ex=LINK_LIFETIME_S))
         except (RedisError, OSError):
-            log.warning("A dashboard link was taken without knowing whether it had been used: Redis is away")
+            log.warning(
+                "A dashboard link was accepted without checking whether it was used before: Redis does not answer"
+            )
             return True

@@ -1,4 +1,4 @@
-"""What the dashboard tells, as JSON: of all workers together, of each, and of one entity."""
+"""The dashboard's data as JSON: all workers together, each worker, one entity."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import islice
 from typing import Any, Final
 
@@ -13,8 +14,18 @@ from redis.exceptions import RedisError
 
 import servease_appt
 from servease_appt.cache import CacheUnavailable, Mode
-from servease_appt.cache.worker_queries import digest
 from servease_appt.container import Container
+from servease_appt.inspection.entries import StoredEntry, read_entry, same_value
+from servease_appt.inspection.workers import (
+    Tiers,
+    WorkerEntry,
+    WorkerStatus,
+    query_acknowledgements,
+    query_entry,
+    query_statuses,
+    self_status,
+    short_name,
+)
 from servease_appt.observability.cache_report import (
     references_by_endpoint,
     with_hit_rates,
@@ -24,14 +35,14 @@ from servease_appt.observability.cache_report import (
 from servease_appt.observability.metric_history import EVERY_S, sample
 from servease_appt.observability.metrics import REDIS_SECONDS, SECONDS
 
-ANSWER_WITHIN_S: Final = 0.5
-HEARD_WITHIN_S: Final = 2.0
+ANSWER_TIMEOUT_S: Final = 0.5
+ACKNOWLEDGED_WITHIN_S: Final = 2.0
 COUNT_L2_EVERY_S: Final = 10.0
 MOST_COUNTED: Final = 50_000
 
 
 class Overview:
-    """The page's figures, lines and table of workers. Thread-safe."""
+    """The page's figures, charts and table of workers. Thread-safe."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
@@ -40,7 +51,10 @@ class Overview:
         self._count_l2_at_s = float("-inf")
 
     def as_json(self, since_s: float) -> dict[str, Any]:
-        """Everything but the part of the history up to `since_s`. Never raises for what is away."""
+        """Return everything, with the metric history after `since_s` (wall clock).
+
+        Never raises because a server is down.
+        """
         now_s = time.time()
         totals = self._container.metrics.totals()
         workers, expected = self._workers()
@@ -51,7 +65,7 @@ class Overview:
             "every_s": EVERY_S,
             "ends_s": {"http": SECONDS, "redis": REDIS_SECONDS, "upstream": SECONDS},
             "latest": sample(totals, now_s).as_json(),
-            "history": [found.as_json() for found in self._container.history.since(since_s)],
+            "history": [found.as_json() for found in self._container.metric_history.since(since_s)],
             "modes": workers_by_mode(totals),
             "breakers": workers_by_breaker_state(totals),
             "endpoints": with_hit_rates(references_by_endpoint(totals)),
@@ -63,19 +77,19 @@ class Overview:
         }
 
     def _workers(self) -> tuple[list[dict[str, Any]], int]:
-        """A row for each worker, and how many there should be; only this one while Redis is away."""
+        """Return a row per worker, and how many workers listen; only this worker and 0 while Redis is down."""
         if self._cache.mode in (Mode.BOTH, Mode.L2_ONLY):
             try:
-                questions = self._cache.worker_queries
-                expected = questions.listeners()
-                answers = questions.query("status", timeout_s=ANSWER_WITHIN_S)
-                return sorted(map(_row, answers), key=lambda row: str(row["worker"])), expected
+                queries = self._cache.worker_queries
+                expected = queries.listeners()
+                answers = query_statuses(queries, timeout_s=ANSWER_TIMEOUT_S)
+                return [_row(status, status.after_ms) for status in answers.readable], expected
             except (RedisError, OSError):
-                pass  # it went away just now
-        return [_row({"worker": self._cache.identity, **self._cache.describe()})], 0
+                pass  # it stopped answering just now
+        return [_row(self_status(self._cache.identity, self._cache.describe()), None)], 0
 
     def _l2_entries(self) -> dict[str, int] | None:
-        """Values in Redis by entity, counted now and then; None where that can't be done."""
+        """Return the number of values in Redis by entity, counted every 10 s; None while Redis does not answer."""
         now_s = time.monotonic()
         if now_s >= self._count_l2_at_s:
             self._count_l2_at_s = now_s + COUNT_L2_EVERY_S
@@ -87,101 +101,88 @@ class Overview:
         return self._l2
 
 
-def _row(status: dict[str, Any]) -> dict[str, Any]:
-    """What the table shows of a worker's status."""
+def _row(status: WorkerStatus, answered_ms: float | None) -> dict[str, Any]:
+    """Return what the table shows of a worker."""
     return {
-        "worker": status["worker"].rpartition(":")[0],
-        "mode": status["mode"],
-        "l1_entries": dict(status["l1_entries_by_entity"]),
-        "l1_evictions": status["l1_evictions"],
-        "heard_s_ago": status["heard_s_ago"],
-        "sequence": status["sequence"],
-        "sent": _invalidations(status["tiers"], "l2"),
-        "heard": _invalidations(status["tiers"], "channel"),
-        "gaps": status["tiers"].get("channel", {}).get("-", {}).get("gap", 0),
-        "breakers": {"redis": status["redis_breaker"], **status["breakers"]},
-        "answered_ms": status.get("after_ms"),
+        "worker": short_name(status.worker),
+        "mode": status.mode,
+        "l1_entries": status.l1_entries_by_entity,
+        "l1_evictions": status.l1_evictions,
+        "heard_s_ago": status.heard_s_ago,
+        "sequence": status.sequence,
+        "sent": _invalidations(status.tiers, "l2"),
+        "heard": _invalidations(status.tiers, "channel"),
+        "gaps": status.tiers.get("channel", {}).get("-", {}).get("gap", 0),
+        "breakers": status.all_breakers,
+        "answered_ms": answered_ms,
     }
 
 
-def _invalidations(tiers: dict[str, dict[str, dict[str, int]]], tier: str) -> int:
+def _invalidations(tiers: Tiers, tier: str) -> int:
     return sum(events.get("invalidation", 0) for events in tiers.get(tier, {}).values())
 
 
-class Entry:
-    """One entity, looked up and invalidated. Raises CacheUnavailable while Redis is away."""
+class Entries:
+    """Looks up and invalidates one entity. Raises CacheUnavailable while Redis does not answer."""
 
     def __init__(self, container: Container) -> None:
         self._lookups = container.lookups
         self._cache = container.lookups.cache
 
     def explain(self, entity: str, id_: str) -> dict[str, Any]:
-        """What Redis and each worker hold of it; values are told apart by digests and not shown."""
+        """Return what Redis and each worker hold. Values are compared by digests and never returned."""
         key = f"{entity}_{id_}"
         with _redis_needed():
-            l2 = self._in_redis(key)
-            answers = self._cache.worker_queries.query("explain", timeout_s=ANSWER_WITHIN_S, key=key)
+            stored = read_entry(self._cache.l2.client, self._cache.keys, self._cache.codecs, key)
+            queries = self._cache.worker_queries
+            answers = query_entry(queries, key, timeout_s=ANSWER_TIMEOUT_S)
             return {
                 "key": key,
-                "l2": l2,
-                "workers": [
-                    {
-                        "worker": answer["worker"].rpartition(":")[0],
-                        "after_ms": answer["after_ms"],
-                        "l1": answer["l1"],
-                        "same_as_l2": _same(answer["l1"], l2["digest"]),
-                        "last_event": next(iter(answer["events"]), None),
-                    }
-                    for answer in sorted(answers, key=lambda answer: str(answer["worker"]))
-                ],
-                "workers_expected": self._cache.worker_queries.listeners(),
+                "l2": _stored_json(stored),
+                "workers": [_entry_row(answer, stored) for answer in answers.readable],
+                "workers_expected": queries.listeners(),
             }
 
     def invalidate(self, entity: str, id_: str) -> dict[str, Any]:
-        """Drop it everywhere; whoever has answered afterwards has handled the message."""
-        began_s = time.monotonic()
+        """Drop it from both tiers. Workers that answer afterwards have handled the message."""
+        started_s = time.monotonic()
         self._lookups.invalidate(entity, [id_])
-        took_ms = (time.monotonic() - began_s) * 1000
+        took_ms = (time.monotonic() - started_s) * 1000
         with _redis_needed():
-            expected = self._cache.worker_queries.listeners()
-            answers = self._cache.worker_queries.query("heard", timeout_s=HEARD_WITHIN_S)
+            queries = self._cache.worker_queries
+            expected = queries.listeners()
+            answers = query_acknowledgements(queries, timeout_s=ACKNOWLEDGED_WITHIN_S)
         return {
             "key": f"{entity}_{id_}",
             "took_ms": round(took_ms, 3),
             "workers": [
-                {"worker": answer["worker"].rpartition(":")[0], "after_ms": answer["after_ms"]}
-                for answer in answers
+                {"worker": short_name(answer.worker), "after_ms": answer.after_ms}
+                for answer in answers.readable
             ],
             "workers_expected": expected,
         }
 
-    def _in_redis(self, key: str) -> dict[str, Any]:
-        keys, client = self._cache.keys, self._cache.l2.client
-        with client.pipeline(transaction=False) as pipeline:
-            pipeline.get(keys.data(key))
-            pipeline.pttl(keys.data(key))
-            pipeline.exists(keys.stale_copy(key))
-            pipeline.exists(keys.absent(key))
-            pipeline.exists(keys.lease(key))
-            payload, left_ms, copy, absent, lease = pipeline.execute(raise_on_error=False)
-        there = isinstance(payload, bytes)
-        value = self._cache.codecs.decode(key, payload) if there else None
-        return {
-            "there": there,
-            "bytes": len(payload) if there else 0,
-            "left_s": left_ms / 1000 if there and left_ms >= 0 else None,
-            "digest": None if value is None else digest(self._cache.codecs, key, value),
-            "last_known_copy": copy == 1,
-            "known_to_be_absent": absent == 1,
-            "being_loaded": lease == 1,
-        }
+
+def _stored_json(stored: StoredEntry) -> dict[str, Any]:
+    return {
+        "there": stored.payload is not None,
+        "bytes": len(stored.payload or b""),
+        "left_s": stored.value_s,
+        "digest": stored.digest,
+        "last_known_copy": stored.stale_s is not None,
+        "known_to_be_absent": stored.absent_s is not None,
+        "being_loaded": stored.lease_s is not None,
+    }
 
 
-def _same(l1: dict[str, Any] | None, digest_in_l2: str | None) -> bool | None:
-    """None where either has no value to compare."""
-    if l1 is None or l1["absent"] or digest_in_l2 is None:
-        return None
-    return bool(l1["digest"] == digest_in_l2)
+def _entry_row(answer: WorkerEntry, stored: StoredEntry) -> dict[str, Any]:
+    return {
+        "worker": short_name(answer.worker),
+        "after_ms": answer.after_ms,
+        "l1": None if answer.l1 is None else asdict(answer.l1),
+        "same_as_l2": None if answer.l1 is None else same_value(answer.l1.digest, stored),
+        "last_event": asdict(answer.events[0]) if answer.events else None,
+    }
 
 
 @contextmanager
@@ -189,4 +190,4 @@ def _redis_needed() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise CacheUnavailable(f"Redis does not answer: {type(error).__name__}") from error
+        raise CacheUnavailable(f"Redis does not answer: {error}") from error

@@ -69,6 +69,10 @@ _REFUSALS: Final = {
 """A refused connection has no SQLSTATE in the driver, only its text."""
 
 
+_LOST_TWICE: Final = "This connection is closed"
+"""What the pool says when a connection is lost on check-out, and the new one as well."""
+
+
 class DatabaseUnavailable(Exception):
     """PostgreSQL can't be reached, is too slow, full, read-only, denies a right, or has not been migrated.
 
@@ -121,10 +125,10 @@ def unavailable() -> Iterator[None]:
         if not _says_unavailable(error.orig, disconnected=error.connection_invalidated):
             raise
         raise _meaning(error.orig) from error
-    except psycopg2.Error as error:
-        if not _says_unavailable(error, disconnected=False):
+    except exc.InvalidRequestError as error:
+        if str(error) != _LOST_TWICE:
             raise
-        raise _meaning(error) from error
+        raise DatabaseUnavailable("PostgreSQL ends every connection at once") from error
 
 
 def hide_rows(context: ExceptionContext) -> None:
@@ -133,13 +137,17 @@ def hide_rows(context: ExceptionContext) -> None:
     What PostgreSQL adds (DETAIL, CONTEXT, the line of the statement) holds whole rows, notes of customers
     included, and the text of an unexpected error goes into the log.
     """
-    primary = _primary(context.original_exception)
+    cut_to_primary(context.original_exception, context.sqlalchemy_exception)
+
+
+def cut_to_primary(original: BaseException, wrapped: exc.StatementError | None) -> None:
+    """Cut the texts of a driver's error, and of SQLAlchemy's around it, down to PostgreSQL's primary message."""
+    primary = _primary(original)
     if not primary:
         return
-    context.original_exception.args = (primary,)
-    wrapped = context.sqlalchemy_exception
+    original.args = (primary,)
     if wrapped is not None:
-        wrapped.args = (f"({type(context.original_exception).__name__}) {primary}",)
+        wrapped.args = (f"({type(original).__name__}) {primary}",)
 
 
 def _says_unavailable(error: object, *, disconnected: bool) -> bool:

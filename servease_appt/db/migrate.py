@@ -87,7 +87,7 @@ def upgrade(
         LockNotAvailable: others held a lock for too long; what was done before stays.
         DatabaseUnavailable: PostgreSQL is away.
     """
-    with _only_upgrade(url), _connected(url) as connection:
+    with only_upgrade(url), connected(url) as connection:
         before = _version(connection)
         if before is None or before in VERSIONS:
             _run(connection, OnlineSteps(connection, progress=progress))
@@ -109,7 +109,7 @@ def plan(url: str) -> list[str]:
         UpgradeRefused: an upgrade would be refused.
         DatabaseUnavailable: PostgreSQL is away.
     """
-    with _connected(url) as connection:
+    with connected(url) as connection:
         version = _version(connection)
         return _missing(connection) if version is None or version in VERSIONS else []
 
@@ -121,7 +121,7 @@ def check(url: str) -> CheckReport:
         UpgradeRefused: tables of the same name are not those of the platform.
         DatabaseUnavailable: PostgreSQL is away.
     """
-    with _connected(url) as connection:
+    with connected(url) as connection:
         steps = OnlineSteps(connection, dry_run=True)
         has_counts = steps.exists("appointment_counts") and steps.exists("appointment_count_changes")
         return CheckReport(
@@ -134,7 +134,7 @@ def check(url: str) -> CheckReport:
 
 def repair_counts(url: str) -> int:
     """Put the kept numbers right, while others write. Return how many were wrong. Raises `DatabaseUnavailable`."""
-    with _connected(url) as connection:
+    with connected(url) as connection:
         return repair(connection)
 
 
@@ -148,7 +148,7 @@ def downgrade(url: str, progress: Callable[[str], None] = lambda _text: None) ->
         LockNotAvailable: others held a lock for too long; what was taken off before stays off.
         DatabaseUnavailable: PostgreSQL is away.
     """
-    with _only_upgrade(url), _connected(url) as connection:
+    with only_upgrade(url), connected(url) as connection:
         removal.run(OnlineSteps(connection, progress=progress))
 
 
@@ -158,7 +158,7 @@ def current(url: str) -> tuple[str | None, str | None]:
     Raises:
         DatabaseUnavailable: PostgreSQL is away.
     """
-    with _connected(url) as connection:
+    with connected(url) as connection:
         return _version(connection), VERSIONS[-1]
 
 
@@ -177,7 +177,8 @@ def repair(connection: Connection) -> int:
 
 
 @contextmanager
-def _connected(url: str) -> Iterator[Connection]:
+def connected(url: str) -> Iterator[Connection]:
+    """Give a connection in autocommit mode, without time limits, whose errors are those of an upgrade."""
     try:
         with unavailable(), _engine(url).connect() as connection:
             yield connection
@@ -191,13 +192,13 @@ def _connected(url: str) -> Iterator[Connection]:
 
 
 @contextmanager
-def _only_upgrade(url: str) -> Iterator[None]:
+def only_upgrade(url: str) -> Iterator[None]:
     """Hold the lock of upgrades, on a connection of its own.
 
     It is a transaction's lock, since a pooler in transaction mode knows no other. Nobody waits for it within a
     statement: an index that is made meanwhile would wait for that statement's end.
     """
-    with _connected(url) as connection:
+    with connected(url) as connection:
         while True:
             connection.exec_driver_sql("BEGIN ISOLATION LEVEL READ COMMITTED")
             if connection.execute(_ONE_AT_A_TIME).scalar():

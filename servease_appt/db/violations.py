@@ -21,6 +21,9 @@ from servease_appt.scheduling.intervals import (
 )
 from servease_appt.scheduling.statuses import EMPLOYEE_BUSY, OPEN, AppointmentType, Status
 
+CAPACITY: Final = "capacity"
+CUSTOMER_GAP_RULE: Final = "customer's 30 minutes"
+
 
 class Violation(NamedTuple):
     """One row and one rule that it breaks."""
@@ -43,9 +46,9 @@ def violations(connection: Connection, default_capacity: int) -> list[Violation]
     running = _running(connection)
     found = [
         *_single_rows(connection),
-        *(Violation("appointments", i, "capacity") for i in _overfull(connection, running, default_capacity)),
+        *(Violation("appointments", i, CAPACITY) for i in _overfull(connection, running, default_capacity)),
         *(Violation("appointments", i, "employee overlap") for i in _double_booked(running)),
-        *(Violation("appointments", i, "customer's 30 minutes") for i in _too_near(running)),
+        *(Violation("appointments", i, CUSTOMER_GAP_RULE) for i in _too_near(running)),
     ]
     return sorted(found, key=lambda violation: (violation.table, violation.rule, violation.id))
 

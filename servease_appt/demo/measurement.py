@@ -71,6 +71,11 @@ def typical(fetches: list[Fetch]) -> Fetch:
     return sorted(fetches, key=lambda fetch: fetch.took_ms)[len(fetches) // 2]
 
 
+def typical_commands(fetches: list[Fetch]) -> int:
+    """Return the median number of Redis commands: a worker's own checks, once a second, fall into some fetches."""
+    return statistics.median_low(len(fetch.redis_commands) for fetch in fetches)
+
+
 class Meter:
     """Fetches the list and counts what that takes.
 

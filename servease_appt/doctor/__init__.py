@@ -1,1 +1,1 @@
-"""`cache doctor`: look at everything that the cache depends on, and say what to do about what is found."""
+"""`cache doctor`: check everything that the cache depends on, and say what to do about each finding."""

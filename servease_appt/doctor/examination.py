@@ -1,4 +1,4 @@
-"""All checks, side by side, each of them ready for the rest to be down."""
+"""Run all checks in parallel. Each check works while everything else is down."""
 
 from __future__ import annotations
 
@@ -9,21 +9,27 @@ from functools import partial
 from redis.exceptions import RedisError
 
 from servease_appt.cache import CacheError
-from servease_appt.cli.cache.session import Access
-from servease_appt.doctor import redis_checks, service_checks, settings_checks, worker_checks
+from servease_appt.doctor import (
+    database_checks,
+    redis_checks,
+    service_checks,
+    settings_checks,
+    worker_checks,
+)
 from servease_appt.doctor.findings import Area, Finding, Report
+from servease_appt.inspection.session import OperatorSession
 from servease_appt.references.entities import ENTITIES
 
 Check = Callable[[], Iterator[Finding]]
 
 
-def examine(access: Access) -> Report:
-    """Run every check; takes as long as the slowest of them: a few seconds where everything is down."""
-    container = access.container
+def examine(session: OperatorSession) -> Report:
+    """Run every check. Takes as long as the slowest: a few seconds where everything is down."""
+    container = session.container
     checks: list[tuple[str, Check]] = [
-        ("redis", partial(_redis_and_workers, access)),
+        ("redis", partial(_redis_and_workers, session)),
         *((f"{name} service", partial(service_checks.check_service, container, name)) for name in ENTITIES),
-        ("database", partial(service_checks.check_database, container)),
+        ("database", partial(database_checks.check_database, container)),
         ("settings", partial(settings_checks.check, container.settings)),
     ]
     with ThreadPoolExecutor(len(checks)) as executor:
@@ -36,15 +42,15 @@ def _run(named: tuple[str, Check]) -> list[Finding]:
     found: list[Finding] = []
     try:
         found.extend(check())
-    except Exception as error:  # noqa: BLE001 - a check that breaks is one more finding, and hides no other
-        says = f"The check of {name} could not be finished: {type(error).__name__}: {error}"
-        found.append(Area(name).problem(says, "The rest of this report holds.", "Run it again."))
+    except Exception as error:  # noqa: BLE001 - a failed check is one more finding and must not hide the others
+        says = f"The check of {name} failed: {str(error).strip() or 'without a message'}."
+        found.append(Area(name).problem(says, "The other findings are complete.", "Run the doctor again."))
     return found
 
 
-def _redis_and_workers(access: Access) -> Iterator[Finding]:
+def _redis_and_workers(session: OperatorSession) -> Iterator[Finding]:
     try:
-        yield from redis_checks.check(access)
-        yield from worker_checks.check(access)
+        yield from redis_checks.check(session)
+        yield from worker_checks.check(session)
     except (RedisError, CacheError) as error:
-        yield redis_checks.unreachable(access, error)
+        yield redis_checks.unreachable(session, error)

@@ -1,4 +1,4 @@
-"""What a check says: how bad it is, what it means, and what to do."""
+"""The result of a check: how serious it is, what it means, and what to do."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """How serious a finding is."""
 
     OK = "ok"
     """As it should be."""
     NOTE = "note"
-    """Worth knowing; may well be meant so."""
+    """Worth knowing; may be intended."""
     WARNING = "warning"
-    """Works, but less well than it should, or not for long."""
+    """It works, but less well than it should, or not for long."""
     PROBLEM = "problem"
-    """Somebody is being served badly now."""
+    """Users are affected now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. `means` and `do` are empty where all is well."""
+    """The result of one check. `means` and `do` are empty where all is well."""
 
     area: str
     level: Level
@@ -32,7 +32,7 @@ class Finding:
     do: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """The fields."""
+        """Return the fields."""
         return asdict(self)
 
 
@@ -44,28 +44,28 @@ class Report:
 
     @property
     def bad(self) -> list[Finding]:
-        """What calls for somebody to do something."""
+        """Return the warnings and problems: what somebody has to act on."""
         return [f for f in self.findings if f.level in (Level.WARNING, Level.PROBLEM)]
 
 
 class Area:
-    """Makes findings of one area."""
+    """Makes the findings of one area."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def ok(self, says: str) -> Finding:
-        """All is well."""
+        """Return a finding: all is well."""
         return Finding(self._name, Level.OK, says)
 
     def note(self, says: str, means: str, do: str = "") -> Finding:
-        """Worth knowing."""
+        """Return a finding: worth knowing."""
         return Finding(self._name, Level.NOTE, says, means, do)
 
     def warning(self, says: str, means: str, do: str) -> Finding:
-        """Not as it should be."""
+        """Return a finding: not as it should be."""
         return Finding(self._name, Level.WARNING, says, means, do)
 
     def problem(self, says: str, means: str, do: str) -> Finding:
-        """Broken."""
+        """Return a finding: users are affected."""
         return Finding(self._name, Level.PROBLEM, says, means, do)

@@ -1,4 +1,4 @@
-"""The Redis server: does it answer, how fast, can the cache work with it, has it room, is its clock right?"""
+"""The Redis server: does it answer, does it take writes, has it memory left, is its clock right?"""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
-from servease_appt.cli.cache.session import Access
+from servease_appt.cache.redis_client import database_of
 from servease_appt.doctor.findings import Area, Finding
-from servease_appt.settings import mask_url
+from servease_appt.doctor.texts import duration
+from servease_appt.inspection.session import OperatorSession
+from servease_appt.masking import mask_url
 
 PINGS: Final = 20
 SLOW_MS: Final = 5.0
@@ -19,50 +22,92 @@ OLDEST_MAJOR: Final = 7
 FULL: Final = 0.9
 CLOCK_SLACK_S: Final = 1.0
 DATABASE: Final = 1
+WRITE_TEST_MS: Final = 1000
+
+_DEGRADED: Final = (
+    "Pages are slower, not wrong: workers load from the services what they did not load within the last second."
+    " Invalidations are refused (HTTP 503, exit code 1)."
+)
+_RECONNECT: Final = "Workers reconnect by themselves."
+_REFUSALS: Final = {
+    "OOM": (
+        "It is full (maxmemory) and refuses writes.",
+        "Raise maxmemory, or set `maxmemory-policy volatile-lru`: every cached value has a TTL.",
+    ),
+    "MISCONF": (
+        "It cannot save its data to disk and therefore refuses writes.",
+        "Free disk space, or turn persistence off: the cache needs none.",
+    ),
+    "READONLY": (
+        "It is a replica and refuses writes.",
+        "Use the primary in REDIS_URL, or redis+sentinel://.",
+    ),
+    "NOPERM": (
+        "Its user has no right to write the cache's keys.",
+        "Give the user in REDIS_URL the commands and keys of the cache (ACL).",
+    ),
+}
+"""By the first word of Redis' error: what is wrong, and what to do."""
 
 _area = Area("redis")
 
 
-def check(access: Access) -> Iterator[Finding]:
-    """All of it. Raises redis-py's errors when the server is away."""
-    yield _speed(access)
-    server = access.client.info("everything")
+def check(session: OperatorSession) -> Iterator[Finding]:
+    """Run all checks of Redis. Raises redis-py's errors when the server does not answer."""
+    yield _speed(session)
+    server = session.client.info("everything")
     yield from _server(server)
+    if server.get("role") != "slave":
+        yield from _write_test(session)
     yield from _memory(server)
-    yield from _database(access)
-    yield _clock(access.client)
+    yield from _database(session)
+    yield _clock(session.client)
 
 
-def unreachable(access: Access, error: BaseException) -> Finding:
-    """Redis is away."""
-    return _area.problem(
-        f"{_where(access)} does not answer: {' '.join(str(error).split()).rstrip('.')}.",
-        "Pages are slower, not wrong: what a worker has not loaded within the last second, it asks the services"
-        " for. Invalidations are refused (HTTP 503, exit code 1).",
-        "Start Redis, or correct REDIS_URL or REDIS_HOST and REDIS_PORT. Workers find it again by themselves.",
-    )
+def unreachable(session: OperatorSession, error: BaseException) -> Finding:
+    """Return the finding for a Redis that can't be used: what failed decides what to do."""
+    reason = " ".join(str(error).split()).rstrip(".")
+    says = f"{_where(session)} can't be used: {reason}."
+    if any(sign in reason for sign in ("WRONGPASS", "NOAUTH", "AUTH ", "invalid username-password")):
+        do = "Correct the user name and password in REDIS_URL. Redis itself is running."
+    elif "NOPERM" in reason:
+        do = "Give the user in REDIS_URL the cache's commands, keys and channels (ACL). Redis itself is running."
+    elif "loading" in reason.lower():
+        do = f"Wait until Redis has loaded its data. {_RECONNECT}"
+    elif "refused" in reason:
+        do = f"Start Redis, or correct REDIS_URL or REDIS_HOST and REDIS_PORT. {_RECONNECT}"
+    elif "imeout" in reason or "timed out" in reason:
+        do = (
+            "Nothing answers at that address in time: look for a frozen process, a slow command, a firewall, or a"
+            f" wrong REDIS_URL or REDIS_HOST. {_RECONNECT}"
+        )
+    else:
+        do = f"Check that Redis runs there, and REDIS_URL or REDIS_HOST and REDIS_PORT. {_RECONNECT}"
+    return _area.problem(says, _DEGRADED, do)
 
 
-def _where(access: Access) -> str:
-    return f"Redis at {mask_url(access.settings.redis_url)}"
+def _where(session: OperatorSession) -> str:
+    return f"Redis at {mask_url(session.settings.redis_url)}"
 
 
-def _speed(access: Access) -> Finding:
-    median_ms, longest_ms = _pings(access.client)
+def _speed(session: OperatorSession) -> Finding:
+    median_ms, longest_ms = _pings(session.client)
     if _is_slow(median_ms, longest_ms):
-        median_ms, longest_ms = _pings(access.client)  # a moment in which the host was busy is no finding
-    says = f"{_where(access)} answers in {median_ms:.1f} ms (the slowest of {PINGS}: {longest_ms:.1f} ms)."
+        median_ms, longest_ms = _pings(
+            session.client
+        )  # measure twice: the host may have been busy for a moment
+    says = f"{_where(session)} answers in {median_ms:.2f} ms (slowest of {PINGS}: {longest_ms:.2f} ms)."
     if _is_slow(median_ms, longest_ms):
         return _area.warning(
             says,
-            f"A request gives Redis {REQUEST_TIMEOUT_MS:.0f} ms; slower answers count as failures.",
-            "Look for slow commands (`redis-cli SLOWLOG GET`), a busy host, or a long way to it.",
+            f"A request waits {REQUEST_TIMEOUT_MS:.0f} ms for Redis at most; a slower answer counts as a failure.",
+            "Look for slow commands (`redis-cli SLOWLOG GET`), a busy host, or a slow network.",
         )
     return _area.ok(says)
 
 
 def _pings(client: Redis) -> tuple[float, float]:
-    """The median and the longest of several, in milliseconds, not counting one that may have to connect."""
+    """Return the median and the longest of several pings in milliseconds, without the first, which may connect."""
     client.ping()
     times_ms = []
     for _ in range(PINGS):
@@ -82,17 +127,36 @@ def _server(server: dict[str, Any]) -> Iterator[Finding]:
     compatible = str(server["redis_version"])
     if int(compatible.partition(".")[0]) < OLDEST_MAJOR:
         yield _area.problem(
-            f"It is {name} {version}.",
+            f"The server is {name} {version}.",
             "The cache's scripts need Redis 7: they are refused, so nothing is stored or invalidated.",
             "Upgrade the server to Redis 7 or Valkey.",
         )
     else:
-        yield _area.ok(f"It is {name} {version}.")
+        yield _area.ok(f"The server is {name} {version}.")
     if server.get("role") == "slave":
         yield _area.problem(
             "It is a replica.",
             "It takes no writes: nothing is stored, and invalidations are refused.",
             "Point REDIS_URL at the primary, or use redis+sentinel://, which finds it.",
+        )
+
+
+def _write_test(session: OperatorSession) -> Iterator[Finding]:
+    """Write one key of our own, which expires after a second."""
+    try:
+        session.client.set(f"{session.keys.prefix}:__doctor", 1, px=WRITE_TEST_MS)
+    except ResponseError as error:
+        reason = str(error)
+        says, do = _REFUSALS.get(
+            reason.partition(" ")[0] if " " in reason else reason,
+            (f"It refuses writes: {reason.rstrip('.')}.", "Look up this error in Redis' documentation."),
+        )
+        if "maxmemory" in reason:
+            says, do = _REFUSALS["OOM"]
+        yield _area.problem(
+            says,
+            "No value is stored, so every page calls the services. Workers stay connected and hear invalidations.",
+            do,
         )
 
 
@@ -106,14 +170,15 @@ def _memory(server: dict[str, Any]) -> Iterator[Finding]:
     elif policy == "noeviction":
         yield _area.warning(
             says,
-            "When it is full, nothing new is stored any more and every page asks the services; invalidations"
-            " still get through.",
-            "Set `maxmemory-policy volatile-lru`: all cached values have a lifetime.",
+            "When it is full, no value is stored any more and every page calls the services; invalidations still"
+            " work.",
+            "Set `maxmemory-policy volatile-lru`: every cached value has a TTL.",
         )
     elif policy.startswith("allkeys"):
         yield _area.note(
             says,
-            "It may also evict the workers' register and the sequence number, which costs every worker its L1.",
+            "It may also evict the sequence number, after which every worker empties its L1, and the register of"
+            " workers, which they renew.",
             "Prefer volatile-lru.",
         )
     else:
@@ -121,20 +186,20 @@ def _memory(server: dict[str, Any]) -> Iterator[Finding]:
     if limit and used > FULL * limit:
         yield _area.warning(
             f"It is {used / limit:.0%} full.",
-            "Values are evicted before their time, or refused: more calls to the services.",
-            "Raise maxmemory, or find out who else uses it.",
+            "Values are evicted before their TTL ends, or refused: more calls to the services.",
+            "Raise maxmemory, or find out who else uses this server.",
         )
 
 
-def _database(access: Access) -> Iterator[Finding]:
-    number = int(access.client.connection_pool.connection_kwargs.get("db") or 0)
+def _database(session: OperatorSession) -> Iterator[Finding]:
+    number = database_of(session.client)
     if number == DATABASE:
-        yield _area.ok(f"Database {number}, keys under {access.keys.prefix}:.")
+        yield _area.ok(f"Database {number}, keys under {session.keys.prefix}:.")
         return
     yield _area.warning(
         f"Database {number} instead of {DATABASE}.",
-        f"The platform's recipes look for this cache in database {DATABASE}: FLUSHDB there does not reach it, and"
-        " one here may hit somebody else's keys.",
+        f"The platform's recipes use database {DATABASE}: FLUSHDB there does not reach this cache, and here it may"
+        " delete another service's keys.",
         f"End REDIS_URL with /{DATABASE}, for the workers as well as for this shell.",
     )
 
@@ -144,14 +209,12 @@ def _clock(client: Redis) -> Finding:
     seconds, microseconds = client.time()
     local_s = (before_s + time.time()) / 2
     ahead_s = int(seconds) + int(microseconds) / 1_000_000 - local_s
-    says = (
-        f"Its clock is {abs(ahead_s) * 1000:.0f} ms {'ahead of' if ahead_s >= 0 else 'behind'} this host's."
-    )
+    says = f"Its clock is {duration(abs(ahead_s))} {'ahead of' if ahead_s >= 0 else 'behind'} this host's."
     if abs(ahead_s) > CLOCK_SLACK_S:
         return _area.warning(
             says,
-            "The cache itself needs no common clock, but tokens expire too early or too late, and times in logs"
-            " and events do not fit together.",
-            "Have both hosts follow the same time server (NTP).",
+            "The cache needs no common clock, but tokens expire too early or too late, and times in logs and"
+            " events do not match.",
+            "Synchronise both hosts with NTP (`timedatectl`, `chronyc tracking`).",
         )
     return _area.ok(says)

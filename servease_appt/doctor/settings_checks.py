@@ -1,4 +1,4 @@
-"""Settings that are each allowed, and together are hardly meant."""
+"""Settings that are each allowed, but in combination are probably a mistake."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _area = Area("settings")
 
 
 def check(settings: Settings) -> Iterator[Finding]:
-    """Look at the settings of this process; the workers have the same if they were started alike."""
+    """Check the settings of this process. Workers have the same ones if they run in the same environment."""
     found = [*_lifetimes(settings), *_names_and_secrets(settings)]
-    yield from found or [_area.ok("Nothing contradicts itself.")]
+    yield from found or [_area.ok("No setting contradicts another.")]
 
 
 def _lifetimes(settings: Settings) -> Iterator[Finding]:
@@ -25,31 +25,31 @@ def _lifetimes(settings: Settings) -> Iterator[Finding]:
         yield _area.warning(
             f"CACHE_L1_TIMEOUT={settings.cache_l1_timeout_s:g} is more than"
             f" CACHE_TIMEOUT={settings.cache_timeout_s:g}.",
-            "A worker would outlive Redis; it is taken as the latter.",
+            "L1 would keep values longer than Redis; CACHE_TIMEOUT is used for both.",
             "Lower CACHE_L1_TIMEOUT, or raise CACHE_TIMEOUT.",
         )
     if settings.cache_l1_timeout_s == 0:
         yield _area.note(
             "CACHE_L1_TIMEOUT=0: L1 is off.",
-            "Every page asks Redis; while Redis is away, every page asks the services for everything.",
+            "Every page queries Redis; while Redis is down, every page calls the services for every name.",
         )
     if settings.cache_stale_timeout_s == 0:
         yield _area.note(
-            "CACHE_STALE_TIMEOUT=0: no last known copies.",
-            "When a service fails, its names turn into placeholders as they expire.",
+            "CACHE_STALE_TIMEOUT=0: no stale copies.",
+            "When a service fails, its names become placeholders as they expire.",
         )
     if settings.cache_negative_timeout_s > settings.cache_timeout_s:
         yield _area.warning(
             f"CACHE_NEGATIVE_TIMEOUT={settings.cache_negative_timeout_s:g} is more than"
             f" CACHE_TIMEOUT={settings.cache_timeout_s:g}.",
-            "That something does not exist is remembered longer than what does: a new customer stays Unknown.",
+            "A 404 is remembered longer than a value: a new customer stays Unknown for that long.",
             "Lower CACHE_NEGATIVE_TIMEOUT.",
         )
     if settings.cache_timeout_s < settings.upstream_timeout_s:
         yield _area.warning(
             f"CACHE_TIMEOUT={settings.cache_timeout_s:g} is less than"
             f" UPSTREAM_TIMEOUT={settings.upstream_timeout_s:g}.",
-            "Values may expire faster than they can be fetched.",
+            "Values may expire before they are loaded.",
             "Raise CACHE_TIMEOUT.",
         )
 
@@ -59,13 +59,13 @@ def _names_and_secrets(settings: Settings) -> Iterator[Finding]:
     if prefix != DEFAULT_PREFIX:
         yield _area.note(
             f"CACHE_KEY_PREFIX={prefix}.",
-            f"Who still publishes on {DEFAULT_PREFIX}:invalidate is not heard.",
-            f"Let the neighbouring services publish on {prefix}:invalidate.",
+            f"Invalidations published on {DEFAULT_PREFIX}:invalidate have no effect here.",
+            f"Let the other services publish on {prefix}:invalidate.",
         )
     if len(set(settings.secret_key)) < FEW_CHARACTERS:
         yield _area.warning(
-            f"SECRET_KEY is made of fewer than {FEW_CHARACTERS} different characters.",
-            "Who guesses it can sign tokens for anybody.",
-            "Make one with `python -c 'import secrets; print(secrets.token_urlsafe(48))'`, for the authentication"
-            " service as well.",
+            f"SECRET_KEY has fewer than {FEW_CHARACTERS} different characters.",
+            "Whoever guesses it can sign tokens for any user.",
+            "Generate one with `python -c 'import secrets; print(secrets.token_urlsafe(48))'`, and give it to the"
+            " authentication service as well.",
         )

@@ -1,4 +1,4 @@
-"""The workers: who listens, who is registered, who is deaf or dead, and how fast an invalidation gets around."""
+"""The workers: who listens, who is registered, who does not answer, and how fast an invalidation arrives."""
 
 from __future__ import annotations
 
@@ -6,184 +6,236 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from servease_appt.cache import CacheUnavailable
-from servease_appt.cli.cache.naming import short_worker
-from servease_appt.cli.cache.session import Access
-from servease_appt.cli.cache.stats import behind
+from servease_appt.cache.messages import sequence_of
 from servease_appt.doctor.findings import Area, Finding
+from servease_appt.doctor.texts import counted
+from servease_appt.inspection.session import OperatorSession
+from servease_appt.inspection.workers import (
+    Acknowledgement,
+    Answers,
+    Registration,
+    WorkerStatus,
+    query_acknowledgements,
+    query_statuses,
+    registered_workers,
+    short_name,
+)
+from servease_appt.observability.cache_report import secret_key_id
 from servease_appt.references.entities import CUSTOMER
 
-ANSWER_S: Final = 1.0
 AIM_MS: Final = 10.0
 SLOW_MS: Final = 100.0
 
 _area = Area("workers")
 
-Status = dict[str, Any]
+
+def check(session: OperatorSession) -> Iterator[Finding]:
+    """Run all checks of the workers. Raises redis-py's errors."""
+    queries = session.queries
+    sequence = sequence_of(session.client.get(session.keys.sequence))
+    registered = registered_workers(queries)
+    listening = queries.listeners()
+    answers = query_statuses(queries)
+    yield from _listening(session, listening, len(registered), answers)
+    yield from _silent(session, registered, answers.readable, listening)
+    for status in answers.readable:
+        yield from _state(status, sequence)
+    yield from _versions(answers.readable)
+    yield from _secret_keys(session, answers.readable)
+    yield _live_test(session)
 
 
-def check(access: Access) -> Iterator[Finding]:
-    """All of it. Raises redis-py's errors."""
-    questions = access.questions
-    sequence = access.client.get(access.keys.sequence)
-    counted = int(sequence) if isinstance(sequence, bytes) else None
-    registered = questions.workers()
-    listening = questions.listeners()
-    statuses = sorted(questions.query("status", timeout_s=ANSWER_S), key=lambda status: str(status["worker"]))
-    yield _listening(access, listening, len(registered), statuses)
-    yield from _silent(access, registered, statuses, listening)
-    for status in statuses:
-        yield from _state(status, counted)
-    yield from _versions(statuses)
-    yield _live_test(access)
-
-
-def _listening(access: Access, listening: int, registered: int, statuses: Sequence[Status]) -> Finding:
+def _listening(
+    session: OperatorSession, listening: int, registered: int, answers: Answers[WorkerStatus]
+) -> Iterator[Finding]:
+    answered = len(answers.readable)
     if not listening:
-        return _area.problem(
-            f"No worker listens on {access.keys.channel}.",
-            "Either the service does not run, or it runs with another Redis, database or prefix than this shell,"
-            " and then commands from here do not reach it.",
+        yield _area.problem(
+            f"No worker listens on {session.keys.channel}.",
+            "The service does not run, or it uses another Redis or prefix than this shell; then commands from here"
+            " do not reach it.",
             "Run this in the service's own environment: compare REDIS_URL, REDIS_HOST and CACHE_KEY_PREFIX.",
         )
-    says = f"{listening} listening, {registered} registered, {len(statuses)} answered."
-    if not registered and not statuses:
-        return _area.problem(
+        return
+    says = f"{listening} listening, {registered} registered, {answered} answered."
+    if not registered and not answered:
+        yield _area.problem(
             says,
-            "They use this server, but another database than this shell (messages know no databases): what is read"
-            " and deleted from here is not theirs.",
+            "The workers use this server but another database than this shell (messages are not bound to a"
+            " database): what is read and deleted from here is not theirs.",
             "Run this with the REDIS_URL of the workers.",
         )
-    if len(statuses) < listening:
-        return _area.problem(
+    elif answered < listening:
+        yield _area.problem(
             says,
-            "Who is connected and does not answer is stuck. What it holds it stops serving after 1.5 s.",
-            "See below which; restart it.",
+            "A worker that is connected and does not answer is blocked. It stops serving from L1 after 1.5 s.",
+            "See below for which one it is, and restart it.",
         )
-    return _area.ok(says)
+    elif registered < listening:
+        yield _area.warning(
+            says,
+            "The register of workers has lost an entry: Redis evicted it, or somebody deleted it. Commands don't"
+            " notice if a worker that is not registered stops answering.",
+            "Run this again after 10 s: workers register again by themselves. If it stays, set"
+            " `maxmemory-policy volatile-lru`.",
+        )
+    else:
+        yield _area.ok(says)
+    if answers.unreadable:
+        yield _area.warning(
+            f"{counted(answers.unreadable, 'answer')} could not be read.",
+            "Another program publishes on the cache's channels, or a worker runs another version of the service.",
+            "Finish the upgrade, or find out who else uses this prefix.",
+        )
 
 
 def _silent(
-    access: Access, registered: dict[str, dict[str, Any]], statuses: Sequence[Status], listening: int
+    session: OperatorSession,
+    registered: dict[str, Registration],
+    statuses: Sequence[WorkerStatus],
+    listening: int,
 ) -> Iterator[Finding]:
-    answered = {status["worker"]: status for status in statuses}
-    pids = {(short_worker(identity)) for identity in answered}
-    for identity in sorted(registered.keys() - answered.keys()):
-        about, name = registered[identity], short_worker(identity)
-        here = about.get("host") == socket.gethostname()
-        if name in pids or (here and not _is_alive(int(about["pid"]))):
-            access.questions.forget_worker(identity)
+    answered = {status.worker for status in statuses}
+    names = {short_name(identity) for identity in answered}
+    for identity in sorted(registered.keys() - answered):
+        about, name = registered[identity], short_name(identity)
+        here = about.pid is not None and about.host == socket.gethostname()
+        if name in names or (here and not _is_alive(about.pid)):
+            session.queries.forget_worker(identity)
             yield _area.warning(
-                f"{name} has died without leaving; it is now forgotten.",
-                "It was killed: kill -9, the system for lack of memory, or a gunicorn timeout.",
-                "Look for its end in the service's log and in `dmesg`. Nothing is left to clean up.",
+                f"{name} died without signing off; its entry in the register is now deleted.",
+                "It was killed: by kill -9, by the system for lack of memory, or by gunicorn's timeout.",
+                "Look for the reason in the service's log and in `dmesg`. Nothing is left to clean up.",
             )
         elif here or listening > len(statuses):
             yield _area.problem(
-                f"{name} is deaf: {'its process runs' if here else 'it is registered'}, but it does not answer.",
-                "It can't hear invalidations. It serves nothing older than 1 s out of its own memory, and asks"
-                " Redis or the services for the rest.",
-                f"Find out what keeps it (`py-spy dump --pid {about['pid']}`), or restart it: kill"
-                f" {about['pid']}.",
+                f"{name} does not answer, although {'its process runs' if here else 'it is connected'}.",
+                "It does not handle invalidations. It serves nothing older than 1 s from L1, and reads the rest"
+                " from Redis or the services.",
+                f"Find out what blocks it (`py-spy dump --pid {about.pid}`), or restart it: kill {about.pid}.",
             )
         else:
             yield _area.warning(
-                f"{name} is registered, and not connected.",
-                "Its host has gone without a word, or has lost its way to Redis; then it serves nothing older than"
-                " 1 s out of its own memory, and registers again by itself.",
-                f"Look at that host. If it is gone for good: redis-cli -n 1 HDEL {access.keys.workers} {identity}",
+                f"{name} is registered, but not connected.",
+                "Its host is down or has lost its connection to Redis. In the latter case it serves nothing older"
+                " than 1 s from L1, and registers again by itself.",
+                f"Check that host. If it is gone for good: redis-cli -n 1 HDEL {session.keys.workers} {identity}",
             )
 
 
-def _is_alive(pid: int) -> bool:
+def _is_alive(pid: int | None) -> bool:
+    if pid is None or pid <= 0:
+        return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
     return True
 
 
-def _state(status: Status, sequence: int | None) -> Iterator[Finding]:
-    name = short_worker(status["worker"])
-    missed = behind(sequence, status["sequence"])
+def _state(status: WorkerStatus, sequence: int | None) -> Iterator[Finding]:
+    name = short_name(status.worker)
     well = True
-    if not status["channel_confirmed"]:
+    if not status.channel_confirmed:
         well = False
         yield _area.warning(
             f"{name} has not confirmed its channel yet.",
-            "It serves nothing older than 1 s out of its own memory.",
+            "It serves nothing older than 1 s from L1.",
             "Run this again: it takes less than 2 s.",
         )
-    if missed:
+    if status.behind(sequence):
         well = False
         yield _area.warning(
-            f"{name} is behind: it has handled invalidation {status['sequence']}, Redis counts {sequence}.",
-            "It has missed messages, which it notices within 0.5 s, and empties its L1.",
+            f"{name} is behind: it has handled invalidation {status.sequence}, Redis counts {sequence}.",
+            "It missed messages. It notices that within 0.5 s and empties its L1.",
             "Run this again. If it stays behind, restart it.",
         )
-    if not status["tracking"]:
+    if not status.tracking:
         well = False
         yield _area.warning(
-            f"{name} is not told of changes by other hands.",
-            "A DEL, EVAL or FLUSHDB in redis-cli reaches its L1 only when that expires.",
-            "Allow its Redis user CLIENT TRACKING, and use `cache invalidate` until then.",
+            f"{name} is not informed of changes by other Redis clients.",
+            "After a DEL, EVAL or FLUSHDB in redis-cli its L1 keeps the value until it expires.",
+            "Allow its Redis user CLIENT TRACKING; use `cache invalidate` until then.",
         )
-    states = {"Redis": status["redis_breaker"], **status.get("breakers", {})}
-    for what, state in states.items():
+    for breaker, state in status.all_breakers.items():
         if state != "closed":
             well = False
+            what = "Redis" if breaker == "redis" else f"the {breaker} service"
             yield _area.warning(
                 f"{name}: the breaker of {what} is {state.replace('_', ' ')}.",
-                f"{what} failed in this worker a moment ago, and is left alone for 2 s at a time.",
-                f"Look at {what} below." if what != "Redis" else "Look at Redis above.",
+                f"Calls to {what} failed in this worker; it pauses them for 2 s at a time.",
+                f"See the findings about {what}.",
             )
     if well:
         yield _area.ok(
-            f"{name}: {status['mode']}, {status['l1_entries']:,} in L1, nothing missed, breakers closed."
+            f"{name}: {status.mode}, {status.l1_entries:,} entries in L1, no message missed, breakers closed."
         )
 
 
-def _versions(statuses: Sequence[Status]) -> Iterator[Finding]:
-    versions = sorted({str(status["version"]) for status in statuses if "version" in status})
+def _versions(statuses: Sequence[WorkerStatus]) -> Iterator[Finding]:
+    versions = sorted({status.version for status in statuses if status.version is not None})
     if len(versions) > 1:
         yield _area.note(
             f"Workers of several versions: {', '.join(versions)}.",
-            "An upgrade is under way, or part of the workers was forgotten.",
-            "Finish it.",
+            "An upgrade is in progress, or some workers were not restarted.",
+            "Restart the remaining workers.",
         )
 
 
-def _live_test(access: Access) -> Finding:
-    """Invalidate an id that nobody has, and see who has handled it."""
+def _secret_keys(session: OperatorSession, statuses: Sequence[WorkerStatus]) -> Iterator[Finding]:
+    """Compare the workers' SECRET_KEY with this shell's by a short hash."""
+    ours = secret_key_id(session.settings.secret_key)
+    others = [status for status in statuses if status.secret_key_id not in (None, ours)]
+    if not others:
+        return
+    names = ", ".join(short_name(status.worker) for status in others)
+    if len(others) < len(statuses):
+        yield _area.problem(
+            f"Not all workers use the same SECRET_KEY: {names} use another than this shell.",
+            "A token that one worker accepts is refused by another, so users get 401 now and then.",
+            "Give all workers the SECRET_KEY of the authentication service, and restart them.",
+        )
+    else:
+        yield _area.problem(
+            f"The workers use another SECRET_KEY than this shell: {names}.",
+            "Links from `cache dashboard` are refused, and so are the calls that `cache warm` and this doctor make"
+            " to the services, where these have the workers' key.",
+            "Run this in the service's own environment: compare SECRET_KEY.",
+        )
+
+
+def _live_test(session: OperatorSession) -> Finding:
+    """Invalidate a random id and see which workers handle it."""
     try:
-        answers = _who_handles_one(access)
+        answers = _handle_one(session)
         if _slowest_ms(answers) > SLOW_MS:
-            answers = _who_handles_one(access)  # a moment in which the host was busy is no finding
+            answers = _handle_one(session)  # measure twice: the host may have been busy for a moment
     except CacheUnavailable as error:
         return _area.problem(
-            f"Redis does not take invalidations: {error}",
-            "POST /cache/invalidate/ answers 503, commands exit with 1, and values go only when they expire.",
-            "Is it a replica, out of memory for scripts, or does its user lack a right?",
+            f"Redis does not accept invalidations: {error}",
+            "POST /cache/invalidate/ answers 503, commands exit with 1, and old values stay until they expire.",
+            "Check whether it is a replica, out of memory for scripts, or whether its user lacks a right.",
         )
-    times = ", ".join(f"{short_worker(answer['worker'])} {answer['after_ms']:.1f} ms" for answer in answers)
-    says = f"A test invalidation was handled by {times or 'nobody, since nobody listens'}."
+    times = ", ".join(f"{short_name(answer.worker)} {answer.after_ms:.1f} ms" for answer in answers)
+    says = f"A test invalidation was handled by {times or 'no worker'}."
     if _slowest_ms(answers) > SLOW_MS:
         return _area.warning(
             says,
-            f"The aim is {AIM_MS:.0f} ms: for so long after an invalidation the old value may be served.",
-            "Are the workers' hosts out of CPU, or far from Redis?",
+            f"The aim is {AIM_MS:.0f} ms: for that long after an invalidation an old value may be served.",
+            "Check the CPU load of the workers' hosts and the network to Redis.",
         )
     return _area.ok(says)
 
 
-def _who_handles_one(access: Access) -> list[dict[str, Any]]:
-    access.cache.invalidate([f"{CUSTOMER}_{uuid.uuid4()}"])
-    return access.questions.query("heard", timeout_s=ANSWER_S)
+def _handle_one(session: OperatorSession) -> list[Acknowledgement]:
+    session.cache.invalidate([f"{CUSTOMER}_{uuid.uuid4()}"])
+    return query_acknowledgements(session.queries).readable
 
 
-def _slowest_ms(answers: Sequence[dict[str, Any]]) -> float:
-    return max((answer["after_ms"] for answer in answers), default=0.0)
+def _slowest_ms(answers: Sequence[Acknowledgement]) -> float:
+    return max((answer.after_ms for answer in answers), default=0.0)

@@ -1,10 +1,12 @@
-"""The cache's counters as one JSON object: this worker's, and those of all workers."""
+"""The cache's counters as JSON: read from totals, whichever workers these are the sum of."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hmac
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import servease_appt
 from servease_appt.observability.metrics import (
     BREAKER,
     EVENTS,
@@ -15,19 +17,22 @@ from servease_appt.observability.metrics import (
     UPSTREAM,
     Metrics,
 )
-from servease_appt.observability.worker_sums import Totals
+from servease_appt.observability.worker_sums import Series, Totals
 from servease_appt.references.enrichment import Lookups
 
 SERVED_WITHOUT_UPSTREAM = ("l1", "l2")
 TIMED = {"http": HTTP, "redis": REDIS, "upstream": UPSTREAM}
+Tiers = Mapping[str, Mapping[str, Mapping[str, int]]]
+Endpoints = Mapping[str, Mapping[str, int]]
+
 QUANTILES = {"p50_ms": 0.5, "p95_ms": 0.95}
 
 
 def cache_report(lookups: Lookups, metrics: Metrics) -> dict[str, Any]:
-    """Counts by tier, entity and event; references and hit rate by endpoint; modes, breakers and times."""
+    """Return the answer of `GET /cache/stats/`: this worker's counters, and all workers'."""
     cache = lookups.cache
     listener = cache.listener
-    totals = metrics.totals()
+    own, totals = metrics.worker_totals(), metrics.totals()
     return {
         "mode": cache.mode.value,
         "worker": {
@@ -41,8 +46,8 @@ def cache_report(lookups: Lookups, metrics: Metrics) -> dict[str, Any]:
                 "redis": cache.breaker.state.value,
                 **{entity: state.value for entity, state in lookups.breaker_states().items()},
             },
-            "tiers": metrics.worker.snapshot(),
-            "endpoints": with_hit_rates(lookups.endpoint_counts()),
+            "tiers": events_by_tier(own),
+            "endpoints": with_hit_rates(references_by_endpoint(own)),
         },
         "all_workers": {
             "modes": workers_by_mode(totals),
@@ -55,12 +60,12 @@ def cache_report(lookups: Lookups, metrics: Metrics) -> dict[str, Any]:
 
 
 def workers_by_mode(totals: Totals) -> dict[str, int]:
-    """How many workers are in each mode."""
+    """Return how many workers are in each mode."""
     return {mode: int(n) for (mode,), n in totals.by(MODE, "mode").items()}
 
 
 def workers_by_breaker_state(totals: Totals) -> dict[str, dict[str, int]]:
-    """How many workers' breakers are in each state, as `{breaker: {state: n}}`."""
+    """Return how many workers' breakers are in each state, as `{breaker: {state: n}}`."""
     states: dict[str, dict[str, int]] = {}
     for (breaker, state), n in totals.by(BREAKER, "breaker", "state").items():
         states.setdefault(breaker, {})[state] = int(n)
@@ -68,7 +73,7 @@ def workers_by_breaker_state(totals: Totals) -> dict[str, dict[str, int]]:
 
 
 def events_by_tier(totals: Totals) -> dict[str, dict[str, dict[str, int]]]:
-    """The cache's events, as `{tier: {entity: {event: n}}}`."""
+    """Return the cache's events as `{tier: {entity: {event: n}}}`."""
     tiers: dict[str, dict[str, dict[str, int]]] = {}
     for (tier, entity, event), n in totals.by(f"{EVENTS}_total", "tier", "entity", "event").items():
         tiers.setdefault(tier, {}).setdefault(entity, {})[event] = int(n)
@@ -76,7 +81,7 @@ def events_by_tier(totals: Totals) -> dict[str, dict[str, dict[str, int]]]:
 
 
 def references_by_endpoint(totals: Totals) -> dict[str, dict[str, int]]:
-    """References shown, as `{endpoint: {source: n}}`."""
+    """Return the references shown as `{endpoint: {source: n}}`."""
     endpoints: dict[str, dict[str, int]] = {}
     for (endpoint, source), n in totals.by(f"{REFERENCES}_total", "endpoint", "source").items():
         endpoints.setdefault(endpoint, {})[source] = int(n)
@@ -84,22 +89,75 @@ def references_by_endpoint(totals: Totals) -> dict[str, dict[str, int]]:
 
 
 def with_hit_rates(endpoints: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, Any]]:
-    """The same with the `hit_rate` of each endpoint, from 0 to 1; None where nothing was asked for."""
+    """Add each endpoint's `hit_rate`, from 0 to 1; None where no reference was looked up."""
     return {
         endpoint: {**counts, "hit_rate": _hit_rate(counts)} for endpoint, counts in sorted(endpoints.items())
     }
 
 
 def _hit_rate(counts: Mapping[str, int]) -> float | None:
-    """The share of references that no service had to be asked for."""
+    """Return the share of references that were found in L1 or L2."""
     asked = sum(counts.values())
     return (
         round(sum(counts.get(source, 0) for source in SERVED_WITHOUT_UPSTREAM) / asked, 4) if asked else None
     )
 
 
+def worker_status(lookups: Lookups, metrics: Metrics, secret_key: str) -> dict[str, Any]:
+    """Return what a worker answers to the query `status` beside the state of its cache: counters and states only.
+
+    Cheap enough for the listener's thread: reads this process's own series.
+    """
+    own = metrics.worker_totals()
+    return {
+        "version": servease_appt.__version__,
+        "secret_key_id": secret_key_id(secret_key),
+        "breakers": {entity: state.value for entity, state in lookups.breaker_states().items()},
+        "tiers": events_by_tier(own),
+        "endpoints": references_by_endpoint(own),
+    }
+
+
+def secret_key_id(secret_key: str) -> str:
+    """Return a short hash that tells two secret keys apart. It signs nothing, and 32 bits reveal no key."""
+    return hmac.new(secret_key.encode(), b"servease secret key id", "sha256").hexdigest()[:8]
+
+
+def sum_of_workers(statuses: Iterable[tuple[Tiers, Endpoints]]) -> Totals:
+    """Sum what workers answered to `status`: for a command, whose host may not have the workers' files."""
+    return Totals(
+        sample
+        for tiers, endpoints in statuses
+        for sample in (*_event_samples(tiers), *_reference_samples(endpoints))
+    )
+
+
+def _event_samples(tiers: Tiers) -> Iterator[tuple[Series, float]]:
+    for tier, entities in tiers.items():
+        for entity, events in entities.items():
+            for event, n in events.items():
+                yield Series(f"{EVENTS}_total", {"tier": tier, "entity": entity, "event": event}), n
+
+
+def _reference_samples(endpoints: Endpoints) -> Iterator[tuple[Series, float]]:
+    for endpoint, sources in endpoints.items():
+        for source, n in sources.items():
+            yield Series(f"{REFERENCES}_total", {"endpoint": endpoint, "source": source}), n
+
+
+def lookups_summary(tiers: Tiers) -> dict[str, Any]:
+    """Return how many references were looked up, how many each tier had, and the hit rate."""
+
+    def count(tier: str, event: str) -> int:
+        return sum(events.get(event, 0) for events in tiers.get(tier, {}).values())
+
+    l1, l2 = count("l1", "hit"), count("l2", "hit")
+    asked = l1 + count("l1", "miss")
+    return {"asked": asked, "l1": l1, "l2": l2, "hit_rate": round((l1 + l2) / asked, 4) if asked else None}
+
+
 def _times(totals: Totals, histogram: str) -> dict[str, float | int | None]:
-    """Count and quantiles since the start; a quantile past the last bucket is that bucket's end."""
+    """Return the count and quantiles since the start; above the last bucket's bound a quantile is that bound."""
     quantiles = {name: totals.quantile(histogram, share) for name, share in QUANTILES.items()}
     return {
         "count": totals.count(histogram),

@@ -1,10 +1,10 @@
-"""Is what is cached the same as what it was taken from? Looked at by sample, off the request path.
+"""Compare samples of what is cached with the source they were loaded from, outside of requests.
 
-Twice a value differs before it counts: between the two readings of one comparison anything may change, and an
-invalidation takes a moment to arrive. L1 is compared with L2 at a few keys a second. L2 is compared with its
-source once a minute in each worker, which needs `UPSTREAM_AUTH=service`: otherwise there is no token for it.
+A value counts as a mismatch only if it differs twice: it may change between the two reads of one comparison, and
+an invalidation takes a moment to arrive. L1 is compared with L2 at a few keys per second. L2 is compared with the
+owning service once a minute in each worker, which needs `UPSTREAM_AUTH=service`: otherwise it has no token.
 
-A mismatch of L1 and L2 is a fault of this cache. One of L2 and its source is a change that nobody announced.
+A mismatch of L1 and L2 is a defect of this cache. A mismatch of L2 and a service is a change without invalidation.
 """
 
 from __future__ import annotations
@@ -16,25 +16,24 @@ from typing import Any, Final
 
 from servease_appt.cache import Mode, TwoTierCache
 from servease_appt.cache.errors import CacheError, L2Unavailable
-from servease_appt.clients import UpstreamError
 from servease_appt.observability.metrics import Metrics
 from servease_appt.references.enrichment import Lookups
 
 L1_EVERY_S: Final = 1.0
 L1_KEYS: Final = 3
 SOURCE_EVERY_S: Final = 60.0
-SECOND_LOOK_AFTER_S: Final = 1.0
+COMPARE_AGAIN_AFTER_S: Final = 1.0
 L1_L2: Final = "l1_l2"
 L2_SOURCE: Final = "l2_source"
 
 Pairs = dict[str, tuple[Any, Any]]
-"""By key: what is cached, and what the tier behind it has."""
+"""By key: the cached value, and the value in its source."""
 Read = Callable[[list[str]], Pairs]
 
 
 @dataclass(frozen=True, slots=True)
 class _Difference:
-    """Two values of a key that were not the same at a first look."""
+    """Two values of a key that differed when they were compared first."""
 
     key: str
     cached: Any
@@ -43,7 +42,7 @@ class _Difference:
 
 
 class Coherence:
-    """Compares for one worker; `step` is called a few times a second, by one thread at a time."""
+    """Compares for one worker. `step` is called a few times per second, by one thread at a time."""
 
     def __init__(self, lookups: Lookups, metrics: Metrics) -> None:
         self._lookups = lookups
@@ -54,33 +53,33 @@ class Coherence:
         self._unsure: dict[str, list[_Difference]] = {L1_L2: [], L2_SOURCE: []}
 
     def step(self, now_s: float) -> None:
-        """Take the second looks that are due, then the first ones; `now_s` is of a clock that only moves forward.
+        """Repeat the comparisons that are due, then make new ones. `now_s` is the monotonic clock.
 
-        Raises nothing for a Redis or a service that is away: then nothing is compared, and nothing counted.
+        While Redis or a service does not answer, nothing is compared or counted, and nothing is raised.
         """
-        self._look_again(L1_L2, self._l1_and_l2, now_s)
-        self._look_again(L2_SOURCE, self._l2_and_source, now_s)
+        self._compare_again(L1_L2, self._l1_and_l2, now_s)
+        self._compare_again(L2_SOURCE, self._l2_and_source, now_s)
         if now_s >= self._l1_due_at_s:
             self._l1_due_at_s = now_s + L1_EVERY_S
-            self._look(L1_L2, self._l1_and_l2, self._some_keys(L1_KEYS), now_s)
+            self._compare(L1_L2, self._l1_and_l2, self._some_keys(L1_KEYS), now_s)
         if now_s >= self._source_due_at_s:
             has_begun, self._source_due_at_s = self._source_due_at_s > 0, now_s + SOURCE_EVERY_S
-            if has_begun:  # a worker that starts has better things to do
-                self._look(L2_SOURCE, self._l2_and_source, self._some_keys(1), now_s)
+            if has_begun:  # not while the worker starts
+                self._compare(L2_SOURCE, self._l2_and_source, self._some_keys(1), now_s)
 
     def _some_keys(self, n: int) -> list[str]:
         keys = self._cache.l1.keys()
         return random.sample(keys, min(n, len(keys)))
 
-    def _look(self, tiers: str, read: Read, keys: list[str], now_s: float) -> None:
+    def _compare(self, tiers: str, read: Read, keys: list[str], now_s: float) -> None:
         pairs = read(keys)
         unsure = [_Difference(key, *pair, now_s) for key, pair in pairs.items() if pair[0] != pair[1]]
         self._unsure[tiers] += unsure
         self._metrics.compared(tiers, len(pairs) - len(unsure), mismatches=0)
 
-    def _look_again(self, tiers: str, read: Read, now_s: float) -> None:
+    def _compare_again(self, tiers: str, read: Read, now_s: float) -> None:
         unsure = self._unsure[tiers]
-        due = [it for it in unsure if now_s - it.seen_at_s >= SECOND_LOOK_AFTER_S]
+        due = [it for it in unsure if now_s - it.seen_at_s >= COMPARE_AGAIN_AFTER_S]
         if not due:
             return
         self._unsure[tiers] = [it for it in unsure if it not in due]
@@ -89,9 +88,9 @@ class Coherence:
         self._metrics.compared(tiers, len(pairs), mismatches=len(still))
 
     def _l1_and_l2(self, keys: list[str]) -> Pairs:
-        """Both values of the keys that have both: a tier that has forgotten one does not contradict.
+        """Return both values of the keys that both tiers hold: a missing value is no mismatch.
 
-        An L1 that is not trusted serves next to nothing, and is not looked at.
+        An L1 that is not trusted serves almost nothing and is not compared.
         """
         if not keys or self._cache.mode is not Mode.BOTH:
             return {}
@@ -106,7 +105,7 @@ class Coherence:
         for key, value in self._stored(keys).items():
             try:
                 pairs[key] = (value, self._lookups.ask_source(key))
-            except (CacheError, UpstreamError):
+            except CacheError:
                 continue
         return pairs
 

@@ -1,4 +1,4 @@
-"""What a worker does besides answering, on the cache's heartbeat and threads: no thread of its own is needed."""
+"""A worker's periodic work: gauges, metric history, coherence check. Runs on the cache's threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from servease_appt.cache import Event, Tier
 from servease_appt.cache.forks import after_fork
 from servease_appt.db.upkeep import Upkeep
 from servease_appt.observability.coherence import Coherence
-from servease_appt.observability.metric_history import History
+from servease_appt.observability.metric_history import MetricHistory
 from servease_appt.observability.metrics import Metrics
 from servease_appt.references.enrichment import Lookups
 
@@ -21,13 +21,15 @@ AT_MOST_EVERY_S: Final = 0.25
 
 
 class Heartbeat:
-    """Called by the cache's listener about twice a second, whether Redis answers or not; returns at once."""
+    """Called by the cache's listener about twice a second, whether Redis answers or not; never blocks."""
 
-    def __init__(self, lookups: Lookups, metrics: Metrics, history: History, upkeep: Upkeep) -> None:
+    def __init__(
+        self, lookups: Lookups, metrics: Metrics, metric_history: MetricHistory, upkeep: Upkeep
+    ) -> None:
         self._lookups = lookups
         self._upkeep = upkeep
         self._metrics = metrics
-        self._history = history
+        self._metric_history = metric_history
         self._set_up()
         after_fork(self, Heartbeat._set_up)
 
@@ -39,7 +41,7 @@ class Heartbeat:
         self._began_at_s = time.time()
 
     def __call__(self) -> None:
-        """Have the work done on the cache's threads, unless it has just been or still is."""
+        """Start the work on a thread of the cache, unless it ran just now or still runs."""
         now_s = time.monotonic()
         if self._busy or now_s < self._next_at_s:
             return
@@ -48,27 +50,27 @@ class Heartbeat:
         try:
             self._lookups.cache.in_background(self._work)
         except RuntimeError:
-            log.debug("The cache is closed")
+            log.debug("The cache is closed: no more periodic work")
 
     def _work(self) -> None:
         try:
-            self.tell_state()
-            self._history.step(time.time())
+            self.set_gauges()
+            self._metric_history.step(time.time())
             self._upkeep.step(time.monotonic())
             self._coherence.step(time.monotonic())
         except Exception:
-            log.exception("What is done on each heartbeat failed")
+            log.exception("The periodic work of this worker failed")
         finally:
             self._busy = False
 
-    def tell_state(self) -> None:
+    def set_gauges(self) -> None:
         """Set the gauges of this worker."""
         cache = self._lookups.cache
         listener = cache.listener
         for kind, n in cache.l1.evicted().items():
             self._metrics.count(Tier.L1, Event.EVICTION, kind, n - self._evicted[kind])
             self._evicted[kind] = n
-        self._metrics.worker_stands(
+        self._metrics.set_worker_state(
             mode=cache.mode,
             breakers={"redis": cache.breaker.state, **self._lookups.breaker_states()},
             l1_entries=cache.l1.size(),

@@ -1,8 +1,8 @@
-"""Logs as JSON lines, for gunicorn alone: `gunicorn.conf.py` names what is here, the package sets nothing up.
+"""Logs as JSON lines, configured by `gunicorn.conf.py` alone: importing the package configures no logging.
 
-A line holds no token, no e-mail address, no name and nothing of a query. The access line is made of what the
-service knows (a route's name, not the path that was asked for); every other text has whatever looks like a secret
-struck out. Escapes are ASCII, so that no text from outside can end a line or steer a terminal.
+A line contains no token, e-mail address, name or query string. The access line is built from the route's name, not
+from the requested path; in every other text whatever looks like a secret is replaced by `***`. Escapes are ASCII,
+so that no text from outside can end a line or send an escape sequence to a terminal.
 
 The standard library's `json` and not orjson, since only the former escapes U+0085, U+2028 and lone surrogates.
 """
@@ -19,12 +19,12 @@ from typing import Any
 
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
-from servease_appt.observability.access_log import ACCESS, METHODS, Access
+from servease_appt.observability.access_log import ACCESS, METHODS, AccessLogEntry
 
-# A line stays below the 4096 bytes that a pipe takes whole, so that the lines of several workers never mix.
+# A line stays below 4096 bytes, which a pipe writes atomically: lines of several workers never interleave.
 LONGEST_MESSAGE = 1400
 LONGEST_TRACEBACK = 2000
-# A secret that this cut would tear lies far from what is kept.
+# A secret that this cut splits is far from the part that is kept.
 LONGEST_LOOK = 16_000
 _SECRET = re.compile(
     r"""eyJ[\w-]+ (?: \.[\w-]* )*         # a token
@@ -38,7 +38,7 @@ _SECRET = re.compile(
 
 
 class JsonFormatter(logging.Formatter):
-    """One line of JSON for a record; the fields of `extra={"fields": {…}}` stand beside the usual ones."""
+    """Format a record as one line of JSON; `extra={"fields": {…}}` adds fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its end."""
@@ -61,7 +61,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class GunicornLogger(Logger):  # type: ignore[misc] # gunicorn is not typed
-    """gunicorn's logger, with an access line made from `Access`; gunicorn's own would hold the query."""
+    """gunicorn's logger, with an access line made from `AccessLogEntry`; gunicorn's own has the query."""
 
     def access(
         self,
@@ -71,7 +71,7 @@ class GunicornLogger(Logger):  # type: ignore[misc] # gunicorn is not typed
         request_time: timedelta,
     ) -> None:
         """Log one answered request."""
-        known: Access | None = environ.get(ACCESS)
+        known: AccessLogEntry | None = environ.get(ACCESS)
         method = environ["REQUEST_METHOD"]
         fields: dict[str, Any] = {
             "message": "request",
@@ -87,12 +87,12 @@ class GunicornLogger(Logger):  # type: ignore[misc] # gunicorn is not typed
 
 
 def clean(text: str) -> str:
-    """The text without what looks like a secret or like personal data."""
+    """Return the text with what looks like a secret or like personal data replaced by `***`."""
     return _SECRET.sub("***", text)
 
 
 def _fit(text: str, most: int) -> str:
-    """The head of a text, or its tail where `most` is negative, of that length once it is escaped."""
+    """Cut a text so that its JSON has at most `abs(most)` characters: keep its head, or its tail if negative."""
     while len(json.dumps(text)) > abs(most):
         kept = min(len(text) * 3 // 4, abs(most))
         text = text[:kept] if most > 0 else text[-kept:]
@@ -109,7 +109,7 @@ def _utc(at_s: float) -> str:
 
 
 def logging_config() -> dict[str, Any]:
-    """For gunicorn's `logconfig_dict`: all of this process's logging on its standard error, as JSON lines."""
+    """Return gunicorn's `logconfig_dict`: all logging of this process as JSON lines on standard error."""
     return {
         "version": 1,
         "disable_existing_loggers": False,

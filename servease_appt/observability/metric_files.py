@@ -1,7 +1,7 @@
-"""The metrics library's files, one a worker and kind: which may be read, and what becomes of a dead worker's.
+"""The metrics library's files, one per worker and metric type, and how a dead worker's files are merged.
 
-The library keeps a file for each process there ever was. Counters and histograms of the dead are added up in one
-file of their own here, so that reading stays as cheap after a thousand restarts as it was after the first.
+The library keeps a file for every process that ever ran. Here the counters and histograms of dead workers are
+summed into one file per type, so that reading costs the same after a thousand restarts as after the first.
 """
 
 from __future__ import annotations
@@ -19,47 +19,47 @@ from prometheus_client.multiprocess import mark_process_dead
 
 DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 SUMMED: Final = ("counter", "histogram")
-_NOBODY: Final = 0
-"""The process id under which the dead are kept."""
-_unburied: set[int] = set()
+_MERGED_PID: Final = 0
+"""The process id in the name of the files that hold the sums of dead workers."""
+_not_merged: set[int] = set()
 
 
 def directory() -> Path | None:
-    """Where the files are; None for a process that keeps its metrics to itself."""
+    """Return where the files are; None for a process that keeps its metrics in memory."""
     given = os.environ.get(DIRECTORY_VARIABLE)
     return None if given is None else Path(given)
 
 
 @contextmanager
 def readable(where: Path) -> Iterator[list[Path]]:
-    """The files to read; none of them is buried meanwhile, so that nobody is counted twice or not at all.
+    """Give the files to read. None is merged meanwhile, so that no worker is counted twice or left out.
 
-    A file that a starting worker has opened and not yet begun is left out: the library fails on it.
+    A file that a starting worker has created and not yet written is left out: the library fails on it.
     """
     with _lock(where, fcntl.LOCK_SH):
         yield [file for file in where.glob("*.db") if _has_begun(file)]
 
 
-def bury(pid: int) -> None:
-    """Add what a dead worker has counted to what the other dead have, and drop its states.
+def merge_dead_worker(pid: int) -> None:
+    """Add a dead worker's counters and histograms to the sums of dead workers, and delete its gauges.
 
-    Called by gunicorn's master, which must never wait: while somebody reads, the files stay, and still count,
-    until the next worker dies.
+    Called by gunicorn's master, which must never block: while a reader holds the lock, the files stay, and are
+    still read, until the next worker dies.
     """
     where = directory()
     if where is None:
         return
     mark_process_dead(pid)  # type: ignore[no-untyped-call]
-    _unburied.add(pid)
+    _not_merged.add(pid)
     with suppress(BlockingIOError), _lock(where, fcntl.LOCK_EX | fcntl.LOCK_NB):
-        while _unburied:
-            dead = _unburied.pop()
+        while _not_merged:
+            dead = _not_merged.pop()
             for kind in SUMMED:
-                _add(where / f"{kind}_{dead}.db", where / f"{kind}_{_NOBODY}.db")
+                _add(where / f"{kind}_{dead}.db", where / f"{kind}_{_MERGED_PID}.db")
 
 
 def sums(files: list[Path]) -> dict[str, float]:
-    """The values of files of one kind, added up by the library's own keys."""
+    """Return the values of files of one type, summed by the library's own keys."""
     found: dict[str, float] = defaultdict(float)
     for file in files:
         values = MmapedDict.read_all_values_from_file(file)  # type: ignore[no-untyped-call]
@@ -68,16 +68,16 @@ def sums(files: list[Path]) -> dict[str, float]:
     return found
 
 
-def _add(dead: Path, grave: Path) -> None:
+def _add(dead: Path, merged: Path) -> None:
     if not _has_begun(dead):
         return
-    new = grave.with_suffix(".new")
+    new = merged.with_suffix(".new")
     new.unlink(missing_ok=True)
     together = MmapedDict(str(new))  # type: ignore[no-untyped-call]
-    for key, value in sums([file for file in (dead, grave) if _has_begun(file)]).items():
+    for key, value in sums([file for file in (dead, merged) if _has_begun(file)]).items():
         together.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
     together.close()  # type: ignore[no-untyped-call]
-    new.replace(grave)
+    new.replace(merged)
     dead.unlink()
 
 

@@ -1,4 +1,4 @@
-"""The last quarter of an hour of all workers' counters, as each worker remembers it."""
+"""The last 15 minutes of all workers' counters, kept by each worker in memory."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ KEPT_S: Final = 15 * 60.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What all workers together had counted at one moment; buckets are in the order of their ends.
+    """The sums over all workers at one moment; buckets are in ascending order.
 
     Attributes:
-        at_s: the wall clock's.
-        events: of the cache, as `tier.event.entity`.
-        http, redis, upstream: observations a bucket; upstream by entity.
-        errors: answers with a status of 500 and above.
+        at_s: Wall clock, in seconds since 1970.
+        events: Events of the cache, as `tier.event.entity`.
+        http: Requests per bucket.
+        redis: Redis operations per bucket.
+        upstream: Calls to each entity's service per bucket.
+        errors: Answers with a status of 500 and above.
     """
 
     at_s: float
@@ -33,12 +35,12 @@ class Sample:
     errors: int
 
     def as_json(self) -> dict[str, Any]:
-        """The fields."""
+        """Return the fields."""
         return asdict(self)
 
 
 def sample(totals: Totals, at_s: float) -> Sample:
-    """What the lines of the dashboard are drawn from."""
+    """Return the part of the totals that the dashboard draws."""
     events = totals.by(f"{EVENTS}_total", "tier", "event", "entity")
     answers = totals.by(f"{HTTP}_bucket", "status")
     return Sample(
@@ -55,18 +57,18 @@ def _counts(buckets: list[tuple[float, int]]) -> list[int]:
     return [n for _, n in buckets]
 
 
-class History:
-    """A ring of samples, one every `EVERY_S` seconds. One thread adds, any may read."""
+class MetricHistory:
+    """A ring of samples, one every `EVERY_S` seconds. One thread adds; any thread may read."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._samples: deque[Sample] = deque(maxlen=int(KEPT_S / EVERY_S) + 1)
 
     def step(self, now_s: float) -> None:
-        """Take a sample if it is time."""
+        """Take a sample if `EVERY_S` have passed since the last; `now_s` is the wall clock."""
         if not self._samples or now_s - self._samples[-1].at_s >= EVERY_S:
             self._samples.append(sample(self._metrics.totals(), now_s))
 
     def since(self, at_s: float) -> list[Sample]:
-        """The samples taken after `at_s`, oldest first."""
+        """Return the samples taken after `at_s`, oldest first."""
         return [sample for sample in list(self._samples) if sample.at_s > at_s]

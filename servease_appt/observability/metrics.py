@@ -1,24 +1,28 @@
-"""What is measured, in Prometheus' terms; right across all workers where `PROMETHEUS_MULTIPROC_DIR` is set.
+"""The metrics of the service: summed over all workers where `PROMETHEUS_MULTIPROC_DIR` is set.
 
-No id, token or path of a person is ever a label: labels are tiers, events, entities, routes, operations, states
-and statuses, each from a list that ends.
+This is the one place where events are counted. What a single worker has counted is read from its own series, and
+the sum over the workers from the metrics library's files (`worker_sums.py`).
+
+No id, token or path is ever a label: labels are tiers, events, entities, routes, operations, states and statuses,
+each from a bounded list.
 """
 
 from __future__ import annotations
 
 import platform
 from collections import Counter as Tally
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
 
 import servease_appt
-from servease_appt.cache import Event, Lookup, Mode, Stats, Tier
+from servease_appt.cache import Event, Lookup, Mode, Tier
 from servease_appt.cache.breaker import BreakerState
 from servease_appt.observability import metric_files
 from servease_appt.observability.access_log import METHODS
-from servease_appt.observability.worker_sums import AllWorkers, Totals, read_totals
+from servease_appt.observability.worker_sums import AllWorkers, Totals, own_totals, read_totals
 from servease_appt.references.entities import ENTITIES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -31,7 +35,7 @@ REDIS = "servease_redis_operation_duration_seconds"
 MODE = "servease_cache_mode"
 BREAKER = "servease_breaker_state"
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.04, 0.05, 0.06, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5)
 REDIS_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
 
 COMPARED = ("l1_l2", "l2_source")
@@ -45,20 +49,19 @@ ALARMING = (
 
 
 class Metrics:
-    """Counters, histograms and gauges of one application. Thread-safe; costs a few microseconds a call."""
+    """Counters, histograms and gauges of one application. Thread-safe; a call costs a few microseconds."""
 
     def __init__(self) -> None:
-        self.worker = Stats()
         self._registry = CollectorRegistry()
         self._events = self._counter(
             EVENTS,
-            "What happened in the cache",
+            "Events of the cache",
             "tier",
             "event",
             "entity",
         )
         self._references = self._counter(
-            REFERENCES, "References shown, by where they came from", "endpoint", "source"
+            REFERENCES, "References shown, by the source they came from", "endpoint", "source"
         )
         self._unchecked = self._counter(
             "servease_unchecked_bookings",
@@ -66,16 +69,16 @@ class Metrics:
             "reference",
         )
         self._transitions = self._counter(
-            "servease_breaker_transitions", "Breakers that went into a state", "breaker", "state"
+            "servease_breaker_transitions", "Changes of a breaker to a state", "breaker", "state"
         )
         self._compared = self._counter(
             "servease_cache_coherence_checks",
-            "Cached values that were compared with the tier behind",
+            "Cached values that were compared with their source",
             "tiers",
         )
         self._mismatches = self._counter(
             "servease_cache_coherence_mismatches",
-            "Compared values that differed from the tier behind at two looks",
+            "Compared values that differed from their source twice, a second apart",
             "tiers",
         )
         self._requests = self._histogram(
@@ -101,12 +104,16 @@ class Metrics:
         self._entries = self._gauge("servease_cache_l1_entries", "Entries in L1 of all workers", "livesum")
         self._heard_at = self._gauge(
             "servease_cache_channel_last_answer_timestamp_seconds",
-            "When Redis last answered on a channel of the worker that has waited longest",
+            "When Redis last answered on the channel of the worker that has waited longest",
             "livemin",
-            "channel",  # without a label the library begins at 0, and a starting worker waits since 1970
+            "channel",  # without a label the library starts at 0, and a starting worker would wait since 1970
         )
         self._build = self._gauge(
-            "servease_build_info", "1, with what is running", "livemax", "version", "python_version"
+            "servease_build_info",
+            "Always 1; the labels name the running version",
+            "livemax",
+            "version",
+            "python_version",
         )
         self._wrong_days = self._gauge(
             "servease_kept_counts_wrong_days", "Days of the last sample whose kept count was wrong", "livemax"
@@ -114,7 +121,7 @@ class Metrics:
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
-        """Let the series that alerts are about exist from the start: an increase from nothing is not seen."""
+        """Create the series that alerts use: Prometheus sees no increase when a series appears with a value."""
         for tiers in COMPARED:
             self._compared(tiers).inc(0)
             self._mismatches(tiers).inc(0)
@@ -135,53 +142,52 @@ class Metrics:
         gauge = Gauge(name, about, labels, registry=self._registry, multiprocess_mode=over_workers)
         return _Children(gauge)
 
-    # What happens
+    # Record
 
     def count(self, tier: Tier, event: Event, entity: str, n: int = 1) -> None:
-        """An event of the cache (`servease_appt.cache.Recorder`)."""
-        self.worker.count(tier, event, entity, n)
+        """Count an event of the cache (`servease_appt.cache.Recorder`)."""
         self._events(tier, event, entity).inc(n)
 
     def page(self, endpoint: str, asked: int, lookup: Lookup[Any]) -> None:
-        """An answer was given its names."""
+        """Count the references that one answer showed."""
         if asked > len(lookup.sources):
             self._references(endpoint, "l1").inc(asked - len(lookup.sources))
         for source, n in Tally(lookup.sources.values()).items():
             self._references(endpoint, source).inc(n)
 
     def upstream_call(self, entity: str, seconds: float, outcome: str) -> None:
-        """A call to another service ended."""
+        """Record a call to another service."""
         self._upstream(entity, outcome).observe(seconds)
 
     def redis_operation(self, operation: str, seconds: float, outcome: str) -> None:
-        """A round trip of the cache ended: `ok`, `refused` or `error`."""
+        """Record a round trip of the cache to Redis; the outcome is `ok`, `refused` or `error`."""
         self._operations(operation, outcome).observe(seconds)
 
     def request(self, endpoint: str, method: str, status: int, seconds: float) -> None:
-        """A request was answered. `endpoint` is a route's name, never a path."""
+        """Record an answered request. `endpoint` is a route's name, never a path."""
         self._requests(endpoint, method if method in METHODS else "other", str(status)).observe(seconds)
 
     def request_refused(self, reason: str) -> None:
-        """A request ended before the application saw it: the `reason` is one of `serving.worker.Refusal`."""
+        """Count a request that ended before the application saw it; see `serving.worker.Refusal` for reasons."""
         self._refused(reason).inc()
 
     def unchecked_booking(self, reference: str) -> None:
-        """Staff booked or assigned although `customer`, `vehicle` or `employee` could not be checked."""
+        """Count a booking or assignment by staff whose `reference`, an entity, could not be checked."""
         self._unchecked(reference).inc()
 
     def breaker_changed(self, breaker: str, state: BreakerState) -> None:
-        """A breaker went into `state`."""
+        """Count a breaker's change to `state`."""
         self._transitions(breaker, state).inc()
 
     def compared(self, tiers: str, n: int, mismatches: int) -> None:
-        """`n` values were compared over `tiers`, of which `mismatches` differed at two looks."""
+        """Count `n` compared values, of which `mismatches` differed twice."""
         self._compared(tiers).inc(n)
         if mismatches:
             self._mismatches(tiers).inc(mismatches)
 
-    # How things stand
+    # State
 
-    def worker_stands(
+    def set_worker_state(
         self,
         *,
         mode: Mode,
@@ -189,7 +195,7 @@ class Metrics:
         l1_entries: int,
         heard_at_s: float,
     ) -> None:
-        """The state of this worker now; `heard_at_s` is the wall clock's."""
+        """Set this worker's gauges. `heard_at_s` is when Redis last answered on its channel, on the wall clock."""
         for known_mode in Mode:
             self._modes(known_mode).set(known_mode is mode)
         for breaker, state in breakers.items():
@@ -205,10 +211,10 @@ class Metrics:
         """How many days of a sample have a kept count that is not the number of their rows."""
         self._wrong_days().set(wrong_days)
 
-    # Reading it back
+    # Read
 
     def text(self) -> bytes:
-        """All metrics of all workers as Prometheus reads them."""
+        """Return all metrics of all workers in Prometheus' text format."""
         where = metric_files.directory()
         if where is None:
             return generate_latest(self._registry)
@@ -217,16 +223,25 @@ class Metrics:
         return generate_latest(registry)
 
     def totals(self) -> Totals:
-        """What all workers have counted together, those that are gone included."""
+        """Return the sums over all workers of this instance, those that have ended included."""
         return read_totals(self._registry)
+
+    def worker_totals(self) -> Totals:
+        """Return the events and references that this worker alone has counted since it started."""
+        return own_totals([*self._events.collect(), *self._references.collect()])
 
 
 class _Children:
-    """The labelled children of one metric: looking one up here costs a tenth of `labels()`."""
+    """The labelled children of one metric. A lookup here costs a tenth of the library's `labels()`."""
 
     def __init__(self, metric: Any) -> None:
         self._metric = metric
         self._by_values: dict[tuple[str, ...], Any] = {}
+
+    def collect(self) -> Iterable[Metric]:
+        """Return this process's own series, without those of other workers."""
+        found: Iterable[Metric] = self._metric.collect()
+        return found
 
     def __call__(self, *values: str) -> Any:
         child = self._by_values.get(values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from uuid import UUID
 
 from servease_appt.cache import CachePolicy, LoadDenied, Lookup, Source, TwoTierCache
 from servease_appt.cache.breaker import BreakerState
-from servease_appt.cache.forks import after_fork
 from servease_appt.clients import Upstreams
 from servease_appt.clients.service_token import ServiceToken
 from servease_appt.identifiers import canonical_uuid
@@ -84,12 +82,6 @@ class Lookups:
         )
         self._service_token = service_token
         self._observer = observer
-        self._set_up()
-        after_fork(self, Lookups._set_up)
-
-    def _set_up(self) -> None:
-        self._lock = threading.Lock()
-        self._endpoints: dict[str, Counter[str]] = {}
 
     def page_names(
         self,
@@ -105,7 +97,8 @@ class Lookups:
         employees = {id_: f"employee_{id_}" for id_ in employee_ids if id_ is not None}
         keys = [*customers.values(), *vehicles.values(), *employees.values()]
         lookup = self.cache.get_many(keys, self._load_as(auth_token))
-        self._count_page(endpoint, keys, lookup)
+        if self._observer is not None:
+            self._observer.page(endpoint, len(keys), lookup)
         values = lookup.values
         return PageNames(
             customers=_texts(customers, values, CUSTOMER),
@@ -140,7 +133,7 @@ class Lookups:
     def ask_source(self, key: str) -> Reference:
         """Return what the service that owns a key says now, past the cache, with the service's own token.
 
-        Raises ValueNotFound, LoadDenied or UpstreamError; LoadDenied also where there is no token of our own.
+        Raises ValueNotFound, LoadDenied or LoadFailed; LoadDenied also where there is no token of our own.
         """
         if self._service_token is None:
             raise LoadDenied(key)
@@ -150,14 +143,6 @@ class Lookups:
         """Return the cache's mode by name."""
         return self.cache.mode.value
 
-    def endpoint_counts(self) -> dict[str, dict[str, int]]:
-        """Return references by endpoint and by where they came from, of this process."""
-        with self._lock:
-            return {
-                endpoint: {str(source): n for source, n in counts.items()}
-                for endpoint, counts in self._endpoints.items()
-            }
-
     def breaker_states(self) -> dict[str, BreakerState]:
         """Return the state of each service's breaker, by entity."""
         return self.source.breaker_states()
@@ -165,15 +150,6 @@ class Lookups:
     def _load_as(self, auth_token: str | None) -> Callable[[str, float], Reference]:
         token = self._service_token.get() if self._service_token is not None else auth_token
         return partial(self.source.load, token)
-
-    def _count_page(self, endpoint: str, keys: list[str], lookup: Lookup[Reference]) -> None:
-        with self._lock:
-            counts = self._endpoints.setdefault(endpoint, Counter())
-            counts[Source.L1] += len(keys) - len(lookup.sources)
-            if lookup.sources:
-                counts.update(lookup.sources.values())
-        if self._observer is not None:
-            self._observer.page(endpoint, len(keys), lookup)
 
 
 def _texts(keys: Mapping[str, str], values: Mapping[str, Reference | None], entity: str) -> dict[str, str]:

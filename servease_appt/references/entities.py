@@ -184,6 +184,3 @@ ENTITIES: Final[Mapping[str, Entity]] = MappingProxyType(
 """The registry, by name: iterating gives the names, in the order in which they are listed everywhere."""
 
 CODECS: Final[tuple[Codec[Reference], ...]] = tuple(entity.codec for entity in ENTITIES.values())
-
-PLACEHOLDERS: Final[Mapping[str, str]] = {name: entity.placeholder for name, entity in ENTITIES.items()}
-"""What a page shows where a reference can't be had, by entity."""

@@ -38,7 +38,8 @@ def make_cache(redis_url: str) -> Iterator[MakeCache]:
     def make(
         *, url: str | None = None, policy: CachePolicy = POLICY, ready: bool = True, **options: Any
     ) -> Cache:
-        cache: Cache = Cache.from_url(url or redis_url, CODECS, prefix=PREFIX, policy=policy, **options)
+        codecs = options.pop("codecs", CODECS)
+        cache: Cache = Cache.from_url(url or redis_url, codecs, prefix=PREFIX, policy=policy, **options)
         caches.append(cache)
         return listening(cache) if ready else cache
 

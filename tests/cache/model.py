@@ -6,7 +6,8 @@ a reader carries `fenced` (an invalidation was handled in its worker since it to
 
 `explore` walks breadth-first and returns the shortest way to a bad state, or None. Bad is
     at rest    a value in L2 or in an L1 that is not the source's, once nothing more can happen;
-    at once    a reader that began after its own worker's invalidation had returned is given an older value.
+    at once    a reader that began after its own worker's invalidation had returned is given an older value;
+    no progress  a load that ended is not stored although its lease was voided by nothing but a takeover.
 """
 
 from collections import deque
@@ -29,6 +30,8 @@ class Guard(StrEnum):
     """`fill.lua` stores nothing without the lease."""
     OWN_LEASE = auto()
     """... and not under anybody else's."""
+    TAKEOVER_KEEPS_FENCE = auto()
+    """`acquire.lua` changes the owner of a lease that is taken over, and not the fence."""
     INVALIDATION_TAKES_LEASE = auto()
     """`invalidate.lua` deletes the lease."""
     FLUSH_TAKES_LEASE = auto()
@@ -49,6 +52,12 @@ class Guard(StrEnum):
     """`invalidate_matching` scans for leases before it scans for values."""
     DETACH = auto()
     """An invalidation lets nobody join a load that began before it."""
+    COVERED_FROM_BEHIND = auto()
+    """`PlainRequests.covered`: only a numbered message behind a request takes it away."""
+    DONE_AS_SEEN = auto()
+    """A worker that has carried a request out takes away what it had seen when it began, and nothing newer."""
+    RETRY = auto()
+    """What could not be carried out stays pending."""
 
 
 class Node(NamedTuple):
@@ -62,6 +71,11 @@ class Node(NamedTuple):
     to_verify: Entry | None = None
     flight: int | None = None
     acknowledged: int = 0
+    requests: int = 0
+    """How many plain requests were heard; the last of them is `pending`, and `attempted` is being carried out."""
+    pending: int = 0
+    attempted: int = 0
+    covered: bool = False
 
 
 class Process(NamedTuple):
@@ -74,6 +88,9 @@ class Process(NamedTuple):
     fenced: bool = False
     suspected: bool = False
     floor: int = 0
+    fence: int | None = None
+    voided: bool = False
+    """The lease that it holds went by an invalidation or ran out."""
 
 
 class State(NamedTuple):
@@ -87,7 +104,10 @@ class State(NamedTuple):
     processes: tuple[Process, ...]
     losses: int
     expiries: int
+    takeovers: int
+    failures: int
     served_too_old: bool = False
+    stalled: bool = False
 
     def at(self, node: int, **changes: Any) -> "State":
         """With one worker changed."""
@@ -108,7 +128,8 @@ Steps = Iterator[tuple[str, State]]
 @dataclass(frozen=True)
 class Scenario:
     """Who acts, from where on. Letters: R reads, W invalidates, P does so by pattern, C loses its channel and
-    connects anew, D deletes by hand, F flushes the database by hand; the digit is the worker."""
+    connects anew, D deletes by hand, F flushes the database by hand, U asks by a plain PUBLISH; the digit is the
+    worker."""
 
     who: str
     warm: bool = True
@@ -118,6 +139,8 @@ class Scenario:
     tracking: bool = True
     losses: int = 0
     expiries: int = 0
+    takeovers: int = 0
+    failures: int = 0
     reordering: bool = False
 
     def initial(self) -> State:
@@ -125,7 +148,9 @@ class Scenario:
         in_l2 = self.warm or self.l2_only
         node = Node(l1=(0, -1) if self.warm and not self.l2_only else None)
         processes = tuple(Process(word[0], int(word[1])) for word in self.who.split())
-        return State(0, 0 if in_l2 else None, None, 0, (node, node), processes, self.losses, self.expiries)
+        data = 0 if in_l2 else None
+        mishaps = (self.losses, self.expiries, self.takeovers, self.failures)
+        return State(0, data, None, 0, (node, node), processes, *mishaps)
 
 
 class Protocol:
@@ -150,7 +175,7 @@ class Protocol:
         for number in (0, 1):
             yield from self._listener(state, number)
         if state.expiries and state.lease is not None:
-            yield "the lease expires", state._replace(lease=None, expiries=state.expiries - 1)
+            yield "the lease expires", self._voided(state)._replace(expiries=state.expiries - 1)
 
     # Read and fill
 
@@ -186,18 +211,23 @@ class Protocol:
         if state.data is not None:
             yield f"R{i} acquire.lua: value {state.data}", state.going(i, step=5, value=state.data)
         elif state.lease is None:
-            yield f"R{i} acquire.lua: granted", state.going(i, step=4)._replace(lease=i)
-        elif state.expiries:
-            taken = state.going(i, step=4)._replace(lease=i, expiries=state.expiries - 1)
+            granted = state.going(i, step=4, fence=i, voided=False)
+            yield f"R{i} acquire.lua: granted", granted._replace(lease=i)
+        elif state.takeovers:
+            fence = state.lease if self.has(Guard.TAKEOVER_KEEPS_FENCE) else i
+            taken = state.going(i, step=4, fence=fence, voided=False)
+            taken = taken._replace(lease=fence, takeovers=state.takeovers - 1)
             yield f"R{i} acquire.lua: takes over from R{state.lease}", taken
 
     def _fill(self, state: State, i: int, me: Process) -> tuple[str, State]:
         assert me.value is not None
-        stands = state.lease is not None and (state.lease == i or not self.has(Guard.OWN_LEASE))
+        stands = state.lease is not None and (state.lease == me.fence or not self.has(Guard.OWN_LEASE))
         if stands or not self.has(Guard.LEASE_IN_FILL):
             stored = state._replace(data=me.value, lease=None).going(i, step=5)
             return f"R{i} fill.lua: stored {me.value}", self._tracked(stored)
         refused = self._landed(state, i, me.value)
+        if not me.voided and state.data is None:
+            refused = refused._replace(stalled=True)
         return f"R{i} fill.lua: refused {me.value}", self._served(refused, i, me.value, me.floor)
 
     def _put(self, state: State, i: int, me: Process) -> tuple[str, State]:
@@ -222,7 +252,9 @@ class Protocol:
         return state
 
     def _served(self, state: State, i: int, value: int, floor: int) -> State:
-        done = state.going(i, step=DONE, value=None, floor=0, fenced=False, suspected=False)
+        done = state.going(
+            i, step=DONE, value=None, floor=0, fenced=False, suspected=False, fence=None, voided=False
+        )
         return done._replace(served_too_old=state.served_too_old or value < floor)
 
     # Invalidate
@@ -246,7 +278,7 @@ class Protocol:
 
     def _delete(self, state: State, _i: int) -> State:
         if self.has(Guard.INVALIDATION_TAKES_LEASE):
-            state = state._replace(lease=None)
+            state = self._voided(state)
         return self._tracked(state._replace(data=None)) if state.data is not None else state
 
     def _publish(self, state: State, _i: int) -> State:
@@ -265,7 +297,7 @@ class Protocol:
                 changed = state._replace(source=state.source + 1)
                 yield f"P{i} the source changes", changed.going(i, step=1, value=state.source + 1)
             case 1 | 2 if scans[step - 1] == "leases":
-                yield f"P{i} _delete_matching: leases", state._replace(lease=None).going(i, step=step + 1)
+                yield f"P{i} _delete_matching: leases", self._voided(state).going(i, step=step + 1)
             case 1 | 2:
                 gone = self._tracked(state._replace(data=None)) if state.data is not None else state
                 yield f"P{i} _delete_matching: values", gone.going(i, step=step + 1)
@@ -280,13 +312,15 @@ class Protocol:
         if me.step == 0:
             changed = state._replace(source=state.source + 1)
             yield f"{me.kind}{i} the source changes", changed.going(i, step=1)
+        elif me.kind == "U":
+            yield f"U{i} PUBLISH", self._sent(state, ("plain",)).going(i, step=DONE)
         elif me.kind == "D":
             gone = self._tracked(state._replace(data=None)) if state.data is not None else state
             yield f"D{i} DEL", gone.going(i, step=DONE)
         else:
             gone = state._replace(data=None, sequence=0)
             if self.has(Guard.FLUSH_TAKES_LEASE):
-                gone = gone._replace(lease=None)
+                gone = self._voided(gone)
             yield f"F{i} FLUSHDB", self._sent(gone, ("flushed",)).going(i, step=DONE)
 
     # Listen
@@ -301,6 +335,18 @@ class Protocol:
                 yield f"worker {number} never hears {frame}", lost
             if not self._scenario.reordering:
                 break
+        if node.attempted:
+            kept = node.pending != node.attempted and self.has(Guard.DONE_AS_SEEN)
+            after = state.at(number, attempted=0, pending=node.pending if kept else 0)
+            yield f"worker {number} has carried out request {node.attempted}", after
+        elif node.pending:
+            begun = state.at(number, attempted=node.pending)
+            yield f"worker {number} carries out request {node.pending}", self._delete_and_publish(begun, -1)
+            if state.failures:
+                failed = state._replace(failures=state.failures - 1)
+                if not self.has(Guard.RETRY):
+                    failed = failed.at(number, pending=0)
+                yield f"worker {number} fails to carry out request {node.pending}", failed
         if node.to_verify is not None and node.subscribed:
             asked = state.at(number, to_verify=None)
             yield (
@@ -314,8 +360,14 @@ class Protocol:
             case ("message", sequence):
                 if node.confirmed and sequence > node.sequence + 1 and self.has(Guard.SEQUENCE):
                     state = self._forget(state, number)
-                state = state.at(number, sequence=max(sequence, node.sequence))
+                state = state.at(number, sequence=max(sequence, node.sequence), pending=0)
+                if not self.has(Guard.COVERED_FROM_BEHIND):
+                    state = state.at(number, covered=True)
                 return self._forget(state, number)
+            case ("plain",):
+                heard = node.requests + 1
+                asked = state.at(number, requests=heard, pending=0 if node.covered else heard, covered=False)
+                return self._forget(asked, number)
             case ("flushed",):
                 return self._forget(state, number)
             case ("changed",):
@@ -365,6 +417,13 @@ class Protocol:
         state = self._marked(state.at(number, l1=None), number, fenced=True)
         return state.at(number, flight=None) if self.has(Guard.DETACH) else state
 
+    def _voided(self, state: State) -> State:
+        """The lease goes, and nobody who began under it may fill."""
+        for index, process in enumerate(state.processes):
+            if process.fence is not None:
+                state = state.going(index, voided=True)
+        return state._replace(lease=None)
+
     def _marked(self, state: State, number: int, **mark: bool) -> State:
         for index, process in enumerate(state.processes):
             if process.kind == "R" and process.node == number and 0 < process.step < DONE:
@@ -401,7 +460,11 @@ def explore(scenario: Scenario, without: Iterable[Guard] = ()) -> tuple[list[str
     while waiting:
         state = waiting.popleft()
         following = list(protocol.steps(state))
-        if state.served_too_old or (not following and _stale_at_rest(protocol.at_rest(state))):
+        if (
+            state.served_too_old
+            or state.stalled
+            or (not following and _stale_at_rest(protocol.at_rest(state)))
+        ):
             return _way(came_from, state), len(came_from)
         for label, after in following:
             if after not in came_from:

@@ -26,17 +26,19 @@ def without_l1_fence(cache: Cache) -> None:
 def without_lease_check(cache: Cache) -> None:
     """`fill.lua` stores under no lease at all."""
     script = resources.files("servease_appt.cache.l2").joinpath("scripts", "fill.lua").read_text()
-    check = "redis.call('GET', lease) ~= token"
+    check = "fence(stands) ~= fence(token)"
     assert check in script
-    _single(cache)._fill = cache.l2.client.register_script(script.replace(check, "false"))
+    _single(cache)._fill = cache.l2.client.register_script(
+        script.replace(f"type(stands) ~= 'string' or {check}", "false")
+    )
 
 
 def with_any_lease(cache: Cache) -> None:
     """`fill.lua` stores as long as somebody has a lease."""
     script = resources.files("servease_appt.cache.l2").joinpath("scripts", "fill.lua").read_text()
-    check = "redis.call('GET', lease) ~= token"
+    check = "fence(stands) ~= fence(token)"
     assert check in script
-    changed = script.replace(check, "not redis.call('GET', lease)")
+    changed = script.replace(check, "false")
     _single(cache)._fill = cache.l2.client.register_script(changed)
 
 

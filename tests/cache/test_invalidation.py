@@ -240,7 +240,7 @@ class TestPublished:
         assert lease.state == "granted"
         client.publish(f"{PREFIX}:invalidate", K)
         eventually(lambda: not client.exists(cache.keys.lease(K)), "the end of the lease")
-        assert cache.l2.fill([Fill(K, "somebody's", b"{}", 1000, 1000)]) == [False]
+        assert cache.l2.fill([Fill(K, b"somebody's", b"{}", 1000, 1000)]) == [False]
 
     @pytest.mark.parametrize(
         "payload",

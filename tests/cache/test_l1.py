@@ -53,8 +53,28 @@ def test_what_is_kept_is_found_until_it_expires(l1: L1[str], clock: Clock) -> No
     assert l1.get_many(["b", "a"]).values == {"a": "a"}
     assert l1.get_many(["b", "a"]).missing == ["b"]
     clock.now_s += 0.001
+    assert l1.held(["a"]) == {}
     assert l1.get_many(["a"]).values == {}
     assert l1.size() == 0
+
+
+def test_an_expired_entry_is_no_longer_counted(l1: L1[str], clock: Clock) -> None:
+    """From the moment on at which it is no longer given, also when nobody has read it."""
+    put(l1, ["a"])
+    clock.now_s += 10.0
+    assert l1.size() == 0
+
+
+def test_each_key_is_looked_up_for_itself(l1: L1[str], clock: Clock) -> None:
+    """Whatever is found for one key, the rest of a page is looked up too, and `missing` can be filled."""
+    put(l1, ["expired"], life_s=1.0)
+    l1.put_many([("none", Entry(NOT_FOUND, clock.now_s, clock.now_s + 10))], l1.epoch())
+    put(l1, ["a"])
+    clock.now_s += 1.0
+    read = l1.get_many(["absent", "expired", "none", "a"])
+    assert (read.values, read.not_found) == ({"none": None, "a": "a"}, ["none"])
+    assert read.missing == ["absent", "expired"]
+    assert read.epoch == l1.epoch()
 
 
 def test_an_entry_that_has_expired_on_its_way_takes_the_older_one_along(l1: L1[str], clock: Clock) -> None:
@@ -162,6 +182,14 @@ def test_its_hits_are_counted_once(l1: L1[str]) -> None:
         l1.get(key)
     assert sorted(l1.take_hits()) == [("x", 2), ("y", 1)]
     assert l1.take_hits() == []
+    l1.get("x_a")
+    assert l1.take_hits() == [("x", 1)]
+
+
+def test_the_entity_is_what_stands_before_the_first_underscore(l1: L1[str]) -> None:
+    """An id may have underscores of its own."""
+    put(l1, ["customer_a_b", "customer_c"])
+    assert l1.sizes() == {"customer": 2}
 
 
 def test_sizes_are_counted_as_entries_come_and_go(clock: Clock) -> None:
@@ -229,6 +257,9 @@ def test_untrusted_it_serves_the_last_second_only(l1: L1[str], clock: Clock) -> 
     assert l1.get_many(["old", "young"]).missing == []
     clock.now_s += 0.4
     assert l1.get_many(["old", "young"]).missing == ["old"]
+    assert (l1.get("old"), l1.get("young")) == (MISS, "young")
+    l1.trusted_until_s = clock.now_s
+    assert l1.get_many(["old", "young"]).missing == ["old"]
     clock.now_s += 0.6
     assert l1.get_many(["old", "young"]).missing == ["old", "young"]
     l1.trusted_until_s = clock.now_s + 1
@@ -266,6 +297,14 @@ def test_other_keys_are_not_fenced(l1: L1[str]) -> None:
     before = l1.epoch()
     l1.invalidate(["a"])
     assert put(l1, ["a", "b"], before) == ["a"]
+    assert l1.get_many(["a", "b"]).values == {"b": "b"}
+
+
+def test_an_invalidation_says_how_many_were_held(l1: L1[str]) -> None:
+    """Of all keys that it was given."""
+    put(l1, ["a", "b"])
+    assert l1.invalidate(["a", "unknown", "b"]) == 2
+    assert l1.invalidate(["b"]) == 0
 
 
 def test_a_pattern_drops_what_it_matches(l1: L1[str]) -> None:
@@ -386,6 +425,10 @@ class TestBytes:
             self.put(l1, key, 40)
 
         self.put(l1, "x_a", 51)
+        self.put(l1, "x_new", 51)
 
         assert l1.keys() == ["x_b"]
-        assert L1(maxsize=1, max_bytes=10, max_value_bytes=50).bytes() == 0
+        self.put(l1, "x_c", 50)
+        assert l1.keys() == ["x_b", "x_c"]
+        put(l1, ["x_without_a_size"])
+        assert l1.bytes() == 90

@@ -14,13 +14,22 @@ SCENARIOS = {
     "two invalidations": Scenario("R0 W0 W1", warm=False, tracking=False),
     "messages swap places": Scenario("R0 W0 W1", tracking=False, reordering=True),
     "messages are lost": Scenario("R0 W0 W1", tracking=False, losses=1),
-    "a lease expires or is taken over": Scenario("R0 R1 W0", warm=False, tracking=False, expiries=1),
+    "a lease expires": Scenario("R0 R1 W0", warm=False, tracking=False, expiries=1),
+    "a lease is taken over": Scenario("R0 R1 W0", warm=False, tracking=False, takeovers=1),
+    "a lease is taken over and expires": Scenario(
+        "R0 R1 W0", warm=False, tracking=False, expiries=1, takeovers=1
+    ),
+    "a lease is taken over twice": Scenario("R0 R1 R1", warm=False, tracking=False, takeovers=2),
     "DEL by hand": Scenario("R0 R1 D0"),
     "DEL by hand, in L2 only": Scenario("R0 R1 D0", l2_only=True),
     "FLUSHDB by hand, warm": Scenario("R0 R1 F0"),
     "FLUSHDB by hand, cold": Scenario("R0 R1 F0", warm=False),
     "by pattern, warm": Scenario("R0 R1 P0"),
     "by pattern, cold": Scenario("R0 R1 P0", warm=False, tracking=False),
+    "a plain PUBLISH": Scenario("R0 R1 U0", tracking=False),
+    "a plain PUBLISH, cold": Scenario("R0 R1 U0", warm=False, tracking=False),
+    "a plain PUBLISH that fails": Scenario("R0 U0", tracking=False, failures=2),
+    "two plain PUBLISHes": Scenario("R0 U0 U1", tracking=False),
     "the channel is lost": Scenario("R1 W0 C1", tracking=False),
     "the channel is lost, in L2 only": Scenario("R1 R1 W0 C1", l2_only=True, tracking=False),
 }
@@ -29,6 +38,7 @@ NEEDED_IN = {
     Guard.L1_EPOCH: "in L2 only, no tracking",
     Guard.LEASE_IN_FILL: "cold",
     Guard.OWN_LEASE: "cold",
+    Guard.TAKEOVER_KEEPS_FENCE: "a lease is taken over",
     Guard.INVALIDATION_TAKES_LEASE: "cold",
     Guard.FLUSH_TAKES_LEASE: "FLUSHDB by hand, cold",
     Guard.OWN_L1_LAST: "in L2 only, own readers",
@@ -39,6 +49,9 @@ NEEDED_IN = {
     Guard.VERIFY_PUT: "DEL by hand, in L2 only",
     Guard.LEASES_FIRST: "by pattern, cold",
     Guard.DETACH: "cold, a reader joins",
+    Guard.COVERED_FROM_BEHIND: "two plain PUBLISHes",
+    Guard.DONE_AS_SEEN: "two plain PUBLISHes",
+    Guard.RETRY: "a plain PUBLISH that fails",
 }
 
 

@@ -373,7 +373,7 @@ def test_a_request_by_hand_is_carried_out_while_all_loads_hang(
         gate.wait_for_arrival()
     done = background.gate()
     done.open()
-    stop_after(cache._process.invalidator, "carry_out", done)
+    stop_after(cache._process.requests, "_carry_out", done)
     client.publish(cache.keys.channel, K)
     done.wait_for_arrival()
     assert not reading.done()

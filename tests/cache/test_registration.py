@@ -3,7 +3,9 @@
 import pytest
 import redis
 
+from servease_appt.cache import invalidation
 from servease_appt.cache.listener import Listener, ListenerCallbacks
+from servease_appt.cache.worker_queries import WorkerQueries
 from tests.cache.conftest import MakeCache
 from tests.cache.testbed import Cache, eventually
 
@@ -38,3 +40,29 @@ def test_a_flush_by_hand_takes_nobody_off_the_list(make_cache: MakeCache, client
 
     cache.close()
     assert not is_registered(cache, client)
+
+
+def test_a_register_that_was_evicted_comes_back(
+    make_cache: MakeCache, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server under `allkeys-lru` may evict it, and tells nobody: it is renewed with the heartbeat."""
+    monkeypatch.setattr(invalidation, "REGISTER_EVERY_S", 0.0)
+    cache = make_cache()
+    eventually(lambda: is_registered(cache, client), "the registration")
+
+    client.delete(cache.keys.workers)
+
+    eventually(lambda: is_registered(cache, client), "the registration after the eviction")
+
+
+def test_a_worker_of_another_database_does_not_answer(make_cache: MakeCache, client: redis.Redis) -> None:
+    """Messages reach every database; what a worker holds belongs to its own."""
+    cache = make_cache()
+    eventually(lambda: is_registered(cache, client), "the registration")
+    given = client.connection_pool.connection_kwargs
+    with redis.Redis(host=given["host"], port=given["port"], db=given["db"] + 1) as elsewhere:
+        there = WorkerQueries(elsewhere, cache.keys).query("heard", timeout_s=0.2)
+    here = WorkerQueries(client, cache.keys).query("heard")
+
+    assert there == []
+    assert [answer["worker"] for answer in here] == [cache.identity]

@@ -94,11 +94,11 @@ def test_get_says_why_something_is_not_there(cli: Cli, dataset: Dataset, client:
 
     client.set(f"{PREFIX}:__copy:{{{PREFIX}:{key}}}", "{}", ex=50)
 
-    assert "a last known copy may stand in for 50 s more" in cli.run("get", key, exit_code=1).stderr
+    assert "A stale copy exists for 50 s more" in cli.run("get", key, exit_code=1).stderr
 
     client.set(f"{PREFIX}:__absent:{{{PREFIX}:{key}}}", "1", ex=50)
 
-    assert "its service said that there is none" in cli.run("get", key, exit_code=1).stderr
+    assert "its service answered 404" in cli.run("get", key, exit_code=1).stderr
     assert cli.json("get", key, exit_code=1)[0]["known_absent_for_s"] > 40
 
 
@@ -117,8 +117,8 @@ def test_a_key_that_is_no_string_is_shown_as_such(cli: Cli, dataset: Dataset, cl
     """Somebody's list under our name is no reason to break off."""
     client.rpush(f"{PREFIX}:customer_{dataset.alice_id}", "x")
 
-    assert "(no string: " in cli.run("get", "customer", dataset.alice_id).stdout
-    assert "(no string)" in cli.run("explain", "customer", dataset.alice_id).stdout
+    assert "(not a string)" in cli.run("get", "customer", dataset.alice_id).stdout
+    assert "(not a string)" in cli.run("explain", "customer", dataset.alice_id).stdout
 
 
 def test_ttl_and_exists_answer_in_words_and_in_the_exit_code(cli: Cli, read: Dataset) -> None:
@@ -173,7 +173,7 @@ def test_invalidate_from_another_database_says_that_no_worker_answered(
     with Cli({**cli.environment, "REDIS_URL": valkey.url(0)}) as elsewhere:
         text = elsewhere.run("invalidate", "customer", dataset.alice_id).stdout
 
-    assert "2 workers on this server did not answer: do they use another database" in text
+    assert "2 workers on this server did not answer. Do they use another database" in text
 
 
 def test_clear_drops_one_entity_or_all_and_says_what(cli: Cli, read: Dataset, client: redis.Redis) -> None:
@@ -224,7 +224,7 @@ def test_stats_adds_up_all_workers_and_shows_each(cli: Cli, read: Dataset, serve
 
     text = cli.run("stats").stdout
 
-    assert "without asking a service" in text
+    assert "hit rate" in text
     assert "HIT RATE" in text
     assert text.count(" confirmed ") == 2
 
@@ -239,16 +239,16 @@ def test_explain_tells_what_every_tier_holds_and_what_comes_next(
     assert report["redis"]["copy_s"] > report["redis"]["value_s"] > 0
     assert [worker["same_as_redis"] for worker in report["workers"]] == [True, True]
     assert all(worker["l1"]["trusted"] for worker in report["workers"])
-    assert all("out of its own memory" in worker["next_read"] for worker in report["workers"])
+    assert all("is answered from L1" in worker["next_read"] for worker in report["workers"])
     assert "fill" in {event["event"] for event in report["events"]}
 
     text = cli.run("explain", "customer", read.alice_id).stdout
 
     assert "Alice Ant" in text
-    assert "On the next read" in text
+    assert "Next read" in text
     cli.run("invalidate", "customer", read.alice_id)
     text = cli.run("explain", "customer", read.alice_id).stdout
-    assert "asks the customer service" in text
+    assert "calls the customer service" in text
     assert "it shows 'Unknown'" in text
     assert "invalidation" in text
 
@@ -272,12 +272,12 @@ def test_keys_and_monitor_are_never_sent_to_redis(cli: Cli, read: Dataset, clien
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (("get", "custmer", str(uuid.uuid4())), "'custmer' is no entity (customer, vehicle, employee)"),
-        (("get", "customer", "42"), "'42' is no entity"),
-        (("get", "customer_42"), "'42' in 'customer_42' is no UUID"),
-        (("get", "customer"), "'customer' is followed by no UUID"),
-        (("invalidate", str(uuid.uuid4())), "Which entity is"),
-        (("invalidate", "customer", "vehicle", str(uuid.uuid4())), "'customer' is followed by no UUID"),
+        (("get", "custmer", str(uuid.uuid4())), "'custmer' is not an entity (customer, vehicle, employee)"),
+        (("get", "customer", "42"), "'42' is not an entity"),
+        (("get", "customer_42"), "'42' in 'customer_42' is not a UUID"),
+        (("get", "customer"), "Put at least one UUID after 'customer'"),
+        (("invalidate", str(uuid.uuid4())), "Put the entity before"),
+        (("invalidate", "customer", "vehicle", str(uuid.uuid4())), "Put at least one UUID after 'customer'"),
         (("invalidate",), "Missing argument"),
         (("clear", "--entity", "dog", "--yes"), "'customer', 'vehicle', 'employee'"),
         (("warm", "--limit", "0"), "--limit"),
@@ -309,6 +309,40 @@ def test_every_command_has_help_with_an_example(cli: Cli) -> None:
     ):
         assert f"  {name} " in listing
         assert f"flask --app wsgi cache {name}" in cli.run(name, "--help").stdout
+
+
+def test_help_is_short_to_type(cli: Cli) -> None:
+    """`-h` as in most tools, for the group and for each command."""
+    assert cli.run("-h").stdout == cli.run("--help").stdout
+    assert cli.run("explain", "-h").stdout == cli.run("explain", "--help").stdout
+
+
+@pytest.mark.parametrize(("words", "no_color"), [((), ""), (("--no-color",), ""), ((), "1")])
+def test_colours_can_be_turned_off(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], no_color: str
+) -> None:
+    """By option or by the variable that every tool knows; a terminal has them otherwise."""
+    monkeypatch.setenv("NO_COLOR", no_color)
+    runner = cli.app.test_cli_runner()
+
+    shown = runner.invoke(args=["cache", *words, "doctor"], color=True).stdout
+
+    assert ("\x1b[" in shown) == (words == () and not no_color)
+
+
+def test_nothing_found_says_what_may_be_meant(cli: Cli, dataset: Dataset) -> None:
+    """A plural or a typing error is a hint, on standard error; so is an empty cache."""
+    assert "Did you mean customer?" in cli.run("keys", "customers").stderr
+    assert "Did you mean employee?" in cli.run("keys", "emploee_*").stderr
+    assert "Nothing is cached under appointment_service: in this database." in cli.run("keys").stderr
+    assert "Did you mean vehicle?" in cli.run("get", "vehicles", str(uuid.uuid4()), exit_code=2).stderr
+    assert "No lookups yet." in _without_lookups(cli)
+
+
+def _without_lookups(cli: Cli) -> str:
+    """The statistics of a prefix that no worker uses."""
+    with Cli({**cli.environment, "CACHE_KEY_PREFIX": "unused"}) as other:
+        return other.run("stats").stdout
 
 
 COMMANDS = (

@@ -96,12 +96,8 @@ def test_every_command_of_the_guide(postgres_url: str) -> None:
     results = [run(postgres_url, *command.split()) for command in commands]
 
     assert commands == [
-        "upgrade --dry-run",
-        "upgrade",
-        "current",
-        "check",
-        "check --repair",
-        "downgrade --yes",
+        *("upgrade --dry-run", "upgrade", "current", "check", "check --repair"),
+        *("rules", "rules --enforce", "rules --release", "downgrade --yes"),
     ]
     assert [result.exit_code for result in results] == [0] * len(commands)
     assert "ALTER TABLE appointments ADD COLUMN duration_seconds" in results[0].output
@@ -133,6 +129,25 @@ def test_check_names_what_differs_and_repairs_counts(postgres_url: str) -> None:
     assert missing.exit_code == 1
     assert "missing: CREATE INDEX CONCURRENTLY appointments_listed_idx" in missing.output
     assert upgraded.output.splitlines()[1] == "12 kept counts were wrong and have been put right."
+
+
+def test_the_rules_of_other_writers(postgres_url: str) -> None:
+    """Shown, turned on with the capacity of the settings, and not while rows break them."""
+    run(postgres_url, "upgrade")
+    shown = run(postgres_url, "rules")
+    enforced = run(postgres_url, "rules", "--enforce")
+    released = run(postgres_url, "rules", "--release")
+    with create_engine(psycopg2_url(postgres_url), poolclass=NullPool).begin() as connection:
+        for number in (1, 2):
+            connection.exec_driver_sql(appointment(number))
+    refused = run(postgres_url, "rules", "--enforce")
+    both = run(postgres_url, "rules", "--enforce", "--release")
+
+    free = "Other writers are not held to capacity and the customer's 30 minutes.\n"
+    assert (shown.output, released.output) == (free, free)
+    assert enforced.output == "Every writer is held to a capacity of 1 and to the customer's 30 minutes.\n"
+    assert (refused.exit_code, both.exit_code) == (1, 2)
+    assert refused.output.startswith("Error: 2 appointments break these rules already")
 
 
 def test_downgrade_asks_first(postgres_url: str) -> None:

@@ -52,7 +52,10 @@ def test_monitor_shows_what_workers_and_other_hands_do(
         assert len(workers) == 2
 
         client.delete(f"{PREFIX}:{vehicle}")
-        assert "before its end: by hand" in monitor.wait_for_event(event="deleted", key=vehicle)["why"]
+        assert (
+            "before its TTL ended: deleted by another client"
+            in monitor.wait_for_event(event="deleted", key=vehicle)["why"]
+        )
 
         client.set(f"{PREFIX}:{vehicle}", "{}", px=150)
         assert monitor.wait_for_event(event="expired", key=vehicle)["worker"] == "redis"
@@ -74,8 +77,8 @@ def test_monitor_says_why_a_message_can_t_be_read(cli: Cli, dataset: Dataset, cl
     with cli.process("monitor", "--json") as monitor:
         monitor.wait_for("Watching 2 workers")
         for message, why in (
-            ("customer 42", "customer 42 is no key of customer, vehicle or employee"),
-            ("customer_42", "customer_42 is no key of customer, vehicle or employee"),
+            ("customer 42", "customer 42 is not a key of customer, vehicle or employee"),
+            ("customer_42", "customer_42 is not a key of customer, vehicle or employee"),
             ('{"ids": []}', 'needs "keys", a list of 1 to 10000, or "pattern"'),
             (json.dumps({"keys": [vehicle.upper().replace("VEHICLE", "vehicle"), 5]}), "1 key of the list"),
         ):
@@ -165,7 +168,7 @@ def test_warm_fetches_what_open_appointments_need(cli: Cli, dataset: Dataset, cl
     again = cli.run("warm")
 
     assert dataset.fake_services.total_calls() == calls
-    assert "THERE ALREADY" in again.stdout
+    assert "ALREADY CACHED" in again.stdout
     assert "Warming 7 keys." in again.stderr
     assert "7 of 7" in again.stderr
     (employee,) = cli.json("warm", "--entity", "employee")["entities"]
@@ -215,7 +218,7 @@ def test_warm_can_be_interrupted_and_run_again(cli: Cli, dataset: Dataset) -> No
     dataset.fake_services.customers.reset()
     dataset.fake_services.customers.put(*({"id": id_, "full_name": "C", "email": ""} for id_ in customers))
 
-    assert "Run it again to go on." in output
+    assert "Run it again to continue." in output
     assert "Traceback" not in output
     done = cli.json("warm", "--entity", "customer")["entities"]["customer"]
     assert done["there_already"] >= 64
@@ -232,7 +235,7 @@ def test_warm_fails_when_nothing_can_be_fetched(cli: Cli, dataset: Dataset) -> N
     cli.run("clear", "--yes")
     dataset.fake_services.customers.rule(status=500)
 
-    assert "Nothing could be fetched" in cli.run("warm", exit_code=1).stderr
+    assert "Nothing could be loaded" in cli.run("warm", exit_code=1).stderr
 
     away = {**cli.environment, "DATABASE_URL": f"postgresql://127.0.0.1:{free_port()}/none"}
     with Cli(away) as without_database:

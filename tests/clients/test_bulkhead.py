@@ -56,8 +56,9 @@ def test_a_place_that_is_left_is_free_again(bulkhead: Bulkhead) -> None:
         pass
 
 
-def test_while_those_inside_are_quick_the_next_waits(bulkhead: Bulkhead, threads: ThreadPoolExecutor) -> None:
-    """And goes in when one of them leaves: a burst is no reason to refuse anybody."""
+def test_while_those_inside_are_quick_the_next_waits(threads: ThreadPoolExecutor) -> None:
+    """And goes in as soon as one of them leaves: a burst is no reason to refuse anybody."""
+    bulkhead = Bulkhead(2, slow_s=2 * LIMIT_S, longest_wait_s=2 * LIMIT_S)
     inside = threading.Semaphore(0)
     leave = threading.Semaphore(0)
 

@@ -96,7 +96,7 @@ def test_other_methods_and_paths_are_errors_in_json(served: Served) -> None:
 
 
 def test_a_link_opens_the_dashboard_once(served: Served) -> None:
-    """Its code is good for one token, which is an admin's; what a browser's history keeps is worth nothing."""
+    """Its code is exchanged for one token; what a browser's history keeps is worth nothing."""
     link = dashboard_link(served.gunicorn.url + "/", SECRET)
     first = _session(served, _code(link))
     again = _session(served, _code(link))
@@ -138,6 +138,22 @@ def test_a_code_is_no_token_and_a_token_no_code(served: Served) -> None:
     assert served.get(f"{PATH}data", bearer=code).status == 401
     assert {name: _session(served, text).status for name, text in wrong.items()} == dict.fromkeys(wrong, 401)
     assert served.ask("POST", f"{PATH}session", {"code": 7}, bearer=None).status == 400
+
+
+def test_the_pages_token_opens_nothing_but_the_dashboard(served: Served) -> None:
+    """For half an hour it lies in a browser's tab: it must not be able to touch an appointment."""
+    token = _session(served, _code(dashboard_link("http://x", SECRET))).json["token"]
+    appointment = served.dataset.appointment()
+
+    def status(method: str, path: str, body: object = None) -> int:
+        return served.ask(method, path, body, bearer=token).status
+
+    assert status("GET", f"{PATH}data") == 200
+    assert status("GET", LIST) == 401
+    assert status("DELETE", f"{LIST}{appointment}/") == 401
+    assert status("GET", "/api/v1/cache/stats/") == 401
+    assert status("POST", "/api/v1/cache/invalidate/", {"entity": "customer", "ids": [new_id()]}) == 401
+    assert served.get(f"{LIST}{appointment}/").status == 200
 
 
 def _has_history(served: Served) -> bool:
@@ -296,7 +312,15 @@ def test_the_page_in_a_browser(
         address = browser.evaluate("location.href")
         stored = browser.evaluate("JSON.stringify(sessionStorage)")
         light = browser.evaluate("getComputedStyle(document.body).backgroundColor")
-        mode = browser.evaluate("document.querySelector('.tile b').textContent")
+        health = browser.evaluate(
+            "[...document.querySelector('.tile').children].map((part) => part.textContent)"
+        )
+        unnamed = browser.evaluate(
+            "[...document.querySelectorAll('th')].filter((cell) => !cell.textContent.trim()).length"
+        )
+        unreachable = browser.evaluate(
+            "[...document.querySelectorAll('.wide')].filter((part) => part.tabIndex < 0 || !part.ariaLabel).length"
+        )
 
         served.get(LIST)
         browser.wait_for("/list appointments.*%/.test(document.getElementById('endpoints').innerText)")
@@ -308,8 +332,23 @@ def test_the_page_in_a_browser(
         )
         browser.wait_for("document.querySelectorAll('#found tbody tr').length === 2")
         browser.evaluate("document.getElementById('invalidate').click()")
-        browser.wait_for("/dropped from Redis/.test(document.getElementById('found').innerText)")
+        browser.wait_for("/deleted from Redis/.test(document.getElementById('found').innerText)")
         handled = browser.evaluate("document.getElementById('found').innerText")
+
+        browser.wait_for("document.querySelectorAll('.chart svg circle').length > 0")
+        shown = {}
+        for name, pasted in (
+            ("a used link", link),
+            ("a new link", dashboard_link(served.gunicorn.url, SECRET)),
+            ("a header", f"Bearer {ADMIN}"),
+        ):
+            browser.evaluate(
+                "document.getElementById('contact').textContent = '';"
+                f"document.getElementById('token').value = {pasted!r};"
+                "document.getElementById('login').requestSubmit()"
+            )
+            browser.wait_for("/Live|link/.test(document.getElementById('contact').textContent)")
+            shown[name] = browser.evaluate("document.getElementById('contact').textContent")
 
         browser.look(width=390, height=844, dark=True)
         dark = browser.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -328,15 +367,21 @@ def test_the_page_in_a_browser(
 
         served.gunicorn.stop()
         browser.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
-        browser.wait_for("/No contact. Figures of/.test(document.getElementById('contact').textContent)")
+        browser.wait_for(
+            "/Connection lost. Last update/.test(document.getElementById('contact').textContent)"
+        )
 
     assert address == f"{served.gunicorn.url}{PATH}"
     assert _code(link) not in stored
-    assert mode == "both 2"
+    assert health == ["2 of 2", "workers healthy"]
     assert len(re.findall(r"\d+\.\d ms", handled)) >= 2
+    assert shown["a used link"].startswith("This link has expired or was already used.")
+    assert shown["a new link"].startswith("Live, ")
+    assert shown["a header"].startswith("Live, ")
+    assert (unnamed, unreachable) == (0, 0)
     assert asked_while_hidden == 0
     assert light != dark
-    assert complaints == []
+    assert [text for text in complaints if "401" not in text] == []  # the used link's, which is meant
     assert {re.sub(r"(?<=\d)/.*", "", asked) for asked in browser.requests if asked != "data:,"} == {
         served.gunicorn.url
     }

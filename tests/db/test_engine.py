@@ -10,7 +10,7 @@ from threading import Event, Thread
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from servease_appt.db import deadlines, engine
 from servease_appt.db.engine import Database
@@ -74,6 +74,21 @@ def test_a_transaction_sees_what_others_have_committed_meanwhile(database: Datab
         level = connection.execute(text("SHOW transaction_isolation")).scalar()
 
     assert level == "read committed"
+
+
+def test_the_settings_hold_after_a_transaction_too(migrated_postgres_url: str) -> None:
+    """Also on a connection whose last transaction failed, on its way or in its COMMIT."""
+    database = Database(migrated_postgres_url, pool_size=1)
+    with database.transaction() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE late (n int UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO late VALUES (1)"
+        )
+    assert value(database, "SHOW statement_timeout") == "3s"
+    for statement in ("SELECT 1/0", "INSERT INTO late VALUES (1)"):
+        with pytest.raises(DBAPIError), database.transaction() as connection:
+            connection.exec_driver_sql(statement)
+        assert value(database, "SHOW statement_timeout") == "3s"
+    database.close()
 
 
 def test_a_transaction_is_kept_or_undone_as_a_whole(database: Database) -> None:

@@ -243,6 +243,35 @@ def test_a_backend_that_is_ended_just_before_it_is_used(
     use(database)
 
 
+def test_connections_that_are_ended_again_and_again(database: Database, migrated_postgres_url: str) -> None:
+    """The idle one is lost, and the new one before it is looked at: unavailable as well."""
+
+    def end(driver: psycopg2.extensions.connection, *_: object) -> None:
+        with Database(migrated_postgres_url).reading() as other:
+            other.execute(text(f"SELECT pg_terminate_backend({driver.get_backend_pid()}, 5000)"))
+
+    event.listen(database._engine, "checkout", end, insert=True)
+    try:
+        error = failure(lambda: read(database))
+    finally:
+        event.remove(database._engine, "checkout", end)
+
+    assert error.cause is Cause.UNREACHABLE
+    read(database)
+
+
+def test_a_hang_closes_the_idle_connections(database: Database, proxy: Proxy) -> None:
+    """They lead to the server that hangs, too: each would cost a trial."""
+    with database.reading(), database.reading(), database.reading():
+        pass
+    assert len(proxy.links()) == 3
+    proxy.data.black_hole()
+
+    assert failure(lambda: read(database)).cause is Cause.DEADLINE
+
+    assert "Connections in pool: 0 " in database._engine.pool.status()
+
+
 class TestHangBreaker:
     """When it opens, and when it lets a use through."""
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 
 from servease_appt.db import kept_counts
 from servease_appt.db.connections import psycopg2_url
+from servease_appt.testing.processes import wait_until
 
 STATUSES = ("pending", "confirmed", "cancelled")
 TYPES = ("repair", "inspection")
@@ -214,3 +215,33 @@ def test_rebuilding(engine: Engine) -> None:
         kept_counts.repair(connection)
         assert kept_counts.differences(connection) == 0
         check(connection, random.Random(5))
+
+
+def test_repairing_beside_a_fold(engine: Engine) -> None:
+    """What another transaction is folding at the moment is not overwritten with a number from before it."""
+    row = {"day": FIRST_DAY, "status": "pending", "type": "repair", "number": 5}
+    with engine.begin() as connection:
+        connection.execute(ADD, row)
+        connection.execute(text("SELECT appointment_counts_fold()"))
+        connection.execute(text("UPDATE appointment_counts SET number = 77"))
+        connection.execute(ADD, row)
+
+    def repair() -> None:
+        with engine.begin() as connection:
+            kept_counts.repair(connection)
+
+    watching = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as folding, watching.connect() as watcher:
+        folding.execute(text("SELECT appointment_counts_fold()"))
+        thread = threading.Thread(target=repair)
+        thread.start()
+        waits = text(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid FROM pg_stat_activity"
+            " WHERE datname = current_database())"
+        )
+        assert wait_until(lambda: watcher.execute(waits).scalar_one() > 0, timeout_s=20)
+        folding.commit()
+        thread.join(20)
+    with engine.connect() as connection:
+        assert kept_counts.differences(connection) == 0
+        check(connection, random.Random(6))

@@ -297,6 +297,8 @@ def test_the_constraint_of_an_older_version_moves(engine: Engine, postgres_url: 
         "UPDATE appointment_service_alembic_version SET version_num = 'v5'",
     )
 
+    planned = plan(postgres_url)
+    assert len(planned) == len(set(planned))
     assert upgrade(postgres_url).before == "v5"
 
     with engine.begin() as connection:

@@ -4,12 +4,12 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 import pytest
@@ -24,6 +24,7 @@ from tests.db.platform import appointment
 from tests.support.cli import Cli
 from tests.support.dataset import SECRET, Dataset, new_id
 from tests.support.served import Served
+from tests.support.worker_process import worker_process
 
 PREFIX = "appointment_service"
 
@@ -93,7 +94,7 @@ def test_a_worker_that_was_killed_is_found_and_forgotten(
 
     (finding,) = bad(examine(cli, worst="warning"))
 
-    assert f":{victim} has died without leaving" in finding
+    assert f":{victim} died without signing off" in finding
     examine(cli, worst="ok")
     assert client.hlen(f"{PREFIX}:__workers") == 2
 
@@ -114,7 +115,7 @@ def test_a_process_number_used_again_does_not_hide_a_dead_worker(
 
     (finding,) = bad(examine(cli, worst="warning"))
 
-    assert "has died without leaving" in finding
+    assert "died without signing off" in finding
 
 
 def test_a_deaf_worker_is_named(cli: Cli, served: Served) -> None:
@@ -128,7 +129,7 @@ def test_a_deaf_worker_is_named(cli: Cli, served: Served) -> None:
         os.kill(victim, signal.SIGCONT)
 
     assert any("2 listening, 2 registered, 1 answered" in finding for finding in findings)
-    assert any(f":{victim} is deaf: its process runs" in finding for finding in findings)
+    assert any(f":{victim} does not answer, although its process runs" in finding for finding in findings)
     assert [worker.split(":")[1] for worker in heard["silent"]] == [str(victim)]
     assert len(heard["handled_by"]) == 1
     assert wait_until(lambda: len(_answers(served)) == 2, timeout_s=10, interval_s=0.05)
@@ -143,7 +144,7 @@ def test_a_worker_of_a_host_that_is_gone_is_named(cli: Cli, client: redis.Redis)
         client.hdel(f"{PREFIX}:__workers", "elsewhere:41:aa")
 
     (finding,) = [finding for finding in findings if finding["level"] == "warning"]
-    assert "elsewhere:41 is registered, and not connected." in finding["says"]
+    assert "elsewhere:41 is registered, but not connected." in finding["says"]
     assert f"HDEL {PREFIX}:__workers elsewhere:41:aa" in finding["do"]
 
 
@@ -168,8 +169,8 @@ def test_a_slow_service_and_one_that_refuses_our_token_are_told(cli: Cli, served
         fake_services.reset()
 
     assert any("vehicle service" in says for says in of_level(findings, "warning"))
-    assert any("employee service refuses" in says for says in of_level(findings, "note"))
-    assert any("employee service refuses" in says for says in of_level(with_own_token, "problem"))
+    assert any("employee service rejects" in says for says in of_level(findings, "note"))
+    assert any("employee service rejects" in says for says in of_level(with_own_token, "problem"))
 
 
 def test_an_address_where_something_else_answers_404_is_told(cli: Cli, served: Served) -> None:
@@ -193,14 +194,14 @@ def test_an_address_where_something_else_answers_404_is_told(cli: Cli, served: S
         fake_services.reset()
         dataset.clear()
 
-    assert says == "It says 404 to the 1 vehicle that most coming appointments need."
+    assert says == "It answers 404 for the 1 vehicle that most upcoming appointments need."
 
 
 def test_a_note_leaves_the_exit_code_at_0(cli: Cli) -> None:
     """It may be meant so: nobody is asked to do anything."""
     findings = examine(cli, worst="note", CACHE_STALE_TIMEOUT="0")
 
-    assert of_level(findings, "note") == ["CACHE_STALE_TIMEOUT=0: no last known copies."]
+    assert of_level(findings, "note") == ["CACHE_STALE_TIMEOUT=0: no stale copies."]
 
 
 def test_another_database_and_another_prefix_are_told(cli: Cli, valkey: EmbeddedValkey) -> None:
@@ -235,28 +236,20 @@ def test_a_replica_is_told(cli: Cli, own_valkey: EmbeddedValkey) -> None:
     findings = of_level(examine(cli, REDIS_URL=own_valkey.url(1)), "problem")
 
     assert any("It is a replica." in says for says in findings)
-    assert any("does not take invalidations" in says for says in findings)
+    assert any("does not accept invalidations" in says for says in findings)
 
 
 def test_a_worker_without_tracking_is_told(cli: Cli, served: Served, own_valkey: EmbeddedValkey) -> None:
     """A Redis user without the right to CLIENT TRACKING: a DEL by hand would not reach L1."""
     with redis.Redis.from_url(own_valkey.url()) as client:
         client.execute_command("ACL", "SETUSER", "default", "-client|tracking")
-    code = (
-        "import sys; from servease_appt.app import create_app\n"
-        "cache = create_app().extensions['servease'].lookups.cache; cache.start(); sys.stdin.read(); cache.close()"
-    )
-    environment = {**cli.environment, "REDIS_URL": own_valkey.url(1), "PATH": os.environ.get("PATH", "")}
-    worker = subprocess.Popen([sys.executable, "-c", code], env=environment, stdin=subprocess.PIPE)
-    try:
-        with redis.Redis.from_url(own_valkey.url(1)) as client:
-            assert wait_until(lambda: client.hlen(f"{PREFIX}:__workers") == 1, timeout_s=20)
+    environment = {**cli.environment, "REDIS_URL": own_valkey.url(1)}
+    with worker_process(environment) as pid, redis.Redis.from_url(own_valkey.url(1)) as client:
+        assert wait_until(lambda: client.hlen(f"{PREFIX}:__workers") == 1, timeout_s=20)
         findings = bad(examine(cli, worst="warning", REDIS_URL=own_valkey.url(1)))
-    finally:
-        worker.communicate()
 
     (finding,) = findings
-    assert f":{worker.pid} is not told of changes by other hands." in finding
+    assert f":{pid} is not informed of changes by other Redis clients." in finding
 
 
 def test_with_everything_down_it_still_reports(cli: Cli) -> None:
@@ -311,12 +304,12 @@ def test_kept_counts_that_are_wrong_are_told(cli: Cli, migrated_postgres_url: st
     [
         ({"CACHE_L1_TIMEOUT": "400"}, "warning", "CACHE_L1_TIMEOUT=400 is more than CACHE_TIMEOUT=300"),
         ({"CACHE_L1_TIMEOUT": "0"}, "note", "L1 is off"),
-        ({"CACHE_STALE_TIMEOUT": "0"}, "note", "no last known copies"),
+        ({"CACHE_STALE_TIMEOUT": "0"}, "note", "no stale copies"),
         ({"CACHE_NEGATIVE_TIMEOUT": "500"}, "warning", "CACHE_NEGATIVE_TIMEOUT=500"),
         ({"CACHE_TIMEOUT": "1", "UPSTREAM_TIMEOUT": "5"}, "warning", "CACHE_TIMEOUT=1 is less than"),
         ({"CACHE_KEY_PREFIX": "mine"}, "note", "CACHE_KEY_PREFIX=mine"),
         ({"SECRET_KEY": "ab" * 20}, "warning", "different characters"),
-        ({}, "ok", "Nothing contradicts itself."),
+        ({}, "ok", "No setting contradicts another."),
     ],
 )
 def test_settings_that_are_hardly_meant_are_told(settings: dict[str, str], level: str, said: str) -> None:
@@ -325,3 +318,84 @@ def test_settings_that_are_hardly_meant_are_told(settings: dict[str, str], level
     found = {finding.level.value: finding.says for finding in settings_checks.check(known)}
 
     assert said in found[level]
+
+
+def database_finding(cli: Cli, **settings: str) -> dict[str, Any]:
+    """The one problem of PostgreSQL."""
+    (finding,) = [f for f in examine(cli, **settings) if f["area"] == "database" and f["level"] == "problem"]
+    return finding
+
+
+def test_each_failure_of_postgresql_is_named_with_its_address(cli: Cli, served: Served) -> None:
+    """Refused, a wrong database, a host that nobody knows: three causes and three cures, without the password."""
+    url = urlsplit(cli.environment["DATABASE_URL"])
+    refused = database_finding(cli, DATABASE_URL=f"postgresql://me:hush@127.0.0.1:{free_port()}/none")
+    unknown = database_finding(cli, DATABASE_URL=urlunsplit(url._replace(path="/no_such_database")))
+    nowhere = database_finding(cli, DATABASE_URL="postgresql://me:hush@no-such-host.invalid/none")
+
+    assert "me:***@127.0.0.1" in refused["says"]
+    assert "refused" in refused["says"]
+    assert "Start PostgreSQL" in refused["do"]
+    assert '"no_such_database" does not exist' in unknown["says"]
+    assert "database name" in unknown["do"]
+    assert "no-such-host.invalid" in nowhere["says"]
+    assert "Correct the host" in nowhere["do"]
+    assert "hush" not in str([refused, unknown, nowhere])
+
+
+def test_a_wrong_password_and_a_frozen_postgresql_are_told_apart(cli: Cli) -> None:
+    """A server that speaks PostgreSQL's protocol and refuses the password, and one that takes a connection."""
+    with _postgres_that(lambda connection: connection.sendall(_WRONG_PASSWORD)) as port:
+        refused = database_finding(
+            cli, DATABASE_URL=f"postgresql://me:hush@127.0.0.1:{port}/x?sslmode=disable"
+        )
+    with _postgres_that(lambda _connection: None) as port:
+        frozen = database_finding(
+            cli, DATABASE_URL=f"postgresql://me:hush@127.0.0.1:{port}/x?sslmode=disable"
+        )
+
+    assert 'password authentication failed for user "me"' in refused["says"]
+    assert "user and password" in refused["do"]
+    assert "frozen" in frozen["do"]
+    assert "hush" not in str([refused, frozen])
+
+
+_FIELDS = b'SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user "me"\0\0'
+_WRONG_PASSWORD = b"E" + (len(_FIELDS) + 4).to_bytes(4, "big") + _FIELDS
+
+
+@contextmanager
+def _postgres_that(answers: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A port that takes connections, reads the start of the protocol, and does with them what it is told."""
+    taken: list[socket.socket] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            taken.append(connection)
+            connection.recv(1024)
+            answers(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in taken:
+                connection.close()
+
+
+def test_another_secret_key_than_the_workers_is_told(cli: Cli) -> None:
+    """A valid key, and not theirs: links and tokens made in this shell are worth nothing to them."""
+    findings = examine(cli, SECRET_KEY="another-valid-key-0123456789-abcdefghij")
+
+    (finding,) = [f for f in findings if "SECRET_KEY" in f["says"]]
+    assert finding["level"] == "problem"
+    assert finding["says"].startswith("The workers use another SECRET_KEY than this shell")
+    assert SECRET not in str(findings)

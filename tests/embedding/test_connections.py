@@ -7,12 +7,15 @@ import pytest
 from flask import Flask
 from redis import Redis, RedisCluster
 from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import IntegrityError
 
 from servease_appt import ServEase
+from servease_appt.cache import Mode
 from servease_appt.container import EXTENSION, Container
 from servease_appt.db.errors import DatabaseUnavailable
 from servease_appt.host_connections import client_url, engine_url
 from servease_appt.testing.fake_services import FakeServices
+from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.embedding.conftest import PREFIX
 from tests.support.dataset import Dataset, token
@@ -71,6 +74,21 @@ def test_both_are_used(host: Flask, engine: Engine, client: Redis, fake_services
     assert client.exists(f"appointment_service:customer_{dataset.alice_id}")
 
 
+@pytest.mark.parametrize("options", [{}, {"protocol": 3}])
+def test_both_tiers_serve_over_a_hosts_client(
+    new_host: Callable[..., Flask], valkey: EmbeddedValkey, options: dict[str, Any]
+) -> None:
+    """Invalidations are listened for over it, too."""
+    host = new_host(SERVEASE_REDIS_URL=None)
+    with Redis.from_url(valkey.url(3), **options) as client:
+        ServEase().init_app(host, url_prefix=PREFIX, redis=client)
+        cache = host.extensions[EXTENSION].lookups.cache
+        cache.start()
+
+        assert wait_until(lambda: cache.mode is Mode.BOTH, timeout_s=10)
+        assert host.test_client().get(f"{PREFIX}/health/ready/").get_json()["status"] == "ready"
+
+
 def test_the_hosts_next_user_finds_the_session_as_it_was(host: Flask, engine: Engine) -> None:
     """Time limits, time zone and isolation hold for our transactions and no longer, also for failed ones."""
     container: Container = host.extensions[EXTENSION]
@@ -87,6 +105,21 @@ def test_the_hosts_next_user_finds_the_session_as_it_was(host: Flask, engine: En
     with engine.connect() as connection:
         assert tuple(connection.execute(SESSION).one()) == before
     assert before[0] == "Asia/Colombo"
+
+
+def test_an_error_shows_no_row_and_no_parameter(host: Flask, engine: Engine) -> None:
+    """Its text goes into a log; PostgreSQL's own adds the row that broke a constraint."""
+    container: Container = host.extensions[EXTENSION]
+    notes = "allergic to nuts"
+    row = text("INSERT INTO appointments (id, customer_notes) VALUES (gen_random_uuid(), :notes)")
+
+    with pytest.raises(IntegrityError) as caught, container.database.transaction() as connection:
+        connection.execute(row, {"notes": notes})
+
+    assert "null value" in str(caught.value)
+    assert notes not in str(caught.value) + str(caught.value.orig)
+    with engine.connect() as connection, pytest.raises(IntegrityError, match=notes):
+        connection.execute(row, {"notes": notes})  # the host's own errors are as they were
 
 
 def test_a_pool_that_the_host_has_used_up_is_a_503(host: Flask, engine: Engine) -> None:
@@ -129,6 +162,7 @@ def test_commands_reach_the_same_servers(host: Flask, client: Redis) -> None:
     [
         ({"engine": create_engine("sqlite://")}, ValueError, "it must be postgresql.psycopg2"),
         ({"redis": Redis(decode_responses=True)}, ValueError, "decode_responses=True"),
+        ({"redis": Redis(protocol=2)}, ValueError, "protocol=2"),
         ({"redis": "redis://localhost"}, TypeError, "redis= is a str"),
         ({"redis": RedisCluster}, TypeError, "must be a redis.Redis"),
     ],

@@ -14,9 +14,9 @@ from servease_appt.cache.l1 import Entry
 from servease_appt.cache.l2.protocol import Write
 from servease_appt.container import EXTENSION, Container
 from servease_appt.observability.coherence import (
+    COMPARE_AGAIN_AFTER_S,
     L1_L2,
     L2_SOURCE,
-    SECOND_LOOK_AFTER_S,
     SOURCE_EVERY_S,
     Coherence,
 )
@@ -104,9 +104,9 @@ def test_a_difference_counts_at_the_second_look(checked: Checked) -> None:
     checked.put_in_l1("Somebody Else")
     checked.step()
     first = checked.counted(L1_L2)
-    checked.step(SECOND_LOOK_AFTER_S / 2)
+    checked.step(COMPARE_AGAIN_AFTER_S / 2)
     too_early = checked.counted(L1_L2)
-    checked.step(SECOND_LOOK_AFTER_S / 2)
+    checked.step(COMPARE_AGAIN_AFTER_S / 2)
 
     assert (first, too_early) == ((0, 0), (0, 0))
     assert checked.counted(L1_L2) == (1, 1)
@@ -117,7 +117,7 @@ def test_a_difference_that_goes_away_is_none(checked: Checked) -> None:
     checked.put_in_l1("Somebody Else")
     checked.step()
     checked.put_in_l1("Alice Ant")
-    checked.step(SECOND_LOOK_AFTER_S)
+    checked.step(COMPARE_AGAIN_AFTER_S)
 
     checks, mismatches = checked.counted(L1_L2)
     assert (checks > 0, mismatches) == (True, 0)
@@ -128,7 +128,7 @@ def test_a_value_that_changes_between_the_looks_is_no_mismatch(checked: Checked)
     checked.put_in_l1("Somebody Else")
     checked.step()
     checked.put_in_l1("Quite Another")
-    checked.step(SECOND_LOOK_AFTER_S)
+    checked.step(COMPARE_AGAIN_AFTER_S)
 
     assert checked.counted(L1_L2)[1] == 0
 
@@ -138,7 +138,7 @@ def test_a_tier_that_has_forgotten_is_not_compared(checked: Checked, redis_url: 
     checked.lookups.invalidate("customer", [checked.id])
     checked.put_in_l1("Alice Ant")
     checked.step()
-    checked.step(SECOND_LOOK_AFTER_S)
+    checked.step(COMPARE_AGAIN_AFTER_S)
 
     assert checked.counted(L1_L2) == (0, 0)
 
@@ -152,7 +152,7 @@ def test_an_unannounced_change_is_found(checked: Checked) -> None:
     checked.put_upstream("Alice Newname")
     checked.step(SOURCE_EVERY_S)
     first = checked.counted(L2_SOURCE)
-    checked.step(SECOND_LOOK_AFTER_S)
+    checked.step(COMPARE_AGAIN_AFTER_S)
 
     assert same == first == (1, 0)
     assert checked.counted(L2_SOURCE) == (2, 1)
@@ -189,13 +189,13 @@ def test_nothing_is_counted_while_redis_is_away(
         own_valkey.kill()
         assert wait_until(lambda: checked.cache.mode is not Mode.BOTH, timeout_s=30)
         checked.put_in_l1("Somebody Else")
-        for after_s in itertools.repeat(SECOND_LOOK_AFTER_S, 5):
+        for after_s in itertools.repeat(COMPARE_AGAIN_AFTER_S, 5):
             checked.step(after_s)
         away = checked.counted(L1_L2)
         own_valkey.restart()
         assert wait_until(lambda: checked.cache.mode is Mode.BOTH, timeout_s=30)
         assert wait_until(partial(_loaded_again, checked), timeout_s=30)
-        checked.step(SECOND_LOOK_AFTER_S)
+        checked.step(COMPARE_AGAIN_AFTER_S)
     finally:
         app.extensions[EXTENSION].close()
 
@@ -210,7 +210,7 @@ def test_an_l1_that_is_not_trusted_is_not_compared(checked: Checked) -> None:
     listener.stop()
     assert wait_until(lambda: checked.cache.mode is Mode.L2_ONLY, timeout_s=30)
     checked.put_in_l1("Somebody Else")
-    for after_s in itertools.repeat(SECOND_LOOK_AFTER_S, 3):
+    for after_s in itertools.repeat(COMPARE_AGAIN_AFTER_S, 3):
         checked.step(after_s)
 
     assert checked.counted(L1_L2) == (0, 0)

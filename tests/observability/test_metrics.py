@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, Histogram
 
+from servease_appt.observability.metrics import SECONDS
 from servease_appt.observability.worker_sums import read_totals
 from servease_appt.testing.processes import wait_until
 from tests.support.dataset import new_id
@@ -283,3 +284,18 @@ def test_a_quantile_lies_straight_within_its_bucket(share: float, expected: floa
     assert totals.quantile("x_seconds", share, a="elsewhere") == 3
     assert totals.count("x_seconds") == 5
     assert totals.by("x_seconds_bucket", "a") == {("here",): 4, ("elsewhere",): 1}
+
+
+def test_a_service_of_50_ms_shows_50_ms() -> None:
+    """Where the calls of this platform lie, the buckets are fine: no p95 of 97 ms for a service of 51 to 55."""
+    registry = CollectorRegistry()
+    histogram = Histogram("x_seconds", "X", buckets=SECONDS, registry=registry)
+    for n in range(100):
+        histogram.observe(0.0505 + n * 0.00005)
+
+    totals = read_totals(registry)
+
+    p50, p95 = totals.quantile("x_seconds", 0.5), totals.quantile("x_seconds", 0.95)
+    assert p50 is not None
+    assert p95 is not None
+    assert 0.050 < p50 <= p95 <= 0.060

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from servease_appt.scheduling.capacity import Calendar, CapacityWindow, Running, overfull
-from servease_appt.scheduling.intervals import Interval
+from servease_appt.scheduling.intervals import Interval, ticks
 
 MIDNIGHT = datetime(2030, 5, 6)
 DAY = MIDNIGHT.date()
@@ -133,6 +133,14 @@ def test_an_opening_that_ends_before_it_starts_covers_nothing() -> None:
     backwards = CapacityWindow.of(DAY, time(12), time(9), available=True, capacity=0)
 
     assert Calendar(Running.of([]), [backwards], 3).room(interval((0, 24 * 60))) == 3
+
+
+def test_what_ends_before_it_starts_takes_up_nothing() -> None:
+    """Adopted rows may have a negative duration: they give no room to others either."""
+    turned_round = Running([ticks(at(60))], [ticks(at(30))])
+
+    assert Calendar(turned_round, [], 1).room(interval((0, 90))) == 1
+    assert Calendar(turned_round, [], 1).room(interval((30, 60))) == 1
 
 
 def test_the_last_day_of_all() -> None:

@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 from servease_appt.scheduling.intervals import (
     LAST_DATE,
     MAX_DURATION_MINUTES,
+    TICK,
     Interval,
     first_overlap,
     first_too_near,
     midnight_after,
+    ticks,
 )
 
 NINE = datetime(2030, 5, 6, 9)
@@ -74,3 +76,10 @@ def test_no_sum_leaves_the_calendar() -> None:
     assert Interval.of(date.min, time(0), -(2**31)).end == datetime.min
     assert midnight_after(date.max) == datetime.max
     assert midnight_after(date(2030, 5, 6)) == datetime(2030, 5, 7)
+
+
+@given(st.datetimes(), st.datetimes())
+def test_ticks_are_as_far_apart_as_their_moments(first: datetime, second: datetime) -> None:
+    """To the microsecond, over days and years: a booking's end is its start's ticks plus those of its length."""
+    assert (ticks(second) - ticks(first)) * TICK == second - first
+    assert ticks(datetime.min) == 0

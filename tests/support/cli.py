@@ -28,7 +28,7 @@ class Cli:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
-        self._app: Flask = create_app(Settings.from_mapping(environment))
+        self.app: Flask = create_app(Settings.from_mapping(environment))
 
     def __enter__(self) -> Self:
         return self
@@ -36,11 +36,11 @@ class Cli:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._app.extensions[EXTENSION].close()
+        self.app.extensions[EXTENSION].close()
 
     def run(self, *words: str, exit_code: int = 0) -> Result:
         """Run `cache WORDS` in this process, without a terminal; it has to end with this exit code."""
-        result = self._app.test_cli_runner().invoke(args=["cache", *words])
+        result = self.app.test_cli_runner().invoke(args=["cache", *words])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert result.exit_code == exit_code, result.output

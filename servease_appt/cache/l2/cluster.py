@@ -107,7 +107,7 @@ class ClusterL2(SingleServerL2):
         token: str,
         lease_ms: int,
         *,
-        take_over: dict[str, str] | None = None,
+        take_over: dict[str, bytes] | None = None,
         refresh: bool = False,
     ) -> list[Lease]:
         """See `SingleServerL2.acquire`."""
@@ -117,7 +117,9 @@ class ClusterL2(SingleServerL2):
         answers = self._run("acquire", lambda: self._scripts("acquire", calls))
         # A call that was repeated finds its own lease.
         return [
-            lease._replace(state=LeaseState.GRANTED) if lease.payload == token.encode() else lease
+            lease._replace(state=LeaseState.GRANTED)
+            if lease.payload.rpartition(b"#")[2] == token.encode()
+            else lease
             for lease in (read_lease(answer) for (answer,) in answers)
         ]
 
@@ -126,7 +128,7 @@ class ClusterL2(SingleServerL2):
         calls = [(self.keys.group(f.key), (f.token, f.payload, f.ttl_ms, f.stale_ms)) for f in fills]
         return [flag == 1 for (flag,) in self._run("fill", lambda: self._scripts("fill", calls))]
 
-    def release(self, leases: Sequence[tuple[str, str]]) -> None:
+    def release(self, leases: Sequence[tuple[str, bytes]]) -> None:
         """See `SingleServerL2.release`."""
         calls = [((self.keys.lease(key),), (token,)) for key, token in leases]
         self._run("release", lambda: self._scripts("release", calls))

@@ -19,7 +19,11 @@ class LeaseState(StrEnum):
 
 
 class Lease(NamedTuple):
-    """The answer for one key: the value, or whose lease it is, with the stale copy if there is one."""
+    """The answer for one key, with the stale copy if there is one.
+
+    `payload` is the value, or the lease: the caller's own, to hand to `fill` and `release`, or the one that
+    another holds.
+    """
 
     state: LeaseState
     payload: bytes = b""
@@ -30,7 +34,7 @@ class Fill(NamedTuple):
     """One value to store under the lease `token`; `payload` is empty where the source has none."""
 
     key: str
-    token: str
+    token: bytes
     payload: bytes
     ttl_ms: int
     stale_ms: int
@@ -79,19 +83,19 @@ class L2(Protocol):
         token: str,
         lease_ms: int,
         *,
-        take_over: dict[str, str] | None = None,
+        take_over: dict[str, bytes] | None = None,
         refresh: bool = False,
     ) -> list[Lease]:
         """Ask for the lease of each key, or get what makes it needless.
 
-        `take_over` names for a key the holder that was waited for in vain. With `refresh` the value is there and
-        the lease is wanted all the same.
+        `take_over` names for a key the lease whose holder was waited for in vain. With `refresh` the value is
+        there and the lease is wanted all the same.
         """
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
         """Store values whose lease still stands; False for each that was refused."""
 
-    def release(self, leases: Sequence[tuple[str, str]]) -> None:
+    def release(self, leases: Sequence[tuple[str, bytes]]) -> None:
         """Give back leases, as pairs of key and token, that are still held."""
 
     def discard(self, seen: Sequence[tuple[str, bytes]]) -> None:
@@ -128,8 +132,11 @@ class L2(Protocol):
             L2RefusedWrite: also for what is no number of 64 bits.
         """
 
-    def invalidate_matching(self, pattern: str, source: str) -> int:
-        """Delete all keys that match a glob pattern, then tell every worker. Returns the sequence."""
+    def invalidate_matching(self, pattern: str, source: str, *, announce_start: bool = False) -> int:
+        """Delete all keys that match a glob pattern, then tell every worker. Returns the sequence.
+
+        With `announce_start` workers are told of the start, too, and which number it had.
+        """
 
     def scan(self, pattern: str) -> Iterator[str]:
         """Yield the keys with a value in L2 that match a glob pattern, by SCAN, without the prefix."""

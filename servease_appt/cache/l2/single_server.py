@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from importlib import resources
 from itertools import islice
@@ -22,7 +23,7 @@ from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, Write, WriteMode, Written
-from servease_appt.cache.messages import Invalidation, own_message_parts, sequence_of
+from servease_appt.cache.messages import STARTS, Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.stats import Observer
 
 T = TypeVar("T")
@@ -81,7 +82,7 @@ class SingleServerL2:
         token: str,
         lease_ms: int,
         *,
-        take_over: dict[str, str] | None = None,
+        take_over: dict[str, bytes] | None = None,
         refresh: bool = False,
     ) -> list[Lease]:
         """See `L2.acquire`."""
@@ -107,7 +108,7 @@ class SingleServerL2:
 
         return self._run("fill", store)
 
-    def release(self, leases: Sequence[tuple[str, str]]) -> None:
+    def release(self, leases: Sequence[tuple[str, bytes]]) -> None:
         """Give back leases, as pairs of key and token, that are still held."""
         self._run(
             "release",
@@ -168,18 +169,21 @@ class SingleServerL2:
         args: list[str | int] = [delta, self.keys.channel, head, tail]
         return self._run("increment", lambda: cast("bytes", self._increment(keys=names, args=args)))
 
-    def invalidate_matching(self, pattern: str, source: str) -> int:
+    def invalidate_matching(self, pattern: str, source: str, *, announce_start: bool = False) -> int:
         """Delete all keys that match a glob pattern, then tell every worker. Returns the sequence.
 
         Not atomic, and right all the same: leases go first, in a scan of their own, so that every load that began
         before it is either refused or has stored its value before the second scan begins, which then finds it
         (a SCAN returns each key that is there from its start to its end).
         """
+        message = Invalidation(pattern=pattern, source=source)
+        if announce_start:
+            began = self._announce([], *own_message_parts(replace(message, began=STARTS)))
+            message = replace(message, began=began)
         for name in (self.keys.lease, self.keys.data, self.keys.stale_copy, self.keys.absent):
             scan = partial(self._delete_matching, name(pattern), values=name == self.keys.data)
             self._run("invalidate_matching", scan, guarded=False)
-        head, tail = own_message_parts(Invalidation(pattern=pattern, source=source))
-        return self._announce([], head, tail)
+        return self._announce([], *own_message_parts(message))
 
     def scan(self, pattern: str) -> Iterator[str]:
         """The keys with a value in L2 that match a glob pattern, by SCAN, without the prefix."""

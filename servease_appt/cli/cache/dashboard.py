@@ -1,4 +1,4 @@
-"""`cache dashboard`: the way into the page at `/ops/cache/`."""
+"""`cache dashboard`: print a link to the dashboard at `/ops/cache/`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _PAGE = "dashboard.dashboard_page"
     default="http://localhost:8005",
     show_default=True,
     metavar="URL",
-    help="Where a browser reaches the service.",
+    help="The service's address as a browser reaches it.",
 )
 @with_appcontext
 def dashboard_command(url: str) -> None:
-    """Print a link to the dashboard; it opens it once, within two minutes.
+    """Print a link that opens the dashboard once, within two minutes.
 
     \b
     Examples:
@@ -30,13 +30,13 @@ def dashboard_command(url: str) -> None:
       flask --app wsgi cache dashboard --url https://appointments.example
     """
     if not url.startswith(("http://", "https://")):
-        raise click.BadParameter("it begins with http:// or https://", param_hint="--url")
+        raise click.BadParameter("it must begin with http:// or https://", param_hint="--url")
     paths = [rule.rule for rule in current_app.url_map.iter_rules() if rule.endpoint.endswith(_PAGE)]
     if not paths:
         raise click.ClickException(
-            "This application has no dashboard: `init_app(…, dashboard=True)` gives it one."
-            " `servease cache stats` shows the same."
+            "This application has no dashboard: add it by `init_app(…, dashboard=True)`, or use"
+            " `servease cache stats`."
         )
     prefix = paths[0].removesuffix(PATH)
     click.echo(dashboard_link(url.rstrip("/") + prefix, current_container().settings.secret_key))
-    click.echo(f"It opens the page once, within {LINK_LIFETIME_S // 60} minutes.", err=True)
+    click.echo(f"The link works once, within {LINK_LIFETIME_S // 60} minutes.", err=True)

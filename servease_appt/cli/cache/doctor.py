@@ -1,4 +1,4 @@
-"""`cache doctor`: the findings, and what to do about each."""
+"""`cache doctor`: the findings of the doctor, and what to do about each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 import click
 from flask.cli import with_appcontext
 
-from servease_appt.cli.cache.session import opened
+from servease_appt.cli.cache.session import open_session
 from servease_appt.cli.cache.tables import counted, echo_json, json_option, printable
 from servease_appt.doctor.findings import Finding
 
@@ -22,11 +22,10 @@ COLORS: Final = {"ok": "green", "note": "blue", "warning": "yellow", "problem": 
 @json_option
 @with_appcontext
 def doctor_command(as_json: bool) -> None:
-    """Look at Redis, every worker, the services, PostgreSQL, clocks and settings, and say what to do.
+    """Check Redis, workers, services, PostgreSQL, clocks and settings, and say what to do.
 
-    Works with any of them down. Sends one test invalidation, of an id that nobody has, and forgets workers of
-    this host that have died. Exit code 1 when a finding asks for something to be done, be it only a warning; 0
-    when there is none, notes aside.
+    Works while any of them is down. Sends one test invalidation of a random id, and removes dead workers of this
+    host from the register. Exit code 1 when there is a warning or a problem, else 0.
 
     \b
     Examples:
@@ -35,8 +34,8 @@ def doctor_command(as_json: bool) -> None:
     """
     from servease_appt.doctor.examination import examine
 
-    with opened() as access:
-        report = examine(access)
+    with open_session() as session:
+        report = examine(session)
     if as_json:
         echo_json({"healthy": not report.bad, "findings": [found.as_json() for found in report.findings]})
     else:
@@ -58,7 +57,7 @@ def _show(found: Finding) -> None:
 
 
 def _wrapped(text: str, indent: int) -> str:
-    """Lines as wide as the terminal, the first without its indent."""
+    """Wrap to the width of the terminal; the first line has no indent."""
     width = max(MIN_WIDTH, min(MAX_WIDTH, shutil.get_terminal_size((MAX_WIDTH, 24)).columns))
     filled = textwrap.fill(
         printable(text),

@@ -1,22 +1,32 @@
-"""`cache explain`: what each tier holds of one entity, how that came about, and what the next read will do."""
+"""`cache explain`: what each tier holds of one entity, the last events, and what the next read will do."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 from flask.cli import with_appcontext
 
-from servease_appt.cache.worker_queries import digest
-from servease_appt.cli.cache.naming import METAVAR, keys_of, short_worker
-from servease_appt.cli.cache.read_forecast import InRedis, WorkerView, next_read
-from servease_appt.cli.cache.session import Access, opened
+from servease_appt.cli.cache.naming import METAVAR, keys_of
+from servease_appt.cli.cache.read_forecast import WorkerView, next_read
+from servease_appt.cli.cache.session import open_session
 from servease_appt.cli.cache.tables import Cell, echo_json, json_option, printable, table
-from servease_appt.references.entities import PLACEHOLDERS
+from servease_appt.inspection.entries import StoredEntry, read_entry, same_value
+from servease_appt.inspection.session import OperatorSession
+from servease_appt.inspection.workers import (
+    WorkerEntry,
+    WorkerStatus,
+    query_entry,
+    query_statuses,
+    registered_workers,
+    short_name,
+)
+from servease_appt.references.entities import ENTITIES
 
 MAX_EVENTS = 12
-OF_NO_KEY = ("unreadable",)
+EVENTS_OF_NO_KEY = ("unreadable",)
 
 
 @click.command("explain")
@@ -24,90 +34,70 @@ OF_NO_KEY = ("unreadable",)
 @json_option
 @with_appcontext
 def explain_command(words: tuple[str, ...], as_json: bool) -> None:
-    """Tell what Redis and each worker hold of an entity, why, and what its next read will do.
+    """Show what Redis and each worker hold of an entity, why, and what its next read will do.
 
     \b
     Examples:
       flask --app wsgi cache explain customer bcee5755-2c9f-4c0a-8720-1592b75edf96
       flask --app wsgi cache explain vehicle_d540f435-b72e-41a3-8ddd-88a58f625244 --json
     """
-    with opened() as access:
-        reports = [_report(access, key) for key in keys_of(words, access.keys)]
+    with open_session() as session:
+        reports = [_report(session, key) for key in keys_of(words, session.keys)]
     if as_json:
         echo_json(reports)
     else:
         click.echo("\n\n".join(_as_text(report) for report in reports))
 
 
-def _report(access: Access, key: str) -> dict[str, Any]:
-    held = look_into_redis(access, key)
-    statuses = {status["worker"]: status for status in access.questions.query("status")}
-    answers = sorted(access.questions.query("explain", key=key), key=lambda answer: str(answer["worker"]))
-    workers = [_worker(access, key, held, answer, statuses.get(answer["worker"], {})) for answer in answers]
+def _report(session: OperatorSession, key: str) -> dict[str, Any]:
+    stored = read_entry(session.client, session.keys, session.cache.codecs, key)
+    statuses = {status.worker: status for status in query_statuses(session.queries).readable}
+    answers = query_entry(session.queries, key)
+    answered = {answer.worker for answer in answers.readable}
     events = [
-        {**event, "worker": answer["worker"]}
-        for answer in answers
-        for event in answer.get("events", [])
-        if event["event"] not in OF_NO_KEY
+        {**asdict(event), "worker": answer.worker}
+        for answer in answers.readable
+        for event in answer.events
+        if event.event not in EVENTS_OF_NO_KEY
     ]
     return {
         "key": key,
-        "redis_key": access.keys.data(key),
-        "redis": held.as_json(),
-        "workers": workers,
-        "silent_workers": sorted(
-            access.questions.workers().keys() - {answer["worker"] for answer in answers}
-        ),
-        "events": sorted(events, key=lambda event: -float(event["at_s"]))[:MAX_EVENTS],
+        "redis_key": session.keys.data(key),
+        "redis": _stored_json(stored),
+        "workers": [_worker(session, stored, answer, statuses) for answer in answers.readable],
+        "silent_workers": sorted(registered_workers(session.queries).keys() - answered),
+        "unreadable_answers": answers.unreadable,
+        "events": sorted(events, key=lambda event: -event["at_s"])[:MAX_EVENTS],
     }
 
 
-def look_into_redis(access: Access, key: str) -> InRedis:
-    """Read the four keys of an entry. Raises redis-py's errors."""
-    data, lease, absent, copy = access.keys.group(key)
-    with access.client.pipeline(transaction=False) as pipeline:
-        pipeline.get(data)
-        pipeline.get(lease)
-        for name in (data, lease, absent, copy):
-            pipeline.pttl(name)
-        value, holder, *lives = pipeline.execute(raise_on_error=False)
-    value_ms, lease_ms, absent_ms, copy_ms = lives
-    payload = value if isinstance(value, bytes) else None
-    readable = None if payload is None else access.cache.codecs.decode(key, payload)
-    return InRedis(
-        payload=payload,
-        there=value is not None,
-        digest=None if readable is None else digest(access.cache.codecs, key, readable),
-        value_s=_life_s(value_ms),
-        copy_s=_life_s(copy_ms),
-        absent_s=_life_s(absent_ms),
-        lease_s=_life_s(lease_ms),
-        holder=holder.decode(errors="replace").rpartition(":")[0] if isinstance(holder, bytes) else None,
-    )
-
-
-def _life_s(milliseconds: int) -> float | None:
-    return milliseconds / 1000 if milliseconds >= 0 else None
+def _stored_json(stored: StoredEntry) -> dict[str, Any]:
+    return {
+        "there": stored.exists,
+        "value": stored.text,
+        "readable": stored.digest is not None,
+        "value_s": stored.value_s,
+        "copy_s": stored.stale_s,
+        "absent_s": stored.absent_s,
+        "lease_s": stored.lease_s,
+        "holder": stored.lease_holder,
+    }
 
 
 def _worker(
-    access: Access, key: str, held: InRedis, answer: dict[str, Any], status: dict[str, Any]
+    session: OperatorSession, stored: StoredEntry, answer: WorkerEntry, statuses: dict[str, WorkerStatus]
 ) -> dict[str, Any]:
-    l1 = answer.get("l1")
-    same = None if l1 is None or l1["absent"] else l1["digest"] == held.digest
-    entity = key.partition("_")[0]
-    view = WorkerView(
-        l1=l1,
-        redis_breaker=status.get("redis_breaker", "closed"),
-        service_breaker=status.get("breakers", {}).get(entity, "closed"),
-    )
+    l1, status = answer.l1, statuses.get(answer.worker)
+    view = WorkerView(l1)
+    if status is not None:
+        view = WorkerView(l1, status.redis_breaker, status.breakers.get(stored.entity, "closed"))
     return {
-        "worker": answer["worker"],
-        "pid": answer["pid"],
-        "l1": l1,
-        "same_as_redis": same,
-        "mode": status.get("mode"),
-        "next_read": next_read(entity, held, view, access.cache.policy),
+        "worker": answer.worker,
+        "pid": answer.pid,
+        "l1": None if l1 is None else asdict(l1),
+        "same_as_redis": None if l1 is None else same_value(l1.digest, stored),
+        "mode": None if status is None else status.mode,
+        "next_read": next_read(stored, view, session.cache.policy),
     }
 
 
@@ -116,77 +106,76 @@ def _as_text(report: dict[str, Any]) -> str:
     if report["workers"]:
         parts += [
             _workers_text(report["workers"]),
-            "On the next read\n"
+            "Next read\n"
             + "\n".join(
-                f"  {short_worker(worker['worker'])} {worker['next_read']}" for worker in report["workers"]
+                f"  {short_name(worker['worker'])} {worker['next_read']}" for worker in report["workers"]
             ),
         ]
     else:
-        parts.append("No worker listens on this Redis under this prefix: nothing more is known.")
+        parts.append("No worker listens on this Redis under this prefix.")
     if report["silent_workers"]:
-        names = ", ".join(map(short_worker, report["silent_workers"]))
-        parts.append(f"No answer from {names}. `cache doctor` tells why.")
+        names = ", ".join(map(short_name, report["silent_workers"]))
+        parts.append(f"No answer from {names}. `cache doctor` shows the reason.")
     parts.append(_events_text(report["events"]))
     return "\n\n".join(parts)
 
 
 def _redis_text(redis: dict[str, Any], key: str) -> str:
-    def life(name: str, prefix: str = "") -> str:
+    def lifetime(name: str, prefix: str = "") -> str:
         return "none" if redis[name] is None else f"{prefix}{redis[name]:.1f} s left"
 
     value = "none"
     if redis["there"]:
-        shown = printable(redis["value"]) if redis["value"] is not None else "(no string)"
-        readable = "" if redis["readable"] else "  UNREADABLE: counts as a miss and will be deleted"
-        value = f"{shown}{readable}"
-    placeholder = PLACEHOLDERS[key.partition("_")[0]]
-    lease = (
-        "none" if redis["lease_s"] is None else f"{redis['holder']} loads it, {redis['lease_s']:.1f} s left"
-    )
-    absence = life("absent_s", f"yes, shown as {placeholder!r}, ")
+        shown = "(not a string)" if redis["value"] is None else printable(redis["value"])
+        unreadable = "" if redis["readable"] else "  UNREADABLE: counts as a miss and will be deleted"
+        value = f"{shown}{unreadable}"
+    placeholder = ENTITIES[key.partition("_")[0]].placeholder
+    lease = "none"
+    if redis["lease_s"] is not None:
+        lease = f"{printable(redis['holder'] or 'unknown')} loads it, {redis['lease_s']:.1f} s left"
+    absence = lifetime("absent_s", f"yes, shown as {placeholder!r}, ")
     lines = (
         ("value", value),
-        ("its lifetime", life("value_s") if redis["there"] else "-"),
-        ("last known copy", life("copy_s")),
-        ("known to be absent", "no" if absence == "none" else absence),
+        ("TTL", lifetime("value_s") if redis["there"] else "-"),
+        ("stale copy", lifetime("copy_s")),
+        ("remembered 404", "no" if absence == "none" else absence),
         ("lease", lease),
     )
-    return "Redis holds\n" + "\n".join(f"  {name:<20}{text}" for name, text in lines)
+    return "In Redis\n" + "\n".join(f"  {name:<16}{text}" for name, text in lines)
 
 
 def _workers_text(workers: list[dict[str, Any]]) -> str:
     rows: list[tuple[Cell, ...]] = []
     for worker in workers:
-        l1 = worker["l1"]
+        l1, same = worker["l1"], worker["same_as_redis"]
         if l1 is None:
-            rows.append((short_worker(worker["worker"]), "nothing", None, None, None, None))
+            rows.append((short_name(worker["worker"]), "nothing", None, None, None, None))
             continue
-        same = worker["same_as_redis"]
         rows.append(
             (
-                short_worker(worker["worker"]),
-                "that there is none" if l1["absent"] else "a value",
+                short_name(worker["worker"]),
+                "remembered 404" if l1["absent"] else "a value",
                 f"{l1['age_s']:.1f} s",
                 f"{l1['left_s']:.1f} s",
                 "yes" if l1["trusted"] else "NO",
                 None if same is None else "yes" if same else "NO",
             )
         )
-    return table(("WORKER", "HOLDS IN L1", "AGE", "LEFT", "TRUSTED", "SAME AS REDIS"), rows)
+    return table(("WORKER", "IN L1", "AGE", "TTL", "TRUSTED", "SAME AS REDIS"), rows)
 
 
 def _events_text(events: list[dict[str, Any]]) -> str:
     if not events:
-        return "Nothing has happened to it that a worker remembers."
+        return "No worker remembers an event of this key."
     rows: list[tuple[Cell, ...]] = [
         (
             datetime.fromtimestamp(event["at_s"], UTC).astimezone().strftime("%H:%M:%S.%f")[:-3],
-            short_worker(event["worker"]),
+            short_name(event["worker"]),
             event["tier"],
             event["event"].replace("_", " "),
-            "all" if event["key"] == "*" else "this key",
+            "all keys" if event["key"] == "*" else "this key",
             event["why"] or None,
         )
         for event in events
     ]
-    return "Last events, newest first\n" + table(("AT", "WORKER", "TIER", "EVENT", "OF", "WHY"), rows)
+    return "Last events, newest first\n" + table(("AT", "WORKER", "TIER", "EVENT", "SCOPE", "REASON"), rows)

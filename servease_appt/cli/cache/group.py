@@ -1,6 +1,8 @@
-"""`flask --app wsgi cache …`: what operators do with the cache from a shell."""
+"""`flask --app wsgi cache …`: the cache's commands for operators."""
 
 from __future__ import annotations
+
+import os
 
 import click
 
@@ -16,18 +18,22 @@ from servease_appt.cli.cache import (
 )
 
 
-@click.group("cache")
-def commands() -> None:
-    """Look at the cache and steer it.
+@click.group("cache", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--no-color", is_flag=True, help="Print without colours; NO_COLOR does the same.")
+@click.pass_context
+def commands(context: click.Context, no_color: bool) -> None:
+    """Inspect and control the cache.
 
     \b
-    A customer, vehicle or employee is named in any of these ways:
+    Name a customer, vehicle or employee in any of these ways:
       customer bcee5755-2c9f-4c0a-8720-1592b75edf96
       customer_bcee5755-2c9f-4c0a-8720-1592b75edf96
       appointment_service:customer_bcee5755-2c9f-4c0a-8720-1592b75edf96
 
-    Exit codes: 0 done, 1 could not, 2 wrong usage.
+    Exit codes: 0 done, 1 failed, 2 wrong usage.
     """
+    if no_color or os.environ.get("NO_COLOR"):
+        context.color = False
 
 
 for command in (

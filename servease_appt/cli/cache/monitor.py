@@ -1,4 +1,4 @@
-"""`cache monitor`: what happens in the cache, as it happens."""
+"""`cache monitor`: a live stream of the cache's events."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from flask.cli import with_appcontext
 from redis.exceptions import RedisError
 
 from servease_appt.cache import CacheError
-from servease_appt.cli.cache.feed import Feed, Happening
-from servease_appt.cli.cache.naming import short_worker
-from servease_appt.cli.cache.session import Access, opened, redis_trouble
+from servease_appt.cli.cache.feed import Feed, MonitorEvent
+from servease_appt.cli.cache.session import open_session, redis_failure
 from servease_appt.cli.cache.tables import counted, echo_json, printable
+from servease_appt.inspection.session import OperatorSession
+from servease_appt.inspection.workers import short_name
 from servease_appt.references.entities import ENTITIES
 
 RETRY_S = 1.0
 
 
 @click.command("monitor")
-@click.option("--entity", type=click.Choice(ENTITIES), help="Only what concerns this one.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.option("--entity", type=click.Choice(ENTITIES), help="Only events of this entity.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @with_appcontext
 def monitor_command(entity: str | None, as_json: bool) -> None:
-    """Show what is filled, invalidated, refused, expired and deleted in both tiers, until Ctrl-C.
+    """Show fills, invalidations, expiries and deletions in both tiers as they happen, until Ctrl-C.
 
-    Each line tells when, who (a worker, or redis), which tier, what, which key and why. Workers that join or
-    leave are shown, too. Reads are not: `cache stats --watch` counts them. Redis' own MONITOR would show every
-    command of every client, and slow all of them down.
+    Each line shows the time, the worker (or redis), the tier, the event, the key and the reason. Workers that
+    join or leave are shown too. Reads are not shown: `cache stats --watch` counts them. Redis' own MONITOR would
+    show every command of every client and slow all of them down.
 
     \b
     Examples:
@@ -37,38 +38,38 @@ def monitor_command(entity: str | None, as_json: bool) -> None:
       flask --app wsgi cache monitor --entity customer --json
     """
     try:
-        with opened() as access:
-            access.client.ping()
+        with open_session() as session:
+            session.client.ping()
             while True:
-                _stream(access, entity, as_json)
+                _stream(session, entity, as_json)
                 time.sleep(RETRY_S)
     except KeyboardInterrupt:
         return
 
 
-def _stream(access: Access, entity: str | None, as_json: bool) -> None:
-    """Show what happens until Redis goes away."""
+def _stream(session: OperatorSession, entity: str | None, as_json: bool) -> None:
+    """Show events until Redis stops answering."""
     try:
-        with Feed(access) as feed:
-            click.echo(f"Watching {counted(feed.listeners, 'worker')}; Ctrl-C ends.", err=True)
-            for happening in feed:
-                if entity is None or happening.concerns(entity):
-                    _show(happening, as_json)
+        with Feed(session) as feed:
+            click.echo(f"Watching {counted(feed.listeners, 'worker')}. Press Ctrl-C to stop.", err=True)
+            for event in feed:
+                if entity is None or event.concerns(entity):
+                    _show(event, as_json)
     except (RedisError, CacheError, ConnectionResetError) as error:
-        click.echo(f"{redis_trouble(access.settings, error)} Trying again.", err=True)
+        click.echo(f"{redis_failure(session.settings, error)} Trying again.", err=True)
 
 
-def _show(happening: Happening, as_json: bool) -> None:
-    at = datetime.fromtimestamp(happening.at_s, UTC)
+def _show(event: MonitorEvent, as_json: bool) -> None:
+    at = datetime.fromtimestamp(event.at_s, UTC)
     if as_json:
-        fields = asdict(happening)
+        fields = asdict(event)
         del fields["at_s"]
         echo_json(
             {"at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"), **fields}, one_line=True
         )
         return
     clock = at.astimezone().strftime("%H:%M:%S.%f")[:-3]
-    who = short_worker(happening.worker)
-    event = happening.event.replace("_", " ")
-    line = f"{clock}  {who:<16}  {happening.tier:<8}  {event:<12}  {happening.key:<45}  {happening.why}"
+    who = short_name(event.worker)
+    name = event.event.replace("_", " ")
+    line = f"{clock}  {who:<16}  {event.tier:<8}  {name:<12}  {event.key:<45}  {event.why}"
     click.echo(printable(line.rstrip()))

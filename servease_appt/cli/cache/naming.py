@@ -1,8 +1,9 @@
-"""How a person names what is cached: by entity and id, or by key, with or without the prefix."""
+"""Parse how a person names cached entities: by entity and id, or by key, with or without the prefix."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 import click
 
@@ -15,10 +16,12 @@ EXAMPLE_ID = "bcee5755-2c9f-4c0a-8720-1592b75edf96"
 
 
 def keys_of(words: Iterable[str], space: KeySpace) -> list[str]:
-    """Return the keys, once each, in order.
+    """Return the cache keys that the words name, each once, in order.
 
-    `customer UUID UUID vehicle UUID`, `customer_UUID` and `prefix:customer_UUID` may be mixed. Raises
-    click.UsageError naming the word that is none of these, and what is allowed.
+    `customer UUID UUID vehicle UUID`, `customer_UUID` and `prefix:customer_UUID` may be mixed.
+
+    Raises:
+        click.UsageError: A word is none of these; the message names it and what is allowed.
     """
     entity: str | None = None
     unused = False
@@ -26,18 +29,18 @@ def keys_of(words: Iterable[str], space: KeySpace) -> list[str]:
     for word in words:
         if word in ENTITIES:
             if unused:
-                raise click.UsageError(f"{entity!r} is followed by no UUID.")
+                raise click.UsageError(f"Put at least one UUID after {entity!r}.")
             entity, unused = word, True
             continue
         id_ = canonical_uuid(word)
         if id_ is None:
             keys[_key(word, space)] = None
         elif entity is None:
-            raise click.UsageError(f"Which entity is {word}? Say one of {', '.join(ENTITIES)} before it.")
+            raise click.UsageError(f"Put the entity before {word}: {', '.join(ENTITIES)}.")
         else:
             keys[f"{entity}_{id_}"], unused = None, False
     if unused:
-        raise click.UsageError(f"{entity!r} is followed by no UUID.")
+        raise click.UsageError(f"Put at least one UUID after {entity!r}.")
     return list(keys)
 
 
@@ -47,17 +50,24 @@ def _key(word: str, space: KeySpace) -> str:
     if entity in ENTITIES and id_ is not None:
         return f"{entity}_{id_}"
     if underscore and entity in ENTITIES:
-        raise click.UsageError(f"{rest!r} in {word!r} is no UUID such as {EXAMPLE_ID}.")
+        raise click.UsageError(f"{rest!r} in {word!r} is not a UUID such as {EXAMPLE_ID}.")
     raise click.UsageError(
-        f"{word!r} is no entity ({', '.join(ENTITIES)}), no UUID and no key such as customer_{EXAMPLE_ID}."
+        f"{word!r} is not an entity ({', '.join(ENTITIES)}), a UUID or a key such as customer_{EXAMPLE_ID}."
+        f"{_did_you_mean(word)}"
     )
 
 
 def pattern_of(word: str, space: KeySpace) -> str:
-    """A glob pattern over keys without the prefix; an entity's name stands for all of its keys."""
+    """Return a glob pattern over keys without the prefix; an entity's name stands for all of its keys."""
     return f"{word}_*" if word in ENTITIES else space.plain(word)
 
 
-def short_worker(identity: str) -> str:
-    """A worker's `host:pid` out of its identity, for people."""
-    return identity.rpartition(":")[0] or identity
+def _did_you_mean(word: str) -> str:
+    meant = similar_entity(word)
+    return f" Did you mean {meant}?" if meant else ""
+
+
+def similar_entity(word: str) -> str | None:
+    """Return the entity that a misspelled word such as `customers` or `custmer` stands for; None for no guess."""
+    matches = get_close_matches(word.partition("_")[0].lower(), ENTITIES, n=1, cutoff=0.8)
+    return matches[0] if matches else None

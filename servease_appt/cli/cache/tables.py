@@ -1,4 +1,4 @@
-"""How commands print: aligned tables for people, JSON for programs, nothing that could steer a terminal."""
+"""Print for people or programs: aligned tables, JSON, and no control character from outside."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Cell = str | int | float | None
 T = TypeVar("T")
 
 BATCH: Final = 1000
-"""How many keys go into one pipeline."""
+"""Keys per pipeline."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
@@ -21,7 +21,7 @@ NOTHING: Final = "-"
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    """Rows under headers, columns of numbers to the right. Empty cells show `-`."""
+    """Align rows under headers, numbers to the right. A cell that is None shows `-`."""
     grid = [list(row) for row in rows]
     right = [
         bool(grid) and all(row[column] is None or not isinstance(row[column], str) for row in grid)
@@ -48,36 +48,36 @@ def _text(cell: Cell) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with everything that is no printable character escaped: bytes in Redis may be anyone's."""
+    """Escape every character that is not printable: anyone may have written the bytes in Redis."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def seconds(milliseconds: int) -> str | None:
-    """What Redis says is left of a key's life: `287.1 s`, `no end`, or None where there is no such key."""
+    """Format a PTTL reply: `287.1 s`, `no end`, or None where there is no such key."""
     if milliseconds >= 0:
         return f"{milliseconds / 1000:.1f} s"
     return "no end" if milliseconds == -1 else None
 
 
 def percent(part: int, whole: int) -> str | None:
-    """A share for a table."""
+    """Format a share as a percentage; None where `whole` is 0."""
     return f"{part / whole:.1%}" if whole else None
 
 
 def counted(n: int, noun: str) -> str:
-    """`1 key`, `2 keys`."""
+    """Format a number with its noun: `1 key`, `2 keys`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def echo_json(value: Any, *, one_line: bool = False) -> None:
-    """Print JSON, indented for a person who looks at it, or on one line of a stream."""
+    """Print JSON, indented, or on one line where it is part of a stream."""
     click.echo(json.dumps(value, indent=None if one_line else 2, ensure_ascii=False))
 
 
 def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
-    """The items in lists of at most `size`."""
+    """Split the items into lists of at most `size`."""
     left = iter(items)
     while batch := list(islice(left, size)):
         yield batch

@@ -1,15 +1,15 @@
-// What is computed from two samples of counters. Nothing here touches the page.
+// Computes figures from two samples of counters. Nothing here touches the page.
 
 const sum = (numbers) => numbers.reduce((total, n) => total + n, 0);
 
-// Samples by slots of `everyS` seconds: whichever worker took one, all took it of the same totals.
+// Samples, one per slot of `everyS` seconds: every worker takes them of the same totals, so any one will do.
 export class Series {
   constructor(keptS) {
     this.keptS = keptS;
     this.samples = [];
   }
 
-  // Returns whether the counters began anew, which only a restart of the service does.
+  // Returns whether the counters restarted at zero, which happens when the service restarts.
   add(found, everyS) {
     let restarted = false;
     const slot = (sample) => Math.floor(sample.at_s / everyS);
@@ -27,13 +27,13 @@ export class Series {
     return restarted;
   }
 
-  // The sample that lies about `backS` seconds before `latest`, or the oldest one there is.
+  // Returns the sample about `backS` seconds before `latest`, or the oldest one.
   before(latest, backS) {
     return this.samples.find((sample) => sample.at_s >= latest.at_s - backS && sample.at_s < latest.at_s) ?? null;
   }
 }
 
-// What happened between two samples.
+// The difference between two samples.
 export class Span {
   constructor(from, to, endsS) {
     this.from = from;
@@ -53,8 +53,8 @@ export class Span {
     return asked ? this.events(tier, ["hit"], entities) / asked : null;
   }
 
-  // The share of reads that neither tier left to a service.
-  servedRate(entities) {
+  // The share of lookups that L1 or L2 answered.
+  totalHitRate(entities) {
     const asked = this.events("l1", ["hit", "miss"], entities);
     const lacking = this.events("l2", ["miss"], entities);
     return asked ? Math.max(0, 1 - lacking / asked) : null;
@@ -74,7 +74,7 @@ export class Span {
     return sum(this.buckets(read));
   }
 
-  // In milliseconds, straight within its bucket; past the last one it is that bucket's end.
+  // In milliseconds, interpolated within its bucket; above the last bound it is that bound.
   quantileMs(read, endsS, share) {
     const buckets = this.buckets(read);
     const wanted = share * sum(buckets);

@@ -1,4 +1,4 @@
-// Lines over time as SVG.
+// Draws lines over time as SVG.
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 144;
@@ -32,6 +32,12 @@ function path(points, x, y) {
   return drawn;
 }
 
+// Samples without a neighbour on either side: no line would show them.
+function isolated(points) {
+  const empty = (point) => point === undefined || point[1] === null;
+  return points.filter((point, i) => !empty(point) && empty(points[i - 1]) && empty(points[i + 1]));
+}
+
 // `lines` is a list of {name, points: [[at_s, value or null], …]}; `top` fixes the scale's end.
 export function draw(place, lines, { nowS, spanS, top, show }) {
   const width = Math.max(200, place.clientWidth);
@@ -51,7 +57,12 @@ export function draw(place, lines, { nowS, spanS, top, show }) {
     const anchor = minutes ? "middle" : "end";
     picture.append(shape("text", { x: x(nowS - minutes * 60), y: HEIGHT - 4, "text-anchor": anchor }, label));
   }
-  lines.forEach((line, i) => picture.append(shape("path", { class: "abcd"[i], d: path(line.points, x, y) })));
+  lines.forEach((line, i) => {
+    picture.append(shape("path", { class: "abcd"[i], d: path(line.points, x, y) }));
+    for (const [at, value] of isolated(line.points)) {
+      picture.append(shape("circle", { class: "abcd"[i], cx: x(at).toFixed(1), cy: y(value).toFixed(1), r: 2.2 }));
+    }
+  });
   const legend = document.createElement("ul");
   legend.className = "legend";
   now.forEach((text, i) => {

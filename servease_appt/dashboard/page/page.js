@@ -1,15 +1,15 @@
 import { Series, Span } from "./figures.js";
 import { draw } from "./lines.js";
 
-const CODE = "servease-cache-code"; // where token.js has put it
+const CODE = "servease-cache-code"; // set by token.js
 const KEY = "servease-cache-token";
 const POLL_MS = 2000;
 const GIVE_UP_MS = 5000;
 const SPAN_S = 15 * 60;
 const RECENT_S = 60;
-const ENTITIES = ["customer", "vehicle", "employee"];
+const ENTITIES = document.body.dataset.entities.split(" ");
 const MODES = { both: "good", l2_only: "warn", l1_only: "bad", direct: "bad" };
-const NAMED = /(customer|vehicle|employee)[\s_:]+([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\s*$/i;
+const NAMED = new RegExp(`(${ENTITIES.join("|")})[\\s_:]+([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\\s*$`, "i");
 
 const at = (id) => document.getElementById(id);
 const series = new Series(SPAN_S);
@@ -34,7 +34,7 @@ function element(name, text, className) {
   return made;
 }
 
-// Cells are texts, or [text, class].
+// Cells are texts, or [text, class]. A row of one cell spans all columns.
 function table(heads, rows) {
   const made = element("table");
   const head = made.createTHead().insertRow();
@@ -43,6 +43,7 @@ function table(heads, rows) {
   for (const row of rows) {
     const line = body.insertRow();
     for (const cell of row) line.append(element("td", ...[cell].flat()));
+    if (row.length === 1) line.firstChild.colSpan = heads.length;
   }
   return made;
 }
@@ -57,19 +58,22 @@ function showTiles(data, span) {
   const modes = Object.entries(data.modes).filter(([, n]) => n > 0);
   const open = Object.entries(data.breakers).flatMap(([name, states]) =>
     Object.entries(states).filter(([state, n]) => state !== "closed" && n > 0).map(([state, n]) => `${name}: ${n} ${state.replace("_", " ")}`));
-  const worst = modes.map(([mode]) => MODES[mode]).find((look) => look !== "good") ?? "good";
+  const all = modes.reduce((n, [, m]) => n + m, 0);
+  const degraded = modes.filter(([mode]) => mode !== "both").map(([mode, n]) => `${n} ${mode}`).join(", ");
+  const worst = modes.map(([mode]) => MODES[mode]).find((color) => color !== "good") ?? "good";
   const http = (sample) => sample.http;
   const redis = (sample) => sample.redis;
   at("tiles").replaceChildren(
-    tile("mode: workers", modes.map(([mode, n]) => `${mode} ${n}`).join(", ") || "–", worst),
-    tile("breakers", open.join(", ") || "all closed", open.length ? "bad" : "good"),
-    tile("names without a service", percent(span?.servedRate(ENTITIES))),
-    tile("names a second", number(span?.perSecond(span.events("l1", ["hit", "miss"], ENTITIES)))),
-    tile("requests a second", number(span?.perSecond(span.count(http)))),
-    tile("request p50 / p95, ms", span ? `${number(span.quantileMs(http, data.ends_s.http, 0.5))} / ${number(span.quantileMs(http, data.ends_s.http, 0.95))}` : "–"),
+    tile(`workers healthy${degraded ? ` (${degraded})` : ""}`, `${data.modes.both ?? 0} of ${all}`, worst),
+    tile("Breakers", open.join(", ") || "all closed", open.length ? "bad" : "good"),
+    tile("Hit rate", percent(span?.totalHitRate(ENTITIES))),
+    tile("Lookups per second", number(span?.perSecond(span.events("l1", ["hit", "miss"], ENTITIES)))),
+    tile("Requests per second", number(span?.perSecond(span.count(http)))),
+    tile("Request p50 / p95, ms", span ? `${number(span.quantileMs(http, data.ends_s.http, 0.5))} / ${number(span.quantileMs(http, data.ends_s.http, 0.95))}` : "–"),
     tile("Redis p50 / p95, ms", span ? `${number(span.quantileMs(redis, data.ends_s.redis, 0.5))} / ${number(span.quantileMs(redis, data.ends_s.redis, 0.95))}` : "–"),
-    tile("server errors a second", number(span?.perSecond(Math.max(0, span.to.errors - span.from.errors))), span && span.to.errors > span.from.errors ? "bad" : ""),
-    tile("stale names shown a second", number(span?.perSecond(span.events("upstream", ["stale"], ENTITIES)))),
+    tile("Server errors per second", number(span?.perSecond(Math.max(0, span.to.errors - span.from.errors))), span && span.to.errors > span.from.errors ? "bad" : ""),
+    tile("Stale names per second", number(span?.perSecond(span.events("upstream", ["stale"], ENTITIES)))),
+    tile("Invalidations per second", number(span?.perSecond(span.events("l2", ["invalidation"], [...ENTITIES, "-"])))),
   );
 }
 
@@ -81,7 +85,7 @@ function showLines(data) {
   draw(at("hit-rate"), [
     line("L1", (span) => span.hitRate("l1", ENTITIES)),
     line("L2", (span) => span.hitRate("l2", ENTITIES)),
-    line("without a service", (span) => span.servedRate(ENTITIES)),
+    line("both tiers", (span) => span.totalHitRate(ENTITIES)),
   ], { ...scale, top: 1, show: (share) => (share === null ? "–" : `${Math.round(share * 100)} %`) });
   draw(at("throughput"), [
     line("requests", (span) => span.perSecond(span.count((sample) => sample.http))),
@@ -115,7 +119,7 @@ function showTiers(data, span) {
     );
   }
   at("tiers").replaceChildren(table(
-    ["", "hit rate", "reads/s", "fills/s", "entries", "evicted", "p50 ms", "p95 ms"], rows));
+    ["tier and entity", "hit rate", "lookups/s", "fills/s", "entries", "evicted", "p50 ms", "p95 ms"], rows));
 }
 
 function showWorkers(data) {
@@ -133,10 +137,10 @@ function showWorkers(data) {
     ];
   });
   const missing = data.workers_expected - data.workers.length;
-  if (missing > 0) rows.push([[`${missing} more did not answer`, "bad"]]);
-  if (!data.workers_expected) rows.push([["Redis is away: only the worker that answers is known", "bad"]]);
+  if (missing > 0) rows.push([[`${missing} more did not answer`, "bad note"]]);
+  if (!data.workers_expected) rows.push([["Redis does not answer: only the worker that serves this page is shown", "bad note"]]);
   at("workers").replaceChildren(table(
-    ["worker", "mode", "breakers", "invalidations sent", "heard", "gaps", "channel answered", "L1 entries", "evicted", "answered in"], rows));
+    ["worker", "mode", "breakers", "invalidations sent", "handled", "gaps", "last channel answer", "L1 entries", "evicted", "answered in"], rows));
 }
 
 function showEndpoints(data) {
@@ -166,7 +170,7 @@ function showContact(problem) {
   contact.classList.toggle("lost", Boolean(problem));
   at("shown").classList.toggle("lost", Boolean(problem));
   if (!problem) contact.textContent = `Live, ${clock(lastContact)}`;
-  else contact.textContent = lastContact ? `${problem} Figures of ${clock(lastContact)}.` : problem;
+  else contact.textContent = lastContact ? `${problem} Last update ${clock(lastContact)}.` : problem;
 }
 
 // Asking
@@ -183,7 +187,7 @@ async function ask(path, body) {
     signal: AbortSignal.timeout(GIVE_UP_MS),
   });
   if (answer.status === 401) throw new Refused((await answer.json()).detail);
-  if (answer.status === 403) throw new Refused("This page is for admins.");
+  if (answer.status === 403) throw new Refused("This page needs an admin's token.");
   const said = await answer.json();
   if (!answer.ok) throw new Error(said.detail ?? `Status ${answer.status}`);
   return said;
@@ -204,7 +208,7 @@ async function poll() {
     showContact(null);
   } catch (error) {
     if (error instanceof Refused) return logOut(error.message);
-    showContact("No contact.");
+    showContact("Connection lost.");
   }
   if (!document.hidden) timer = setTimeout(poll, POLL_MS);
 }
@@ -214,10 +218,18 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden && sessionStorage.getItem(KEY)) poll();
 });
 
-at("login").addEventListener("submit", (event) => {
+// Takes a link from `cache dashboard`, a token, or a whole Authorization header.
+at("login").addEventListener("submit", async (event) => {
   event.preventDefault();
-  sessionStorage.setItem(KEY, at("token").value.trim());
+  const given = at("token").value.trim();
   at("token").value = "";
+  const code = /[#&]code=([\w.-]+)/.exec(given)?.[1];
+  try {
+    if (code) await exchange(code);
+    else sessionStorage.setItem(KEY, given.replace(/^(authorization:\s*)?bearer\s+/i, ""));
+  } catch (error) {
+    return logOut(error.message);
+  }
   at("login").hidden = true;
   poll();
 });
@@ -231,10 +243,10 @@ function choose() {
   return chosen;
 }
 
-async function tell(work) {
+async function run(work) {
   const place = at("found");
   if (!choose()) {
-    place.replaceChildren(element("p", "Name it as: customer, vehicle or employee, then its UUID.", "warn"));
+    place.replaceChildren(element("p", `Enter one of ${ENTITIES.join(", ")}, then a UUID.`, "warn"));
     return;
   }
   try {
@@ -245,23 +257,26 @@ async function tell(work) {
   }
 }
 
-function inFrame(content) {
+function inFrame(content, label) {
   const frame = element("div", undefined, "wide");
+  frame.tabIndex = 0;
+  frame.setAttribute("role", "region");
+  frame.setAttribute("aria-label", label);
   frame.append(content);
   return frame;
 }
 
 async function find(named) {
-  const told = await ask("explain", named);
+  const found = await ask("explain", named);
   const parts = [
-    told.l2.there ? `${told.l2.bytes} bytes, ${told.l2.left_s === null ? "without an end" : `${number(told.l2.left_s)} s left`}` : "no value",
-    told.l2.last_known_copy && "a last known copy",
-    told.l2.known_to_be_absent && "known to be absent",
-    told.l2.being_loaded && "being loaded",
+    found.l2.there ? `${found.l2.bytes} bytes, ${found.l2.left_s === null ? "no TTL" : `${number(found.l2.left_s)} s left`}` : "no value",
+    found.l2.last_known_copy && "a stale copy",
+    found.l2.known_to_be_absent && "a remembered 404",
+    found.l2.being_loaded && "being loaded",
   ].filter(Boolean);
-  const rows = told.workers.map(({ worker, after_ms, l1, same_as_l2, last_event }) => [
+  const rows = found.workers.map(({ worker, after_ms, l1, same_as_l2, last_event }) => [
     worker,
-    l1 ? (l1.absent ? "that there is none" : "a value") : "nothing",
+    l1 ? (l1.absent ? "remembered 404" : "a value") : "nothing",
     l1 ? `${number(l1.age_s)} s` : "–",
     l1 ? [l1.trusted ? "yes" : "no", l1.trusted ? "good" : "warn"] : "–",
     same_as_l2 === null ? "–" : [same_as_l2 ? "yes" : "no", same_as_l2 ? "good" : "bad"],
@@ -269,39 +284,43 @@ async function find(named) {
     `${after_ms.toFixed(1)} ms`,
   ]);
   return [
-    element("p", `${told.key} in Redis: ${parts.join(", ")}.`),
-    inFrame(table(["worker", "holds in L1", "age", "trusted", "same as Redis", "last event", "answered in"], rows)),
+    element("p", `${found.key} in Redis: ${parts.join(", ")}.`),
+    inFrame(table(["worker", "in L1", "age", "trusted", "same as Redis", "last event", "answered in"], rows), "What each worker holds"),
   ];
 }
 
 async function invalidate(named) {
-  const told = await ask("invalidate", named);
-  const rows = told.workers.map(({ worker, after_ms }) => [worker, `${after_ms.toFixed(1)} ms`]);
-  const missing = told.workers_expected - told.workers.length;
-  if (missing > 0) rows.push([[`${missing} more did not answer`, "bad"]]);
+  const found = await ask("invalidate", named);
+  const rows = found.workers.map(({ worker, after_ms }) => [worker, `${after_ms.toFixed(1)} ms`]);
+  const missing = found.workers_expected - found.workers.length;
+  if (missing > 0) rows.push([[`${missing} more did not answer`, "bad note"]]);
   return [
-    element("p", `${told.key}: dropped from Redis in ${number(told.took_ms)} ms. These workers have handled it:`),
-    inFrame(table(["worker", "after"], rows)),
+    element("p", `${found.key}: deleted from Redis in ${number(found.took_ms)} ms. These workers have handled it:`),
+    inFrame(table(["worker", "after"], rows), "Workers that have handled the invalidation"),
   ];
 }
 
 at("entity").addEventListener("input", choose);
 at("search").addEventListener("submit", (event) => {
   event.preventDefault();
-  tell(find);
+  run(find);
 });
-at("invalidate").addEventListener("click", () => tell(invalidate));
+at("invalidate").addEventListener("click", () => run(invalidate));
+
+async function exchange(code) {
+  sessionStorage.setItem(KEY, (await ask("session", { code })).token);
+}
 
 async function begin() {
   const code = sessionStorage.getItem(CODE);
   sessionStorage.removeItem(CODE);
   try {
-    if (code) sessionStorage.setItem(KEY, (await ask("session", { code })).token);
+    if (code) await exchange(code);
   } catch (error) {
     return logOut(error.message);
   }
   if (sessionStorage.getItem(KEY)) poll();
-  else logOut("This page needs a token.");
+  else logOut("Paste a link or a token to open this page.");
 }
 
 begin();

@@ -1,4 +1,4 @@
-// Before anything else is loaded the code leaves the address; it stays in this tab alone, until it is used.
+// Removes the code from the address before anything else loads. It stays in this tab's storage until it is used.
 (() => {
   const given = new URLSearchParams(location.hash.slice(1)).get("code");
   history.replaceState(null, "", location.pathname);

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from servease_appt.db.migrations import employee_times, kept_counts
+from servease_appt.db.migrations import employee_times, kept_counts, writer_rules
 from servease_appt.db.online import OnlineSteps
 from servease_appt.db.versions import VERSION_TABLE
 
@@ -32,6 +32,7 @@ _OUR_CONSTRAINTS: Final = {
 
 def run(steps: OnlineSteps) -> None:
     """Take it off, what others write through first. The version goes last, so that it can be gone on with."""
+    writer_rules.remove(steps)
     kept_counts.remove(steps)
     employee_times.remove(steps)
     for table, names in _OUR_CONSTRAINTS.items():

@@ -1,36 +1,34 @@
 #!lua
 -- One round trip for all the keys that a reader lacks: the value if it has come meanwhile, the word that there is
 -- none, or the lease that lets the reader load and fill. The lease is the fence: whoever invalidates deletes it.
+-- A lease is the fence's name, which never changes while it stands; once it was taken over, `#` and the new owner
+-- follow. Whoever began under the fence may fill, since no invalidation came; so the first load that ends is kept.
 -- KEYS  four for each key: data, lease, absent, copy
--- ARGV  token, lease_ms, 'load' or 'refresh', then for each key the token it may take over from, or ''
-local token, lease_ms, refreshing = ARGV[1], ARGV[2], ARGV[3] == 'refresh'
+-- ARGV  owner, lease_ms, 'load' or 'refresh', then for each key the lease that may be taken over, or ''
+local owner, lease_ms, refreshing = ARGV[1], ARGV[2], ARGV[3] == 'refresh'
 
--- A key of another type is not ours: it goes, so that it can't hide the value for ever.
-local function text(key)
-  local value = redis.pcall('GET', key)
-  if type(value) == 'table' and value.err then
-    redis.call('DEL', key)
-    return false
-  end
-  return value
+-- A lease is taken over once: its second owner was asked for not long ago, and runs out by itself. One without an
+-- end was put there by others.
+local function may_take_over(lease, holder, wanted)
+  return holder == wanted and not string.find(holder, '#', 1, true) or redis.call('PTTL', lease) == -1
 end
 
 local answers = {}
 for i = 1, #KEYS / 4 do
-  local data, lease, absent, copy = KEYS[4 * i - 3], KEYS[4 * i - 2], KEYS[4 * i - 1], KEYS[4 * i]
-  local value = not refreshing and text(data)
-  if value then
+  local lease = KEYS[4 * i - 2]
+  -- MGET gives nothing for a key of another type, which is not ours; SET and DEL take it away.
+  local found = redis.call('MGET', KEYS[4 * i - 3], lease, KEYS[4 * i - 1], KEYS[4 * i])
+  local value, holder, absent, copy = found[1], found[2], found[3], found[4]
+  if value and not refreshing then
     answers[i] = {'value', value}
-  elseif not refreshing and text(absent) then
+  elseif absent and not refreshing then
     answers[i] = {'absent'}
+  elseif holder and not may_take_over(lease, holder, ARGV[3 + i]) then
+    answers[i] = {'held', holder, copy}
   else
-    local holder = text(lease)
-    if holder and holder ~= ARGV[3 + i] then
-      answers[i] = {'held', holder, text(copy)}
-    else
-      redis.call('SET', lease, token, 'PX', lease_ms)
-      answers[i] = {'granted', token, text(copy)}
-    end
+    local granted = holder and string.match(holder, '^[^#]*') .. '#' .. owner or owner
+    redis.call('SET', lease, granted, 'PX', lease_ms)
+    answers[i] = {'granted', granted, copy}
   end
 end
 return answers

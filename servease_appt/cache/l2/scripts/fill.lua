@@ -1,24 +1,26 @@
 #!lua
--- Store what was loaded, but only under the lease that was taken before the load began (races R2, R15, R17).
+-- Store what was loaded, but only under the fence that stood before the load began (races R2, R15, R17): it may have
+-- another owner now (see `acquire.lua`), but no invalidation came.
 -- KEYS  four for each key: data, lease, absent, copy
--- ARGV  four for each key: token, payload ('' where the source has none), ttl_ms (0: no end), copy_ms (0: keep
---       no copy)
+-- ARGV  four for each key: lease, payload ('' where the source has none), ttl_ms (0: no end), copy_ms (0: keep no
+--       copy)
+local function fence(lease) return string.match(lease, '^[^#]*') end
+
 local stored = {}
 for i = 1, #KEYS / 4 do
   local data, lease, absent, copy = KEYS[4 * i - 3], KEYS[4 * i - 2], KEYS[4 * i - 1], KEYS[4 * i]
   local token, payload, ttl_ms, copy_ms = ARGV[4 * i - 3], ARGV[4 * i - 2], ARGV[4 * i - 1], ARGV[4 * i]
-  if redis.call('GET', lease) ~= token then
+  local stands = redis.pcall('GET', lease)
+  if type(stands) ~= 'string' or fence(stands) ~= fence(token) then
     stored[i] = 0
+  elseif payload == '' then
+    redis.call('DEL', data, copy, lease)
+    if ttl_ms ~= '0' then redis.call('SET', absent, '1', 'PX', ttl_ms) end
+    stored[i] = 1
   else
-    if payload == '' then
-      redis.call('DEL', data, copy)
-      if ttl_ms ~= '0' then redis.call('SET', absent, '1', 'PX', ttl_ms) end
-    else
-      if ttl_ms == '0' then redis.call('SET', data, payload) else redis.call('SET', data, payload, 'PX', ttl_ms) end
-      redis.call('DEL', absent)
-      if copy_ms ~= '0' then redis.call('SET', copy, payload, 'PX', copy_ms) end
-    end
-    redis.call('DEL', lease)
+    if ttl_ms == '0' then redis.call('SET', data, payload) else redis.call('SET', data, payload, 'PX', ttl_ms) end
+    if copy_ms ~= '0' then redis.call('SET', copy, payload, 'PX', copy_ms) end
+    redis.call('DEL', absent, lease)
     stored[i] = 1
   end
 end

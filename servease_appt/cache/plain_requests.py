@@ -1,0 +1,171 @@
+"""Requests that any Redis client makes by a plain PUBLISH: one worker carries each out in L2, until it is done.
+
+Every worker hears a request, and has dropped its L1 by then. Each waits a few random milliseconds and leaves it
+where a numbered message that covers it has come behind it on the ordered channel: that deletion happened after the
+request was published. So there is no lock that could swallow a later request. What can't be carried out is tried
+again at each heartbeat.
+
+Keys are deleted and announced in one step. A pattern is not: its scans must begin behind the request. So the
+worker that carries one out announces the start, too, and its last message says which number the start had.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from servease_appt.cache.errors import L2Unavailable
+from servease_appt.cache.event_log import EventLog
+from servease_appt.cache.messages import STARTS, Invalidation
+from servease_appt.cache.stats import Event, Tier
+
+log = logging.getLogger(__name__)
+
+MAX_PENDING: Final = 10_000
+BATCH: Final = 500
+"""Keys a script: one of 10,000 would hold up every page for a tenth of a second."""
+LONGEST_DELAY_S: Final = 0.03
+STEEPNESS: Final = 7.0
+CLAIM_S: Final = 1.0
+"""How long the scans of another worker are waited for."""
+
+
+def draw_delay_s() -> float:
+    """Return a random delay of which few are short.
+
+    With an exponential density, the number of workers that draw a delay within one message's way of the shortest
+    is about 1 to 2, however many there are (up to some e^7).
+    """
+    return LONGEST_DELAY_S / STEEPNESS * math.log1p(random.random() * math.expm1(STEEPNESS))
+
+
+@dataclass(slots=True)
+class _Pattern:
+    number: int
+    sequence: float
+    claimed_until_s: float = 0.0
+
+
+class PlainRequests:
+    """What one worker has heard of and nobody has done yet, bounded. Thread-safe.
+
+    `add` and `covered` are called on the listener's thread, in the channel's order.
+    """
+
+    def __init__(
+        self,
+        carry_out: Callable[[Invalidation], None],
+        *,
+        elected: bool,
+        event_log: EventLog,
+        submit: Callable[[Callable[[], None]], object],
+    ) -> None:
+        self._carry_out = carry_out
+        self._elected = elected
+        self._event_log = event_log
+        self._submit = submit
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._keys: dict[str, int] = {}
+        self._patterns: dict[str, _Pattern] = {}
+        self._running = False
+        self._failing = False
+        self._closing = threading.Event()
+        self.delay_s: Callable[[], float] = draw_delay_s if elected else lambda: 0.0
+
+    def add(self, request: Invalidation, sequence: int | None) -> None:
+        """Have a request carried out that was heard behind the message of this number; None: unknown."""
+        number = next(self._numbers)
+        behind = math.inf if sequence is None else sequence
+        with self._lock:
+            self._keys.update(dict.fromkeys(request.keys, number))
+            if request.pattern is not None:
+                self._patterns[request.pattern] = _Pattern(number, behind)
+            if len(self._keys) + len(self._patterns) > MAX_PENDING:
+                self._keys.clear()
+                self._patterns = {"*": _Pattern(number, behind)}
+        self.begin()
+
+    def covered(self, message: Invalidation) -> None:
+        """Leave what a numbered message has done, which came behind the request."""
+        if not self._elected or not (self._keys or self._patterns):
+            return
+        with self._lock:
+            for key in message.keys:
+                self._keys.pop(key, None)
+            for pattern in [p for p in self._patterns if message.pattern in (p, "*")]:
+                pending = self._patterns[pattern]
+                if message.began == STARTS:
+                    pending.claimed_until_s = time.monotonic() + CLAIM_S * random.uniform(1.0, 1.5)
+                elif message.began is not None and message.began > pending.sequence:
+                    del self._patterns[pattern]
+
+    def begin(self) -> None:
+        """Begin to carry out what is pending, on a thread of the cache. Called at each heartbeat, too."""
+        with self._lock:
+            if self._running or not (self._keys or self._patterns):
+                return
+            self._running = True
+        try:
+            self._submit(self._run)
+        except RuntimeError:
+            log.debug("The cache is closed, or the interpreter ends: nothing is begun any more")
+
+    def close(self) -> None:
+        """Wait for nobody any more."""
+        self._closing.set()
+
+    def pending(self) -> int:
+        """Return how many keys and patterns are pending."""
+        return len(self._keys) + len(self._patterns)
+
+    def _run(self) -> None:
+        self._closing.wait(self.delay_s())
+        with self._lock:
+            last = next(self._numbers)
+            keys = dict(self._keys)
+            now_s = time.monotonic()
+            patterns = {
+                p: asked.number for p, asked in self._patterns.items() if asked.claimed_until_s < now_s
+            }
+        try:
+            for batch in _batches(keys):
+                self._carry_out(Invalidation(keys=tuple(batch)))
+                self._done(batch, self._keys)
+            for pattern, number in patterns.items():
+                self._carry_out(Invalidation(pattern=pattern))
+                with self._lock:
+                    asked = self._patterns.get(pattern)
+                    if asked is not None and asked.number == number:
+                        del self._patterns[pattern]
+            self._failing = False
+        except L2Unavailable as error:
+            self._event_log.note(Tier.L2, Event.FAILED_INVALIDATION, [*keys, *patterns], str(error))
+            if not self._failing:
+                log.warning("A request to invalidate could not be carried out, and is tried again: %s", error)
+            self._failing = True
+        with self._lock:
+            self._running = False
+            came = [*self._keys.values(), *(asked.number for asked in self._patterns.values())]
+            newer = any(number > last for number in came)
+        if newer and not self._failing:
+            self.begin()
+
+    def _done(self, batch: dict[str, int], pending: dict[str, int]) -> None:
+        with self._lock:
+            for key, number in batch.items():
+                if pending.get(key) == number:  # else it was asked for again
+                    del pending[key]
+
+
+def _batches(keys: dict[str, int]) -> Iterator[dict[str, int]]:
+    rest = iter(keys.items())
+    while batch := dict(itertools.islice(rest, BATCH)):
+        yield batch

@@ -1,0 +1,64 @@
+"""Holding other writers to the rules about many rows; see `servease_appt.db.migrations.writer_rules`."""
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Final
+
+from sqlalchemy import Connection
+
+from servease_appt.db.errors import UpgradeRefused
+from servease_appt.db.migrate import connected, only_upgrade
+from servease_appt.db.migrations import writer_rules
+from servease_appt.db.online import OnlineSteps
+from servease_appt.db.violations import CAPACITY, CUSTOMER_GAP_RULE, violations
+
+DAYS: Final = tuple(date(2000, 1, 1) + timedelta(days=n) for n in range(36525))
+"""This century's: whoever books beyond it is held to the rules by the service alone."""
+
+_HELD: Final = (CAPACITY, CUSTOMER_GAP_RULE)
+
+
+def enforce(url: str, default_capacity: int, day_locks: Mapping[date, int]) -> None:
+    """Hold every writer to capacity and the customer's 30 minutes from now on. Others may write meanwhile.
+
+    Args:
+        url: `postgresql://…`
+        default_capacity: how many may run at once where no slot is defined; the service's own setting.
+        day_locks: the number of the lock of each day to be held to the rules.
+
+    Raises:
+        UpgradeRefused: rows break these rules already, or there are no tables; nothing was changed.
+        LockNotAvailable: others held a lock for too long; nothing was changed.
+        DatabaseUnavailable: PostgreSQL can't be used.
+    """
+    with only_upgrade(url), connected(url) as connection:
+        steps = OnlineSteps(connection)
+        _refuse_if_broken(connection, default_capacity)
+        writer_rules.install(steps, default_capacity, day_locks)
+        try:
+            # What came in between the look and the trigger is nobody's to refuse any more.
+            _refuse_if_broken(connection, default_capacity)
+        except UpgradeRefused:
+            writer_rules.remove(steps)
+            raise
+
+
+def release(url: str) -> None:
+    """Let other writers do what they want again. Raises as `enforce` does for locks and PostgreSQL."""
+    with only_upgrade(url), connected(url) as connection:
+        writer_rules.remove(OnlineSteps(connection))
+
+
+def capacity_in_force(url: str) -> int | None:
+    """Return the capacity that other writers are held to; None while they are not."""
+    with connected(url) as connection:
+        return writer_rules.capacity_in_force(OnlineSteps(connection))
+
+
+def _refuse_if_broken(connection: Connection, default_capacity: int) -> None:
+    broken = [found for found in violations(connection, default_capacity) if found.rule in _HELD]
+    if broken:
+        raise UpgradeRefused(
+            f"{len(broken)} appointments break these rules already, one is {broken[0].id}:"
+            " put them right first (`db upgrade` names them)"
+        )

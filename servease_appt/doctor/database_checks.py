@@ -1,0 +1,111 @@
+"""PostgreSQL, without which the service cannot serve: does it answer, with the right tables and clock?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from sqlalchemy import text
+
+from servease_appt.container import Container
+from servease_appt.db.errors import DatabaseUnavailable
+from servease_appt.doctor.findings import Area, Finding
+from servease_appt.doctor.texts import duration
+from servease_appt.masking import mask_url
+from servease_appt.settings import Settings
+
+CLOCK_SLACK_S: Final = 1.0
+
+_SETTING: Final = "DATABASE_URL (or DB_HOST, DB_PORT, DB_USER, DB_PASSWORD, APPOINTMENT_DB_NAME)"
+_CURES: Final = (
+    ("password authentication failed", f"Correct the user and password in {_SETTING}."),
+    ("no password supplied", f"Add the password to {_SETTING}."),
+    ("role ", f"Correct the user in {_SETTING}, or create the role."),
+    ("pg_hba.conf", "Let this host and user in (pg_hba.conf), or correct the user and host in DATABASE_URL."),
+    ("does not exist", f"Correct the database name in {_SETTING}, or create the database."),
+    ("could not translate host name", f"Correct the host in {_SETTING}."),
+    ("refused", f"Start PostgreSQL, or correct host and port in {_SETTING}."),
+    ("timeout", "The address answers nothing: look for a frozen PostgreSQL, a firewall, or a wrong host."),
+    ("timed out", "The address answers nothing: look for a frozen PostgreSQL, a firewall, or a wrong host."),
+    ("closed the connection unexpectedly", "PostgreSQL froze or restarted: look at its log and its host."),
+    ("too many", "Raise max_connections, or find out who holds the connections (pg_stat_activity)."),
+)
+"""Part of PostgreSQL's message, and what to do about it; the first that matches counts."""
+
+_area = Area("database")
+
+
+def check_database(container: Container) -> Iterator[Finding]:
+    """Check that PostgreSQL answers, has the tables of this version, and has the right time."""
+    from servease_appt.db.migrate import current
+
+    try:
+        started_s = time.perf_counter()
+        with container.database.reading() as connection:
+            before = datetime.now(UTC)
+            their_now = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        took_ms = (time.perf_counter() - started_s) * 1000
+        found, needed = current(container.settings.database_url)
+    except DatabaseUnavailable as error:
+        yield _unavailable(container.settings, error)
+        return
+    yield _area.ok(f"PostgreSQL answers in {took_ms:.0f} ms, including the connect.")
+    if found != needed:
+        yield _area.problem(
+            f"Its tables are of version {found or 'none'}, this code needs {needed}.",
+            "Requests fail, or break rules that the newer tables enforce.",
+            "Run `flask --app wsgi db upgrade`.",
+        )
+    else:
+        yield _area.ok(f"Its tables are of version {found}, as needed.")
+        yield from _kept_counts(container)
+    off_s = abs((their_now - before).total_seconds())
+    if off_s > CLOCK_SLACK_S:
+        yield _area.warning(
+            f"Its clock and this host's differ by {duration(off_s)}.",
+            "Idempotency keys expire too early or too late.",
+            "Synchronise both hosts with NTP (`timedatectl`, `chronyc tracking`).",
+        )
+
+
+def _kept_counts(container: Container) -> Iterator[Finding]:
+    """Compare a sample of the numbers that triggers keep with the rows. The work does not grow with the table."""
+    from servease_appt.db import kept_counts
+
+    try:
+        with container.database.reading() as connection:
+            wrong = kept_counts.sampled_differences(connection)
+    except DatabaseUnavailable as error:
+        yield _unavailable(container.settings, error)
+        return
+    if wrong:
+        yield _area.problem(
+            f"The kept counts are wrong for {wrong} of the days sampled.",
+            "Lists and statistics show wrong numbers, and pages start at the wrong row.",
+            "Run `flask --app wsgi db check --repair`.",
+        )
+    else:
+        yield _area.ok("The kept counts of the sampled days are right.")
+
+
+def _unavailable(settings: Settings, error: DatabaseUnavailable) -> Finding:
+    reason = _reason(error)
+    cure = next((do for sign, do in _CURES if sign in reason), f"Start PostgreSQL, or correct {_SETTING}.")
+    return _area.problem(
+        f"PostgreSQL at {mask_url(settings.database_url)} can't be used: {reason.rstrip('.')}.",
+        "Every request for appointments is answered with 503. The cache itself goes on.",
+        cure,
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """Return the driver's own message, where there is one: it names the address and the cause."""
+    cause: BaseException | None = error
+    while cause is not None:
+        original = getattr(cause, "orig", None)
+        if original is not None and str(original).strip():
+            return " ".join(str(original).split())
+        cause = cause.__cause__
+    return str(error)

@@ -1,0 +1,1 @@
+"""Reading the cache from outside of requests: shared by the commands, the doctor and the dashboard."""

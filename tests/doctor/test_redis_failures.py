@@ -1,0 +1,150 @@
+"""The doctor names the true cause of what Redis fails with, and what helps against that cause."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+
+from servease_appt.testing.processes import wait_until
+from servease_appt.testing.servers import EmbeddedValkey
+from tests.support.cli import Cli
+from tests.support.worker_process import worker_process
+
+PREFIX = "appointment_service"
+
+
+def findings_of(cli: Cli, exit_code: int = 1, **settings: str) -> list[dict[str, Any]]:
+    """Run the doctor with some settings changed."""
+    with Cli({**cli.environment, **settings}) as other:
+        found: list[dict[str, Any]] = other.json("doctor", exit_code=exit_code)["findings"]
+    return found
+
+
+def problems(findings: list[dict[str, Any]], area: str) -> list[dict[str, Any]]:
+    """The warnings and problems of one area, in order."""
+    return [f for f in findings if f["area"] == area and f["level"] in ("warning", "problem")]
+
+
+def test_a_full_redis_is_the_finding_and_its_workers_are_well(cli: Cli, own_valkey: EmbeddedValkey) -> None:
+    """A full server stores nothing, and still delivers messages: no worker is called blocked."""
+    environment = {**cli.environment, "REDIS_URL": own_valkey.url(1)}
+    with redis.Redis.from_url(own_valkey.url(1)) as client, worker_process(environment):
+        assert wait_until(lambda: client.hlen(f"{PREFIX}:__workers") == 1, timeout_s=10)
+        client.config_set("maxmemory", "1mb")
+        try:
+            with pytest.raises(redis.ResponseError):
+                client.set("filler", "x")
+            findings = findings_of(cli, REDIS_URL=own_valkey.url(1))
+        finally:
+            client.config_set("maxmemory", "0")
+
+    first = problems(findings, "redis")[0]
+    assert first["says"] == "It is full (maxmemory) and refuses writes."
+    assert "maxmemory" in first["do"]
+    assert [f for f in problems(findings, "workers") if f["level"] == "problem"] == []
+    assert any(f["says"] == "1 listening, 1 registered, 1 answered." for f in findings)
+
+
+def test_a_register_that_was_evicted_is_told(cli: Cli, own_valkey: EmbeddedValkey) -> None:
+    """allkeys-lru may evict the register: a worker that listens and is not on it is a finding."""
+    environment = {**cli.environment, "REDIS_URL": own_valkey.url(1)}
+    with redis.Redis.from_url(own_valkey.url(1)) as client, worker_process(environment):
+        assert wait_until(lambda: client.hlen(f"{PREFIX}:__workers") == 1, timeout_s=10)
+        client.delete(f"{PREFIX}:__workers")
+        (finding,) = problems(findings_of(cli, REDIS_URL=own_valkey.url(1)), "workers")
+
+    assert finding["says"] == "1 listening, 0 registered, 1 answered."
+    assert "volatile-lru" in finding["do"]
+
+
+@pytest.mark.parametrize("given", [":wrong@", "wrong:user@", ""])
+def test_a_wrong_password_does_not_ask_to_start_redis(
+    cli: Cli, own_valkey: EmbeddedValkey, given: str
+) -> None:
+    """Redis runs: the cure is the password."""
+    with redis.Redis.from_url(own_valkey.url(1)) as client:
+        client.config_set("requirepass", "the-right-one")
+    url = own_valkey.url(1).replace("redis://", f"redis://{given}")
+    (finding,) = problems(findings_of(cli, REDIS_URL=url), "redis")
+
+    assert "password" in finding["do"]
+    assert "Start Redis" not in finding["do"]
+    assert "wrong@" not in json.dumps(finding)
+
+
+def test_a_frozen_redis_is_told_from_one_that_is_not_there(cli: Cli, own_valkey: EmbeddedValkey) -> None:
+    """Its port takes connections: what to look for is what keeps it from answering."""
+    own_valkey.pause()
+    try:
+        (finding,) = problems(findings_of(cli, REDIS_URL=own_valkey.url(1)), "redis")
+    finally:
+        own_valkey.resume()
+
+    assert "frozen" in finding["do"]
+
+
+def test_a_clock_is_off_in_hours_and_not_in_milliseconds(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """10,800,000 ms says nothing to anybody."""
+    monkeypatch.setattr("servease_appt.doctor.redis_checks.time.time", lambda: _real_time() - 3 * 3600)
+    findings = problems(findings_of(cli), "redis")
+
+    assert "Its clock is 3.0 h ahead of this host's." in [finding["says"] for finding in findings]
+
+
+_real_time = time.time
+
+
+@contextmanager
+def _forger(client: redis.Redis) -> Iterator[None]:
+    """Somebody who answers every query with what no worker says."""
+    queries = client.pubsub()  # type: ignore[no-untyped-call]
+
+    def answer(message: dict[str, Any]) -> None:
+        reply_to = json.loads(message["data"]).get("reply_to")
+        if reply_to is not None:
+            for forged in (b"\xff", b"[]", b'{"worker": 5}', b'{"worker": "\\u001b[2J:1:aa", "pid": 1}'):
+                client.publish(reply_to, forged)
+
+    queries.subscribe(**{f"{PREFIX}:__ask": answer})
+    thread = queries.run_in_thread(sleep_time=0.05)
+    try:
+        yield
+    finally:
+        thread.stop()
+        thread.join()
+        queries.close()
+
+
+def test_other_answers_and_registrations_are_left_out(cli: Cli, own_valkey: EmbeddedValkey) -> None:
+    """Whatever lies under our keys is data of anybody: commands skip it, the doctor counts it."""
+    url = own_valkey.url(1)
+    environment = {**cli.environment, "REDIS_URL": url}
+    with redis.Redis.from_url(url) as client, worker_process(environment) as pid:
+        assert wait_until(lambda: client.hlen(f"{PREFIX}:__workers") == 1, timeout_s=10)
+        for identity, about in (
+            (b"\xff\xfe", b"{}"),
+            (b"\x1b[2J:1:aa", b"{}"),
+            (b"elsewhere:1:aa", b"not json"),
+            (b"elsewhere:2:bb", b"[1]"),
+            (b"elsewhere:3:cc", b'{"pid": "x", "host": 7}'),
+        ):
+            client.hset(f"{PREFIX}:__workers", identity, about)
+        client.set(f"{PREFIX}:__seq", "no number")
+        with Cli(environment) as other, _forger(client):
+            stats = other.json("stats")
+            shown = other.run("stats").stdout
+            explained = other.json("explain", "customer", "bcee5755-2c9f-4c0a-8720-1592b75edf96")
+            other.run("invalidate", "customer", "bcee5755-2c9f-4c0a-8720-1592b75edf96")
+            findings = other.json("doctor", exit_code=1)["findings"]
+
+    assert [worker["pid"] for worker in stats["workers"]] == [pid]
+    assert stats["silent_workers"] == ["elsewhere:1:aa", "elsewhere:2:bb", "elsewhere:3:cc"]
+    assert stats["unreadable_answers"] > 0
+    assert "\x1b" not in shown
+    assert [worker["pid"] for worker in explained[0]["workers"]] == [pid]
+    assert any("could not be read" in finding["says"] for finding in findings)
+    assert not any("failed:" in finding["says"] for finding in findings)
