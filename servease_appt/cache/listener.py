@@ -144,11 +144,11 @@ class Listener:
         self.confirmed: bool = False
         self.tracking: bool = False
         self.sequence: int | None = None
+        self.last_answer_at_s: float = clock()
         self._told: int | None = None
         """What messages say of the sequence behind a gap, until the server says what is true."""
         self._flushed = False
         self._before_flush: int | None = None
-        self.last_answer_at_s: float = clock()
 
     def start(self, callbacks: ListenerCallbacks) -> None:
         """Start the thread, which calls `callbacks`. To be called once at most."""

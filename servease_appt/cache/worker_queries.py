@@ -21,6 +21,7 @@ from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.event_log import EventLog, LoggedEvent
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import L1, NOT_FOUND
+from servease_appt.cache.l2.cluster import Cluster
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.redis_client import database_of
 
@@ -46,7 +47,6 @@ class QueryResponder(Generic[V]):
         database: int,
         clock: Callable[[], float],
     ) -> None:
-        self._clock = clock
         self._database = database
         self._identity = identity
         self._describe = describe
@@ -55,6 +55,7 @@ class QueryResponder(Generic[V]):
         self._listener = listener
         self._keys = keys
         self._codecs = codecs
+        self._clock = clock
 
     def answer(self, payload: bytes) -> None:
         """Answer one question; what can't be read is passed over."""
@@ -112,7 +113,7 @@ def digest(codecs: Codecs[V], key: str, value: V) -> str:
 class WorkerQueries:
     """The asking side, for commands and the dashboard. Raises redis-py's errors when the server does not answer.
 
-    Anybody may write and publish here: what is no answer and no list is passed over, and counted in `unreadable`.
+    Anybody may write under the keys that it reads: what can't be read is given as it is, or as an empty dict.
     """
 
     def __init__(self, client: Redis, keys: KeySpace, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -120,11 +121,11 @@ class WorkerQueries:
         self._database = database_of(client)
         self._keys = keys
         self._clock = clock
-        self.unreadable = 0
 
     def listeners(self) -> int:
-        """How many workers listen."""
-        ((_, count),) = self._client.pubsub_numsub(self._keys.queries)
+        """How many workers listen, on all nodes of a cluster."""
+        where = {"target_nodes": "all"} if isinstance(self._client, Cluster) else {}
+        ((_, count),) = self._client.pubsub_numsub(self._keys.queries, **where)
         return int(count)
 
     def reachable(self) -> int:
@@ -145,7 +146,7 @@ class WorkerQueries:
             replies.get_message(timeout=timeout_s)  # the confirmation: from here on no answer can be missed
             asked_at_s = self._clock()
             question = {"what": what, "reply_to": reply_to, "database": self._database, **details}
-            listening = int(self._client.publish(self._keys.queries, json.dumps(question)))
+            listening = self._publish(question)
             expected = listening if expected is None else expected
             while expected > 0:
                 left_s = asked_at_s + timeout_s - self._clock()
@@ -153,24 +154,24 @@ class WorkerQueries:
                 if message is None:
                     return
                 answer = _read(message["data"])
-                if not isinstance(answer.get("worker"), str):
-                    self.unreadable += 1
-                    continue
-                expected -= 1
+                expected -= isinstance(answer.get("worker"), str)
                 answer["after_ms"] = round((self._clock() - asked_at_s) * 1000, 3)
                 yield answer
 
+    def _publish(self, question: dict[str, Any]) -> int:
+        """Return how many workers receive it; a node of a cluster counts those alone that are connected to it."""
+        received = int(self._client.publish(self._keys.queries, json.dumps(question)))
+        return self.listeners() if isinstance(self._client, Cluster) else received
+
     def watch(self) -> None:
         """Have all workers publish their events for the next few seconds; ask again to go on."""
-        question = {"what": "watch", "database": self._database}
-        self._client.publish(self._keys.queries, json.dumps(question))
+        self._publish({"what": "watch", "database": self._database})
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """Every worker that has registered and not left, by identity: `pid`, `host`, `started_at_s`."""
         try:
             registered = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.workers))
-        except ResponseError:  # a key of another type
-            self.unreadable += 1
+        except ResponseError:  # a key of another type: anybody may write under the prefix
             return {}
         return {identity.decode(errors="replace"): _read(about) for identity, about in registered.items()}
 

@@ -385,17 +385,6 @@ def test_many_threads_and_no_order(clock: Clock) -> None:
     assert l1.size() <= 20
 
 
-def test_ages_are_told_by_a_clock_that_runs_while_the_host_sleeps() -> None:
-    """A laptop that was closed for an hour trusts nothing from before: `monotonic` stood still."""
-    for owner in (TwoTierCache, L1, Listener):
-        assert inspect.signature(owner).parameters["clock"].default is elapsed_s
-    if not hasattr(time, "CLOCK_BOOTTIME"):
-        pytest.skip("the system has no such clock")
-    before_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-    assert before_s <= elapsed_s() <= time.clock_gettime(time.CLOCK_BOOTTIME)
-    assert elapsed_s.args == (time.CLOCK_BOOTTIME,)  # type: ignore[attr-defined]
-
-
 class TestBytes:
     """L1 is bounded by the bytes of its values as well as by their number."""
 
@@ -448,3 +437,14 @@ class TestBytes:
         assert l1.keys() == ["x_b", "x_c"]
         put(l1, ["x_without_a_size"])
         assert l1.bytes() == 90
+
+
+def test_ages_are_told_by_a_clock_that_runs_while_the_host_sleeps() -> None:
+    """A laptop that was closed for an hour trusts nothing from before: `monotonic` stood still."""
+    for owner in (TwoTierCache, L1, Listener):
+        assert inspect.signature(owner).parameters["clock"].default is elapsed_s
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        pytest.skip("the system has no such clock")
+    before_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before_s <= elapsed_s() <= time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert elapsed_s.args == (time.CLOCK_BOOTTIME,)  # type: ignore[attr-defined]
