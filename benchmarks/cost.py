@@ -17,6 +17,7 @@ from benchmarks.pages import SECRET
 from benchmarks.redis_commands import command_counts, commands_per_call
 from benchmarks.results import Results, Scale
 from servease_appt.cache import Mode
+from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.l1 import L1, Entry
 from servease_appt.references.entities import CODECS, Reference
 from servease_appt.testing.fake_services import FakeServices
@@ -55,7 +56,7 @@ def _measure_memory(results: Results) -> None:
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     l1: L1[Reference] = L1(maxsize=ENTRIES)
-    now = time.monotonic()
+    now = elapsed_s()
     l1.put_many(
         [
             (

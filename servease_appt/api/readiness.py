@@ -7,8 +7,6 @@ from servease_appt.cache import Mode
 from servease_appt.container import Container
 from servease_appt.db.errors import DatabaseUnavailable
 
-_REDIS_ANSWERS = (Mode.BOTH, Mode.L2_ONLY)
-
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
@@ -36,10 +34,11 @@ def alive() -> dict[str, str]:
 
 
 def readiness(container: Container) -> Readiness:
-    """Return the state of each part. Takes PostgreSQL's deadline at most and reads no row of its tables."""
+    """Return the state of each part. Takes the deadlines of Redis and PostgreSQL at most, and reads no row."""
     mode = container.lookups.mode()
-    redis = "ok" if mode in _REDIS_ANSWERS else "unavailable"
-    checks = {"database": "ok", "redis": redis, "cache_mode": mode}
+    # Without a confirmed channel the mode is `l2_only` until a read fails, also where Redis does not answer.
+    answers = mode == Mode.BOTH or (mode == Mode.L2_ONLY and container.redis_answers())
+    checks = {"database": "ok", "redis": "ok" if answers else "unavailable", "cache_mode": mode}
     if container.lifecycle.draining():
         return Readiness("draining", {**checks, "database": "not asked"})
     try:
