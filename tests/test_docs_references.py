@@ -9,8 +9,10 @@ import click
 import flask_caching
 import pytest
 
+from servease_appt.cache import messages
 from servease_appt.extension import COMMANDS
 from servease_appt.settings import _Environment
+from tests.support.dataset import new_id
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -30,6 +32,7 @@ FILE = re.compile(
 )
 MAKE = re.compile(r"(?:^|\s)make ((?:[a-z][a-z-]*\b ?)+)(?![=/])", re.MULTILINE)
 FLASK = re.compile(r"\bflask (?:--app \w+ )?(?:servease )?((?:cache|db|slots)\b[^\n|;&#]*)")
+PUBLISH = re.compile(r"^PUBLISH (\S+) (\S.*)$", re.MULTILINE)
 VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9]\b")
 
 
@@ -107,6 +110,16 @@ def is_command(line: str) -> bool:
     }
     named = {word.partition("=")[0] for word in words if word.startswith("--")}
     return named <= options | {"--help"}
+
+
+@each_document
+def test_published_messages_are_understood(document: Path) -> None:
+    """Each `PUBLISH CHANNEL MESSAGE` in code names our channel and a message of a form that workers read."""
+    for code in code_in(document):
+        for channel, message in PUBLISH.findall(code):
+            assert channel == "appointment_service:invalidate"
+            plain = message.strip().strip("'").replace("…", new_id())
+            assert messages.decode(plain.encode(), "appointment_service").unreadable == 0
 
 
 @pytest.fixture(scope="module")
