@@ -80,6 +80,26 @@ def test_files_and_tests_exist(document: Path) -> None:
     assert missing == []
 
 
+@pytest.fixture(scope="module")
+def all_names() -> set[str]:
+    """Return the names of all files, and the paths of all folders, that the documents may name."""
+    paths = [path for folder in (*SOURCES, "docs") for path in (ROOT / folder).rglob("*")] + list(
+        ROOT.iterdir()
+    )
+    folders = {f"{path.relative_to(ROOT).as_posix()}/" for path in paths if path.is_dir()}
+    return folders | {path.name for path in paths}
+
+
+@each_document
+def test_folders_and_bare_names_of_files_exist(document: Path, all_names: set[str]) -> None:
+    """Each folder between backticks, such as `api/`, exists, and so does a file of each name such as `l1.py`."""
+    words = set(code_in(document)) - {"env.py"}  # Alembic's, in a host
+    files = {word for word in words if re.fullmatch(r"\w+\.(?:py|lua|mjs)", word)}
+    folders = {word for word in words if re.fullmatch(r"(?:[\w-]+/)+", word)}
+    unknown = {word for word in folders if not any(f"/{name}".endswith(f"/{word}") for name in all_names)}
+    assert (files - all_names) | unknown == set()
+
+
 @each_document
 def test_make_targets_exist(document: Path) -> None:
     """Each `make TARGET` in code is a rule of the Makefile."""
