@@ -9,22 +9,26 @@ from flask import Flask
 
 from servease_appt.container import EXTENSION
 
-EMBEDDING = Path(__file__).parents[1] / "docs" / "embedding.md"
+ROOT = Path(__file__).parents[1]
+EMBEDDING = ROOT / "docs" / "embedding.md"
+README = ROOT / "README.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 REDIS = "redis://localhost:6379/1"
 POSTGRES = "localhost/appointments"
 
 
-def run_section(title: str, redis_url: str, postgres_url: str = "") -> dict[str, Any]:
+def run_section(
+    title: str, redis_url: str, postgres_url: str = "", document: Path = EMBEDDING
+) -> dict[str, Any]:
     """Run all blocks of one section, one after the other, and return what they have defined."""
-    _, found, rest = EMBEDDING.read_text("utf-8").partition(f"\n## {title}\n")
+    _, found, rest = document.read_text("utf-8").partition(f"\n## {title}\n")
     assert found, f"there is no section {title} any more"
     names: dict[str, Any] = {"__name__": "embedding"}
     blocks = BLOCK.findall(rest.partition("\n## ")[0])
     assert blocks
     for block in blocks:
         code = block.replace(REDIS, redis_url).replace(POSTGRES, postgres_url.partition("://")[2])
-        exec(compile(code, str(EMBEDDING), "exec"), names)  # noqa: S102 - our own text
+        exec(compile(code, str(document), "exec"), names)  # noqa: S102 - our own text
     return names
 
 
@@ -69,3 +73,30 @@ def test_the_backend(redis_url: str) -> None:
 def test_the_cache_alone(redis_url: str) -> None:
     """The block checks itself."""
     run_section("The cache alone", redis_url)
+
+
+def test_the_readme_embeds_the_service_and_the_backend(redis_url: str, migrated_postgres_url: str) -> None:
+    """Both blocks run in one application, which then has the API and a cache in two tiers."""
+    names = run_section("Embedding it", redis_url, migrated_postgres_url, README)
+    app, cache = names["app"], names["cache"]
+    try:
+        assert app.test_client().get("/garage/api/health/").status_code == 200
+        with app.app_context():
+            cache.set("a", 1)
+            assert cache.get("a") == 1
+    finally:
+        app.extensions["cache"][cache].close()
+        app.extensions[EXTENSION].close()
+
+
+def test_the_readme_uses_the_cache_alone(redis_url: str) -> None:
+    """What the loader returned is what `get` returns."""
+    names = run_section("The cache alone", redis_url, document=README)
+    assert names["customer"] == {"name": "the customer of customer_42"}
+
+
+def test_every_block_of_python_is_in_a_section_that_is_run() -> None:
+    """A block elsewhere would be run by nothing."""
+    for document, sections in ((README, 2), (EMBEDDING, 3)):
+        parts = document.read_text("utf-8").split("\n## ")
+        assert len([part for part in parts if BLOCK.search(part)]) == sections

@@ -15,7 +15,7 @@ Usable alone, with nothing but cachetools and redis:
 """
 
 from servease_appt.cache.codecs import Codec, json_codec
-from servease_appt.cache.errors import CacheError, CacheUnavailable, LoadDenied, ValueNotFound
+from servease_appt.cache.errors import CacheError, CacheUnavailable, LoadDenied, LoadFailed, ValueNotFound
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.redis_client import connect
 from servease_appt.cache.results import Lookup, NoValue, Source
@@ -30,6 +30,7 @@ __all__ = [
     "Codec",
     "Event",
     "LoadDenied",
+    "LoadFailed",
     "Lookup",
     "Mode",
     "NoValue",

@@ -6,7 +6,8 @@ CacheError
 │   └── L2RefusedWrite L2 answers, but takes no writes (full, read-only, not permitted)
 └── what a loader raises to say why it has no value
     ├── ValueNotFound  the source knows that there is none: remembered for a short time
-    └── LoadDenied     the source refused this caller: never remembered, never given to another caller
+    ├── LoadDenied     the source refused this caller: never remembered, never given to another caller
+    └── LoadFailed     the source did not answer, and that is reported already: the cache logs nothing
 """
 
 
@@ -67,5 +68,21 @@ class LoadDenied(CacheError):
         >>> cache = TwoTierCache.from_url(url, (json_codec("customer"),), prefix="my_service")
         >>> cache.get_many(["customer_17"], load).no_values
         {'customer_17': <NoValue.DENIED: 'denied'>}
+        >>> cache.close()
+    """
+
+
+class LoadFailed(CacheError):
+    """Raised by a loader: the source did not answer. A stale copy stands in where there is one.
+
+    Any other exception of a loader means the same for readers, but is logged with its traceback: it may be a
+    mistake in the loader.
+
+    Example:
+        >>> def load(key, timeout_s):
+        ...     raise LoadFailed(key)
+        >>> cache = TwoTierCache.from_url(url, (json_codec("customer"),), prefix="my_service")
+        >>> cache.get_many(["customer_17"], load).no_values
+        {'customer_17': <NoValue.FAILED: 'failed'>}
         >>> cache.close()
     """

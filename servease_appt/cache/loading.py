@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.epochs import Epoch
-from servease_appt.cache.errors import L2Unavailable, LoadDenied, ValueNotFound
+from servease_appt.cache.errors import L2Unavailable, LoadDenied, LoadFailed, ValueNotFound
 from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.group_commit import GroupCommit
 from servease_appt.cache.l1 import L1, NOT_FOUND, Entry, NotFound
@@ -101,7 +102,7 @@ class Loader(Generic[V]):
 
         While nobody can say whether an invalidation was missed, a load is no younger than what L1 serves then.
         """
-        return -math.inf if self.l1.is_trusted() else time.monotonic() - UNSHARED_S
+        return -math.inf if self.l1.is_trusted() else elapsed_s() - UNSHARED_S
 
     def keep_from_l2(
         self,
@@ -189,6 +190,10 @@ class Loader(Generic[V]):
         except LoadDenied:
             outcome = Outcome.DENIED
             self.event_log.note(Tier.UPSTREAM, Event.DENIED, (flight.key,))
+        except LoadFailed as error:
+            self.event_log.note(
+                Tier.UPSTREAM, Event.ERROR, (flight.key,), type(error.__cause__ or error).__name__
+            )
         except BaseException as error:  # noqa: BLE001 - a failed load becomes a fallback, whatever it failed of
             self.event_log.note(Tier.UPSTREAM, Event.ERROR, (flight.key,), type(error).__name__)
             self._failures.note(flight.key, error)
@@ -226,7 +231,7 @@ class Loader(Generic[V]):
     def _fill(self, completed: _CompletedLoad[V], token: bytes) -> Fill:
         key, policy = completed.flight.key, self.policy
         if completed.outcome is Outcome.NOT_FOUND:
-            return Fill(key, token, b"", int(policy.negative_ttl_s * 1000), 0)
+            return Fill(key, token, None, int(policy.negative_ttl_s * 1000), 0)
         ttl_ms = policy.draw_ttl_ms()
         stale_ms = ttl_ms + int(policy.stale_ttl_s * 1000) if policy.stale_ttl_s else 0
         return Fill(key, token, completed.payload, ttl_ms, stale_ms)

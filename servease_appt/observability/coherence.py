@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from servease_appt.cache import Mode, TwoTierCache
 from servease_appt.cache.errors import CacheError, L2Unavailable
-from servease_appt.clients import UpstreamError
 from servease_appt.observability.metrics import Metrics
 from servease_appt.references.enrichment import Lookups
 
@@ -106,7 +105,7 @@ class Coherence:
         for key, value in self._stored(keys).items():
             try:
                 pairs[key] = (value, self._lookups.ask_source(key))
-            except (CacheError, UpstreamError):
+            except CacheError:
                 continue
         return pairs
 

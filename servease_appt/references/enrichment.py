@@ -24,7 +24,7 @@ _NONE_BEYOND_L1: Final = " ".join(f"{source}=0" for source in _BEYOND_L1)
 
 
 class PageObserver(UpstreamObserver, Protocol):
-    """Is told of each answer with names, and of each call to another service."""
+    """Receives each answer with names, and each call to another service."""
 
     def page(self, endpoint: str, asked: int, lookup: Lookup[Reference]) -> None:
         """An answer of `endpoint` was given names for `asked` references."""
@@ -133,7 +133,7 @@ class Lookups:
     def ask_source(self, key: str) -> Reference:
         """Return what the service that owns a key says now, past the cache, with the service's own token.
 
-        Raises ValueNotFound, LoadDenied or UpstreamError; LoadDenied also where there is no token of our own.
+        Raises ValueNotFound, LoadDenied or LoadFailed; LoadDenied also where there is no token of our own.
         """
         if self._service_token is None:
             raise LoadDenied(key)

@@ -13,7 +13,7 @@ from functools import partial
 from time import monotonic
 from typing import Final, Protocol, TypeVar
 
-from servease_appt.cache import LoadDenied, ValueNotFound
+from servease_appt.cache import LoadDenied, LoadFailed, ValueNotFound
 from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.forks import after_fork
 from servease_appt.clients import Denied, NotFound, UpstreamError, Upstreams
@@ -31,7 +31,7 @@ AnswerT = TypeVar("AnswerT")
 
 
 class UpstreamObserver(Protocol):
-    """Is told of each call to another service, and of each change of a breaker."""
+    """Receives each call to another service, and each change of a breaker."""
 
     def upstream_call(self, entity: str, seconds: float, outcome: str) -> None:
         """A call ended: `ok`, `not_found`, `denied` or `error`."""
@@ -111,7 +111,7 @@ class ReferenceSource:
 
         Raises:
             ValueNotFound, LoadDenied: the service said 404, or 401 or 403.
-            UpstreamError: any other failure.
+            LoadFailed: any other failure; the observer was called with it.
         """
         entity, _, id_ = key.partition("_")
         fetch = ENTITIES[entity].fetch
@@ -121,6 +121,8 @@ class ReferenceSource:
             raise ValueNotFound(key) from error
         except Denied as error:
             raise LoadDenied(key) from error
+        except UpstreamError as error:
+            raise LoadFailed(key) from error
 
     def booking_place(self) -> AbstractContextManager[None]:
         """Take one of the places of bookings. Raise BulkheadFull at once where all are held up by a service."""

@@ -9,7 +9,7 @@ import pytest
 import redis
 from flask import Flask, jsonify
 
-from servease_appt.cache import CachePolicy, TwoTierCache, json_codec
+from servease_appt.cache import CachePolicy, LoadFailed, TwoTierCache, json_codec
 from servease_appt.cache.load_failures import MAX_LINES, FailureLog
 
 Customers = TwoTierCache[Any]
@@ -112,6 +112,20 @@ def test_a_failed_load_is_logged_with_its_traceback(
     assert len(failures) == 2
     assert failures[0].exc_info is not None
     assert failures[0].exc_info[0] is LookupError
+
+
+def test_a_failure_that_is_reported_elsewhere_is_not_logged(
+    new_cache: Callable[[], Customers], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The service's own loader counts its failures and reports breakers: a traceback a key would hide them."""
+
+    def load(key: str, _timeout_s: float) -> dict[str, str]:
+        raise LoadFailed(key)
+
+    with caplog.at_level(logging.WARNING, "servease_appt"):
+        assert new_cache().get("customer_1", load) is None
+
+    assert caplog.messages == []
 
 
 def test_a_failure_is_logged_again_after_a_minute(caplog: pytest.LogCaptureFixture) -> None:
