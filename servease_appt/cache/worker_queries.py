@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.event_log import EventLog, LoggedEvent
@@ -44,6 +45,7 @@ class QueryResponder(Generic[V]):
         keys: KeySpace,
         codecs: Codecs[V],
         database: int,
+        clock: Callable[[], float],
     ) -> None:
         self._database = database
         self._identity = identity
@@ -53,6 +55,7 @@ class QueryResponder(Generic[V]):
         self._listener = listener
         self._keys = keys
         self._codecs = codecs
+        self._clock = clock
 
     def answer(self, payload: bytes) -> None:
         """Answer one question; what can't be read is passed over."""
@@ -80,7 +83,7 @@ class QueryResponder(Generic[V]):
         return isinstance(reply_to, str) and reply_to.startswith(f"{self._keys.prefix}:__reply:")
 
     def _explain(self, key: str) -> dict[str, Any]:
-        now = time.monotonic()
+        now = self._clock()
         entry = self._l1.held((key,)).get(key)
         held = None
         if entry is not None:
@@ -108,7 +111,10 @@ def digest(codecs: Codecs[V], key: str, value: V) -> str:
 
 
 class WorkerQueries:
-    """The asking side, for commands and the dashboard. Raises redis-py's errors when the server is away."""
+    """The asking side, for commands and the dashboard. Raises redis-py's errors when the server does not answer.
+
+    Anybody may write under the keys that it reads: what can't be read is given as it is, or as an empty dict.
+    """
 
     def __init__(self, client: Redis, keys: KeySpace, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
@@ -163,7 +169,10 @@ class WorkerQueries:
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """Every worker that has registered and not left, by identity: `pid`, `host`, `started_at_s`."""
-        registered = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.workers))
+        try:
+            registered = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.workers))
+        except ResponseError:  # a key of another type: anybody may write under the prefix
+            return {}
         return {identity.decode(errors="replace"): _read(about) for identity, about in registered.items()}
 
     def forget_worker(self, identity: str) -> None:
