@@ -64,7 +64,7 @@ endif
 $(LOWEST_STAMP): $(TOOLS_STAMP) pyproject.toml
 	@echo "Installing the lowest versions that pyproject.toml allows into $(LOWEST_VENV) ..."
 	@test -x $(LOWEST_VENV)/bin/python || $(PYTHON) -m venv $(LOWEST_VENV)
-	@$(VENV)/bin/uv pip compile --quiet --resolution lowest-direct --python $(LOWEST_VENV)/bin/python --extra test \
+	@$(VENV)/bin/uv pip compile --quiet --upgrade --resolution lowest-direct --python $(LOWEST_VENV)/bin/python --extra test \
 		pyproject.toml -o $(LOWEST_VENV)/requirements.txt
 	@$(LOWEST_VENV)/bin/python $(PIP_INSTALL) -r $(LOWEST_VENV)/requirements.txt
 	@$(LOWEST_VENV)/bin/python $(PIP_INSTALL) --no-deps --editable .
