@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import hashlib
 import logging
+import time
 import weakref
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -26,6 +27,8 @@ from servease_appt.cache.two_tier import TwoTierCache
 log = logging.getLogger(__name__)
 
 MAX_KEY_CHARS = 200
+RUN_POLL_S = (0.005, 0.1)
+"""How often a call looks whether another has stored what it waits for: at first, and at last."""
 
 
 class TwoTierBackend(BaseCache):
@@ -55,6 +58,7 @@ class TwoTierBackend(BaseCache):
             policy=settings.policy,
             owns_client=True,
         )
+        self._run_wait_s = settings.run_wait_s
         self._others = OtherWorkers(self.tiers, settings.eviction_wait_s)
         # A collection may run at any moment, also while this thread holds a lock that closing needs.
         self._when_collected = weakref.finalize(self, _thread.start_new_thread, self.tiers.close, ())
@@ -161,6 +165,42 @@ class TwoTierBackend(BaseCache):
         self.tiers.invalidate_matching(f"entry_{self._inner()}*")
         self._others.wait()
         return True
+
+    def wait_for_run(self, key: str) -> tuple[bool, Any]:
+        """Wait while another call computes the value of a key that a `get` of this call has missed.
+
+        Returns:
+            (True, the value), or (False, None) when this call is to compute it: nobody else does, the other has
+            given up, or it has taken longer than CACHE_RUN_WAIT.
+        """
+        name, deadline_s, pause_s = self._name(key), time.monotonic() + self._run_wait_s, RUN_POLL_S[0]
+        fence = self._notes.look(name)
+        while fence is not None and not fence.granted and time.monotonic() < deadline_s:
+            time.sleep(pause_s)
+            pause_s = min(1.5 * pause_s, RUN_POLL_S[1])
+            found, fences = self.tiers.peek_many([name])
+            if name in found:
+                self._notes.forget([name])
+                return True, self._boxes.open(found[name])
+            fence = fences.get(name)
+            if fence is not None:
+                self._notes.replace(name, fence)
+        return False, None
+
+    def give_up_run(self, key: str) -> tuple[bool, Any]:
+        """Let the next call compute a value that this one will not store.
+
+        Returns:
+            (True, the last known value) where there is one that no deletion has dropped, else (False, None).
+        """
+        name = self._name(key)
+        fence = self._notes.take(name)
+        if fence is None:
+            return False, None
+        self.tiers.release({name: fence})
+        if fence.stale is None or self.tiers.l1.invalidated_since(name, fence.epoch):
+            return False, None
+        return True, self._boxes.open(Boxed(fence.stale))
 
     def close(self) -> None:
         """Stop the threads and close the connections; a client of the host's stays open. Idempotent."""
