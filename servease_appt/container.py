@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from redis import Redis
+from redis import Redis, RedisError
 
 from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.clients import Upstreams
@@ -45,6 +45,14 @@ class Container:
     metric_history: MetricHistory
     rate_limits: RateLimits
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+
+    def redis_answers(self) -> bool:
+        """Send Redis one PING; False where it fails. Takes the client's own time limits at most."""
+        try:
+            self.redis.ping()
+        except RedisError:
+            return False
+        return True
 
     def close(self) -> None:
         """Close every connection that is not a host's, and join every thread. Idempotent."""

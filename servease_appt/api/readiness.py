@@ -1,4 +1,4 @@
-"""Is the service alive, and is it ready for requests?"""
+"""Liveness and readiness of the service."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,6 @@ import servease_appt
 from servease_appt.cache import Mode
 from servease_appt.container import Container
 from servease_appt.db.errors import DatabaseUnavailable
-
-_REDIS_ANSWERS = (Mode.BOTH, Mode.L2_ONLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +20,12 @@ class Readiness:
 
     @property
     def can_serve(self) -> bool:
-        """Without the cache the service still answers; without PostgreSQL it does not."""
+        """Return whether requests can be served: without the cache they can, without PostgreSQL they can't."""
         return self.status not in ("unavailable", "draining")
 
 
 def alive() -> dict[str, str]:
-    """Return that this process runs, without asking any server."""
+    """Return the state "healthy" without a request to any server."""
     return {
         "status": "healthy",
         "service": "appointment-service",
@@ -36,10 +34,11 @@ def alive() -> dict[str, str]:
 
 
 def readiness(container: Container) -> Readiness:
-    """Ask each part for its state. Takes PostgreSQL's deadline at most, and reads no row of its tables."""
+    """Return the state of each part. Takes the deadlines of Redis and PostgreSQL at most, and reads no row."""
     mode = container.lookups.mode()
-    redis = "ok" if mode in _REDIS_ANSWERS else "unavailable"
-    checks = {"database": "ok", "redis": redis, "cache_mode": mode}
+    # Without a confirmed channel the mode is `l2_only` until a read fails, also where Redis does not answer.
+    answers = mode == Mode.BOTH or (mode == Mode.L2_ONLY and container.redis_answers())
+    checks = {"database": "ok", "redis": "ok" if answers else "unavailable", "cache_mode": mode}
     if container.lifecycle.draining():
         return Readiness("draining", {**checks, "database": "not asked"})
     try:

@@ -151,6 +151,21 @@ def test_without_redis_pages_go_on_and_invalidations_say_so(
         app.extensions[EXTENSION].close()
 
 
+def test_ready_names_redis_unavailable_before_any_read_has_failed(
+    environment: dict[str, str], own_valkey: EmbeddedValkey
+) -> None:
+    """A worker that has had no request since Redis went down has not found out by itself."""
+    app = create_app(Settings.from_mapping({**environment, "REDIS_URL": own_valkey.url(1)}))
+    try:
+        assert Asker(app, None).get("/health/ready/").get_json()["checks"]["redis"] == "ok"
+        own_valkey.stop()
+        ready = Asker(app, None).get("/health/ready/")
+        assert (ready.status_code, ready.get_json()["status"]) == (200, "degraded")
+        assert ready.get_json()["checks"]["redis"] == "unavailable"
+    finally:
+        app.extensions[EXTENSION].close()
+
+
 def test_what_nobody_foresaw_stays_inside(
     environment: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
