@@ -22,11 +22,14 @@ from servease_appt.cache.flask_caching.other_workers import OtherWorkers
 from servease_appt.cache.flask_caching.serializer import ExactSerializer
 from servease_appt.cache.flask_caching.settings import BackendSettings, read_settings, safe_prefix
 from servease_appt.cache.flask_caching.web_types import web_types
+from servease_appt.cache.l1 import MISS
 from servease_appt.cache.two_tier import TwoTierCache
 
 log = logging.getLogger(__name__)
 
 MAX_KEY_CHARS = 200
+FEW = 2
+"""So many keys, as a memoized method has versions, are looked up in memory one by one."""
 RUN_POLL_S = (0.005, 0.1)
 """How often a call looks whether another has stored what it waits for: at first, and at last."""
 
@@ -84,11 +87,16 @@ class TwoTierBackend(BaseCache):
 
     def get(self, key: str) -> Any:
         """Return the value, or None."""
-        return self.get_many(key)[0]
+        held = self.tiers.l1.get(self._name(key))
+        return self.get_many(key)[0] if held is MISS else self._boxes.open(held)
 
     def get_many(self, *keys: str) -> list[Any]:
         """Return the values in the order of the keys, None for each that is missing."""
         names = list(map(self._name, keys))
+        if len(names) <= FEW:
+            held = [box for box in map(self.tiers.l1.get, names) if box is not MISS]
+            if len(held) == len(names):
+                return list(map(self._boxes.open, held))
         fenced = may_fill(names)
         found, fences = self.tiers.peek_many(list(dict.fromkeys(names)), fenced=fenced)
         if fenced:
