@@ -3,7 +3,6 @@
 Where no Chromium is installed, tests that take it are skipped; nothing is downloaded.
 """
 
-import base64
 import json
 import os
 import select
@@ -136,11 +135,6 @@ class Chromium:
         self.send("Emulation.setDeviceMetricsOverride", **screen)
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.send("Emulation.setEmulatedMedia", features=features)
-
-    def picture(self) -> bytes:
-        """The whole page as PNG."""
-        answer = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=True)
-        return base64.b64decode(answer["data"])
 
     def _listen(self, for_s: float) -> None:
         """Take in what the browser tells of itself."""
