@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--quick] [PART …]`: measure, write results, tables and pictures."""
+"""`python -m benchmarks [--quick] [PART …]`: measure, and write results, tables and charts."""
 
 import argparse
 import importlib
@@ -20,7 +20,7 @@ PARTS = {
 
 
 def main() -> int:
-    """Run the parts asked for; 0 even where a target is not reached, since a busy machine is no fault."""
+    """Run the parts that were named. Returns 0 also if a target is missed: the machine may be busy."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "--quick", action="store_true", help="fewer rounds, 1,000 appointments, under a minute"

@@ -1,6 +1,6 @@
-"""Plain cache-aside, as most people write it: one GET a name, one call where there is none, one after the other.
+"""Plain cache-aside, as most people write it: one GET for each name, one call for each missing one, in sequence.
 
-SQLAlchemy's ORM, Flask's `jsonify`, PyJWT, redis-py and requests, each in the way of its own tutorial.
+SQLAlchemy's ORM, Flask's `jsonify`, PyJWT, redis-py and requests, each used as in its tutorial.
 """
 
 import json
@@ -30,13 +30,13 @@ http = requests.Session()
 
 @app.get("/api/v1/health/")
 def health() -> dict[str, str]:
-    """Whether it runs."""
+    """Answer that the application runs."""
     return {"status": "healthy"}
 
 
 @app.get("/api/v1/appointments/")
 def list_appointments() -> Response:
-    """One page."""
+    """Answer one page."""
     token = request.headers["Authorization"].removeprefix("Bearer ")
     jwt.decode(token, os.environ["SECRET_KEY"], algorithms=["HS256"])
     page = request.args.get("page", 1, type=int)
@@ -83,7 +83,7 @@ def _as_json(row: Appointment, token: str) -> dict[str, Any]:
 
 
 def get_cached(kind: str, entity_id: str, path: str, token: str) -> dict[str, Any]:
-    """One record from Redis, else from its service."""
+    """Return one record from Redis, else from its service."""
     key = f"aside:{kind}_{entity_id}"
     cached = cache.get(key)
     if cached:

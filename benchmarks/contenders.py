@@ -1,6 +1,6 @@
-"""What the cache is compared with, as a library: ways to read many references at once.
+"""The contenders of the library benchmark: ways to read many references at once.
 
-A contender reads a page's keys. What its first tier holds can be dropped, so that the next read comes from Redis.
+A contender reads a page's keys. Its first tier can be emptied, so that the next read comes from Redis.
 """
 
 import itertools
@@ -26,13 +26,13 @@ _numbers = itertools.count(1)
 
 
 def new_keys(count: int) -> list[str]:
-    """Keys that nobody has read yet: as many customers as vehicles as employees; a single one is a customer."""
+    """Return unread keys: equally many customers, vehicles and employees; a single one is a customer."""
     kinds = ("customer", "vehicle", "employee")
     return [f"{kinds[i % 3]}_00000000-0000-4000-8000-{next(_numbers):012x}" for i in range(count)]
 
 
 def record(key: str) -> Record:
-    """What the service that owns a key would answer."""
+    """Return the answer of the service that owns a key."""
     kind, _, id_ = key.partition("_")
     match kind:
         case "customer":
@@ -43,7 +43,7 @@ def record(key: str) -> Record:
 
 
 class Contender(ABC):
-    """One way to read. `threads` says whether it may be asked by several at once."""
+    """One way to read. `threads` says whether several threads may use it at once."""
 
     name: str
     has_l1 = True
@@ -52,16 +52,16 @@ class Contender(ABC):
 
     @abstractmethod
     def read(self, keys: Sequence[str]) -> None:
-        """Read all keys, loading and keeping what is missing."""
+        """Read all keys; load and store missing values."""
 
     def drop_l1(self, keys: Sequence[str]) -> None:  # noqa: B027 - not everybody has something to forget
-        """Forget keys in this process alone."""
+        """Drop keys from the first tier alone."""
 
     def close(self) -> None:  # noqa: B027 - nor to close
-        """Give back what it holds."""
+        """Close connections and threads."""
 
     def time_reads(self, pages: Iterator[Sequence[str]], calls: int, *, drop_l1: bool) -> float:
-        """Seconds that `calls` reads take, one page each; what is dropped before a read is not in it."""
+        """Return the seconds of `calls` reads of one page each, without the time of dropping keys."""
         read = self.read
         if not drop_l1:
             wanted = list(itertools.islice(pages, calls))
@@ -79,7 +79,7 @@ class Contender(ABC):
 
 
 class Ours(Contender):
-    """The service's own cache, as the service sets it up."""
+    """The service's own cache with the service's settings."""
 
     name = "TwoTierCache"
 
@@ -113,12 +113,12 @@ _MAKERS: dict[str, Callable[..., Reference]] = {
 
 
 def load_reference(key: str, _timeout_s: float) -> Reference:
-    """What the cache would be given by the service that owns a key."""
+    """Load the reference of a key as the service would."""
     return _MAKERS[key.partition("_")[0]](**record(key))
 
 
 class OneLock(Contender):
-    """cachetools' TTLCache under one lock for the whole page: the least that a first tier can cost."""
+    """cachetools' TTLCache under one lock for the whole page: the minimal cost of a first tier."""
 
     name = "TTLCache under one lock"
     has_l2 = False
@@ -138,7 +138,7 @@ class OneLock(Contender):
 
 
 class BareMget(Contender):
-    """One MGET by redis-py, its bytes thrown away: the least that a second tier can cost."""
+    """One MGET by redis-py, whose bytes are not used: the minimal cost of a second tier."""
 
     name = "redis-py MGET"
     has_l1 = False

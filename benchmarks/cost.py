@@ -1,4 +1,4 @@
-"""Part 5: what the cache costs when nobody is in a hurry: memory, an idle worker, commands, start-up."""
+"""Part 5: the cost of the cache without load: memory, an idle worker, commands, start-up."""
 
 import subprocess
 import sys
@@ -17,6 +17,7 @@ from benchmarks.pages import SECRET
 from benchmarks.redis_commands import command_counts, commands_per_call
 from benchmarks.results import Results, Scale
 from servease_appt.cache import Mode
+from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.l1 import L1, Entry
 from servease_appt.references.entities import CODECS, Reference
 from servease_appt.testing.fake_services import FakeServices
@@ -29,7 +30,7 @@ OURS = "service"
 
 
 def run(results: Results, scale: Scale) -> None:
-    """Measure each."""
+    """Measure all of them."""
     _measure_memory(results)
     with EmbeddedValkey() as server, Redis.from_url(server.url(0)) as counters:
         _measure_commands(server.url(1), counters, results)
@@ -45,7 +46,7 @@ def _add(
 
 
 def _measure_memory(results: Results) -> None:
-    """A first tier full of real customers, vehicles and employees."""
+    """Measure the memory of a first tier full of customers, vehicles and employees."""
     decode = {kind.name: kind.decode for kind in CODECS}
     encode = {kind.name: kind.encode for kind in CODECS}
     keys = new_keys(ENTRIES)
@@ -55,7 +56,7 @@ def _measure_memory(results: Results) -> None:
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     l1: L1[Reference] = L1(maxsize=ENTRIES)
-    now = time.monotonic()
+    now = elapsed_s()
     l1.put_many(
         [
             (
@@ -72,7 +73,7 @@ def _measure_memory(results: Results) -> None:
 
 
 def _measure_commands(url: str, counters: Redis, results: Results) -> None:
-    """What one fill and one invalidation send to Redis, scripts' inner commands included."""
+    """Count the Redis commands of one fill and one invalidation, with the commands inside scripts."""
     ours = Ours(url)
     if not wait_until(lambda: ours.cache.mode is Mode.BOTH, timeout_s=5):
         raise RuntimeError("the cache's channel was not confirmed within 5 s")
@@ -91,7 +92,7 @@ def _measure_commands(url: str, counters: Redis, results: Results) -> None:
 
 
 def _measure_worker(server: EmbeddedValkey, counters: Redis, results: Results, *, seconds: float) -> None:
-    """One worker: how long until it answers, and what it takes while nobody asks."""
+    """Measure one worker: the time until its first answer, and its cost without requests."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="servease-bench-")))
         postgres = stack.enter_context(EmbeddedPostgres())

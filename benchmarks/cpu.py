@@ -1,11 +1,11 @@
-"""Processor time of other processes, which says more than the clock when the machine is busy."""
+"""Processor time of other processes, which is more precise than elapsed time on a busy machine."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """What all threads of these processes have used so far; processes that have ended count as nothing."""
+    """Return the processor time of all threads of these processes so far; ended processes count as 0."""
     nanoseconds = 0
     for pid in pids:
         for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):

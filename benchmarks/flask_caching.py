@@ -1,4 +1,4 @@
-"""Part 6: Flask-Caching on the two-tier backend against its own RedisCache, by the same calls, in turns."""
+"""Flask-Caching with the two-tier backend against its own RedisCache: the same calls, in turns."""
 
 import itertools
 import time
@@ -88,7 +88,7 @@ class Host:
             self.timed(call, 1)
 
     def timed(self, call: str, times: int) -> float:
-        """Microseconds that one call takes."""
+        """Return the microseconds of one call."""
         make = self.calls[call]
         with self.app.app_context():
             if call in ("get_many 60", "get"):

@@ -1,4 +1,4 @@
-"""Part 4: how long after the call of an invalidation the last worker serves the old value for the last time."""
+"""Part 4: the time from an invalidation's call to the last read of the old value in any worker."""
 
 import multiprocessing
 import statistics
@@ -27,7 +27,7 @@ Value = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the processes tell each other without any server: numbers in shared memory."""
+    """Numbers in shared memory, with which the processes communicate without a server."""
 
     key: str
     """What is read and invalidated."""
@@ -67,7 +67,7 @@ def run(results: Results, scale: Scale) -> None:
 
 
 def _measure(url: str, workers: int, invalidations: int, *, loaded: bool) -> list[float]:
-    """Milliseconds from the call to the beginning of the last read, in any worker, that gave the old value."""
+    """Return the milliseconds from the call to the begin of the last read, in any worker, of the old value."""
     delays_ms = []
     with _workers(url, workers, loaded=loaded) as shared, _cache(url) as cache:
         for number in range(invalidations + 5):
@@ -75,7 +75,7 @@ def _measure(url: str, workers: int, invalidations: int, *, loaded: bool) -> lis
                 lambda: all(version == shared.version.value for version in shared.seen), "read the new value"
             )
             time.sleep(0.02)
-            # The source changes first, as it does in life.
+            # The source changes first, as in production.
             shared.version.value += 1
             called_s = time.monotonic()
             cache.invalidate([shared.key])
@@ -121,7 +121,7 @@ def _workers(url: str, count: int, *, loaded: bool) -> Iterator[Shared]:
 
 
 def _work(url: str, number: int, shared: Shared, *, loaded: bool) -> None:
-    """A worker that reads the one key five thousand times a second, and under load pages of 60 beside it."""
+    """Run a worker that reads the key five thousand times a second, under load also pages of 60 keys."""
 
     def load(_key: str, _timeout_s: float) -> Value:
         return {"id": "abcd", "version": shared.version.value}
@@ -144,7 +144,7 @@ def _work(url: str, number: int, shared: Shared, *, loaded: bool) -> None:
 
 
 def _read_pages(cache: TwoTierCache[Value], over: Any) -> None:
-    """Read pages as fast as 200 requests a second and worker would."""
+    """Read pages at the rate of 200 requests a second for each worker."""
     page = [f"customer_{uuid.uuid4()}" for _ in range(PAGE)]
     while not over.is_set():
         cache.get_many(page, lambda key, _timeout_s: {"id": key})

@@ -26,7 +26,7 @@ Pages = Iterator[Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One way to be asked."""
+    """One combination of page size, tier state and threads."""
 
     keys: int
     state: str
@@ -34,17 +34,17 @@ class Case:
 
     @property
     def name(self) -> str:
-        """As it is called in tables."""
+        """Return its name in tables."""
         asked = "1 key" if self.keys == 1 else f"{self.keys} keys"
         return f"{asked}, {self.state}, {self.threads} thread{'s' if self.threads > 1 else ''}"
 
     @property
     def baseline(self) -> str:
-        """Whom the others are compared with."""
+        """Return the name of the baseline."""
         return OneLock.name if self.state == WARM else HandWritten.name
 
     def concerns(self, contender: Contender) -> bool:
-        """Whether a contender has what the case is about."""
+        """Return whether the case applies to a contender."""
         if self.threads > 1 and not contender.threads:
             return False
         if self.state == WARM:
@@ -163,7 +163,7 @@ def _measure(
 
 
 def _pages(case: Case, contender: Contender) -> Pages:
-    """Endless pages to read: the same one over and over, or one that nobody has seen."""
+    """Yield pages without end: always the same one, or always a new one."""
     if case.state == COLD:
         return (new_keys(case.keys) for _ in itertools.count())
     page = new_keys(case.keys)
@@ -172,7 +172,7 @@ def _pages(case: Case, contender: Contender) -> Pages:
 
 
 def _sample(contender: Contender, pages: Sequence[Pages], calls: int, case: Case) -> float:
-    """Microseconds for one read; with threads, of the time that all of them together took."""
+    """Return the microseconds of one read; with threads, of the time that all of them took together."""
     drop = case.state == L2_WARM
     if case.state == WARM:
         for page in pages:
@@ -193,7 +193,7 @@ def _sample(contender: Contender, pages: Sequence[Pages], calls: int, case: Case
 
 
 def _calls_for(seconds: float, contender: Contender, pages: Pages, case: Case) -> int:
-    """How many reads take about that long."""
+    """Return the number of reads that take about that long."""
     drop = case.state == L2_WARM
     calls = 1
     while (took_s := contender.time_reads(pages, calls, drop_l1=drop)) < seconds / 10 and calls < 100_000:

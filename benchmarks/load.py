@@ -1,15 +1,14 @@
 """A load generator: N kept-alive connections, each with one request under way at a time, for some seconds.
 
-A script of its own that needs nothing but the standard library, so that it starts quickly and costs little beside
-what it measures:
+A script of its own that needs only the standard library, so that it starts quickly and costs little beside the
+server:
 
     load.py PORT CONNECTIONS SECONDS TOKEN PATH...
 
-The paths are asked for in turns. The first third of the time does not count. A server that gives too few answers
-in the time gets more, 20 s at most. Prints one JSON object: requests that
-count, all requests, the seconds the former took, and milliseconds of latency as median, low and high quartile and
-99th percentile. Ends with code
-1 when an answer is not 200.
+The paths are requested in turns. The first third of the time does not count. A server with too few answers in the
+time gets more time, 20 s at most. Prints one JSON object: requests that count, all requests, the seconds of the
+former, and milliseconds of latency as median, low and high quartile and 99th percentile. Exits with 1 if an answer
+is not 200.
 """
 
 import json
@@ -45,7 +44,7 @@ class Connection:
         self.socket.sendall(request)
 
     def receive(self) -> bool:
-        """Take what has come; whether the answer is complete. Raises ValueError for another status than 200."""
+        """Read available bytes. Returns whether the answer is complete. Raises ValueError if it is not 200."""
         data = self.socket.recv(_LARGEST_READ)
         if not data:
             raise ValueError("the server closed the connection")
@@ -64,7 +63,7 @@ class Connection:
 
 
 def main(arguments: list[str]) -> None:
-    """See the module's text."""
+    """Send the load; the arguments are those of the module's docstring."""
     port, connections, seconds, token, *paths = arguments
     requests = [
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n".encode()

@@ -1,4 +1,4 @@
-"""Samples, medians and ratios; contenders are measured in turns, so that noise falls on all of them."""
+"""Samples, medians and ratios. Contenders are measured in turns, so that noise affects all of them."""
 
 import statistics
 import threading
@@ -13,7 +13,7 @@ Sample = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What many samples of one thing come to: the median, and the middle half as its spread."""
+    """The summary of many samples: the median, and the middle half as its spread."""
 
     median: float
     low: float
@@ -22,14 +22,14 @@ class Figure:
 
     @classmethod
     def of(cls, samples: Sequence[float]) -> "Figure":
-        """Summarise samples; one is enough."""
+        """Summarise samples, at least one."""
         if len(samples) == 1:
             return cls(samples[0], samples[0], samples[0], 1)
         low, median, high = statistics.quantiles(samples, n=4, method="inclusive")
         return cls(median, low, high, len(samples))
 
     def as_json(self) -> dict[str, Any]:
-        """The figure as a JSON object."""
+        """Return the figure as a JSON object."""
         return {"median": self.median, "low": self.low, "high": self.high, "samples": self.samples}
 
 
@@ -40,17 +40,17 @@ class Rounds:
     samples: Mapping[str, Sequence[float]]
 
     def figure(self, name: str) -> Figure:
-        """One contender's figure."""
+        """Return one contender's figure."""
         return Figure.of(self.samples[name])
 
     def ratio(self, name: str, baseline: str) -> Figure:
-        """How many times the baseline's figure a contender's is: the ratio of each round, summarised."""
+        """Return a contender's ratio to the baseline: the summary of the ratios of all rounds."""
         pairs = zip(self.samples[name], self.samples[baseline], strict=True)
         return Figure.of([ours / theirs for ours, theirs in pairs])
 
 
 def in_turns(contenders: Mapping[str, Sample], *, rounds: int) -> Rounds:
-    """Sample every contender once a round, for some rounds, after one that does not count."""
+    """Sample every contender once in each round; the first round does not count."""
     for sample in contenders.values():
         sample()
     samples: dict[str, list[float]] = {name: [] for name in contenders}
@@ -61,7 +61,7 @@ def in_turns(contenders: Mapping[str, Sample], *, rounds: int) -> Rounds:
 
 
 def on_threads(work: Sequence[Callable[[], object]]) -> float:
-    """Run each piece of work on a thread of its own, all at once; the seconds from the start to the last end."""
+    """Run each function on a thread of its own, all at once. Returns the seconds until the last has ended."""
     barrier = threading.Barrier(len(work) + 1)
     failures: list[BaseException] = []
 

@@ -1,10 +1,10 @@
-"""The minimal baseline: a page of appointments by hand, the least code that gives the same JSON.
+"""The minimal baseline: a hand-written page of appointments, the least code that gives the same JSON.
 
-It checks no roles, filters or sizes, has no request id, metric, deadline or fallback, and believes what a service
-answers: something to measure against, not something to run.
+It checks no roles, filters or sizes, has no request id, metric, deadline or fallback, and does not check the
+answers of services. It is for comparison only.
 
-`BASELINE_NAMES` says where names come from: `memory` (a TTLCache under one lock), `mget` (one MGET for a page, no
-first tier) or `services` (memory, and what it lacks from the services side by side, on 60 threads).
+`BASELINE_NAMES` selects the source of names: `memory` (a TTLCache under one lock), `mget` (one MGET for a page, no
+first tier) or `services` (memory, and missing names from the services in parallel, on 60 threads).
 """
 
 import os
@@ -54,19 +54,19 @@ _session.mount("http://", HTTPAdapter(pool_maxsize=64))
 
 @app.get("/api/v1/health/")
 def health() -> dict[str, str]:
-    """Whether it runs."""
+    """Answer that the application runs."""
     return {"status": "healthy"}
 
 
 @app.get("/constant")
 def constant() -> Response:
-    """What Flask and gunicorn cost by themselves, for an answer as long as a page."""
+    """Answer a constant as long as a page: the cost of Flask and gunicorn alone."""
     return Response(b"x" * 9000, mimetype="application/json")
 
 
 @app.get("/api/v1/appointments/")
 def appointments() -> Response:
-    """One page."""
+    """Answer one page."""
     token = request.headers["Authorization"][7:]
     jwt.decode(token, _secret, algorithms=["HS256"])
     page = int(request.args.get("page", "1"))
@@ -136,7 +136,7 @@ def _by_mget(keys: set[str], token: str) -> dict[str, str]:
 
 
 def ask(session: requests.Session, key: str, token: str) -> dict[str, Any]:
-    """What the service that owns a key answers."""
+    """Return the answer of the service that owns a key."""
     kind, _, id_ = key.partition("_")
     base = os.environ[f"{kind.upper()}_SERVICE_URL"]
     path = {
@@ -151,7 +151,7 @@ def ask(session: requests.Session, key: str, token: str) -> dict[str, Any]:
 
 
 def text_of(key: str, answer: dict[str, Any]) -> str:
-    """What a page shows of an answer."""
+    """Return the text that a page shows of an answer."""
     if key.startswith("vehicle"):
         return f"{answer['year']} {answer['make']} {answer['model']}"
     return str(answer["full_name"])

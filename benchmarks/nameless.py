@@ -1,6 +1,6 @@
-"""The service's own application, which leaves the names out when it is asked to. For `make bench` alone.
+"""The service's own application, which leaves out the names if a request wants that. For `make bench` only.
 
-With and without come from one process, so that nothing else differs.
+Pages with and without names come from one process, so that nothing else differs.
 """
 
 from collections.abc import Iterable
@@ -17,21 +17,21 @@ HEADER = "X-Without-Names: yes"
 
 
 class _NoTexts(dict[Any, str]):
-    """Has an empty text for every id, without looking."""
+    """Maps every id to an empty text."""
 
     def __missing__(self, _id: object) -> str:
         return ""
 
 
 class _Nameless:
-    """`Lookups`, which does not look anything up for a request that wants no names."""
+    """`Lookups` without lookups for a request that wants no names."""
 
     def __init__(self, lookups: Lookups) -> None:
         self._names = PageNames(_NoTexts(), _NoTexts(), _NoTexts(), "l1=0", 0.0, 0.0)
         self._lookups = lookups
 
     def page_names(self, *ids: Iterable[str], **more: Any) -> PageNames:
-        """Names, or none."""
+        """Return the names, or none."""
         if "X-Without-Names" in request.headers:
             return self._names
         return self._lookups.page_names(*ids, **more)  # type: ignore[arg-type]
@@ -41,7 +41,7 @@ class _Nameless:
 
 
 def application() -> Flask:
-    """The application, settings read from the environment."""
+    """Return the application with settings from the environment."""
     app = create_app()
     container: Container = app.extensions[EXTENSION]
     app.extensions[EXTENSION] = replace(container, lookups=cast("Lookups", _Nameless(container.lookups)))

@@ -1,8 +1,8 @@
-"""Pages asked for by one client of several servers in turns: a few requests to each, in an order drawn each time.
+"""One client requests pages from several servers in turns: a few from each, in a new random order each time.
 
-Whatever disturbs the machine for longer than a moment falls on all of them alike, so that two servers can be told
-apart by less than the machine's own noise. The first requests of each turn do not count: the processor's caches
-are still full of the server before.
+Disturbances of the machine affect all servers alike, so that differences smaller than the machine's own noise can
+be measured. The first requests of each turn do not count: the processor's caches still hold data of the server
+before.
 """
 
 import random
@@ -27,7 +27,7 @@ RECONNECT_AFTER_S = 1.0
 
 
 class Client:
-    """Asks one target for its page, over a connection that is kept."""
+    """Requests the page of one target over a kept connection."""
 
     def __init__(self, target: Target, token: str) -> None:
         self.target = target
@@ -40,7 +40,7 @@ class Client:
         return Connection(self.target.server.port, [self._request], 0)
 
     def ask(self) -> float:
-        """Milliseconds of one answer. Raises ValueError when it is not 200."""
+        """Return the milliseconds of one answer. Raises ValueError if it is not 200."""
         connection = self._connection
         if connection.sent_s and time.perf_counter() - connection.sent_s > RECONNECT_AFTER_S:
             self.close()
@@ -53,7 +53,7 @@ class Client:
         return latency_ms
 
     def take_turn(self) -> float:
-        """Milliseconds of the median answer of a few, fewer where they are slow."""
+        """Return the median milliseconds of a few answers, fewer if they are slow."""
         ends_s = time.monotonic() + LONGEST_TURN_S
         latencies_ms = [self.ask()]
         while len(latencies_ms) < TURN and time.monotonic() < ends_s:
@@ -63,7 +63,7 @@ class Client:
         return statistics.median(counted)
 
     def warm_up(self) -> None:
-        """Ask until everything is there that a page needs, and forget how long that took."""
+        """Send requests until every cache is warm, without measuring."""
         warm_by_s = time.monotonic() + WARM_UP_S
         while self.answers < WARM_UP_REQUESTS and time.monotonic() < warm_by_s:
             self.ask()
@@ -75,7 +75,7 @@ class Client:
 
 
 class OneClient:
-    """What one client measures of several targets."""
+    """The measurements of one client of several targets."""
 
     def __init__(self, targets: Mapping[str, Target], token: str) -> None:
         self._targets = targets

@@ -1,4 +1,4 @@
-"""Part 2: pages over HTTP, against the least possible, a constant, and plain cache-aside."""
+"""Part 2: pages over HTTP, against the minimal baseline, a constant answer, and plain cache-aside."""
 
 import contextlib
 import http.client
@@ -45,7 +45,7 @@ CALL = "one upstream call"
 
 
 class Testbed:
-    """Servers with the same appointments and people; every server that is measured is started once."""
+    """Servers with the same appointments and references. Each measured server is started once."""
 
     def __init__(self, stack: ExitStack, sizes: Sequence[int]) -> None:
         self._stack = stack
@@ -96,7 +96,7 @@ def run(results: Results, scale: Scale) -> None:
 
 
 def measure_cold(testbed: Testbed, servers: Mapping[str, Gunicorn], results: Results, scale: Scale) -> None:
-    """Pages whose 60 names nobody has asked for; each page is asked for once."""
+    """Measure pages whose 60 names are in no cache; each page is requested once."""
     for fake_service in testbed.fake_services.all:
         fake_service.delay(UPSTREAM_DELAY_S)
     samples: dict[str, Callable[[], float]] = {CALL: partial(_one_call, testbed)}
@@ -126,7 +126,7 @@ def measure_cold(testbed: Testbed, servers: Mapping[str, Gunicorn], results: Res
 
 
 def measure_warm(testbed: Testbed, servers: Mapping[str, Gunicorn], results: Results, scale: Scale) -> None:
-    """The first page over and over, everything it needs being there."""
+    """Measure the first page with warm caches."""
     constant = testbed.serve("benchmarks.minimal_baseline:app", scale.sizes[0])
     targets = {name: Target(server, LIST) for name, server in servers.items()}
     targets[CONSTANT] = Target(constant, "/constant")
@@ -171,7 +171,7 @@ def _measure_throughput(
 
 
 def measure_names(testbed: Testbed, results: Results, scale: Scale) -> None:
-    """The same page of the same process, with names and without."""
+    """Measure the same page of the same process with names and without."""
     server = testbed.serve("benchmarks.nameless:application()", scale.sizes[0], workers=1)
     targets = {NAMED: Target(server, LIST), NAMELESS: Target(server, LIST, nameless.HEADER)}
     rounds = OneClient(targets, testbed.token).measure(2 * _rounds(scale) * scale.seconds)
@@ -182,7 +182,7 @@ def measure_names(testbed: Testbed, results: Results, scale: Scale) -> None:
 
 
 def measure_sizes(testbed: Testbed, servers: Mapping[str, Gunicorn], results: Results, scale: Scale) -> None:
-    """The same pages of more and more appointments: what grows with them?"""
+    """Measure the same pages with growing numbers of appointments."""
     ours = {
         size: servers[SERVICE] if size == scale.sizes[0] else testbed.serve("wsgi:app", size)
         for size in scale.sizes
@@ -253,7 +253,7 @@ def _add(
 def _load(
     testbed: Testbed, target: Target, connections: int, scale: Scale, runs: list[dict[str, float]]
 ) -> float:
-    """Answers a second."""
+    """Return the answers a second."""
     warm_by_s = time.monotonic() + WARM_UP_S
     for _ in range(6 if runs else WARM_UP_REQUESTS):
         _get(target.server.port, target.path, testbed.token)
@@ -278,7 +278,7 @@ def _load(
 
 
 def _get(port: int, path: str, token: str) -> float:
-    """Ask once, on a connection of its own; milliseconds."""
+    """Return the milliseconds of one request on a connection of its own."""
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         connection.connect()
         started_s = time.perf_counter()

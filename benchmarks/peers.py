@@ -1,6 +1,6 @@
-"""The same reads by packages from PyPI, each in the way its documentation shows, with JSON where it can be had.
+"""The same reads with packages from PyPI, each used as in its documentation, with JSON if it supports that.
 
-The asynchronous ones run in an event loop of their own, and are timed inside it.
+The asynchronous ones run in an event loop of their own and are timed inside it.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ class FlaskCaching(Contender):
 
 
 class Dogpile(Contender):
-    """dogpile.cache on Redis behind a proxy that keeps what it saw in a dictionary."""
+    """dogpile.cache on Redis, behind a proxy that keeps values in a dictionary."""
 
     name = "dogpile.cache, Redis + memory proxy"
 
@@ -67,7 +67,7 @@ class Dogpile(Contender):
         memory: dict[str, tuple[float, Any]] = {}
 
         class MemoryProxy(ProxyBackend):  # type: ignore[misc] # has no types where the peers are not installed
-            """Answers from memory what is there and not older than L1 may be, and asks Redis for the rest."""
+            """Returns values from memory for the lifetime of L1, and reads the others from Redis."""
 
             def get_serialized_multi(self, keys: Sequence[str]) -> list[Any]:
                 now = time.monotonic()
@@ -103,9 +103,9 @@ class Dogpile(Contender):
 class RedisClientSide(Contender):
     """redis-py's own client-side cache.
 
-    It refuses any server that does not call itself Redis. Valkey's tracking is the same protocol, so it is told
-    to accept the name, in this process, for this measure. Asked by several threads, it waits for itself until its
-    socket's timeout of 5 s, so it takes no part there.
+    It refuses any server that is not called Redis. Valkey's tracking is the same protocol, so the expected name is
+    changed in this process. With several threads it blocks until the socket's timeout of 5 s, so it takes no part
+    there.
     """
 
     name = "redis-py client-side cache"
@@ -139,7 +139,7 @@ class RedisClientSide(Contender):
 
 
 class Asynchronous(Contender):
-    """A contender on an event loop. One thread has one loop, so it takes no part where threads are."""
+    """A contender on an event loop. One thread has one loop, so it takes no part in cases with threads."""
 
     threads = False
 
@@ -177,7 +177,7 @@ class Asynchronous(Contender):
 
 
 class Cashews(Asynchronous):
-    """cashews' client-side backend. It listens as RESP2 does, so it is given that."""
+    """cashews' client-side backend. It subscribes as with RESP2, so it is given RESP2."""
 
     name = "cashews, client side"
 

@@ -1,4 +1,4 @@
-"""How many commands a Redis server has been sent, from its own counters."""
+"""Count the commands of a Redis server by its own counters."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -12,14 +12,14 @@ OF_THE_MEASURE = frozenset(
 
 
 def command_counts(client: Redis) -> dict[str, int]:
-    """Calls by command since the server's start."""
+    """Return the calls by command since the server's start."""
     stats = cast("dict[str, dict[str, Any]]", client.info("commandstats"))
     counts = {name.removeprefix("cmdstat_"): int(about["calls"]) for name, about in stats.items()}
     return {name: calls for name, calls in counts.items() if name not in OF_THE_MEASURE}
 
 
 def commands_per_call(client: Redis, call: Callable[[], object], *, calls: int) -> dict[str, float]:
-    """Run `call` some times; how many commands each run came to, scripts' inner ones included."""
+    """Run `call` some times. Returns the commands of one run, with those inside scripts."""
     before = command_counts(client)
     for _ in range(calls):
         call()

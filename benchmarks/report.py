@@ -1,4 +1,4 @@
-"""From `results/*.json` to Markdown tables and pictures."""
+"""Turn `results/*.json` into Markdown tables and charts."""
 
 import json
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 
 def write(*, quick: bool) -> list[Path]:
-    """Write `results.md` and the pictures from the parts measured so far; return their paths."""
+    """Write `results.md` and the charts of the parts that were measured; return their paths."""
     suffix = "-quick" if quick else ""
     parts = load(quick=quick)
     text = [
@@ -38,13 +38,13 @@ def write(*, quick: bool) -> list[Path]:
 
 
 def load(*, quick: bool) -> list[dict[str, Any]]:
-    """The parts that have been measured, in the order of their names."""
+    """Return the parts that were measured, in the order of their names."""
     files = sorted(DIRECTORY.glob("*.json"))
     return [json.loads(file.read_text("utf-8")) for file in files if file.stem.endswith("-quick") is quick]
 
 
 def targets_table(*, quick: bool) -> str:
-    """What was aimed for and what came out, as Markdown."""
+    """Return the aims and results as Markdown."""
     lines = ["| target | measured | aim | |", "| --- | --- | --- | --- |"]
     for part in load(quick=quick):
         for target in part["targets"]:
@@ -59,7 +59,7 @@ def targets_table(*, quick: bool) -> str:
 
 
 def table(rows: Iterable[Row]) -> str:
-    """One case as a Markdown table, the best first."""
+    """Return one case as a Markdown table, the best first."""
     lines = ["| | median | spread | × | |", "| --- | --- | --- | --- | --- |"]
     for row in pictures.best_first(rows):
         ratio = row.get("ratio")
@@ -73,7 +73,7 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def besides(row: Row) -> str:
-    """What else is known of a row: the slowest answers, the workers' processor time, loads, Redis commands."""
+    """Return the further values of a row: slowest answers, processor time, loads, Redis commands."""
     facts = [
         f"p99 {number(row['p99_ms'])} ms" if "p99_ms" in row else "",
         f"{number(row['cpu_ms'])} ms CPU a page" if "cpu_ms" in row else "",
@@ -84,12 +84,12 @@ def besides(row: Row) -> str:
 
 
 def commands(counts: dict[str, float]) -> str:
-    """Redis commands of one read, such as `1 MGET, 60 SET`; those of the channel's heartbeat round to nothing."""
+    """Return the Redis commands of one read, such as `1 MGET, 60 SET`; those of the heartbeat round to 0."""
     return ", ".join(f"{round(n)} {name.upper()}" for name, n in counts.items() if round(n))
 
 
 def number(value: float) -> str:
-    """Three digits that count, and thousands with a comma."""
+    """Format a number with three significant digits, and thousands with a comma."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"

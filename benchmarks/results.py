@@ -1,4 +1,4 @@
-"""Where figures are gathered, judged against their targets and written down."""
+"""Collect figures, compare them with their targets and write them."""
 
 import json
 import os
@@ -17,7 +17,7 @@ DIRECTORY = Path(__file__).with_name("results")
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How long to measure: rounds, times of what is usual for each, seconds for a page, appointments."""
+    """The extent of a run: rounds, a factor for times, seconds for a page, appointments."""
 
     rounds: int
     length: float
@@ -51,7 +51,7 @@ class Results:
         ratio: Figure | None = None,
         **more: Any,
     ) -> None:
-        """Note one figure, and how many times its baseline's it is."""
+        """Add one figure and its ratio to the baseline."""
         row = {"part": part, "case": case, "contender": contender, "unit": unit, **figure.as_json()}
         if baseline is not None and ratio is not None:
             row |= {"baseline": baseline, "ratio": ratio.as_json()}
@@ -60,7 +60,7 @@ class Results:
     def target(
         self, text: str, *, value: float, limit: float, unit: str = "", at_least: bool = False
     ) -> None:
-        """Judge one figure against what was aimed for."""
+        """Compare one figure with its target."""
         reached = value >= limit if at_least else value <= limit
         self.targets.append(
             {
@@ -74,11 +74,11 @@ class Results:
         )
 
     def note(self, text: str) -> None:
-        """Say something that a reader of the figures has to know."""
+        """Add a remark for readers of the figures."""
         self.notes.append(text)
 
     def find(self, case: str, contender: str) -> dict[str, Any]:
-        """The row of one contender in one case. Raises LookupError."""
+        """Return the row of one contender in one case. Raises LookupError."""
         for row in self.rows:
             if (row["case"], row["contender"]) == (case, contender):
                 return row
@@ -100,7 +100,7 @@ class Results:
 
 
 def machine() -> Mapping[str, Any]:
-    """What the figures were measured on, and how busy it was."""
+    """Return a description of the machine and its load."""
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
@@ -112,7 +112,7 @@ def machine() -> Mapping[str, Any]:
 
 
 def _commit() -> str:
-    """Return the commit that is measured, or nothing where git or the repository is missing."""
+    """Return the commit that is measured, or an empty text without git or repository."""
     command = ["git", "describe", "--always", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

@@ -1,4 +1,4 @@
-"""The same appointments at every size: 20 on a page, with 60 references between them."""
+"""The same appointments at every size: 20 on a page, with 60 distinct references."""
 
 import contextlib
 import hashlib
@@ -41,12 +41,12 @@ _INSERT = f"""
 
 
 def person(kind: str, number: int) -> str:
-    """The id of the customer, vehicle or employee of that number, as the SQL above makes it."""
+    """Return the id of the customer, vehicle or employee of a number, as the SQL above computes it."""
     return str(uuid.UUID(hashlib.md5(f"{kind}{number}".encode(), usedforsecurity=False).hexdigest()))
 
 
 def fill_database(server: EmbeddedPostgres, size: int) -> str:
-    """Make a database of the service's tables with `size` appointments; its URL."""
+    """Create a database with the service's tables and `size` appointments, and return its URL."""
     from servease_appt.db.migrate import upgrade
 
     url = server.create_database(f"bench_{size}")
@@ -60,7 +60,7 @@ def fill_database(server: EmbeddedPostgres, size: int) -> str:
 
 
 def introduce_people(fake_services: FakeServices) -> None:
-    """Let the three services know everybody."""
+    """Add all references to the three fake services."""
     numbers = range(PEOPLE)
     fake_services.customers.put(
         *(

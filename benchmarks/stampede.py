@@ -1,4 +1,4 @@
-"""Part 3: many ask at once for one value that nobody has, and loading it takes 50 ms."""
+"""Part 3: many threads read one missing value at once, and its load takes 50 ms."""
 
 import multiprocessing
 import threading
@@ -27,7 +27,7 @@ Value = Mapping[str, Any]
 
 
 def run(results: Results, scale: Scale) -> None:
-    """Measure how many loads it comes to, and when the last one has its answer."""
+    """Measure the number of loads, and the time until the last thread has its answer."""
     rounds = 5 if scale.quick else 15
     least = _least(rounds)
     results.add(
@@ -66,7 +66,7 @@ def run(results: Results, scale: Scale) -> None:
 
 
 def _least(rounds: int) -> list[float]:
-    """Seconds until the last of as many threads is told by one event, without any cache: nobody can beat that."""
+    """Return the seconds until one event has woken the last thread: the lower bound without a cache."""
     delays = []
     for _ in range(rounds):
         loaded = threading.Event()
@@ -139,7 +139,7 @@ def _many_processes(url: str, rounds: int) -> tuple[list[int], list[float]]:
 
 
 def _process(url: str, keys: list[str], barrier: Barrier, times: "Queue[tuple[int, float, float]]") -> None:
-    """One of the processes: a part of the threads, all at once with those of the others."""
+    """Run one of the processes with its part of the threads, which start together with those of the others."""
     cache = _cache(url)
     with Redis.from_url(url) as counter:
         load = partial(_load, counter)
@@ -150,7 +150,7 @@ def _process(url: str, keys: list[str], barrier: Barrier, times: "Queue[tuple[in
 
 
 def _ask_together(ask: Callable[[], object], barrier: Barrier) -> tuple[float, float]:
-    """When this process's threads began to ask, and when the last of them had its answer."""
+    """Return when this process's threads began to read, and when the last of them had its answer."""
     ready = threading.Barrier(ASKING // PROCESSES + 1)
 
     def wait_and_ask() -> None:

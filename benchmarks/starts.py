@@ -1,8 +1,8 @@
 """Part 6: the starts of 92 days at which a booking fits, against a scan of each start's interval.
 
-The scan is how the service did it before: an interval of datetimes for each appointment, steps kept under
-datetimes, and for each start a look at every step of its interval. Both read the same database in turns and must
-find the same.
+The scan is the former implementation: an interval of datetimes for each appointment, steps kept under datetimes,
+and for each start a check of every step of its interval. Both read the same database in turns and must find the
+same.
 """
 
 import time
@@ -122,7 +122,7 @@ def one_pass(connection: Connection, minutes: int) -> list[Start]:
 
 
 def scan(connection: Connection, minutes: int) -> list[Start]:
-    """Find the starts by looking at every step of each start's interval."""
+    """Find the starts by checking every step of each start's interval."""
     starts = datetime.combine(FIRST_DAY, datetime.min.time())
     ends = datetime.combine(LAST_DAY, datetime.min.time()) + timedelta(days=1, minutes=minutes)
     rows = connection.execute(

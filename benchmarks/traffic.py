@@ -1,20 +1,19 @@
-"""Which hit rates the cache reaches under traffic like a workshop chain's: `python -m benchmarks.traffic`.
+"""Measure hit rates under traffic like that of a chain of workshops: `python -m benchmarks.traffic`.
 
-The traffic is drawn once from a seed and then replayed: two runs ask for the same things at the same times.
+The traffic is drawn from a seed and then replayed: two runs send the same requests at the same times.
 
 * 3,000 customers with one or two cars, 24 employees, 6,000 appointments on 61 days around today. Who books is
   Zipf-distributed (s = 1): a few fleets book often, most customers once or twice.
 * 35 % lists of a day by staff: today half of the time, else a day near it, geometrically fewer the further it is;
   the first page in 75 of 100 cases, the second in 20, the third in 5.
-* 35 % details: 6 of 10 are rows of such a list, 4 of 10 are any appointment whatever, seen once.
+* 35 % details: 6 of 10 are rows of such a list, 4 of 10 are any appointment, seen once.
 * 20 % customers who look at their own appointments, Zipf-distributed (s = 1) too, and look again within a minute
   with a chance of one half, each time anew.
 * 10 % schedules of an employee for the coming week, Zipf-distributed (s = 0.8).
 
 Arrivals are a Poisson process of `--rate` requests a second. Time runs `--speed` times as fast, and the cache's
-lifetimes are as much shorter (L1's at least a second), so that an hour with its expiries takes a few minutes. The
-first ten minutes, in which everything is cold, are asked for and not counted. A hit is a name that no service was
-asked for.
+lifetimes are shorter by the same factor (L1's at least a second), so that an hour takes a few minutes. The first
+ten minutes, in which the cache is cold, are not counted. A hit is a name that no service was asked for.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ PROMISED = {
 
 
 class Request(NamedTuple):
-    """One request, `at_s` after the start in the workshop's own time."""
+    """One request, `at_s` seconds after the start in simulated time."""
 
     at_s: float
     kind: str
@@ -75,7 +74,7 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """Who there is and what is booked; `by_day` are the appointments of each day, as the list shows them."""
+    """The entities and appointments; `by_day` has the appointments of each day in the order of the list."""
 
     customers: list[Entry]
     vehicles: list[Entry]
@@ -92,12 +91,12 @@ class Zipf:
         self._bounds = list(itertools.accumulate(1 / rank**s for rank in range(1, len(items) + 1)))
 
     def draw(self, rng: random.Random) -> Any:
-        """One item."""
+        """Draw one item."""
         return self._items[bisect.bisect(self._bounds, rng.random() * self._bounds[-1])]
 
 
 def make_workshop(rng: random.Random, today: date) -> Workshop:
-    """The same for the same generator and day."""
+    """Make a workshop; the same generator and day give the same one."""
     customers = [
         {"id": new_id(rng), "full_name": f"Customer {n}", "email": f"customer{n}@example.com"}
         for n in range(CUSTOMERS)
@@ -164,7 +163,7 @@ def _appointment(
 def draw_traffic(
     rng: random.Random, workshop: Workshop, today: date, rate: float, minutes: float
 ) -> list[Request]:
-    """All requests of the time, in order."""
+    """Return all requests in the order of their times."""
     drawer = _Drawer(rng, workshop, today)
     requests: list[Request] = []
     at_s = 0.0
@@ -175,7 +174,7 @@ def draw_traffic(
 
 
 class _Drawer:
-    """Draws one arrival at a time: a request, and what the same customer asks for soon after."""
+    """Draws one arrival at a time: a request, and the requests of the same customer soon after."""
 
     share_of_first_looks = 0.9
     """One arrival in nine is a customer's, who looks twice on average: the other look is no arrival."""
@@ -188,7 +187,7 @@ class _Drawer:
         self._whose_week = Zipf(workshop.employees, s=0.8)
 
     def draw(self, at_s: float) -> Iterator[Request]:
-        """What begins at `at_s`."""
+        """Draw the requests of an arrival at `at_s`."""
         kind = self._rng.choices(list(PROMISED), (35, 35, 10, 10))[0]  # a customer's counts twice
         if kind == "list":
             day, page = self._day(), self._page()
@@ -233,7 +232,7 @@ class _Drawer:
 
 @dataclass
 class Seen:
-    """What the answers of one kind of request said of their names."""
+    """Counts of the sources of names in the answers to one kind of request."""
 
     answers: int = 0
     without_a_call: int = 0
@@ -248,7 +247,7 @@ class Seen:
 
     @property
     def hit_rate(self) -> float:
-        """The share of names that came from L1 or L2."""
+        """Return the share of names that came from L1 or L2."""
         names = self.names or Counter()
         return (names["l1"] + names["l2"]) / max(1, names.total())
 
@@ -265,7 +264,7 @@ class Replay:
         self._staff = _token("employee", "00000000-0000-4000-8000-000000000001")
 
     def run(self, requests: list[Request]) -> tuple[dict[str, Seen], float]:
-        """Return what was seen after the cold start, and by how many seconds the latest request was late."""
+        """Return the counts after the cold start, and the largest delay of a request in seconds."""
         turns = iter(requests)
         self._began_s = time.monotonic()
         with ThreadPoolExecutor(THREADS) as pool:
@@ -306,7 +305,7 @@ def _token(role: str, user_id: str) -> str:
 
 
 def main() -> int:
-    """Replay, and print what was measured beside what was promised; 1 where that was not reached."""
+    """Replay, and print the results beside the promises. Returns 1 if a promise was not kept."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.traffic", description=(__doc__ or "").split("\n")[0]
     )

@@ -24,7 +24,7 @@ SYNC_TOO = (
 
 
 def main() -> int:
-    """Exit code 0 when every promise was kept, 1 when not, 2 for wrong usage."""
+    """Run the faults. Returns the exit code: 0 if every promise was kept, 1 if not, 2 for wrong usage."""
     given = _arguments()
     if given.invalidations:
         with Testbed(worker_class=given.worker_class) as testbed:

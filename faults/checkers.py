@@ -1,7 +1,7 @@
-"""Pure functions over a history: each looks for the violations of one promise.
+"""Pure functions over a history: each finds the violations of one promise.
 
-Texts carry their key and version (`c012 v17`), so that every page shows what it is made of. Versions of a key only
-grow, and a version is live upstream before the invalidation that announces it is called.
+Texts contain their key and version (`c012 v17`), so that every page shows its versions. Versions of a key
+only grow, and a service has a version before the invalidation that announces it is sent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PLACEHOLDERS = frozenset({"Unknown", "Unassigned", ""})
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """A read that showed an older version than an acknowledged invalidation had announced before it began."""
+    """A read that showed an older version than an invalidation that was acknowledged before the read began."""
 
     key: str
     lag_ns: int
@@ -32,26 +32,27 @@ class Stale:
 
 
 def version_in(text: str) -> tuple[str, int] | None:
-    """The key and version in a text that was shown; None for a placeholder or anything else."""
+    """Return the key and version in a text that was shown; None for a placeholder or anything else."""
     match = _TEXT.search(text)
     return (match[1], int(match[2])) if match else None
 
 
 def acknowledged(operations: Iterable[Operation]) -> list[Operation]:
-    """The invalidations that were answered with success, in order of their answers."""
+    """Return the invalidations that were answered with success, in the order of their answers."""
     done = (op for op in operations if op.op == INVALIDATE and 200 <= op.status < 300)
     return sorted(done, key=lambda op: op.t_return)
 
 
 def reads(operations: Iterable[Operation]) -> list[Operation]:
-    """The pages that were answered."""
+    """Return the pages that were answered."""
     return [op for op in operations if op.op in READS and op.status == 200]
 
 
 def stale_reads(operations: Sequence[Operation], looked: Iterable[Operation]) -> list[Stale]:
-    """K1: every look that was called after an acknowledged invalidation and shows an older version.
+    """K1: find every read that was sent after an acknowledged invalidation and shows an older version.
 
-    One entry for each look, key and invalidation; the lag runs from the invalidation's return to the look's call.
+    One entry for each read, key and invalidation. The lag is from the invalidation's return to the call of
+    the read.
     """
     by_key = _by_key(acknowledged(operations))
     found = []
@@ -65,12 +66,12 @@ def stale_reads(operations: Sequence[Operation], looked: Iterable[Operation]) ->
 
 
 def beyond(stale: Iterable[Stale], bound_ms: float) -> list[Stale]:
-    """Those that came later after the invalidation than the bound allows."""
+    """Return the stale reads whose lag exceeds the bound."""
     return [one for one in stale if one.lag_ns > bound_ms * MS]
 
 
 def last_stale_ms(operations: Sequence[Operation], stale: Iterable[Stale]) -> list[float]:
-    """K1's distribution: for each acknowledged invalidation when the last stale read after it began; else 0."""
+    """Return for each acknowledged invalidation the lag of the last stale read after it; 0 without one."""
     last: dict[int, int] = {}
     for one in stale:
         which = id(one.invalidation)
@@ -79,12 +80,12 @@ def last_stale_ms(operations: Sequence[Operation], stale: Iterable[Stale]) -> li
 
 
 def stale_in_own_worker(stale: Iterable[Stale]) -> list[Stale]:
-    """K2: stale reads in the worker that carried the invalidation out; there is no time for that at all."""
+    """K2: find stale reads in the worker that carried out the invalidation; the bound is 0."""
     return [one for one in stale if one.read.worker and one.read.worker == one.invalidation.worker]
 
 
 def stale_after_resubscribing(operations: Sequence[Operation], stale: Iterable[Stale]) -> list[Stale]:
-    """K3: stale reads of a worker that was seen to have subscribed anew after the invalidation."""
+    """K3: find stale reads of a worker that has subscribed again after the invalidation."""
     confirmed = _confirmations(operations)
     return [
         one
@@ -97,7 +98,7 @@ def stale_after_resubscribing(operations: Sequence[Operation], stale: Iterable[S
 
 
 def _confirmations(operations: Iterable[Operation]) -> dict[int, list[tuple[int, int]]]:
-    """For each worker when it subscribed anew: last seen before, first seen after it."""
+    """Return for each worker the moments around a new subscription: last seen before, first seen after it."""
     found: dict[int, list[tuple[int, int]]] = defaultdict(list)
     last: dict[int, Operation] = {}
     for look in sorted(operations, key=lambda op: op.t_call):
@@ -111,9 +112,9 @@ def _confirmations(operations: Iterable[Operation]) -> dict[int, list[tuple[int,
 
 
 def versions_going_back(operations: Sequence[Operation]) -> list[tuple[Operation, Operation, str]]:
-    """K4: pairs of reads of one worker, the second begun after the first, with an older version of a key.
+    """K4: find pairs of reads of one worker, the second begun after the first, with an older version of a key.
 
-    While the invalidation that announces the newer version is refused, L2 may rightly hold the older one.
+    While the invalidation of the newer version is refused, L2 may hold the older one.
     """
     settled = _Settled(operations)
     highest: dict[tuple[int, str], tuple[int, Operation]] = {}
@@ -131,7 +132,7 @@ def versions_going_back(operations: Sequence[Operation]) -> list[tuple[Operation
 
 
 class _Settled:
-    """Whether the announcement of a version was refused and has not been taken since."""
+    """Whether the announcement of a version was refused and not acknowledged since."""
 
     def __init__(self, operations: Iterable[Operation]) -> None:
         self._announced: dict[tuple[str, int], list[Operation]] = defaultdict(list)
@@ -141,7 +142,7 @@ class _Settled:
                     self._announced[key, version].append(op)
 
     def by(self, key: str, version: int, moment: int) -> bool:
-        """False if it was tried before that moment and not acknowledged before it."""
+        """Return False if it was tried before that moment and not acknowledged before it."""
         tried = [op for op in self._announced[key, version] if op.t_call < moment]
         return not tried or any(op.t_return < moment and 200 <= op.status < 300 for op in tried)
 
@@ -153,19 +154,19 @@ def _remember(read: Operation, highest: dict[tuple[int, str], tuple[int, Operati
 
 
 def resurrected(operations: Sequence[Operation]) -> list[Stale]:
-    """K5: looks into L2 after an acknowledged invalidation that found an older version there."""
+    """K5: find reads of L2 after an acknowledged invalidation that found an older version."""
     return stale_reads(operations, [op for op in operations if op.op == L2 and op.status == 200])
 
 
 def placeholders_in_l2(operations: Iterable[Operation]) -> list[tuple[Operation, str]]:
-    """K6: keys under which L2 held a placeholder."""
+    """K6: find keys under which L2 held a placeholder."""
     return [
         (op, key) for op in operations if op.op == L2 for key, text in op.seen.items() if text in PLACEHOLDERS
     ]
 
 
 def wrong_identities(operations: Iterable[Operation]) -> list[tuple[Operation, str]]:
-    """K7: keys under which something was shown that is neither theirs nor a placeholder."""
+    """K7: find keys that were shown with the text of another key."""
     found = []
     for op in operations:
         for key, text in op.seen.items() if op.op in READS else ():
@@ -176,18 +177,18 @@ def wrong_identities(operations: Iterable[Operation]) -> list[tuple[Operation, s
 
 
 def failures(operations: Iterable[Operation], ops: Iterable[str] = READS) -> list[Operation]:
-    """Requests that got a 5xx or no answer at all."""
+    """Return the requests with a 5xx or no answer."""
     wanted = frozenset(ops)
     return [op for op in operations if op.op in wanted and (op.status >= 500 or op.status == NO_ANSWER)]
 
 
 def showing_placeholders(operations: Iterable[Operation]) -> list[Operation]:
-    """Pages that lacked at least one name."""
+    """Return the pages with at least one placeholder."""
     return [op for op in reads(operations) if any(text in PLACEHOLDERS for text in op.seen.values())]
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
-    """The nearest-rank percentile; 0 of nothing."""
+    """Return the nearest-rank percentile; 0 of no values."""
     ordered = sorted(values)
     if not ordered:
         return 0.0
@@ -195,7 +196,7 @@ def percentile(values: Iterable[float], percent: float) -> float:
 
 
 def during(operations: Iterable[Operation], since: int, until: int) -> list[Operation]:
-    """Operations called within a phase."""
+    """Return the operations that were called within a phase."""
     return [op for op in operations if since <= op.t_call < until]
 
 
@@ -222,7 +223,7 @@ class _Announced:
         self._highest.append(max(version, self._highest[-1] if self._highest else version))
 
     def newer_than(self, version: int, moment: int) -> Iterator[Operation]:
-        """Those acknowledged before a moment that had announced a newer version."""
+        """Return the invalidations of newer versions that were acknowledged before a moment."""
         index = bisect_left(self._returns, moment) - 1
         while index >= 0 and self._highest[index] > version:
             if self._invalidations[index].live[self._key] > version:

@@ -1,4 +1,4 @@
-"""What is asked about: appointments whose every name carries a version that only grows."""
+"""The data of an experiment: appointments whose names contain versions that only grow."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class Dataset:
             self.service(kind).put(*self.entries(kind))
 
     def service(self, kind: str) -> FakeService:
-        """The fake for `customer`, `employee` or `vehicle`."""
+        """Return the fake service for `customer`, `employee` or `vehicle`."""
         return {"customer": self.fake_services.customers, "employee": self.fake_services.employees}.get(
             kind, self.fake_services.vehicles
         )
 
     def kind_of(self, key: str) -> str:
-        """`customer`, `employee` or `vehicle`."""
+        """Return the entity of a key: `customer`, `employee` or `vehicle`."""
         return _KINDS[key[0]]
 
     def cache_key(self, key: str) -> str:
@@ -55,15 +55,15 @@ class Dataset:
         return f"{self.kind_of(key)}_{self.ids[key]}"
 
     def key_of(self, id_: str) -> str | None:
-        """The key of an id; None for one that is not of this dataset."""
+        """Return the key of an id; None for an id that is not in this dataset."""
         return self._keys.get(id_)
 
     def appointment_of(self, key: str) -> str:
-        """An appointment that shows the key."""
+        """Return an appointment that shows the key."""
         return self.appointments[int(key[1:])]
 
     def bump(self, key: str) -> int:
-        """Let the service that owns the key know a newer version; returns it."""
+        """Store a newer version in the service that owns the key, and return it."""
         with self._lock:
             self.versions[key] += 1
             entry = self._entry(key)
@@ -71,7 +71,7 @@ class Dataset:
         return self.versions[key]
 
     def entries(self, kind: str) -> list[dict[str, Any]]:
-        """All that a service knows just now."""
+        """Return all present entries of a service."""
         return [self._entry(key) for key in self.versions if self.kind_of(key) == kind]
 
     def _entry(self, key: str) -> dict[str, Any]:

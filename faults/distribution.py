@@ -1,4 +1,4 @@
-"""Many invalidations on a healthy service: for each, when did the last stale read after it begin?"""
+"""The distribution of staleness on a healthy service: for each invalidation the last stale read after it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Distribution:
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
-        """Every field."""
+        """Return every field."""
         return asdict(self)
 
     @property
     def kept(self) -> bool:
-        """Whether no promise was broken."""
+        """Return whether no promise was broken."""
         broken = (
             self.beyond_250_ms,
             self.in_own_worker,
@@ -54,7 +54,7 @@ class Distribution:
 
 
 def measure(testbed: Testbed, wanted: int) -> Distribution:
-    """Announce `wanted` versions, each followed at once by reads on all workers, and judge what they saw."""
+    """Announce `wanted` versions, each followed at once by reads on all workers, and check the history."""
     recorder = History()
     with Load(testbed, recorder, run_writer) as load:
         load.pinned.wait(PINNED_LIMIT_S)

@@ -1,4 +1,4 @@
-"""One fault, from the control phase to the verdict."""
+"""Run one fault, from the control phase to the result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ STALL_MS = 50.0
 class Context:
     """What a fault's steps may use.
 
-    `remarks` and promises found `broken` end up in the report; `keep` holds what one step leaves for a later one.
+    `remarks` and promises found `broken` end up in the report; `keep` holds what one step leaves for a later
+    one.
     """
 
     testbed: Testbed
@@ -44,7 +45,7 @@ Step = Callable[[Context], None]
 
 
 def nothing(_: Context) -> None:
-    """A step that is not needed."""
+    """Do nothing: a step that a fault does not need."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +53,17 @@ class Fault:
     """One way to break something.
 
     Attributes:
-        promise: what holds all the same, in words.
-        inject, heal: begin and end it.
-        hold_s: how long it lasts.
-        bound_ms: how long after an acknowledged invalidation an older value may still be shown.
-        l2_bound_ms: the same for what Redis holds.
-        freezes: kinds whose service can't be steered meanwhile.
-        failing: operations (`page`, `probe`, `invalidate`, `book`) that may be answered with 503 meanwhile.
-        lost: how many requests may get no answer.
-        recovers_ms: how long after the fault's end everything is as before, at most.
-        budget_ms: how long a page may wait for Redis, at most; None where its worker stands still.
-        page_limit_ms: how long a page may take, at most.
+        promise: what holds during the fault, in words.
+        inject, heal: begin and end the fault.
+        hold_s: seconds that it lasts.
+        bound_ms: milliseconds after an acknowledged invalidation during which an older value may be shown.
+        l2_bound_ms: the same for values in Redis.
+        freezes: entities whose fake service can't be controlled during the fault.
+        failing: operations (`page`, `probe`, `invalidate`, `book`) that may be answered with 503 during the fault.
+        lost: number of requests that may get no answer.
+        recovers_ms: milliseconds after the fault's end until everything works as before, at most.
+        budget_ms: milliseconds that a page may wait for Redis, at most; None if its worker stands still.
+        page_limit_ms: milliseconds that a page may take, at most.
     """
 
     name: str
@@ -82,7 +83,7 @@ class Fault:
 
 
 class Phases(NamedTuple):
-    """When control and fault began and the fault ended, in nanoseconds; the workers that were there before."""
+    """The begin of the control phase, begin and end of the fault, in nanoseconds; the workers before the fault."""
 
     began: int
     injected: int
@@ -92,7 +93,7 @@ class Phases(NamedTuple):
 
 @dataclass(slots=True)
 class Result:
-    """What was measured; counts are of the whole run of one fault, its recovery included."""
+    """The measurements; counts cover the whole run of one fault, with its recovery."""
 
     fault: str
     group: str
@@ -127,11 +128,11 @@ class Result:
 
     @property
     def kept(self) -> bool:
-        """Whether every promise was."""
+        """Return whether every promise was kept."""
         return not self.broken
 
     def as_json(self) -> dict[str, Any]:
-        """Every field."""
+        """Return every field."""
         return asdict(self)
 
 
@@ -179,7 +180,7 @@ def run(testbed: Testbed, fault: Fault, keep_history: Path | None = None) -> Res
 
 
 def _with_workers(testbed: Testbed, operations: list[Operation]) -> list[Operation]:
-    """Every request gets the process id that the access log names."""
+    """Add to every request the process id of its worker, from the access log."""
     for operation in operations:
         if operation.request:
             operation.worker = testbed.access_log.worker_of(operation.request) or max(operation.worker, 0)
@@ -187,7 +188,7 @@ def _with_workers(testbed: Testbed, operations: list[Operation]) -> list[Operati
 
 
 def judge(fault: Fault, operations: list[Operation], phases: Phases) -> Result:
-    """Measure a history and say which promises it breaks."""
+    """Measure a history and find the promises that it breaks."""
     began, injected, ended, there = phases
     result = Result(fault.name, fault.group, fault.promise)
     control = [op for op in checkers.during(operations, began, injected) if op.t_return < injected]
@@ -226,7 +227,7 @@ def _measure_staleness(result: Result, fault: Fault, operations: list[Operation]
 
 
 def _stall_ms(operations: Iterable[Operation]) -> float:
-    """How long Redis itself stood still, by the looks that go past the proxy; bounds on milliseconds give way."""
+    """Return how long Redis stood still, by the reads that bypass the proxy; bounds are extended by it."""
     return max((op.took_ms for op in operations if op.op == L2 and op.took_ms > STALL_MS), default=0.0)
 
 
@@ -265,7 +266,7 @@ def _count_failures(
 
 
 def _recovery_ms(operations: list[Operation], ended: int, injected: int, there: frozenset[int]) -> float:
-    """From the end of the fault to the last sign of it: a mode, a failure, a missing name."""
+    """Return the time from the end of the fault to its last sign: a mode, a failure, a missing name."""
 
     known = {0, *there}
 
@@ -285,7 +286,7 @@ def _recovery_ms(operations: list[Operation], ended: int, injected: int, there: 
 
 
 def _check_bookings(testbed: Testbed, load: Load, result: Result) -> None:
-    """Each booking that was answered with 201 is in the database, once, under the id that was answered."""
+    """Check that each booking that was answered with 201 is in the database once, under the answered id."""
     booked = testbed.dataset.booked(testbed.database_url)
     wrong = [text for text, id_ in load.booked.items() if booked.get(text) != [id_]]
     wrong += [text for text, ids in booked.items() if len(ids) > 1 and text not in wrong]

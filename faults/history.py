@@ -1,6 +1,6 @@
-"""What happened, as lines that can be checked afterwards: one `Operation` for each request or look.
+"""The history of an experiment: one `Operation` for each request and each direct read of Redis.
 
-All moments are `time.monotonic_ns()` of one machine, so those of different processes can be compared.
+All times are `time.monotonic_ns()` of one machine, so times of different processes can be compared.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ NO_ANSWER = 0
 
 @dataclass(slots=True)
 class Operation:
-    """One request, or one look into Redis.
+    """One request, or one direct read of Redis.
 
     Attributes:
         op: one of the names above.
         t_call, t_return: nanoseconds.
-        status: of HTTP; NO_ANSWER where there was none; 200 for a look into Redis that succeeded.
+        status: of HTTP; NO_ANSWER if there was none; 200 for a read of Redis that succeeded.
         request: its `X-Request-Id`.
-        worker: process id of the worker that answered; 0 where it is not known.
-        seen: key to the text that was shown, for reads.
-        live: key to the version that was true before the call, for invalidations.
-        facts: what else is worth checking.
+        worker: process id of the worker that answered; 0 if it is not known.
+        seen: for reads, the text that was shown by key.
+        live: for invalidations, the version that the service had before the call, by key.
+        facts: further values to check.
     """
 
     op: str
@@ -56,12 +56,12 @@ class Operation:
 
     @property
     def took_ms(self) -> float:
-        """From call to return."""
+        """Return the milliseconds from call to return."""
         return (self.t_return - self.t_call) / 1e6
 
 
 class History:
-    """Collects operations of many threads. Thread-safe."""
+    """Collects the operations of many threads. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -69,18 +69,18 @@ class History:
         self._counts: Counter[str] = Counter()
 
     def add(self, operation: Operation) -> None:
-        """Write one down."""
+        """Add one operation."""
         with self._lock:
             self._operations.append(operation)
             self._counts[operation.op] += 1
 
     def count(self, op: str) -> int:
-        """How many of one kind there are so far."""
+        """Return the number of operations of one kind so far."""
         with self._lock:
             return self._counts[op]
 
     def take(self) -> list[Operation]:
-        """All that was written down so far, in order of its calls; begins anew."""
+        """Return all operations so far, in the order of their calls, and remove them."""
         with self._lock:
             taken, self._operations = self._operations, []
         return sorted(taken, key=lambda operation: operation.t_call)

@@ -1,4 +1,4 @@
-"""A small HTTP client that costs little, says when it sent, and can wait for many answers at once."""
+"""A small HTTP client with little overhead that records send times and can wait for many answers at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _numbers = itertools.count(1)
 
 @dataclass(slots=True)
 class Answer:
-    """What came back; status 0 and the reason in `error` where nothing complete did."""
+    """An answer; status 0 and the reason in `error` if no complete one was received."""
 
     status: int
     t_call: int
@@ -29,12 +29,12 @@ class Answer:
 
 
 class Slot:
-    """One place for a connection, which holds one request at a time. For one thread.
+    """One connection with one request at a time. For one thread.
 
     Args:
         port: of 127.0.0.1.
         token: bearer token of every request.
-        keep_alive: use the connection again; otherwise each request opens its own.
+        keep_alive: reuse the connection; otherwise each request opens its own.
     """
 
     def __init__(self, port: int, token: str, *, keep_alive: bool = True) -> None:
@@ -53,24 +53,24 @@ class Slot:
         self.resent = 0
 
     def fileno(self) -> int:
-        """The socket's, for `select`."""
+        """Return the socket's file number, for `select`."""
         assert self._socket is not None
         return self._socket.fileno()
 
     @property
     def connected(self) -> bool:
-        """Whether a connection is kept."""
+        """Return whether a connection is open."""
         return self._socket is not None
 
     @property
     def waited_s(self) -> float:
-        """For how long the request under way has been."""
+        """Return the seconds since the present request was sent."""
         return (time.monotonic_ns() - self._t_call) / 1e9
 
     def start(
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> Answer | None:
-        """Send a request. Returns an answer only if that failed already."""
+        """Send a request. Returns an answer only if sending failed."""
         self._request = f"f-{os.getpid():x}-{next(_numbers):x}"
         lines = [
             f"{method} /api/v1{path} HTTP/1.1",
@@ -101,7 +101,7 @@ class Slot:
         return None
 
     def receive(self) -> Answer | None:
-        """Read what is there; the answer once it is complete. Blocks if there is nothing to read."""
+        """Read available bytes and return the answer once it is complete. Blocks if there is nothing to read."""
         assert self._socket is not None
         try:
             chunk = self._socket.recv(262_144)
@@ -124,7 +124,7 @@ class Slot:
         return self.start(method, path, body, headers) or self.wait(timeout_s)
 
     def wait(self, timeout_s: float = TIMEOUT_S) -> Answer:
-        """Wait for the answer to the request under way, for so long since it was sent."""
+        """Wait for the answer to the present request, up to a time since it was sent."""
         answer = None
         while answer is None:
             left_s = timeout_s - self.waited_s
@@ -134,7 +134,7 @@ class Slot:
         return answer
 
     def give_up(self) -> Answer:
-        """Wait no longer: the connection goes."""
+        """Stop waiting and close the connection."""
         self.close()
         return self._answer(0, error="no answer in time")
 
@@ -148,7 +148,7 @@ class Slot:
         self.worker = 0
 
     def _failed(self, error: OSError) -> Answer | None:
-        """Once more on a new connection, if the server had closed a kept one before it answered anything."""
+        """Send again on a new connection if the server had closed a kept one before it answered."""
         again = self._answers > 0 and not self._received and not isinstance(error, TimeoutError)
         self.close()
         if again:

@@ -1,8 +1,9 @@
-"""The proxy between the service and Redis, in a process of its own: it must not wait for the load's threads.
+"""The proxy between the service and Redis, in a process of its own so that it does not wait for the load's
+threads.
 
     python -m faults.links PORT
 
-prints the port it listens on, then carries out one order a line and answers each with a line.
+prints the port that it listens on, then carries out one command a line and answers each with a line.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ DATA, PUBSUB = LinkKind.DATA.value, LinkKind.PUBSUB.value
 
 
 class Links:
-    """The links between the service and the server behind `port`, to be broken by kind. For one thread."""
+    """The links between the service and the server behind `port`, which can be broken by kind. For one thread."""
 
     def __init__(self, port: int) -> None:
         self._process = subprocess.Popen(
@@ -33,24 +34,24 @@ class Links:
 
     @property
     def url(self) -> str:
-        """Database 1, through here."""
+        """Return the URL of database 1 through this proxy."""
         return f"redis://127.0.0.1:{self.port}/1"
 
     def black_hole(self, *kinds: str) -> None:
-        """Links stay open, and nothing comes through in either direction."""
+        """Keep links open and forward nothing in either direction."""
         for kind in kinds:
             self._order(kind=kind, swallow_to_server=True, swallow_to_client=True)
 
     def lose_answers(self, kind: str) -> None:
-        """What the server sends does not arrive."""
+        """Drop what the server sends."""
         self._order(kind=kind, swallow_to_client=True)
 
     def delay(self, kind: str, delay_s: float) -> None:
-        """Keep each chunk back, in each direction."""
+        """Delay each chunk, in each direction."""
         self._order(kind=kind, delay_s=delay_s)
 
     def refuse(self, *kinds: str) -> None:
-        """Cut new links as soon as they turn out to be of these kinds."""
+        """Close new links of these kinds as soon as their kind is known."""
         for kind in kinds:
             self._order(kind=kind, refuse=True)
 
@@ -59,11 +60,11 @@ class Links:
         self._order(kind=kind, reset=True)
 
     def heal(self) -> None:
-        """New links work again; those that lost bytes stay dead until somebody gives them up."""
+        """Let new links work again. Links that lost bytes stay broken until a side closes them."""
         self._order(heal=True)
 
     def close(self) -> None:
-        """End the process."""
+        """Stop the process."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.wait()
@@ -83,7 +84,7 @@ class Links:
 
 
 def main(port: int) -> None:
-    """Serve until standard input ends."""
+    """Serve until the end of standard input."""
     sys.setswitchinterval(0.0005)
     with contextlib.suppress(PermissionError):
         os.nice(-10)  # or a busy machine holds all links up, which is not the fault that is wanted

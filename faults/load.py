@@ -1,4 +1,4 @@
-"""The steady load of an experiment: what each of its threads does, until it is told to stop."""
+"""The steady load of an experiment: what each of its threads does until the experiment ends."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ LOST_WORKER_PAUSE_S = 1.0
 
 
 class Load:
-    """Threads that ask the service for as long as the context lasts; everything goes into `history`.
+    """Threads that send requests for as long as the context lasts. All operations go into `history`.
 
     Attributes:
         pinned: set once every writer has a connection to each worker.
-        frozen: kinds (`customer`, …) whose versions stay as they are, since their service is being broken.
-        writer_pause_s: how long a writer rests between two invalidations.
-        rushing: whether writers announce versions while loads of the ones before are under way; not with sync
-            workers, all of which would wait for a writer to take its answers, while it waits for one of them.
-        announce: how a key's new version is made known, instead of by HTTP; raises redis-py's errors.
-        booked: description to id, of the bookings that were answered with 201.
-        resent: requests sent again because the server had closed a kept connection.
+        frozen: entities (`customer`, …) whose versions do not change, since their service is being broken.
+        writer_pause_s: seconds that a writer waits between two invalidations.
+        rushing: whether writers announce versions while loads of the ones before are under way. Not with sync
+            workers: each would wait for a writer to read its answer, while the writer waits for one of them.
+        announce: announces a key's new version instead of HTTP; raises redis-py's errors.
+        booked: ids of the bookings that were answered with 201, by description.
+        resent: number of requests sent again because the server had closed a kept connection.
     """
 
     def __init__(self, testbed: Testbed, history: History, run_writer: Callable[[Load, int], None]) -> None:
@@ -60,7 +60,7 @@ class Load:
         self._not_before_s: dict[int, float] = {}
 
     def as_usual(self) -> None:
-        """Undo what a fault has changed."""
+        """Undo the changes of a fault."""
         self.frozen.clear()
         self.announce, self.rushing = None, self._rushes
 
@@ -93,7 +93,7 @@ class Load:
     # Pages
 
     def record_page(self, op: str, answer: Answer) -> Operation:
-        """Write a page down."""
+        """Record a page."""
         seen: dict[str, str] = {}
         facts: dict[str, Any] = {}
         if answer.status == 200:
@@ -130,7 +130,7 @@ class Load:
         slot.close()
 
     def _book_until_sure(self, slot: Slot, number: int) -> None:
-        """As a careful client: the same key again until the answer is sure."""
+        """Book like a careful client: repeat the request with the same key until the answer is certain."""
         body = self.testbed.dataset.booking(number)
         limit_s = time.monotonic() + RETRY_LIMIT_S
         while time.monotonic() < limit_s:
@@ -150,7 +150,7 @@ class Load:
             if sure or self.stopping.wait(0.2):
                 return
 
-    # Looks
+    # Direct reads
 
     def _look_into_l2(self) -> None:
         dataset = self.testbed.dataset
@@ -195,14 +195,14 @@ class Load:
     # Workers
 
     def tell_pinned(self, writer: int, workers: int) -> None:
-        """A writer has a connection to so many workers."""
+        """Record that a writer has a connection to so many workers."""
         if workers == self.testbed.workers:
             self._writers_pinned.add(writer)
         if len(self._writers_pinned) == WRITERS:
             self.pinned.set()
 
     def repin(self, slots: dict[int, Slot]) -> dict[int, Slot]:
-        """The same connections, with new ones for those that are gone and for new workers."""
+        """Replace lost connections, and add connections to new workers."""
         if self.testbed.worker_class == "sync":
             return slots or {-number: self.testbed.slot() for number in range(1, self.testbed.workers + 1)}
         kept = {worker: slot for worker, slot in slots.items() if slot.connected and slot.worker == worker}

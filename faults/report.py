@@ -1,4 +1,4 @@
-"""The table, for the terminal and for docs/faults.md, and the numbers as JSON."""
+"""Write the table, for the terminal and for docs/faults.md, and the numbers as JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HEADINGS = (
 
 
 def row(result: Result) -> tuple[str, ...]:
-    """One line of the table."""
+    """Return one line of the table."""
     return (
         result.fault,
         result.promise,
@@ -44,7 +44,7 @@ def row(result: Result) -> tuple[str, ...]:
 
 
 def table(results: Iterable[Result]) -> str:
-    """A Markdown table, and below it what else was measured."""
+    """Return a Markdown table, followed by the notes."""
     results = list(results)
     lines = [_HEADINGS, tuple("---" for _ in _HEADINGS), *(row(result) for result in results)]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -62,7 +62,7 @@ def _notes(result: Result) -> list[str]:
 
 
 def distribution_text(found: Distribution) -> str:
-    """One paragraph."""
+    """Return the distribution as a paragraph."""
     return (
         f"{found.invalidations:,} invalidations on {found.workers} workers in {found.seconds:.0f} s, with"
         f" {found.reads:,} reads. From the invalidation's return to the call of the last stale read after it:"
@@ -74,7 +74,7 @@ def distribution_text(found: Distribution) -> str:
 
 
 def keep(section: str, rows: Sequence[Result] | Distribution, *, again: bool = False) -> None:
-    """Replace one section of the results and of the page; with `again` only the rows of these faults."""
+    """Replace one section of the results and of the page; with `again` the rows of these faults only."""
     known: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if isinstance(rows, Distribution):
         text, numbers = distribution_text(rows), rows.as_json()

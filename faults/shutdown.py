@@ -1,7 +1,7 @@
-"""SIGTERM to gunicorn's master under load: which requests are lost, and had they been started?
+"""SIGTERM to gunicorn's master under load: which requests are lost, and which of them had been started?
 
-Each request asks for a customer that nobody has asked for since it was invalidated, and the customer service takes
-its time: a call for that customer there proves that the request was started here.
+Each request needs a customer that no request has needed since its invalidation, and the customer service is
+slow: a call for that customer proves that the request was started.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _END_LIMIT_S = 25.0
 
 
 def run(testbed: Testbed) -> Result:
-    """Send the signal while half of the clients wait for their answers and the other half is still to come."""
+    """Send the signal while half of the clients wait for their answers and the other half have not sent theirs."""
     result = Result(
         NAME,
         "processes",

@@ -1,4 +1,4 @@
-"""Everything that one experiment runs on: PostgreSQL, Valkey behind a proxy, three services, gunicorn."""
+"""The servers of one experiment: PostgreSQL, Valkey behind a proxy, three fake services, gunicorn."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ADMIN = "00000000-0000-4000-8000-000000000001"
 
 
 class AccessLog:
-    """Says which worker answered a request, as the service's own log does. For one thread at a time."""
+    """Finds out which worker answered a request, from the service's own log. For one thread at a time."""
 
     _LINE = re.compile(r'"pid": (\d+), .*"request_id": "(f-[0-9a-f-]+)"')
 
@@ -45,14 +45,14 @@ class AccessLog:
         self._part = ""
 
     def read_on(self) -> None:
-        """Take in what has been written since."""
+        """Read what was written since the last call."""
         *lines, self._part = (self._part + self._file.read()).split("\n")
         for line in lines:
             if match := self._LINE.search(line):
                 self._workers[match[2]] = int(match[1])
 
     def worker_of(self, request: str, timeout_s: float = 0.0) -> int:
-        """The process id; 0 where it is not known within the time."""
+        """Return the process id; 0 if the log does not have it in time."""
         limit_s = time.monotonic() + timeout_s
         while request not in self._workers:
             self.read_on()
@@ -113,7 +113,7 @@ class Testbed:
         self._stack.close()
 
     def serve(self) -> None:
-        """Start gunicorn and wait until every worker is there."""
+        """Start gunicorn and wait until every worker answers."""
         directory = self.directory / f"gunicorn-{next(self._names)}"
         directory.mkdir()
         arguments = ("--worker-class", WORKER_CLASSES[self.worker_class])
@@ -133,23 +133,23 @@ class Testbed:
             raise RuntimeError(f"the workers did not come up:\n{self.gunicorn.read_log()}")
 
     def stop_serving(self) -> None:
-        """End gunicorn."""
+        """Stop gunicorn."""
         self.gunicorn.stop()
         self.access_log.close()
 
     def slot(self) -> Slot:
-        """A place for a connection to the service."""
+        """Return a new slot for a connection to the service."""
         return Slot(self.gunicorn.port, self.token, keep_alive=self.worker_class != "sync")
 
     def worker_pids(self) -> list[int]:
-        """Process ids of the workers that are there."""
+        """Return the process ids of the workers."""
         master = self.gunicorn.pid
         with contextlib.suppress(FileNotFoundError):
             return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
         return []
 
     def pinned(self, wanted: set[int]) -> dict[int, Slot]:
-        """A kept connection to each of these workers, as far as they can be had; found by opening many."""
+        """Return a kept connection to each of these workers, as far as opening many connections finds them."""
         found: dict[int, Slot] = {}
         others: list[Slot] = []
         limit_s = time.monotonic() + _PIN_LIMIT_S
@@ -172,7 +172,7 @@ class Testbed:
         return self.access_log.worker_of(answer.request, 0.5) if answer.status == 200 else 0
 
     def wait_for_mode(self, mode: str = "both", timeout_s: float = 20.0) -> bool:
-        """Wait until every worker says that its cache is in this mode."""
+        """Wait until every worker reports this mode of its cache."""
         return wait_until(lambda: self._modes() == [mode] * self.workers, timeout_s=timeout_s, interval_s=0.1)
 
     def _modes(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""One thread of the load: announces newer versions, and asks every worker right afterwards."""
+"""One thread of the load: announces newer versions, and reads from every worker directly afterwards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run_writer(load: Load, number: int) -> None:
 
 
 class Writer:
-    """Announces newer versions of its own keys, one after the other, and asks every worker right afterwards."""
+    """Announces newer versions of its own keys in sequence, and reads from every worker directly afterwards."""
 
     def __init__(self, load: Load, number: int) -> None:
         self._load = load
@@ -39,12 +39,12 @@ class Writer:
         self._turn = number * 7
 
     def run(self) -> None:
-        """Go on until the load stops."""
+        """Announce until the load stops."""
         while True:
             key = self._next_key()
             self._slots = self._load.repin(self._slots)
             self._load.tell_pinned(self._number, len(self._slots))
-            # Once a turn, and in this order: a rush begun by HTTP must not end by a hand that stops no load.
+            # Once a turn, and in this order: a rush begun by HTTP must not end with a `DEL`, which stops no load.
             by_hand = self._load.announce
             rushing = self._load.rushing
             version = self._announce(key, by_hand)
@@ -64,7 +64,7 @@ class Writer:
         return self._keys[self._turn * 13 % len(self._keys)]
 
     def _announce(self, key: str, by_hand: Callable[[str], object] | None) -> int | None:
-        """Bump and invalidate until it is acknowledged; None where that did not come to be."""
+        """Store a newer version and repeat the invalidation until it is acknowledged; None if it never is."""
         dataset = self._dataset
         kind = dataset.kind_of(key)
         if kind in self._load.frozen:
@@ -98,7 +98,7 @@ class Writer:
         )
 
     def _ask_until_new(self, key: str, version: int) -> None:
-        """Ask each worker again and again until it shows the new version (or a placeholder), or time is over."""
+        """Read from each worker until it shows the new version (or a placeholder), or until the time limit."""
         self._ask_free_workers(key)
         waiting = self._asked & self._slots.keys()
         limit_s = time.monotonic() + PROBE_LIMIT_S

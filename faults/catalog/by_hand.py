@@ -1,4 +1,4 @@
-"""What operators and neighbours do to the keys by hand, and values that are none."""
+"""Changes of keys by operators and other services, and corrupt values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DELETE_MATCHING = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.c
 def _announcing(
     name: str, promise: str, announce: Callable[[Context, str], object], *, rushing: bool = True
 ) -> Fault:
-    """New versions are made known by hand instead of by HTTP; `announce` gets the key as the cache names it."""
+    """Announce new versions in another way than by HTTP; `announce` gets the key as the cache names it."""
 
     def inject(context: Context) -> None:
         context.load.rushing = rushing
@@ -37,7 +37,7 @@ def _announcing(
 
 
 def _corrupt(context: Context) -> None:
-    """Whatever a careless hand could leave under a key, eight times over; three times with a huge one."""
+    """Store corrupt values of many forms under keys, eight times; three times also a huge one."""
     client, dataset = context.testbed.redis, context.testbed.dataset
     names = [f"{PREFIX}:{dataset.cache_key(key)}" for key in dataset.versions if key[0] == "c"]
     stranger = {"id": dataset.ids["c000"], "full_name": "c000 v1", "email": "c000@example.com"}
@@ -54,7 +54,7 @@ def _corrupt(context: Context) -> None:
 
 
 def _storm(context: Context) -> None:
-    """As many distinct keys as a page never sees, in a few requests."""
+    """Invalidate many distinct keys that no page shows, in a few requests."""
     import uuid
 
     slot = context.testbed.slot()

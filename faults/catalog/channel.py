@@ -1,4 +1,4 @@
-"""What breaks the links over which a worker hears of invalidations."""
+"""Faults of the links over which workers receive invalidations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _kill_subscribers(context: Context) -> None:
 
 
 def _overflow_subscribers(context: Context) -> None:
-    """A thousand messages that mean nothing, in one step of the server's, against a limit of 64 KB."""
+    """Publish a thousand meaningless messages in one script, against a buffer limit of 64 KB."""
     client = context.testbed.redis
     client.config_set("client-output-buffer-limit", "pubsub 65536 0 0")
     context.keep["closed"] = _closed_by_server(context)

@@ -1,4 +1,4 @@
-"""What happens to the workers, to gunicorn and to PostgreSQL."""
+"""Faults of the workers, of gunicorn and of PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens to the Redis server itself, or to the links that commands take."""
+"""Faults of the Redis server, or of the links for commands."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _kill_and_start_empty(context: Context) -> None:
 
 
 def _save_and_kill(context: Context) -> None:
-    """What was invalidated between the snapshot and the crash is there again after the restart."""
+    """Crash Redis and restart it from a snapshot that holds values that were invalidated since."""
     context.testbed.redis.save()
     context.load.stopping.wait(1.0)
     context.testbed.valkey.kill()

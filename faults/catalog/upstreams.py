@@ -1,4 +1,4 @@
-"""What the services that own the names do to us."""
+"""Faults of the services that own the names."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _all_down(context: Context) -> None:
 
 
 def _start_again(*kinds: str) -> Step:
-    """A service that starts knows nothing for a moment, and says 404, which is remembered: so it is announced."""
+    """Restart a service, which has no entries at first and answers 404, then announce its entries."""
 
     def heal(context: Context) -> None:
         dataset = context.testbed.dataset

@@ -1,4 +1,4 @@
-"""What a view needs of the application it runs in."""
+"""What a view needs of its application."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,12 +16,12 @@ MOUNTED = "servease_mounted"
 
 
 def container() -> Container:
-    """Return the parts that the current application was put together from."""
+    """Return the parts of the current application."""
     return cast("Container", current_app.extensions[EXTENSION])
 
 
 def now() -> datetime:
-    """Return the moment at which a request is judged."""
+    """Return the moment that the rules are applied for."""
     return datetime.now(UTC)
 
 
@@ -34,7 +34,7 @@ def api_document() -> dict[str, Any]:
 def api_endpoint(route: str) -> str:
     """Return the endpoint of a route, for `url_for`, in the API that answers the current request.
 
-    An application may have registered the API under a name of its own, inside a blueprint of its own, or twice.
+    An application may have registered the API under another name, inside a blueprint of its own, or twice.
 
     Args:
         route: resource and view, such as `docs.openapi_document`.

@@ -1,7 +1,7 @@
-"""What our paths do not offer: other methods (405 with Allow, OPTIONS), and unknown members of our trees (404).
+"""Answer other methods (405 with Allow, OPTIONS) and unknown paths (404) below the API's paths.
 
-Flask answers both before any blueprint is chosen, with the application's error pages, which in an embedding
-belong to the host. So both are routes here, added last and for any method.
+Flask answers both before it chooses a blueprint, with the application's error pages, which are the host's
+when the service is embedded. So both are routes here, added last and for any method.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,7 +17,7 @@ BLUEPRINT = "fallback"
 
 
 def fallback_blueprint(resources: Iterable[Resource]) -> Blueprint:
-    """Return a blueprint that answers whatever `resources` leave open. Register it after them."""
+    """Return a blueprint that answers all methods and paths that `resources` don't. Register it after them."""
     blueprint = Blueprint(BLUEPRINT, __name__)
     allowed: dict[str, set[str]] = {}
     roots: dict[str, None] = {}
@@ -39,9 +39,9 @@ def _add(blueprint: Blueprint, path: str, name: str, view: Callable[..., Respons
 
 
 def _match_every_method(state: BlueprintSetupState) -> None:
-    """Let the rules of this blueprint match any method, also one that no standard names.
+    """Let the rules of this blueprint match any method, also an unknown one.
 
-    `add_url_rule` takes a set of methods only; a rule of Werkzeug's without one matches them all.
+    `add_url_rule` takes a set of methods only; a rule of Werkzeug without one matches all methods.
     """
     ours = f"{state.name_prefix}.{state.name}.".lstrip(".")
     for rule in state.app.url_map.iter_rules():

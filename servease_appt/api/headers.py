@@ -1,4 +1,4 @@
-"""The headers that every answer has, and CORS for the origins that the operator lists."""
+"""The headers of every answer, and CORS for the origins in `CORS_ALLOWED_ORIGINS`."""
 
 from flask import Response, request
 from flask.sansio.scaffold import Scaffold
@@ -12,12 +12,12 @@ _PREFLIGHT_MAX_AGE_S = "600"
 
 
 def install(scope: Scaffold) -> None:
-    """Finish every answer of ours within `scope`, an application or a blueprint."""
+    """Add the headers to every answer of the service within `scope`, an application or a blueprint."""
     scope.after_request(_finish)
 
 
 def _finish(response: Response) -> Response:
-    """Add the headers, but for an answer that a hook of the host gave before the request reached the API."""
+    """Add the headers, except to an answer of a host's hook to a request that did not reach the API."""
     if not request_began():
         return response
     origins = container().settings.cors_allowed_origins
@@ -32,7 +32,7 @@ def _finish(response: Response) -> Response:
 
 
 def _allow_origin(response: Response, origins: tuple[str, ...]) -> None:
-    """Let scripts of a listed origin read the answer. Tokens travel in a header, so cookies need no leave."""
+    """Let scripts of a listed origin read the answer. Credentials are not allowed: tokens are in a header."""
     origin = request.headers.get("Origin")
     if origin not in origins:
         return

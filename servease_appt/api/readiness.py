@@ -1,4 +1,4 @@
-"""Is the service alive, and is it ready for requests?"""
+"""Liveness and readiness of the service."""
 
 from dataclasses import dataclass
 
@@ -20,12 +20,12 @@ class Readiness:
 
     @property
     def can_serve(self) -> bool:
-        """Without the cache the service still answers; without PostgreSQL it does not."""
+        """Return whether requests can be served: without the cache they can, without PostgreSQL they can't."""
         return self.status not in ("unavailable", "draining")
 
 
 def alive() -> dict[str, str]:
-    """Return that this process runs, without asking any server."""
+    """Return the state "healthy" without a request to any server."""
     return {
         "status": "healthy",
         "service": "appointment-service",
@@ -34,7 +34,7 @@ def alive() -> dict[str, str]:
 
 
 def readiness(container: Container) -> Readiness:
-    """Ask each part for its state. Takes the deadlines of Redis and PostgreSQL at most, and reads no row."""
+    """Return the state of each part. Takes the deadlines of Redis and PostgreSQL at most, and reads no row."""
     mode = container.lookups.mode()
     # Without a confirmed channel the mode is `l2_only` until a read fails, also where Redis does not answer.
     answers = mode == Mode.BOTH or (mode == Mode.L2_ONLY and container.redis_answers())

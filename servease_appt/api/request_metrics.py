@@ -1,4 +1,4 @@
-"""How long each request took, told to the metrics, and what the access log may know of it."""
+"""Pass the duration of each request to the metrics, and the loggable facts about it to the access log."""
 
 from functools import cache
 
@@ -17,7 +17,7 @@ UNMATCHED = "unmatched"
 def install(scope: Scaffold) -> None:
     """Measure every request that reaches `scope`, an application or a blueprint.
 
-    What a hook of the host has answered before is not counted: it never reached the API.
+    A request that a hook of the host has answered is not counted: it did not reach the API.
     """
     scope.before_request(begin_request)
     scope.after_request(_count)
@@ -33,6 +33,6 @@ def _count(response: Response) -> Response:
 
 @cache
 def route_name(endpoint: str | None) -> str:
-    """Return the name of a route, the same wherever it is mounted; cached, since there are only so many."""
+    """Return the name of a route, which does not depend on where it is mounted. Cached: there are few routes."""
     blueprint, _, name = (endpoint or "").rpartition(".")
     return name if name and blueprint.rpartition(".")[2] != FALLBACK else UNMATCHED

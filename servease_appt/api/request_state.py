@@ -1,7 +1,7 @@
-"""What is known of a request from its beginning: that it reached the API, when, and under which id.
+"""The state of a request from its beginning: that it reached the API, when, and its id.
 
-All of it is kept in the request's WSGI environment and not in `flask.g`: an application context that a test or a
-command holds open serves several requests.
+The state is kept in the request's WSGI environment and not in `flask.g`: an application context that a test
+or a command holds open serves several requests.
 """
 
 import re
@@ -17,28 +17,28 @@ _HARMLESS = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 
 
 def begin_request() -> None:
-    """Note that the current request has passed every hook that stands before the API's own."""
+    """Record that the current request has passed all hooks that run before the API's own."""
     request.environ[_BEGAN] = perf_counter()
 
 
 def request_began() -> bool:
     """Return whether the current request has reached the API.
 
-    It has not where a hook of the host answered it or raised: its answer is then none of ours.
+    It has not if a hook of the host answered it or raised: then the answer is the host's.
     """
     return _BEGAN in request.environ
 
 
 def seconds_so_far() -> float:
-    """Return the seconds since the current request reached the API. Raises KeyError where it has not."""
+    """Return the seconds since the current request reached the API. Raises KeyError if it has not."""
     began_s: float = request.environ[_BEGAN]
     return perf_counter() - began_s
 
 
 def request_id() -> str:
-    """Return the id of the current request: the caller's own where it is harmless to log, else a new one.
+    """Return the id of the current request: the caller's if it is safe to log, else a new one.
 
-    It is the same at every call within one request.
+    All calls within one request return the same id.
     """
     environ = request.environ
     known: str | None = environ.get(_KNOWN)

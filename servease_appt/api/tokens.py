@@ -1,7 +1,7 @@
-"""Who is asking: the bearer token of a request, checked and turned into a `Caller`.
+"""Check the bearer token of a request and turn it into a `Caller`.
 
-Only what the platform's authentication service issues is let in: HS256 under the shared key, with an expiry
-that is a number. PyJWT turns numeric strings and booleans into times, so their types are checked here as well.
+Only tokens of the platform's authentication service are accepted: HS256 under the shared key, with a numeric
+expiry. PyJWT converts numeric strings and booleans to times, so the types are checked here as well.
 """
 
 import math
@@ -21,20 +21,20 @@ ACCESS = "access"
 _ALGORITHMS = ["HS256"]
 _LONGEST_HEADER = 8192
 _BEARER = re.compile(r"Bearer +([\w-]+\.[\w-]+\.[\w-]+) *", re.ASCII | re.IGNORECASE)
-# `sub` and `jti` are not ours to judge: identity is `user_id`, and tokens are stateless.
+# `sub` and `jti` are not checked: identity is `user_id`, and tokens are stateless.
 _OPTIONS: Any = {"require": ["exp"], "verify_sub": False, "verify_jti": False}
 _ROLES = {role.value: role for role in Role}
 
 
 class NotAuthenticatedError(Exception):
-    """The request carries no token that is good now. The text may be shown to the caller."""
+    """The request has no valid token. The text may be shown to the caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A checked token: who it speaks for, and the token itself for the upstream services.
+    """The user and role of a checked token, and the token itself for the upstream services.
 
-    For the role `service` a user is not required: `actor.user_id` may be empty.
+    The role `service` needs no user: `actor.user_id` may be empty.
     """
 
     actor: Actor
@@ -47,9 +47,15 @@ class Caller:
 def read_caller(
     authorization: str | None, secret_key: str, token_types: Collection[str] = (ACCESS,)
 ) -> Caller:
-    """Return who the header `Authorization` speaks for; its `token_type` must be one of `token_types`.
+    """Check the token in the header `Authorization`.
 
-    Raises NotAuthenticatedError and nothing else.
+    Args:
+        authorization: the header, or None if there is none.
+        secret_key: the key that signs tokens.
+        token_types: the values of `token_type` that are accepted.
+
+    Raises:
+        NotAuthenticatedError: the header holds no valid token. Nothing else is raised.
     """
     if not authorization:
         raise NotAuthenticatedError("Authentication credentials were not provided.")

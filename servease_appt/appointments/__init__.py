@@ -1,1 +1,1 @@
-"""The use cases of the appointment service. Each command is one transaction, whoever calls it."""
+"""The use cases of the appointment service. Each command is one transaction. They know nothing of HTTP."""

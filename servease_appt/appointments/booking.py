@@ -35,7 +35,7 @@ def book(
     """Book, and return the answer. With a key that has booked before, return the first answer again.
 
     Args:
-        now: aware; the moment at which the request is judged.
+        now: aware; the moment for which the rules are checked.
         render: makes the answer for the appointment. Called outside of any transaction.
         once: the idempotency key, with the request that it stands for.
 
@@ -90,7 +90,7 @@ def create(
     """
     asked = _as_allowed(actor, asked)
     values = _new_row(policy, actor, asked, now)
-    references.check_booking(
+    other_ids = references.check_booking(
         actor,
         customer_id=asked.customer_id,
         vehicle_id=asked.vehicle_id,
@@ -98,7 +98,7 @@ def create(
     )
     request = BookingRequest(
         Interval.of(asked.scheduled_date, asked.scheduled_time, values["duration_minutes"]),
-        asked.customer_id,
+        [asked.customer_id, *other_ids],
         asked.assigned_employee_id,
     )
     with database.transaction() as connection:

@@ -3,7 +3,7 @@
 SQL only narrows down; `servease_appt.scheduling` decides whether two things collide.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
@@ -63,14 +63,14 @@ _BUSY: Final = text(
 )
 _CUSTOMERS_STARTS: Final = text(
     "SELECT scheduled_date, scheduled_time FROM appointments"
-    " WHERE customer_id = CAST(:customer AS uuid) AND status IN ('pending', 'confirmed', 'in_progress')"
+    " WHERE customer_id = ANY(CAST(:customers AS uuid[])) AND status IN ('pending', 'confirmed', 'in_progress')"
     " AND id <> :ignoring AND scheduled_date BETWEEN :first_day AND :last_day"
 )
 _SLOTS: Final = text(
     "SELECT date, start_time, end_time, COALESCE(is_available, false), COALESCE(max_concurrent_appointments, 0)"
     " FROM time_slots WHERE date BETWEEN :first_day AND :last_day"
 )
-_NOBODY: Final = "00000000-0000-0000-0000-000000000000"
+_NO_APPOINTMENT: Final = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,13 @@ class BookingRequest:
     """A time that is asked for, by whom and with whom.
 
     Attributes:
+        customer_ids: the customer's id, and other ids of the same customer where they are known.
         employee_id: whose time it takes; None where nobody is assigned.
         appointment_id: the appointment that is moved, so that it does not collide with itself; None for a new one.
     """
 
     interval: Interval
-    customer_id: str
+    customer_ids: Sequence[str]
     employee_id: str | None
     appointment_id: str | None = None
 
@@ -91,7 +92,7 @@ class BookingRequest:
     def locks(self) -> Iterator[int]:
         """Yield the locks to hold from before `broken_rules` to the end of the transaction."""
         yield from (locks.day(day) for day in self.interval.days)
-        yield locks.customer(self.customer_id)
+        yield from (locks.customer(customer_id) for customer_id in self.customer_ids)
         if self.employee_id is not None:
             yield locks.employee(self.employee_id)
 
@@ -156,8 +157,8 @@ def _customer_conflicts(connection: Connection, request: BookingRequest) -> list
     rows = connection.execute(
         _CUSTOMERS_STARTS,
         {
-            "customer": request.customer_id,
-            "ignoring": request.appointment_id or _NOBODY,
+            "customers": list(request.customer_ids),
+            "ignoring": request.appointment_id or _NO_APPOINTMENT,
             "first_day": (start - CUSTOMER_GAP).date(),
             "last_day": (start + CUSTOMER_GAP).date(),
         },
@@ -176,5 +177,5 @@ def _stretch(interval: Interval, ignoring: str | None) -> dict[str, Any]:
         "starts": interval.start,
         "day_before": max(interval.start, _SECOND_DAY).date() - _ONE_DAY,
         "last_day": interval.end.date(),
-        "ignoring": ignoring or _NOBODY,
+        "ignoring": ignoring or _NO_APPOINTMENT,
     }

@@ -280,7 +280,7 @@ def _request_to_move(before: Appointment, wanted: Appointment) -> BookingRequest
     """Return what has to be checked before the appointment may have another time or another length.
 
     Raises:
-        RuleBroken: it is not pending or confirmed, or (an old row) has a length that nobody could book.
+        RuleBroken: it is not pending or confirmed, or (an old row) has a length that can't be booked.
     """
     if before.status not in RESCHEDULABLE:
         raise RuleBroken(
@@ -297,7 +297,7 @@ def _request_to_move(before: Appointment, wanted: Appointment) -> BookingRequest
             ]
         )
     return BookingRequest(
-        _occupied(wanted), wanted.customer_id, wanted.assigned_employee_id, appointment_id=before.id
+        _occupied(wanted), [wanted.customer_id], wanted.assigned_employee_id, appointment_id=before.id
     )
 
 

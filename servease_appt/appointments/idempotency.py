@@ -5,7 +5,7 @@
 appointment and do not book. With any other claim, book and call `note_booking` in the same transaction;
 `release` the claim if nothing was booked. Then `keep_answer`.
 
-Only bookings are kept: a refused request leaves no row, and is judged anew when it comes again.
+Only bookings are kept: a refused request leaves no row, and is checked again when it comes again.
 """
 
 import hashlib

@@ -4,7 +4,7 @@ The customer has to exist, the vehicle has to be theirs, and an employee who is 
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -52,8 +52,11 @@ class ReferenceChecks:
 
     def check_booking(
         self, actor: Actor, *, customer_id: str, vehicle_id: str, employee_id: str | None
-    ) -> None:
+    ) -> Sequence[str]:
         """Return if the references are right, or could not be checked and the actor is staff.
+
+        Returns:
+            Other ids of the same customer, as far as the customer service names them.
 
         Raises:
             FieldErrors: customer_id, vehicle_id or assigned_employee_id does not exist, or the vehicle is not the
@@ -82,6 +85,7 @@ class ReferenceChecks:
         if wrong:
             raise FieldErrors(wrong)
         self._go_on(actor, _unanswered(customer_id, answers))
+        return customer.aliases if isinstance(customer, Customer) else ()
 
     def check_employee(self, actor: Actor, employee_id: str) -> None:
         """Return if there is such an employee, or if it could not be checked and the actor is staff.

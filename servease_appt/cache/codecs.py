@@ -125,6 +125,17 @@ class Codecs(Generic[V]):
             spelled = None
         return None if spelled is None else f"{name}_{spelled}"
 
+    def is_encoded(self, key: str, value: V, payload: bytes) -> bool:
+        """Say whether the bytes are this value.
+
+        The bytes are compared first: a value need not be equal to what is decoded from its own bytes (NaN, arrays,
+        tuples in JSON). Another writer may spell an equal value with other bytes.
+        """
+        try:
+            return self.of(key).encode(value) == payload or bool(self.decode(key, payload) == value)
+        except Exception:  # noqa: BLE001 - what can't be compared is not the same
+            return False
+
     def decode(self, key: str, payload: bytes) -> V | None:
         """The value, or None where the bytes are none."""
         name, _, rest = key.partition("_")

@@ -97,7 +97,7 @@ class DirectStore(Generic[V]):
         if refused:
             self._event_log.note(Tier.L2, Event.REFUSED_FILL, refused)
         longest_s = self._policy.l1_ttl_s if ttl_s is None else min(self._policy.l1_ttl_s, ttl_s)
-        sizes = {fill.key: len(fill.payload) for fill in wanted}
+        sizes = {fill.key: len(fill.payload or b"") for fill in wanted}
         for key in stored:
             value, fence = fills[key]
             read_at_s = fence.epoch.at_s

@@ -48,7 +48,6 @@ class Invalidator(Generic[V]):
         l2: L2,
         flights: Flights[V],
         codecs: Codecs[V],
-        recovery: Recovery,
         event_log: EventLog,
         identity: str,
     ) -> None:
@@ -56,7 +55,6 @@ class Invalidator(Generic[V]):
         self._l2 = l2
         self._flights = flights
         self._codecs = codecs
-        self._recovery = recovery
         self._event_log = event_log
         self._identity = identity
 
@@ -66,7 +64,7 @@ class Invalidator(Generic[V]):
         self._codecs.check(wanted)
         try:
             for start in range(0, len(wanted), INVALIDATE_BATCH):
-                self._invalidate_in_l2(wanted[start : start + INVALIDATE_BATCH])
+                self._l2.invalidate(wanted[start : start + INVALIDATE_BATCH], self._identity)
         except L2Unavailable as error:
             self._event_log.note(Tier.L2, Event.FAILED_INVALIDATION, wanted, str(error))
             raise CacheUnavailable(f"Redis did not take the invalidation: {error}") from error
@@ -91,13 +89,7 @@ class Invalidator(Generic[V]):
         if request.pattern is not None:
             self._l2.invalidate_matching(request.pattern, self._identity, announce_start=True)
         else:
-            self._invalidate_in_l2(request.keys)
-
-    def _invalidate_in_l2(self, keys: Sequence[str]) -> None:
-        seen = self._recovery.highest_sequence_seen()
-        sequence = self._l2.invalidate(keys, self._identity)
-        self._recovery.compare(seen, sequence - 1)
-        self._recovery.acknowledge(sequence)
+            self._l2.invalidate(request.keys, self._identity)
 
     def drop(self, keys: Sequence[str]) -> None:
         """Drop keys from this process: L1, and the loads under way that nobody may join any more."""
@@ -231,6 +223,14 @@ class InvalidationHandler(Generic[V]):
         held = self._l1.suspect(keys)
         if held:
             self._keeper.verify(held)
+
+    def on_flush_somewhere(self) -> None:
+        """Compare no sequences until it is known which database was flushed."""
+        self._recovery.suspend()
+
+    def on_flush_elsewhere(self) -> None:
+        """Go on: the flush was of another database."""
+        self._recovery.resume()
 
     def on_compared(self, key: str, entry: Entry[Any], payload: bytes | None) -> None:
         """Drop an entry that is not what L2 holds."""

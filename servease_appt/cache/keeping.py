@@ -9,10 +9,9 @@ from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.epochs import Epoch
 from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.event_log import EventLog
-from servease_appt.cache.l1 import L1, Entry
+from servease_appt.cache.l1 import L1, NOT_FOUND, Entry
 from servease_appt.cache.l2.protocol import L2
 from servease_appt.cache.listener import Listener
-from servease_appt.cache.results import NoValue
 from servease_appt.cache.stats import Event, Tier
 
 V = TypeVar("V")
@@ -60,8 +59,11 @@ class L1Keeper(Generic[V]):
 
     def compared(self, key: str, entry: Entry[V], payload: bytes | None) -> None:
         """Keep an entry that the server has changed only if it is the same as what L2 holds now."""
-        value = NoValue.NOT_FOUND if payload is None else self._codecs.decode(key, payload)
-        if value != entry.value and self._l1.drop_if_same(key, entry):
+        if payload is None or entry.value is NOT_FOUND:
+            same = payload is None and entry.value is NOT_FOUND
+        else:
+            same = self._codecs.is_encoded(key, entry.value, payload)
+        if not same and self._l1.drop_if_same(key, entry):
             event = Event.EXPIRY if payload is None else Event.OVERWRITTEN
             self._event_log.note(
                 Tier.L1, event, (key,), "L2 has none" if payload is None else "L2 has another"

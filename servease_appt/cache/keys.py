@@ -6,6 +6,8 @@ cluster, and lie outside the prefixes under which the server tells of changes.
 
 from __future__ import annotations
 
+import re
+
 
 class KeySpace:
     """Names of L2 keys and of the channel, for one prefix."""
@@ -37,6 +39,11 @@ class KeySpace:
     def group(self, key: str) -> tuple[str, str, str, str]:
         """All four keys of one entry, in the order that the scripts expect."""
         return self.data(key), self.lease(key), self.absent(key), self.stale_copy(key)
+
+    @property
+    def patterns(self) -> KeySpace:
+        """The same names as glob patterns, for SCAN: whatever signs the prefix holds mean themselves."""
+        return KeySpace(re.sub(r"([*?\[\]\\^])", r"\\\1", self.prefix))
 
     def plain(self, data_key: str) -> str:
         """The key behind a data key."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -19,6 +18,7 @@ from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 from cachetools import LRUCache
 
+from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.epochs import Epoch, Epochs
 from servease_appt.cache.results import NoValue
 
@@ -174,7 +174,7 @@ class L1(Generic[V]):
         max_bytes: int = sys.maxsize,
         max_value_bytes: int = sys.maxsize,
         untrusted_s: float = 1.0,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = elapsed_s,
     ) -> None:
         self._clock = clock
         self._untrusted_s = untrusted_s

@@ -12,7 +12,6 @@ import logging
 import random
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from servease_appt.cache.channel import Changed, Channel, Published, Reply, Subscribed
+from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import Entry
 from servease_appt.cache.l2.cluster import Cluster, ClusterChannel
@@ -71,6 +71,12 @@ class ListenerCallbacks(Protocol):
     def on_changed(self, keys: list[str] | None) -> None:
         """Values changed on the server, by whatever hand; None: the database was flushed."""
 
+    def on_flush_somewhere(self) -> None:
+        """A database of the server was flushed: ours, or `on_flush_elsewhere` is called soon."""
+
+    def on_flush_elsewhere(self) -> None:
+        """It was another database."""
+
     def on_compared(self, key: str, entry: Entry[Any], payload: bytes | None) -> None:
         """The answer to `Listener.verify`: what L2 holds for the key right now."""
 
@@ -111,7 +117,7 @@ class Listener:
         client: Redis,
         keys: KeySpace,
         tracked: tuple[str, ...],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = elapsed_s,
     ) -> None:
         self._client = client
         self._keys = keys
@@ -121,6 +127,7 @@ class Listener:
         self._lock = threading.Lock()
         self._to_verify: dict[str, Entry[Any]] = {}
         self._beat_now = False
+        self._reconnect = False
         self._queued_commands: deque[tuple[str | bytes, ...]] = deque(maxlen=MAX_QUEUED_COMMANDS)
         self._callbacks: ListenerCallbacks
         self._wake_out: socket.socket
@@ -132,11 +139,16 @@ class Listener:
         self._confirmed_before = False
         self._last_beat_s = 0.0
         self._trusted_until_s = float("-inf")
+        self._reconnect = False
         self.started: bool = False
         self.confirmed: bool = False
         self.tracking: bool = False
         self.sequence: int | None = None
         self.last_answer_at_s: float = clock()
+        self._told: int | None = None
+        """What messages say of the sequence behind a gap, until the server says what is true."""
+        self._flushed = False
+        self._before_flush: int | None = None
 
     def start(self, callbacks: ListenerCallbacks) -> None:
         """Start the thread, which calls `callbacks`. To be called once at most."""
@@ -210,6 +222,13 @@ class Listener:
             if self._beat_now:
                 return
             self._beat_now = True
+        self._wake()
+
+    def reconnect(self) -> None:
+        """Have the connection made anew: the server behind its name may be another one now."""
+        if not self.started:
+            return
+        self._reconnect = True
         self._wake()
 
     def _revive(self) -> None:
@@ -291,6 +310,9 @@ class Listener:
 
     def _send_what_is_due(self, channel: Channel | ClusterChannel) -> None:
         now = self._clock()
+        if self._reconnect:
+            self._reconnect = False
+            raise HeartbeatTimeout("the server is not the one that takes writes")
         if self._pending and now - self._pending[0].sent_at_s > TRUST_S:
             raise HeartbeatTimeout(f"no answer for {TRUST_S} s")
         with self._lock:
@@ -339,25 +361,48 @@ class Listener:
         self._callbacks.on_message(invalidation)
 
     def _follow(self, sequence: int) -> None:
-        """A message whose number is not the next one tells of others that were lost."""
-        if self.confirmed:
-            if self.sequence is None:
-                self._callbacks.on_counted_anew()
-            elif sequence > self.sequence + 1:
-                self._callbacks.on_gap()
-        if self.sequence is None or sequence > self.sequence:
+        """A message whose number is not the next one tells of others that were lost.
+
+        Such a number is taken for the server's only when the server has said so: anybody can publish a message.
+        """
+        if not self.confirmed:
+            return  # the first answer to a heartbeat says what is true
+        expected = self.sequence if self._told is None else self._told
+        if expected is None:
+            self._callbacks.on_counted_anew()
+        elif sequence > expected + 1:
+            self._callbacks.on_gap()
+        elif sequence <= expected:
+            return
+        elif self._told is None:
             self.sequence = sequence
+            return
+        self._told = sequence
+        with self._lock:
+            self._beat_now = True
 
     def _on_changed(self, names: tuple[bytes, ...] | None) -> None:
         if names is None:
-            self.sequence = None  # it went with all the rest, which is no loss of invalidations
-            self._callbacks.on_changed(None)
+            if not self._flushed:
+                self._flushed, self._before_flush = True, self.sequence
+                self.sequence = None  # if it went with all the rest, that is no loss of invalidations
+                self._callbacks.on_flush_somewhere()
+            with self._lock:
+                self._beat_now = True
             return
         own = f"{self._keys.prefix}:__"
         full = [name.decode(errors="replace") for name in names]
         keys = [self._keys.plain(name) for name in full if not name.startswith(own)]
         if keys:
             self._callbacks.on_changed(keys)
+
+    def _after_flush(self, sequence: int | None) -> None:
+        """The server tells of the flush of any database; the sequence tells whether it was ours."""
+        self._flushed = False
+        if sequence is not None and sequence == self._before_flush:
+            self._callbacks.on_flush_elsewhere()
+        else:
+            self._callbacks.on_changed(None)
 
     def _on_reply(self, value: object) -> None:
         asked = self._pending.popleft()
@@ -381,17 +426,18 @@ class Listener:
         if not self.confirmed:
             if not self._subscribed:
                 raise HeartbeatTimeout("the subscription was not confirmed")
-            heard = self.sequence
+            heard = self._before_flush if self._flushed else self.sequence
+            self._flushed = False
             reconnected, self.confirmed, self._confirmed_before = self._confirmed_before, True, True
             sequence_regressed = heard is not None and (sequence is None or sequence < heard)
             self._callbacks.on_confirmed(reconnected=reconnected, sequence_regressed=sequence_regressed)
-            self.sequence = (
-                sequence  # last, so that no reader takes a server that lost messages for a good one
-            )
             if reconnected:
                 log.warning("Invalidation channel is back")
-        elif sequence != self.sequence:
+        elif self._flushed:
+            self._after_flush(sequence)
+        elif sequence != (self.sequence if self._told is None else self._told):
             self._callbacks.on_gap()
-            self.sequence = sequence
+        # Last, so that no reader takes a server that has lost invalidations for a good one.
+        self.sequence, self._told = sequence, None
         self._trust(sent_at_s + TRUST_S)
         self._callbacks.on_beat()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.epochs import Epoch
 from servease_appt.cache.errors import L2Unavailable, LoadDenied, LoadFailed, ValueNotFound
@@ -101,7 +102,7 @@ class Loader(Generic[V]):
 
         While nobody can say whether an invalidation was missed, a load is no younger than what L1 serves then.
         """
-        return -math.inf if self.l1.is_trusted() else time.monotonic() - UNSHARED_S
+        return -math.inf if self.l1.is_trusted() else elapsed_s() - UNSHARED_S
 
     def keep_from_l2(
         self,
@@ -230,7 +231,7 @@ class Loader(Generic[V]):
     def _fill(self, completed: _CompletedLoad[V], token: bytes) -> Fill:
         key, policy = completed.flight.key, self.policy
         if completed.outcome is Outcome.NOT_FOUND:
-            return Fill(key, token, b"", int(policy.negative_ttl_s * 1000), 0)
+            return Fill(key, token, None, int(policy.negative_ttl_s * 1000), 0)
         ttl_ms = policy.draw_ttl_ms()
         stale_ms = ttl_ms + int(policy.stale_ttl_s * 1000) if policy.stale_ttl_s else 0
         return Fill(key, token, completed.payload, ttl_ms, stale_ms)

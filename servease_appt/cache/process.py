@@ -40,6 +40,7 @@ V = TypeVar("V")
 
 L2_COOL_DOWN_S = 2.0
 BACKGROUND_THREADS = 2
+RECONNECT_EVERY_S = 30.0
 
 
 class Process(Generic[V]):
@@ -62,6 +63,8 @@ class Process(Generic[V]):
         observer = None if observer is None else GuardedObserver(observer)
         self._client = client
         self._keys = keys
+        self._clock = clock
+        self._reconnect_at_s = float("-inf")
         self._observer = observer
         self.identity = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.breaker = Breaker(
@@ -110,7 +113,6 @@ class Process(Generic[V]):
             l2=self.l2,
             flights=self.flights,
             codecs=codecs,
-            recovery=self.recovery,
             event_log=self.event_log,
             identity=self.identity,
         )
@@ -126,6 +128,8 @@ class Process(Generic[V]):
             keep=self.keeper.keep,
             drop=self.invalidator.drop,
         )
+        self.l2.watch = self.recovery
+        self.l2.on_demoted = self._on_demoted
         self.reader: Reader[V] = Reader(
             l1=self.l1,
             l2=self.l2,
@@ -165,6 +169,7 @@ class Process(Generic[V]):
                 keys=keys,
                 codecs=codecs,
                 database=database_of(client),
+                clock=clock,
             ),
             event_log=self.event_log,
             listener=self.listener,
@@ -195,6 +200,13 @@ class Process(Generic[V]):
             self._client.hdel(self._keys.workers, self.identity)
         except (RedisError, OSError):
             log.debug("Redis does not answer: this worker stays registered until a command finds it gone")
+
+    def _on_demoted(self) -> None:
+        """Have the listener find the server that takes writes; seldom, since it may well be this one."""
+        now_s = self._clock()
+        if now_s >= self._reconnect_at_s:
+            self._reconnect_at_s = now_s + RECONNECT_EVERY_S
+            self.listener.reconnect()
 
     def _on_breaker(self, state: BreakerState) -> None:
         if state is BreakerState.OPEN:

@@ -35,6 +35,7 @@ class Recovery:
         self._submit = submit
         self._acknowledged = 0
         self._emptying = False
+        self._suspended = False
         self.l2_is_old = False
 
     def highest_sequence_seen(self) -> int:
@@ -43,7 +44,7 @@ class Recovery:
         To be taken before a command is sent. A server may die between its answer to an invalidation and the
         listener's hearing of it, so that the listener alone would not miss it.
         """
-        return max(self._listener.sequence or 0, self._acknowledged)
+        return 0 if self._suspended else max(self._listener.sequence or 0, self._acknowledged)
 
     def acknowledge(self, sequence: int) -> None:
         """Note the number that the server gave to an invalidation of ours."""
@@ -57,21 +58,35 @@ class Recovery:
         if seen and (sequence is None or sequence < seen):
             self.distrust_l2()
 
+    def suspend(self) -> None:
+        """Compare nothing for a moment: a flush takes the sequence along, which is no loss of invalidations."""
+        self._suspended = True
+
+    def resume(self) -> None:
+        """Compare again: the sequence is still there."""
+        self._suspended = False
+
     def database_was_flushed(self) -> None:
-        """The sequence went with all the rest, which is no loss of invalidations."""
+        """Begin anew: the sequence went with all the rest."""
         self._acknowledged = 0
+        self._suspended = False
 
     def distrust_l2(self) -> None:
         """Use nothing that L2 holds until all of it is deleted."""
         if not self.l2_is_old:
             self.l2_is_old = True
             log.warning("Redis has lost invalidations: its values are not used, and are deleted")
+            if not self._listener.started:
+                self.empty_l2_if_old()  # else the next heartbeat does, behind which others are told, too
 
     def empty_l2_if_old(self) -> None:
         """Begin to delete what an L2 that has lost invalidations holds, on a thread of the cache."""
         if self.l2_is_old and not self._emptying:
             self._emptying = True
-            self._submit(self._empty_l2)
+            try:
+                self._submit(self._empty_l2)
+            except RuntimeError:
+                log.debug("The cache is closed: nothing is begun any more")
 
     def _empty_l2(self) -> None:
         try:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
+from servease_appt.cache.clocks import elapsed_s
+
 V = TypeVar("V")
 
 
@@ -66,7 +68,7 @@ class Flight(Generic[V]):
 
     def __init__(self, key: str, completion: Completion, deadline_s: float = math.inf) -> None:
         self.key = key
-        self.began_at_s = time.monotonic()
+        self.began_at_s = elapsed_s()
         self.deadline_s = deadline_s
         self.stale_value: V | None = None
         self.outcome: Outcome | None = None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar
@@ -18,6 +17,7 @@ from typing import Any, Generic, Self, TypeVar
 from redis import Redis
 
 from servease_appt.cache.breaker import Breaker
+from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.codecs import Codec, Codecs
 from servease_appt.cache.direct import Fence
 from servease_appt.cache.forks import after_fork
@@ -79,7 +79,7 @@ class TwoTierCache(Generic[V]):
         observer: Observer | None = None,
         listen: bool = True,
         owns_client: bool = False,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = elapsed_s,
     ) -> None:
         check_client(client)
         self.policy: CachePolicy = policy or CachePolicy()

@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.event_log import EventLog, LoggedEvent
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import L1, NOT_FOUND
+from servease_appt.cache.l2.cluster import Cluster
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.redis_client import database_of
 
@@ -43,6 +45,7 @@ class QueryResponder(Generic[V]):
         keys: KeySpace,
         codecs: Codecs[V],
         database: int,
+        clock: Callable[[], float],
     ) -> None:
         self._database = database
         self._identity = identity
@@ -52,6 +55,7 @@ class QueryResponder(Generic[V]):
         self._listener = listener
         self._keys = keys
         self._codecs = codecs
+        self._clock = clock
 
     def answer(self, payload: bytes) -> None:
         """Answer one question; what can't be read is passed over."""
@@ -79,7 +83,7 @@ class QueryResponder(Generic[V]):
         return isinstance(reply_to, str) and reply_to.startswith(f"{self._keys.prefix}:__reply:")
 
     def _explain(self, key: str) -> dict[str, Any]:
-        now = time.monotonic()
+        now = self._clock()
         entry = self._l1.held((key,)).get(key)
         held = None
         if entry is not None:
@@ -107,7 +111,10 @@ def digest(codecs: Codecs[V], key: str, value: V) -> str:
 
 
 class WorkerQueries:
-    """The asking side, for commands and the dashboard. Raises redis-py's errors when the server is away."""
+    """The asking side, for commands and the dashboard. Raises redis-py's errors when the server does not answer.
+
+    Anybody may write under the keys that it reads: what can't be read is given as it is, or as an empty dict.
+    """
 
     def __init__(self, client: Redis, keys: KeySpace, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
@@ -116,8 +123,9 @@ class WorkerQueries:
         self._clock = clock
 
     def listeners(self) -> int:
-        """How many workers listen."""
-        ((_, count),) = self._client.pubsub_numsub(self._keys.queries)
+        """How many workers listen, on all nodes of a cluster."""
+        where = {"target_nodes": "all"} if isinstance(self._client, Cluster) else {}
+        ((_, count),) = self._client.pubsub_numsub(self._keys.queries, **where)
         return int(count)
 
     def reachable(self) -> int:
@@ -138,7 +146,7 @@ class WorkerQueries:
             replies.get_message(timeout=timeout_s)  # the confirmation: from here on no answer can be missed
             asked_at_s = self._clock()
             question = {"what": what, "reply_to": reply_to, "database": self._database, **details}
-            listening = int(self._client.publish(self._keys.queries, json.dumps(question)))
+            listening = self._publish(question)
             expected = listening if expected is None else expected
             while expected > 0:
                 left_s = asked_at_s + timeout_s - self._clock()
@@ -150,14 +158,21 @@ class WorkerQueries:
                 answer["after_ms"] = round((self._clock() - asked_at_s) * 1000, 3)
                 yield answer
 
+    def _publish(self, question: dict[str, Any]) -> int:
+        """Return how many workers receive it; a node of a cluster counts those alone that are connected to it."""
+        received = int(self._client.publish(self._keys.queries, json.dumps(question)))
+        return self.listeners() if isinstance(self._client, Cluster) else received
+
     def watch(self) -> None:
         """Have all workers publish their events for the next few seconds; ask again to go on."""
-        question = {"what": "watch", "database": self._database}
-        self._client.publish(self._keys.queries, json.dumps(question))
+        self._publish({"what": "watch", "database": self._database})
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """Every worker that has registered and not left, by identity: `pid`, `host`, `started_at_s`."""
-        registered = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.workers))
+        try:
+            registered = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.workers))
+        except ResponseError:  # a key of another type: anybody may write under the prefix
+            return {}
         return {identity.decode(errors="replace"): _read(about) for identity, about in registered.items()}
 
     def forget_worker(self, identity: str) -> None:

@@ -22,7 +22,7 @@ def commands() -> None:
 def upgrade_command(dry_run: bool) -> None:
     """Bring the database to this version, adopting the platform's tables; names the rows that break a rule.
 
-    Other services may read and write meanwhile. An upgrade that was broken off is gone on with by the next one.
+    Other services may read and write meanwhile. The next upgrade continues one that was interrupted.
     """
     from servease_appt.db.migrate import plan, upgrade
 
@@ -95,14 +95,14 @@ def check_command(repair: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_appcontext
 def downgrade_command(yes: bool) -> None:
-    """Take off all that upgrades have made and leave the platform's own tables, with every row.
+    """Drop all that upgrades have made and leave the platform's own tables, with every row.
 
     Stop this service first. Other services may read and write meanwhile.
     """
     from servease_appt.db.migrate import downgrade
 
     if not yes:
-        click.confirm("Take the service's tables, triggers and indexes off this database?", abort=True)
+        click.confirm("Drop the service's own tables, triggers and indexes from this database?", abort=True)
     with _one_line_errors():
         downgrade(current_app.extensions["servease"].settings.database_url, _show_progress)
     click.echo("The platform's own tables are left, with every row.")

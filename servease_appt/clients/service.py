@@ -5,6 +5,8 @@ import http.client
 import json
 import os
 import re
+import socket
+import ssl
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +32,23 @@ CALL_ERRORS = (
     OSError,
     ValueError,
 )
+
+_FAILURES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+    ((urllib3.exceptions.NameResolutionError, socket.gaierror), "its host name can't be resolved"),
+    ((urllib3.exceptions.NewConnectionError, ConnectionRefusedError), "it can't be connected to"),
+    ((urllib3.exceptions.TimeoutError, requests.Timeout, TimeoutError), "it gave no answer in time"),
+    ((urllib3.exceptions.SSLError, ssl.SSLError), "TLS could not be set up"),
+    (
+        (urllib3.exceptions.ProtocolError, http.client.HTTPException, ConnectionError),
+        "it closed the connection before the answer was complete",
+    ),
+)
+
+
+def _in_words(failure: BaseException) -> str:
+    return next(
+        (words for kinds, words in _FAILURES if isinstance(failure, kinds)), "it gave no usable answer"
+    )
 
 
 class JsonService:
@@ -148,7 +167,7 @@ class JsonService:
         for inner in getattr(error, "args", None) or ():
             if isinstance(inner, BaseException):
                 cause = getattr(inner, "reason", None) or inner
-        return Unavailable(self.name, f"gave no answer ({type(cause).__name__})")
+        return Unavailable(self.name, _in_words(cause))
 
     def _parse(self, body: bytearray) -> dict[str, Any]:
         answer = _NOT_JSON

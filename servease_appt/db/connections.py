@@ -22,7 +22,7 @@ _LINK_OPTIONS: Final = {
     "keepalives_interval": 3,
     "keepalives_count": 3,
 }
-"""The kernel's own limits, in seconds and ms: a link that is dead ends even where nobody waits on it."""
+"""The kernel's own limits, in seconds and ms: they end a dead link even where no call waits on it."""
 
 STATEMENT_SETTINGS: Final = {"statement_timeout": "3000", "lock_timeout": "2000", "jit": "off"}
 """For each statement; in ms where a number. No request waits longer for PostgreSQL than its client would,

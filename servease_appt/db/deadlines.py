@@ -50,9 +50,9 @@ class Deadline:
         """Seconds until the deadline; negative when it has passed."""
         return self._at_s - time.monotonic()
 
-    def extend(self, seconds: float) -> None:
-        """Set the deadline anew, `seconds` from now."""
-        self._at_s = time.monotonic() + seconds
+    def extend_to(self, at_s: float) -> None:
+        """Set the deadline anew, to a moment on the clock of `time.monotonic`."""
+        self._at_s = at_s
 
     def watch(self, used: connection) -> None:
         """Cut this connection too when the deadline passes; at once when it has."""
@@ -76,7 +76,7 @@ class Deadline:
         try:
             made = _Attempt(make).wait(self.left_s)
         except OperationalError:
-            # The driver's own connect timeout: it is no refusal, nobody answered.
+            # The driver's own connect timeout: it is no refusal, nothing answered.
             self.passed = time.monotonic() - began_s > _SLOW_REFUSAL_S
             raise
         if made is None:
@@ -148,7 +148,7 @@ class _Watch:
             self._busy.wait()
             time.sleep(_CHECK_EVERY_S)
             with self._lock:
-                # Under the lock: what is not running any more belongs to somebody else, who must keep it.
+                # Under the lock: the connections of a use that has ended may be in use again.
                 for deadline in [d for d in self._running if d.left_s <= 0]:
                     self._running.discard(deadline)
                     deadline.cut()

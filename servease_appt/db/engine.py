@@ -108,7 +108,7 @@ class Database:
                 with unavailable(), self._engine.connect() as connection:
                     if is_trial:
                         connection.exec_driver_sql("SELECT 1")
-                        deadline.extend(deadlines.DEADLINE_S)
+                        deadline.extend_to(began_at_s + deadlines.DEADLINE_S)
                         self._breaker.succeeded()
                     yield connection
             except DatabaseUnavailable as error:

@@ -74,8 +74,8 @@ def upgrade(
 ) -> UpgradeReport:
     """Run what is missing, while others read and write; of several upgrades at a time one runs, the others wait.
 
-    Each step is a transaction of its own (see `servease_appt.db.online`). One that was broken off is gone on
-    with by the next upgrade.
+    Each step is a transaction of its own (see `servease_appt.db.online`). The next upgrade continues one that
+    was interrupted.
 
     Args:
         url: `postgresql://…`, whatever driver it names
@@ -139,13 +139,13 @@ def repair_counts(url: str) -> int:
 
 
 def downgrade(url: str, progress: Callable[[str], None] = lambda _text: None) -> None:
-    """Take off all that upgrades have made, while others read and write, and leave the platform's own tables.
+    """Drop all that upgrades have made, while others read and write, and leave the platform's own tables.
 
     No row of `appointments`, `time_slots` or `appointment_history` is lost, and none of their columns. The answers
     that are kept for `Idempotency-Key` go.
 
     Raises:
-        LockNotAvailable: others held a lock for too long; what was taken off before stays off.
+        LockNotAvailable: others held a lock for too long; what was dropped before stays so.
         DatabaseUnavailable: PostgreSQL is away.
     """
     with only_upgrade(url), connected(url) as connection:
@@ -195,8 +195,8 @@ def connected(url: str) -> Iterator[Connection]:
 def only_upgrade(url: str) -> Iterator[None]:
     """Hold the lock of upgrades, on a connection of its own.
 
-    It is a transaction's lock, since a pooler in transaction mode knows no other. Nobody waits for it within a
-    statement: an index that is made meanwhile would wait for that statement's end.
+    It is a transaction's lock, since a pooler in transaction mode knows no other. It is not waited for within a
+    statement: an index that is made meanwhile would wait for the end of that statement.
     """
     with connected(url) as connection:
         while True:
@@ -230,7 +230,7 @@ def _engine(url: str) -> Engine:
 def _run(connection: Connection, steps: OnlineSteps) -> None:
     """Run every step of every version: each finds out for itself whether it is done.
 
-    So it does not matter how far a version came, nor whether somebody took an index or a trigger off since.
+    So it does not matter how far an upgrade came, nor whether an index or a trigger was dropped since.
     """
     v1_platform_tables.refuse_unknown_tables(OnlineSteps(connection, dry_run=True))
     scripts = _scripts()

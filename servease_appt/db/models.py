@@ -102,7 +102,7 @@ class IdempotencyKey(Base):
     answer_headers: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
 
 
-# What triggers keep, and nobody else writes to.
+# Written by triggers alone.
 
 Table(
     "appointment_counts",

@@ -1,10 +1,10 @@
 """How the steps of an upgrade run beside services that write: no lock is waited for long, or held over a scan.
 
-Whoever waits for a strong lock makes everybody behind it wait, too. So each step is a transaction of its own
-with one kind of lock, gives up after a tenth of a second, and tries again later: writers wait that long at
-most, and since PostgreSQL looks for deadlocks only after a second, a writer is never the one that it ends. What
-reads a whole table (a check of old rows, an index, a count) runs outside of these, with locks that let others
-write.
+A statement that waits for a strong lock makes all later statements on the table wait, too. So each step is a
+transaction of its own with one kind of lock, gives up after a tenth of a second, and tries again later: writers
+wait that long at most, and since PostgreSQL looks for deadlocks only after a second, a writer is never the one
+that it ends. What reads a whole table (a check of old rows, an index, a count) runs outside of these, with
+locks that let others write.
 """
 
 import random

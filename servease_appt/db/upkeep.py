@@ -1,4 +1,4 @@
-"""What each worker does for the kept counts now and then, so that they need nobody's attention."""
+"""The regular maintenance of the kept counts, in each worker."""
 
 import logging
 import random

@@ -13,7 +13,7 @@ from servease_appt.db.online import OnlineSteps
 from servease_appt.db.violations import CAPACITY, CUSTOMER_GAP_RULE, violations
 
 DAYS: Final = tuple(date(2000, 1, 1) + timedelta(days=n) for n in range(36525))
-"""This century's: whoever books beyond it is held to the rules by the service alone."""
+"""This century's. Bookings of later days are held to the rules by the service alone."""
 
 _HELD: Final = (CAPACITY, CUSTOMER_GAP_RULE)
 
@@ -36,7 +36,7 @@ def enforce(url: str, default_capacity: int, day_locks: Mapping[date, int]) -> N
         _refuse_if_broken(connection, default_capacity)
         writer_rules.install(steps, default_capacity, day_locks)
         try:
-            # What came in between the look and the trigger is nobody's to refuse any more.
+            # A row that was written between the first look and the trigger was not refused.
             _refuse_if_broken(connection, default_capacity)
         except UpgradeRefused:
             writer_rules.remove(steps)

@@ -1,1 +1,1 @@
-"""`make demo`: sample data, the service under gunicorn, and what is printed."""
+"""`make demo`: sample data, the service under gunicorn, and the output."""

@@ -1,4 +1,4 @@
-"""`python -m servease_appt.demo`: the whole service with everything it needs, until Ctrl-C."""
+"""`python -m servease_appt.demo`: run the whole service with all servers that it needs, until Ctrl-C."""
 
 import argparse
 import contextlib
@@ -38,7 +38,7 @@ _OPTIONS = {
 
 
 def main() -> int:
-    """Run the demo; the exit code is 0, or 1 where something could not be done or a check failed."""
+    """Run the demo. Returns the exit code: 0, or 1 if a step or a check failed."""
     arguments = _parse(sys.argv[1:])
     for number in _STOPPING:
         signal.signal(number, _interrupt)
@@ -56,7 +56,7 @@ def main() -> int:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     for number in _STOPPING:
-        signal.signal(number, signal.SIG_IGN)  # once is enough, and stopping must not be cut short
+        signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt the stop
     raise KeyboardInterrupt
 
 
@@ -156,7 +156,7 @@ def _serve(service: GuardedProcess) -> int:
 
 
 def _operators_lines(file: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """Lines to paste for the cache's commands; the file is given the service's environment, which they read."""
+    """Yield shell lines for the cache's commands, and write the environment that they read to `file`."""
     file.touch(mode=0o600)
     file.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()))
     yield "# The same as an operator sees it, in the service's environment and this folder"
@@ -170,10 +170,10 @@ def _flask() -> Path:
 
 
 def usable_port(name: str, port: int) -> int:
-    """The port, or a free one for 0.
+    """Return the port, or a free one for 0.
 
     Raises:
-        ProcessError: somebody else listens there; the text names the option that picks another.
+        ProcessError: the port is in use; the text names the option that picks another.
     """
     if port == 0:
         return free_port()
@@ -192,10 +192,10 @@ def usable_port(name: str, port: int) -> int:
 
 @contextlib.contextmanager
 def _own_directory() -> Iterator[Path]:
-    """A directory of this run's own in `.demo`, and neither of them afterwards.
+    """Create a directory for this run in `.demo`, and remove both at the end.
 
     Raises:
-        ProcessError: the demo is not run out of the project's folder.
+        ProcessError: the demo is not run in the project's folder.
     """
     if not (ROOT / "wsgi.py").exists():
         raise ProcessError(f"there is no wsgi.py in {ROOT}: the demo runs in the project's own folder")

@@ -1,5 +1,4 @@
-"""What a page of the appointment list costs with empty caches, in a worker that knows nothing yet, and
-warm."""
+"""Measure a page of the appointment list: cold, from a second worker, and warm."""
 
 import contextlib
 import statistics
@@ -25,9 +24,9 @@ class Fetch:
 
     Attributes:
         took_ms: from the request's first byte to the answer's last, as the client sees it.
-        upstream_calls: how many calls the three services counted meanwhile.
-        redis_commands: what the workers sent to the server meanwhile, names only.
-        x_cache: the answer's header of that name.
+        upstream_calls: calls that the three services counted during the fetch.
+        redis_commands: names of the commands that the workers sent during the fetch.
+        x_cache: the answer's header `X-Cache`.
     """
 
     status: int
@@ -39,16 +38,16 @@ class Fetch:
 
     @property
     def sources(self) -> dict[str, int]:
-        """`x_cache` in parts."""
+        """Return the counts in `x_cache` by source."""
         return {name: int(count) for name, _, count in (part.partition("=") for part in self.x_cache.split())}
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """All that was measured.
+    """The results.
 
     Attributes:
-        upstream_call_ms: one call of one service, over a connection that is open.
+        upstream_call_ms: one call of one service over an open connection.
         cold: by one worker, with both tiers empty.
         other_worker: by the other worker, right after a cold one; empty if no connection reached that worker.
         warm: by the first worker again.
@@ -61,13 +60,13 @@ class Measurement:
 
     @property
     def references(self) -> int:
-        """How many different customers, vehicles and employees the page names."""
+        """Return the number of distinct customers, vehicles and employees on the page."""
         names = ("customer_id", "vehicle_id", "assigned_employee_id")
         return len({row[name] for row in self.cold[0].rows for name in names if row[name]})
 
 
 def typical(fetches: list[Fetch]) -> Fetch:
-    """The fetch with the median time."""
+    """Return the fetch with the median time."""
     return sorted(fetches, key=lambda fetch: fetch.took_ms)[len(fetches) // 2]
 
 
@@ -77,11 +76,11 @@ def typical_commands(fetches: list[Fetch]) -> int:
 
 
 class Meter:
-    """Fetches the list and counts what that takes.
+    """Fetches the list and counts the calls and commands that it causes.
 
-    The Redis commands are all that the workers sent while the request ran, as MONITOR shows them. Left out
-    are the connections on which the workers listen for invalidations and ask for their number twice a second,
-    request or not; what a script does inside the server counts as the one command that ran the script.
+    The Redis commands are those that the workers sent during the request, as MONITOR shows them. Not counted
+    are the connections on which the workers receive invalidations and send heartbeats, with or without
+    requests. A script counts as the one command that ran it.
     """
 
     def __init__(self, port: int, token: str, redis_url: str, fake_services: FakeServices) -> None:
@@ -109,7 +108,7 @@ class Meter:
         return Connection(self._port, self._token)
 
     def _fetch_cold(self, connection: Connection) -> Fetch:
-        # Every worker hears of the flush, and empties its own cache; the answer tells whether it already had.
+        # Every worker receives the flush and empties its L1; the answer shows whether this one already had.
         for _ in range(20):
             self._redis.flushdb()
             fetch = self._fetch(connection)
@@ -118,8 +117,10 @@ class Meter:
         return fetch
 
     def _connect_to_other_worker(self, connections: contextlib.ExitStack) -> Connection | None:
-        """The kernel chooses the worker for a connection: make some, and keep them, until one reaches the
-        worker that has to take the names from Redis."""
+        """Return a connection to the worker that has to read the names from Redis, or None.
+
+        The kernel assigns connections to workers, so several are opened and kept until one reaches it.
+        """
         for _ in range(_CONNECTIONS_TO_TRY):
             connection = connections.enter_context(self._connect())
             if self._fetch(connection).sources["l2"]:

@@ -1,4 +1,4 @@
-"""What the demo prints once it is up, and the checks of it."""
+"""The demo's output, and the checks of it."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _WIDTH = 16
 
 
 def make_token(secret_key: str, user_id: str, role: str, full_name: str) -> str:
-    """A bearer token as the platform's authentication service would issue it."""
+    """Return a bearer token like those of the platform's authentication service."""
     first, _, last = full_name.partition(" ")
     claims = {
         "user_id": user_id,
@@ -31,7 +31,7 @@ def make_token(secret_key: str, user_id: str, role: str, full_name: str) -> str:
 
 
 def comparison(measurement: Measurement) -> Iterator[str]:
-    """The table, line by line."""
+    """Yield the table, line by line."""
     one_ms = measurement.upstream_call_ms
     columns = {"cold": measurement.cold, "2nd worker": measurement.other_worker, "warm": measurement.warm}
     fetches = {title: typical(several) for title, several in columns.items() if several}
@@ -63,7 +63,7 @@ def _where_from(fetch: Fetch) -> str:
 
 
 def checks(measurement: Measurement) -> Iterator[tuple[bool, str]]:
-    """Whether what was printed is what the service promises, one sentence each."""
+    """Yield for each promise of the service whether the measurement kept it, with a sentence."""
     cold, warm = typical(measurement.cold), typical(measurement.warm)
     everything = [*measurement.cold, *measurement.other_worker, *measurement.warm]
     ratio = cold.took_ms / measurement.upstream_call_ms
@@ -91,7 +91,7 @@ def checks(measurement: Measurement) -> Iterator[tuple[bool, str]]:
 
 
 def invitation(base_url: str, secret_key: str, data: DemoData, customers_url: str) -> Iterator[str]:
-    """Lines to paste into a shell."""
+    """Yield lines to paste into a shell."""
     customer, employee = data.people.customers[0], data.people.employees[0]
     admin_id = "ad000000-0000-4000-8000-000000000001"
     vehicle = data.people.vehicles_of(customer["id"])[0]

@@ -1,9 +1,9 @@
 """The demo's appointments: 2,000 over ten weeks around today, none of which breaks a rule of scheduling.
 
-Five start in every hour of a working day, and each hour has room for ten, so with at most two hours each
-there is always room. Customers and employees take turns, so neither is ever in two places, and the newest
-page of 20 shows 20 customers, 20 vehicles and 20 employees. Further back some have no employee yet, and some
-name people and cars that the other services no longer know.
+Five start in every hour of a working day, and each hour has a capacity of ten, so with at most two hours each
+the capacity is never exceeded. Customers and employees take turns, so none has two appointments at once, and
+the newest page of 20 shows 20 customers, 20 vehicles and 20 employees. Some older appointments have no
+employee, and some refer to customers, employees and vehicles that the other services no longer have.
 """
 
 import random
@@ -21,8 +21,7 @@ _HOURS = range(9, 17)
 _STARTS_PER_HOUR = 5
 _ROOM_PER_HOUR = 10
 _DAYS_BEFORE, _DAYS_AFTER = 30, 20
-# The newest appointments, which the first pages show: everybody in them is known, and everyone has an
-# employee.
+# The newest appointments, which the first pages show: all their references exist, and all have an employee.
 _WELL_KNOWN = 100
 
 _WORK = {
@@ -59,7 +58,7 @@ class Schedule:
 
 
 def make_schedule(rng: random.Random, people: People, now: datetime, timezone: ZoneInfo) -> Schedule:
-    """All rows, as they would be at `now` (aware)."""
+    """Return all rows, as they would be at `now` (aware)."""
     local_now = now.astimezone(timezone).replace(tzinfo=None)
     days = _working_days(local_now.date())
     starts = list(_starts(days))[-APPOINTMENTS:]
@@ -70,7 +69,7 @@ def make_schedule(rng: random.Random, people: People, now: datetime, timezone: Z
         from_the_end = len(starts) - 1 - number
         row = _appointment(rng, people, from_the_end, start, local_now)
         if from_the_end >= _WELL_KNOWN:
-            _forget_something(rng, row, strangers)
+            _leave_gaps(rng, row, strangers)
         _date_it(row, start, timezone, now)
         appointments.append(row)
         history.extend(_history(rng, row, now))
@@ -78,7 +77,7 @@ def make_schedule(rng: random.Random, people: People, now: datetime, timezone: Z
 
 
 def _working_days(today: date) -> list[date]:
-    """Weekdays, and today whatever day it is."""
+    """Return weekdays around today, and today even if it is none."""
     before = [today - timedelta(days=n) for n in range(1, 2 * _DAYS_BEFORE)]
     after = [today + timedelta(days=n) for n in range(1, 2 * _DAYS_AFTER)]
     past = [day for day in before if day.weekday() < 5][:_DAYS_BEFORE]
@@ -131,8 +130,8 @@ def _status(rng: random.Random, start: datetime, minutes: int, local_now: dateti
     return rng.choices(("completed", "cancelled", "no_show", "confirmed", "pending"), (80, 9, 6, 3, 2))[0]
 
 
-def _forget_something(rng: random.Random, row: Row, strangers: list[str]) -> None:
-    """Leave gaps: nobody assigned yet, or an id that no service knows."""
+def _leave_gaps(rng: random.Random, row: Row, strangers: list[str]) -> None:
+    """Remove the employee of some rows, and give others an id that no service knows."""
     if row["status"] in ("pending", "cancelled") and rng.random() < 0.5:
         row["assigned_employee_id"] = None
     chance = rng.random()
@@ -154,7 +153,7 @@ def _date_it(row: Row, start: datetime, timezone: ZoneInfo, now: datetime) -> No
 
 
 def _moment(row: Row, change: int, now: datetime) -> datetime:
-    """When the change of this number took place: after the creation, before now."""
+    """Return the moment of the change of this number: after the creation, before now."""
     created: datetime = row["created_at"]
     return min(created + timedelta(days=2 * change), now)
 

@@ -1,4 +1,4 @@
-"""Fills a migrated database with the demo's appointments."""
+"""Fill a migrated database with the demo's appointments."""
 
 import random
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ SEED = 8005
 
 @dataclass(frozen=True, slots=True)
 class DemoData:
-    """Who there is, and what they have booked."""
+    """The entities of the three services, and the rows of the database."""
 
     people: People
     schedule: Schedule
 
     @classmethod
     def make(cls, now: datetime, timezone: ZoneInfo) -> "DemoData":
-        """The same for the same `now` (aware), down to the ids."""
+        """Make the data for a moment (aware); the same moment gives the same data, down to the ids."""
         rng = random.Random(SEED)
         people = make_people(rng, now.year)
         return cls(people, make_schedule(rng, people, now, timezone))

@@ -1,7 +1,7 @@
-"""The customers, employees and vehicles of the demo, as the fake services know them.
+"""The customers, employees and vehicles of the demo, in the form of the fake services.
 
-The same seed gives the same people. There are 24 employees, two dozen, so that a page of 20 appointments can
-show 20 different ones.
+The same seed gives the same entities. There are 24 employees, so that a page of 20 appointments can show 20
+of them.
 """
 
 import random
@@ -52,12 +52,12 @@ class People:
     vehicles: list[Entry]
 
     def vehicles_of(self, customer_id: str) -> list[Entry]:
-        """A customer's vehicles, at least one."""
+        """Return a customer's vehicles, at least one."""
         return [vehicle for vehicle in self.vehicles if vehicle["customer_id"] == customer_id]
 
 
 def make_people(rng: random.Random, this_year: int) -> People:
-    """Everybody and their cars."""
+    """Make all customers, employees and vehicles."""
     names = [f"{first} {last}" for first in _FIRST for last in _LAST]
     rng.shuffle(names)
     customers = [_customer(rng, name) for name in names[:CUSTOMERS]]
@@ -71,7 +71,7 @@ def make_people(rng: random.Random, this_year: int) -> People:
 
 
 def new_id(rng: random.Random) -> str:
-    """A random UUID out of this generator."""
+    """Return a random UUID of this generator."""
     return str(uuid.UUID(int=rng.getrandbits(128), version=4))
 
 

@@ -1,4 +1,4 @@
-"""The service under gunicorn, as it is served anywhere, but with the demo's settings."""
+"""Start the service under gunicorn, as in production, with the demo's settings."""
 
 import http.client
 import json
@@ -25,7 +25,7 @@ class Answer(NamedTuple):
 
 
 class Connection:
-    """One kept-alive connection, so one worker, with one caller's token. A context manager."""
+    """One kept-alive connection, hence to one worker, with one caller's token. A context manager."""
 
     def __init__(self, port: int, token: str) -> None:
         self._http = http.client.HTTPConnection(HOST, port, timeout=30)
@@ -40,7 +40,7 @@ class Connection:
         self._http.close()
 
     def get(self, path: str) -> Answer:
-        """GET a path and read its JSON."""
+        """GET a path and return the answer with its JSON body."""
         self._http.request("GET", path, headers=self._headers)
         answer = self._http.getresponse()
         body = answer.read()
@@ -50,7 +50,7 @@ class Connection:
 def start_service(
     root: Path, directory: Path, port: int, settings: Mapping[str, str], *, workers: int
 ) -> GuardedProcess:
-    """Start gunicorn and wait until the service says that it is ready.
+    """Start gunicorn and wait until the service is ready.
 
     Args:
         root: where `wsgi.py` and `gunicorn.conf.py` are.

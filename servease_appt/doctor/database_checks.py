@@ -22,13 +22,12 @@ _SETTING: Final = "DATABASE_URL (or DB_HOST, DB_PORT, DB_USER, DB_PASSWORD, APPO
 _CURES: Final = (
     ("password authentication failed", f"Correct the user and password in {_SETTING}."),
     ("no password supplied", f"Add the password to {_SETTING}."),
-    ("role ", f"Correct the user in {_SETTING}, or create the role."),
+    ('role "', f"Correct the user in {_SETTING}, or create the role."),
     ("pg_hba.conf", "Let this host and user in (pg_hba.conf), or correct the user and host in DATABASE_URL."),
-    ("does not exist", f"Correct the database name in {_SETTING}, or create the database."),
+    ('database "', f"Correct the database name in {_SETTING}, or create the database."),
     ("could not translate host name", f"Correct the host in {_SETTING}."),
     ("refused", f"Start PostgreSQL, or correct host and port in {_SETTING}."),
-    ("timeout", "The address answers nothing: look for a frozen PostgreSQL, a firewall, or a wrong host."),
-    ("timed out", "The address answers nothing: look for a frozen PostgreSQL, a firewall, or a wrong host."),
+    ("did not answer in time", "Look for a frozen PostgreSQL, a firewall, or a wrong host in DATABASE_URL."),
     ("closed the connection unexpectedly", "PostgreSQL froze or restarted: look at its log and its host."),
     ("too many", "Raise max_connections, or find out who holds the connections (pg_stat_activity)."),
 )
@@ -91,21 +90,10 @@ def _kept_counts(container: Container) -> Iterator[Finding]:
 
 
 def _unavailable(settings: Settings, error: DatabaseUnavailable) -> Finding:
-    reason = _reason(error)
+    reason = error.detail.partition(" Is the server running")[0] or str(error)
     cure = next((do for sign, do in _CURES if sign in reason), f"Start PostgreSQL, or correct {_SETTING}.")
     return _area.problem(
         f"PostgreSQL at {mask_url(settings.database_url)} can't be used: {reason.rstrip('.')}.",
         "Every request for appointments is answered with 503. The cache itself goes on.",
         cure,
     )
-
-
-def _reason(error: BaseException) -> str:
-    """Return the driver's own message, where there is one: it names the address and the cause."""
-    cause: BaseException | None = error
-    while cause is not None:
-        original = getattr(cause, "orig", None)
-        if original is not None and str(original).strip():
-            return " ".join(str(original).split())
-        cause = cause.__cause__
-    return str(error)

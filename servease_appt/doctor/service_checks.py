@@ -50,7 +50,7 @@ def check_service(container: Container, name: str) -> Iterator[Finding]:
                 break
     except UpstreamError as error:
         yield _services.problem(
-            f"The {error} (called at {url}, timeout {settings.upstream_timeout_s:g} s).",
+            f"The {error} ({url}, timeout {settings.upstream_timeout_s:g} s).",
             "A name that is in neither tier is shown from its stale copy, or as a placeholder.",
             f"Check that service, or correct {entity.url_setting}.",
         )

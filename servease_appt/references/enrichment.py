@@ -24,7 +24,7 @@ _NONE_BEYOND_L1: Final = " ".join(f"{source}=0" for source in _BEYOND_L1)
 
 
 class PageObserver(UpstreamObserver, Protocol):
-    """Is told of each answer with names, and of each call to another service."""
+    """Receives each answer with names, and each call to another service."""
 
     def page(self, endpoint: str, asked: int, lookup: Lookup[Reference]) -> None:
         """An answer of `endpoint` was given names for `asked` references."""

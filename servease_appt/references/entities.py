@@ -2,7 +2,7 @@
 
 `ENTITIES` is the registry: whatever differs between customers, vehicles and employees stands there. In L2 an
 entity is a plain JSON object with the fields of the contract; bytes that are not exactly such an object of the
-key's id are refused, whoever wrote them.
+key's id are refused.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ AnswerT = TypeVar("AnswerT")
 
 
 class UpstreamObserver(Protocol):
-    """Is told of each call to another service, and of each change of a breaker."""
+    """Receives each call to another service, and each change of a breaker."""
 
     def upstream_call(self, entity: str, seconds: float, outcome: str) -> None:
         """A call ended: `ok`, `not_found`, `denied` or `error`."""

@@ -1,15 +1,15 @@
 """A fake for one of the platform's services: its lookups over HTTP, with a way to make it fail.
 
-A script of its own, which needs nothing but the standard library:
+A script of its own that needs only the standard library:
 
-    upstreams.py KIND PORT DELAY_SECONDS
+    fake_service.py KIND PORT DELAY_SECONDS
 
 KIND is `customer`, `employee` or `vehicle`, PORT 0 picks a free one. Each answer takes DELAY_SECONDS; any
-number of calls may be under way, on one thread: a call that waits costs a timer. A call without a bearer
-token gets 401.
+number of calls may be under way on one thread: a waiting call costs a timer. A call without a bearer token gets
+401.
 
-`POST /__control` with a JSON object `{"do": …}` steers it; `fake_services.py` is the client of that, and says
-what there is.
+`POST /__control` with a JSON object `{"do": …}` changes its behaviour. `fake_services.py` is the client for
+that and documents the actions.
 """
 
 import asyncio
@@ -31,10 +31,10 @@ Entry = dict[str, Any]
 
 
 def customer_answers(entry: Entry) -> dict[str, Entry]:
-    """What the customer service answers about one customer, by path.
+    """Return the customer service's answers about one customer, by path.
 
-    A customer has the id of their user account, which everybody else uses, and one of the customer service's
-    own. Asked by the former, the answer's `id` is the latter; asked by the latter, it is the former.
+    A customer has the id of the user account, which all other services use, and an id of the customer service's
+    own. The answer to a request by one of them has the other as its `id`.
     """
     account, own = entry["id"], entry.get("own_id") or entry["id"]
     first, _, last = entry["full_name"].partition(" ")
@@ -60,14 +60,14 @@ def customer_answers(entry: Entry) -> dict[str, Entry]:
 
 
 def employee_answers(entry: Entry) -> dict[str, Entry]:
-    """What the employee service answers about one employee, by path."""
+    """Return the employee service's answers about one employee, by path."""
     first, _, last = entry["full_name"].partition(" ")
     answer = {"id": entry["id"], "full_name": entry["full_name"], "first_name": first, "last_name": last}
     return {f"/api/v1/employees/{entry['id']}/basic/": answer}
 
 
 def vehicle_answers(entry: Entry) -> dict[str, Entry]:
-    """What the vehicle service answers about one vehicle, by path."""
+    """Return the vehicle service's answers about one vehicle, by path."""
     names = ("year", "make", "model", "customer_id")
     answer = {"vehicle_id": entry["id"], **{name: entry[name] for name in names}, "is_active": True}
     return {f"/api/v1/vehicles/{entry['id']}/": answer}
@@ -77,7 +77,7 @@ _ANSWERS = {"customer": customer_answers, "employee": employee_answers, "vehicle
 
 
 class Service:
-    """What the service knows, how it behaves just now, and what it has been asked."""
+    """The service's entries, its present behaviour, and the calls that it has received."""
 
     def __init__(self, kind: str, delay_s: float) -> None:
         self._answers_of = _ANSWERS[kind]
@@ -94,7 +94,7 @@ class Service:
             self._answers.update(self._answers_of(entry))
 
     def handle(self, path: str, token: str | None, reply: "Reply") -> None:
-        """Answer one call, now or later."""
+        """Answer one call, at once or after a delay."""
         self.calls[path] += 1
         if token:
             self.tokens.add(token)
@@ -133,7 +133,7 @@ class Service:
         return {}
 
     async def control(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Carry out one order; the answer always tells the counts so far."""
+        """Carry out one action and return the counts so far."""
         match order.pop("do", "look"):
             case "put":
                 self.put(order["entries"])
@@ -162,7 +162,7 @@ class Service:
         return self._counts()
 
     async def _watch(self, held: int, calls: int, timeout_s: float) -> bool:
-        """Wait until that many calls are held and that many have come in; whether that was so in time."""
+        """Wait until that many calls are held and that many were received. Returns whether it was in time."""
 
         def reached() -> bool:
             return len(self._held) >= held and self.calls.total() >= calls
@@ -184,13 +184,13 @@ class Service:
 
 
 class Reply:
-    """Where one call's answer goes. Both methods may come after the caller has gone."""
+    """The response to one call. Both methods may be called after the caller has disconnected."""
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
 
     def send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        """Write the answer and go on with the connection's next call."""
+        """Write the answer and continue with the connection's next call."""
         lines = [
             f"HTTP/1.1 {status} {_REASONS.get(status, 'Answer')}",
             "Content-Type: application/json",
@@ -200,12 +200,12 @@ class Reply:
         self._connection.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
 
     def drop(self) -> None:
-        """Cut the connection without an answer."""
+        """Close the connection without an answer."""
         self._connection.abort()
 
 
 class Connection(asyncio.Protocol):
-    """One connection: reads requests one after the other, as far as this service's callers write them."""
+    """One connection. Reads requests in sequence, in the subset of HTTP that the service's clients write."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -265,7 +265,7 @@ class Connection(asyncio.Protocol):
 
 
 async def main(arguments: list[str]) -> None:
-    """See the module's text."""
+    """Serve until the process ends; the arguments are those of the module's docstring."""
     kind, port, delay_s = arguments
     service = Service(kind, float(delay_s))
     loop = asyncio.get_running_loop()

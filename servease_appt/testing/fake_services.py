@@ -1,4 +1,4 @@
-"""Starts and steers fake upstream services (see `fake_service.py`)."""
+"""Start and control fake upstream services (see `fake_service.py`)."""
 
 import contextlib
 import http.client
@@ -25,7 +25,7 @@ class FakeService:
     Args:
         kind: `customer`, `employee` or `vehicle`.
         directory: for its log and its entries; has to exist.
-        port: 0 picks a free one, and keeps it over a restart.
+        port: 0 picks a free one, which a restart keeps.
         delay_s: seconds that each answer takes.
     """
 
@@ -45,19 +45,19 @@ class FakeService:
 
     @property
     def url(self) -> str:
-        """Its base URL."""
+        """Return the base URL."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Return the process id."""
         return self._running().pid
 
     def start(self) -> Self:
-        """Start it and wait until it listens.
+        """Start the process and wait until it listens.
 
         Raises:
-            ProcessError: it doesn't; the text has its log.
+            ProcessError: it did not start to listen; the text has its log.
         """
         self._log.write_bytes(b"")
         arguments = [self.kind, str(self.port), str(self._delay_s)]
@@ -76,17 +76,17 @@ class FakeService:
         return found is not None
 
     def stop(self) -> None:
-        """End it. Whoever calls it from then on is refused."""
+        """Stop the process. Later connections are refused."""
         if self._process is not None:
             self._process.stop()
 
     def restart(self) -> None:
-        """Start it again on the same port, knowing nothing."""
+        """Start it again on the same port, without entries."""
         self.stop()
         self.start()
 
     def pause(self) -> None:
-        """Freeze it: connections are taken by the kernel and nothing is answered."""
+        """Freeze the process: the kernel accepts connections, and nothing is answered."""
         self._running().send(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -99,56 +99,60 @@ class FakeService:
         return self._process
 
     def put(self, *entries: dict[str, Any]) -> None:
-        """Let it know these, or know them differently: customers as `{"id", "full_name", "email"}` (and
-        `own_id`, where the customer service's own id is another), employees as `{"id", "full_name"}`,
-        vehicles as `{"id", "year", "make", "model", "customer_id"}`."""
+        """Add or replace entries.
+
+        Args:
+            entries: customers as `{"id", "full_name", "email"}` (and `own_id`, if the customer service's own id
+                differs), employees as `{"id", "full_name"}`, vehicles as `{"id", "year", "make", "model",
+                "customer_id"}`.
+        """
         self._order("put", entries=entries)
 
     def remove(self, entity_id: str) -> None:
-        """Let it forget this id: 404 from now on."""
+        """Remove an entry: its id is 404 from now on."""
         self._order("remove", id=entity_id)
 
     def delay(self, delay_s: float) -> None:
-        """Let each answer take this long."""
+        """Set the seconds that each answer takes."""
         self._order("delay", delay_s=delay_s)
 
     def rule(self, match: str = "", **what: Any) -> None:
-        """Let calls whose path contains `match` be answered differently; the latest rule that matches counts.
+        """Change the answers to calls whose path contains `match`. The latest rule that matches applies.
 
         Args:
-            match: a part of the path, such as an id. Empty matches each call.
+            match: a part of the path, such as an id. Empty matches every call.
             what: any of `status`, `body` (text), `headers` (a dict), `delay_s`, `hold=True` (no answer until
-                `release`), `drop=True` (the connection is cut), and `times` (for how many calls; else for
-                good).
+                `release`), `drop=True` (the connection is closed), and `times` (the number of calls that the
+                rule applies to; without it all).
         """
         self._order("rule", match=match, **what)
 
     def release(self) -> None:
-        """Answer all that is being held, and hold no more."""
+        """Answer all calls that are held, and stop holding calls."""
         self._order("release")
 
     def reset(self) -> None:
-        """Forget all entries, rules and counts."""
+        """Remove all entries, rules and counts."""
         self._order("reset")
 
     def forget_calls(self) -> None:
-        """Count from zero."""
+        """Set all counts to zero."""
         self._order("forget")
 
     def calls(self) -> dict[str, int]:
-        """How often each path has been called."""
+        """Return the number of calls by path."""
         counts: dict[str, int] = self._order("look")["calls"]
         return counts
 
     def tokens(self) -> set[str]:
-        """The bearer tokens that came along."""
+        """Return the bearer tokens of all calls."""
         return set(self._order("look")["tokens"])
 
     def wait_for(self, *, held: int = 0, calls: int = 0, timeout_s: float = 10.0) -> None:
-        """Return as soon as that many calls are being held and that many have been made.
+        """Return when that many calls are held and that many have been made.
 
         Raises:
-            TimeoutError: that was not so within `timeout_s` seconds.
+            TimeoutError: this did not happen within `timeout_s` seconds.
         """
         counts = self._order("wait", held=held, calls=calls, timeout_s=timeout_s)
         if not counts["reached"]:
@@ -165,10 +169,10 @@ class FakeService:
 
 
 class FakeServices:
-    """All three. A context manager.
+    """The three fake services. A context manager.
 
     Args:
-        directory: for their logs; has to exist. A temporary one, which is removed, where it is None.
+        directory: for their logs; has to exist. None: a temporary one, which is removed at the end.
         delay_s: seconds that each answer takes.
         ports: of the customer, employee and vehicle services; 0 picks a free one.
     """
@@ -199,24 +203,24 @@ class FakeServices:
         self.stop()
 
     def stop(self) -> None:
-        """End all three."""
+        """Stop all three."""
         for service in self.all:
             service.stop()
         if self._temporary:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
     def reset(self) -> None:
-        """Let all three forget entries, rules and counts."""
+        """Remove the entries, rules and counts of all three."""
         for service in self.all:
             service.reset()
 
     def total_calls(self) -> int:
-        """How many calls the three have been made together."""
+        """Return the number of calls to all three."""
         return sum(sum(service.calls().values()) for service in self.all)
 
     @property
     def settings(self) -> dict[str, str]:
-        """The service's settings that point at them."""
+        """Return the service's settings with their URLs."""
         return {
             "CUSTOMER_SERVICE_URL": self.customers.url,
             "EMPLOYEE_SERVICE_URL": self.employees.url,

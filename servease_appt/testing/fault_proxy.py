@@ -1,7 +1,7 @@
-"""A TCP proxy between the cache and Redis that breaks links as networks do, on request and without luck.
+"""A TCP proxy between the cache and Redis that causes network faults on request, deterministically.
 
-It tells invalidation links (a SUBSCRIBE was sent over them) from data links, so that each class can be broken
-alone, and it knows which commands went over the wire.
+It distinguishes links for invalidations (a SUBSCRIBE was sent over them) from links for data, so that each
+kind can be broken separately, and it records which commands were sent.
 """
 
 import contextlib
@@ -28,16 +28,16 @@ class LinkKind(Enum):
 
 @dataclass
 class Rules:
-    """What happens to the links of one kind. Change them at any time; bytes that come later obey."""
+    """The faults of the links of one kind. They may be changed at any time and apply to later bytes."""
 
     delay_s: float = 0.0
-    """How long each chunk is kept back, in each direction."""
+    """Seconds that each chunk is delayed, in each direction."""
     swallow_to_server: bool = False
-    """Take bytes for the server and forward none: the client sees an open link."""
+    """Accept bytes for the server and forward none: the client sees an open link."""
     swallow_to_client: bool = False
-    """Take the server's bytes and forward none."""
+    """Accept the server's bytes and forward none."""
     refuse: bool = False
-    """Cut a link as soon as it turns out to be of this kind."""
+    """Close a link as soon as its kind is known."""
     cut_after: int | None = None
     """Forward so many of the server's bytes, then reset the link; counted over all links of the kind."""
     hold_to_client: threading.Event = field(default_factory=threading.Event)
@@ -47,17 +47,17 @@ class Rules:
         self.hold_to_client.set()
 
     def black_hole(self) -> None:
-        """Forward nothing any more, in both directions."""
+        """Stop forwarding in both directions."""
         self.swallow_to_server = self.swallow_to_client = True
 
     def heal(self) -> None:
-        """New links work again; bytes that were swallowed are lost, as are the links that lost them."""
+        """Let new links work again. Dropped bytes stay lost, and the links that lost them stay broken."""
         self.delay_s, self.cut_after = 0.0, None
         self.swallow_to_server = self.swallow_to_client = self.refuse = False
 
 
 class _Commands:
-    """Picks the commands' names out of a client's bytes (RESP arrays of bulk strings)."""
+    """Reads the names of commands out of a client's bytes (RESP arrays of bulk strings)."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -110,7 +110,7 @@ class _Link:
         except OSError:
             pass
         finally:
-            # What is swallowed must not end: the far side would notice that.
+            # Keep both sockets open while bytes are dropped: the other side would notice an end.
             if not self._lossy:
                 self.close()
 
@@ -121,7 +121,7 @@ class _Link:
         self._proxy.noticed()
 
     def _forward(self, chunk: bytes, sink: socket.socket, to_server: bool) -> bool:
-        """Do what the rules say; False when the link is over."""
+        """Apply the rules to one chunk. Returns False when the link has ended."""
         rules = self._proxy.rules[self.kind]
         if rules.refuse:
             self.reset()
@@ -159,7 +159,7 @@ class _Link:
         """End both connections."""
         for sock in (self._client, self._server):
             with contextlib.suppress(OSError):
-                # Without it a recv in another thread would keep the socket open, and a reset would not be one.
+                # Without it a recv in another thread would keep the socket open, and no RST would be sent.
                 sock.shutdown(socket.SHUT_RD)
             sock.close()
         self._proxy.forget(self)
@@ -182,16 +182,16 @@ class Proxy:
 
     @property
     def data(self) -> Rules:
-        """What happens to the links that carry commands."""
+        """Return the rules of the links that carry commands."""
         return self.rules[LinkKind.DATA]
 
     @property
     def pubsub(self) -> Rules:
-        """What happens to the links that carry invalidations."""
+        """Return the rules of the links that carry invalidations."""
         return self.rules[LinkKind.PUBSUB]
 
     def url(self, database: int = 1) -> str:
-        """`redis://…` of one of the server's databases, through here."""
+        """Return the `redis://` URL of one of the server's databases, through this proxy."""
         return f"redis://{HOST}:{self.port}/{database}"
 
     def __enter__(self) -> Self:
@@ -237,12 +237,12 @@ class Proxy:
                 thread.start()
 
     def links(self, kind: LinkKind | None = None) -> list[_Link]:
-        """The links that are open, of one kind or all."""
+        """Return the open links, of one kind or all."""
         with self._changed:
             return [link for link in self._links if kind is None or link.kind is kind]
 
     def reset(self, kind: LinkKind | None = None) -> int:
-        """End the open links with an RST; how many there were."""
+        """End the open links with an RST. Returns how many there were."""
         links = self.links(kind)
         for link in links:
             link.reset()
@@ -250,7 +250,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def holding(self, kind: LinkKind) -> Iterator[None]:
-        """Keep the server's bytes back on the links of one kind, and hand them on afterwards."""
+        """Hold back the server's bytes on the links of one kind during the block, then forward them."""
         self.rules[kind].hold_to_client.clear()
         try:
             yield
@@ -258,24 +258,24 @@ class Proxy:
             self.rules[kind].hold_to_client.set()
 
     def commands(self, kind: LinkKind | None = None) -> list[str]:
-        """The names of all commands that came through so far; in order within a link."""
+        """Return the names of all commands so far, in order within a link."""
         with self._changed:
             return [name for link in self._of(kind) for name in link.commands.names]
 
     def wait_for_command(self, name: str, kind: LinkKind, count: int = 1) -> None:
-        """Wait until `name` has come through `count` times. Raises AssertionError when it doesn't."""
+        """Wait until the command `name` was sent `count` times. Raises AssertionError after the time limit."""
         with self._changed:
             assert self._changed.wait_for(
                 lambda: sum(link.commands.names.count(name) for link in self._of(kind)) >= count, _LIMIT_S
             ), f"{name} was not sent {count} times"
 
     def noticed(self) -> None:
-        """Wake those who wait for a command."""
+        """Wake the threads that wait for a command."""
         with self._changed:
             self._changed.notify_all()
 
     def forget(self, link: _Link) -> None:
-        """A link is closed; its commands are kept."""
+        """Remove a closed link and keep its commands."""
         with self._changed:
             if link in self._links:
                 self._links.remove(link)

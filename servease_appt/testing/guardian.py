@@ -1,11 +1,11 @@
-"""Runs one command and ends it as soon as the process that asked for it is gone, however that one ended.
+"""Run one command and stop it as soon as the process that started it has ended, for whatever reason.
 
-A script of its own, which needs nothing but the standard library:
+A script of its own that needs only the standard library:
 
     guardian.py STOP_SIGNAL GRACE_SECONDS REMOVE ACCOUNT COMMAND...
 
-Standard input is a pipe whose other end the asking process holds. When it closes (the asking process closed
-it, exited or was killed) the command gets STOP_SIGNAL, GRACE_SECONDS later its whole process group gets
+Standard input is a pipe whose other end the starting process holds. When it closes (the starting process closed
+it, exited or was killed), the command gets STOP_SIGNAL, GRACE_SECONDS later its whole process group gets
 SIGKILL, and then the directory REMOVE is deleted (`-`: none). A byte `k` before the end means: stop the
 command, but keep the directory. ACCOUNT is `uid:gid` to run the command under (`-`: unchanged), for servers
 that refuse to run as root.
@@ -32,11 +32,11 @@ _CAPABILITY_VERSION_3 = 0x20080522
 
 
 def _become(uid: int, gid: int) -> None:
-    """Turn into an ordinary user that may still pass through any directory.
+    """Become an ordinary user that may still enter any directory.
 
-    The programs and the data may lie below a directory that only root can enter (/root, a private temporary
-    directory). On Linux the one capability to read past permissions is kept, instead of opening those
-    directories to everybody or copying the programs elsewhere.
+    The programs and the data may be below a directory that only root can enter (/root, a private temporary
+    directory). On Linux one capability is kept, the one to read regardless of permissions, instead of opening
+    those directories to everybody or copying the programs elsewhere.
     """
     libc = None
     if sys.platform == "linux":
@@ -44,7 +44,7 @@ def _become(uid: int, gid: int) -> None:
 
         libc = ctypes.CDLL(None)
         libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
-        # Else access(), which initdb looks for its programs with, would leave the capability out of account.
+        # Otherwise access(), with which initdb looks for its programs, would ignore the capability.
         libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(gid)
@@ -62,7 +62,7 @@ def _become(uid: int, gid: int) -> None:
 
 
 def _start(command: list[str], account: str) -> int:
-    """Fork and execute the command in a session of its own; return its process id."""
+    """Fork, execute the command in a session of its own, and return its process id."""
     child = os.fork()
     if child:
         return child
@@ -85,7 +85,7 @@ def _start(command: list[str], account: str) -> int:
 
 
 class _Child:
-    """The running command; `wake` is the descriptor that signals are announced on."""
+    """The running command; a signal makes the descriptor `wake` readable."""
 
     def __init__(self, process_id: int, wake: int) -> None:
         self._process_id = process_id
@@ -93,7 +93,7 @@ class _Child:
         self.ended = False
 
     def reap(self) -> None:
-        """Notice the command's end, if it has ended, and say so on standard output."""
+        """Print the exit code if the command has ended."""
         if self.ended:
             return
         process_id, status = os.waitpid(self._process_id, os.WNOHANG)
@@ -104,7 +104,7 @@ class _Child:
                 os.close(1)
 
     def stop(self, stop_signal: int, grace_s: float) -> None:
-        """End the command and all of its process group."""
+        """Stop the command and its process group."""
         self.reap()
         if not self.ended:
             os.kill(self._process_id, stop_signal)
@@ -122,7 +122,7 @@ class _Child:
 
 
 def main(arguments: list[str]) -> None:
-    """See the module's text."""
+    """Run the command; the arguments are those of the module's docstring."""
     stop_signal, grace_s, remove, account, *command = arguments
     wake, wake_end = os.pipe()
     os.set_blocking(wake_end, False)

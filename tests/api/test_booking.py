@@ -153,6 +153,26 @@ def test_references_are_asked_for(dataset: Dataset) -> None:
     assert (answer.status_code, set(answer.get_json())) == (400, {"customer_id"})
 
 
+@pytest.mark.parametrize("first_by", ["account", "own"])
+def test_the_thirty_minutes_hold_for_a_customers_second_id(dataset: Dataset, first_by: str) -> None:
+    """The customer service knows one by the id of their account and by its own: that is one customer."""
+    account, own, car = new_id(), new_id(), new_id()
+    dataset.fake_services.customers.put(
+        {"id": account, "own_id": own, "full_name": "Carl Cat", "email": "carl@example.com"}
+    )
+    dataset.fake_services.vehicles.put(
+        {"id": car, "year": 2020, "make": "Opel", "model": "Corsa", "customer_id": account}
+    )
+    first, second = (account, own) if first_by == "account" else (own, account)
+    asked = dataset.booking(customer_id=first, vehicle_id=car, scheduled_time="10:00:00")
+    assert dataset.erin.post("/appointments/", asked).status_code == 201
+    near = {**asked, "customer_id": second, "scheduled_time": "10:29:00"}
+    answer = dataset.erin.post("/appointments/", near)
+    assert (answer.status_code, set(answer.get_json())) == (400, {"detail"}), answer.data
+    far = {**near, "scheduled_time": "10:30:00"}
+    assert dataset.erin.post("/appointments/", far).get_json()["customer_id"] == second
+
+
 def test_an_unknown_employee_is_refused(dataset: Dataset) -> None:
     """On booking and on assigning, by the name that the field has there; nothing is written."""
     stranger = new_id()

@@ -24,19 +24,19 @@ def test_the_numbers_never_change() -> None:
 
 
 def test_a_wish_locks_all_that_its_checks_look_at() -> None:
-    """Every day that it touches, the customer, and the employee if there is one."""
+    """Every day that it touches, each id of the customer, and the employee if there is one."""
 
     interval = Interval.of(TUESDAY, dt.time(23), 25 * 60 + 1)
-    request = checks.BookingRequest(interval, new_id(), new_id())
+    request = checks.BookingRequest(interval, [new_id(), new_id()], new_id())
 
     days = {locks.day(date(2030, 5, day)) for day in (7, 8, 9)}
     assert set(request.locks) == days | {
-        locks.customer(request.customer_id),
+        *map(locks.customer, request.customer_ids),
         locks.employee(str(request.employee_id)),
     }
-    assert set(checks.BookingRequest(interval, request.customer_id, None).locks) == days | {
-        locks.customer(request.customer_id)
-    }
+    assert set(checks.BookingRequest(interval, request.customer_ids, None).locks) == days | set(
+        map(locks.customer, request.customer_ids)
+    )
 
 
 def granted(workshop: Workshop, *, waiting: bool) -> int:

@@ -85,7 +85,8 @@ def test_all_are_asked_with_the_callers_token_and_the_time_there_is() -> None:
     checks = answers.checks()
     both = [(ME.user_id, "token", 1.5), (CAR, "token", 1.5)]
 
-    checks.check_booking(ME, customer_id=ME.user_id, vehicle_id=CAR, employee_id=None)
+    other_ids = checks.check_booking(ME, customer_id=ME.user_id, vehicle_id=CAR, employee_id=None)
+    assert other_ids == (ACCOUNT,)
     assert sorted(answers.asked) == sorted(both)
 
     answers.asked.clear()

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from servease_appt.cache import CacheUnavailable, connect
+from servease_appt.cache.worker_queries import WorkerQueries
 from servease_appt.testing.servers import EmbeddedValkey, free_port
 from tests.cache.conftest import Background
 from tests.cache.testbed import (
@@ -207,3 +208,20 @@ def test_a_cluster_has_no_other_database() -> None:
     """A URL that names one is refused."""
     with pytest.raises(ValueError, match="database 0"):
         connect("redis+cluster://127.0.0.1:1/1")
+
+
+def test_every_worker_answers_a_query(workers: list[Cache], nodes: list[EmbeddedValkey]) -> None:
+    """Workers may be connected to different nodes: questions and answers cross them all."""
+    url = f"redis+cluster://127.0.0.1:{nodes[0].port},127.0.0.1:{nodes[1].port}"
+    client = connect(url, timeout_s=1.0)
+    queries = WorkerQueries(client, workers[0].keys)
+    try:
+        eventually(
+            lambda: (
+                {answer["worker"] for answer in queries.query("heard", timeout_s=0.5)}
+                == {worker.identity for worker in workers}
+            ),
+            "the answers",
+        )
+    finally:
+        client.close()

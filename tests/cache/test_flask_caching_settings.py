@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import redis
@@ -24,27 +24,32 @@ PASSWORD = "s3cret"
 DATABASES = (0, 1, 2, 5)
 
 
-class Servers(NamedTuple):
+class Servers:
     """An open server, and one that asks for a password and listens on a Unix socket, too."""
 
-    open: EmbeddedValkey
-    closed: EmbeddedValkey
-
-    def clients(self) -> dict[tuple[str, int], redis.Redis]:
-        """A client for each database."""
-        both = (("open", self.open, None), ("closed", self.closed, PASSWORD))
-        return {
-            (name, database): redis.Redis(port=server.port, password=password, db=database)
+    def __init__(self, open_: EmbeddedValkey, closed: EmbeddedValkey, stack: contextlib.ExitStack) -> None:
+        self.open = open_
+        self.closed = closed
+        self._stack = stack
+        both = (("open", open_, None), ("closed", closed, PASSWORD))
+        self.clients: dict[tuple[str, int], redis.Redis] = {
+            (name, database): self.client(port=server.port, password=password, db=database)
             for name, server, password in both
             for database in DATABASES
         }
+
+    def client(self, **options: Any) -> redis.Redis:
+        """A client that is closed at the end."""
+        client: redis.Redis = self._stack.enter_context(redis.Redis(**options))
+        return client
 
 
 @pytest.fixture(scope="module")
 def servers(valkey: EmbeddedValkey) -> Iterator[Servers]:
     """Both servers."""
-    with EmbeddedValkey(options=["--requirepass", PASSWORD, "--unixsocket", "valkey.sock"]) as closed:
-        yield Servers(valkey, closed)
+    options = ["--requirepass", PASSWORD, "--unixsocket", "valkey.sock"]
+    with EmbeddedValkey(options=options) as closed, contextlib.ExitStack() as stack:
+        yield Servers(valkey, closed, stack)
 
 
 def made(servers: Servers, **config: Any) -> dict[str, Any]:
@@ -53,7 +58,7 @@ def made(servers: Servers, **config: Any) -> dict[str, Any]:
         "OPEN": servers.open.port,
         "CLOSED": servers.closed.port,
         "SOCKET": str(servers.closed.directory / "valkey.sock"),
-        "CLIENT": lambda: redis.Redis(port=servers.open.port, db=2),
+        "CLIENT": lambda: servers.client(port=servers.open.port, db=2),
     }
 
     def fill(value: Any) -> Any:
@@ -73,7 +78,7 @@ def made(servers: Servers, **config: Any) -> dict[str, Any]:
 
 def outcome(servers: Servers, cache_type: str, config: dict[str, Any]) -> tuple[Any, ...]:
     """What becomes of a value: on which server, in which database, for how long. Or that it was refused."""
-    for client in servers.clients().values():
+    for client in servers.clients.values():
         client.flushdb()
     app, backend = Flask("host"), None
     app.config.update(config, CACHE_TYPE=cache_type)
@@ -89,9 +94,11 @@ def outcome(servers: Servers, cache_type: str, config: dict[str, Any]) -> tuple[
     finally:
         if isinstance(backend, TwoTierBackend):
             backend.close()
+        elif backend is not None:
+            vars(backend)["_write_client"].close()
     (found,) = [
         (server, database, round(client.pttl(key) / 1000))
-        for (server, database), client in servers.clients().items()
+        for (server, database), client in servers.clients.items()
         for key in client.keys("*migrated")
         if b"__" not in key
     ]
@@ -203,7 +210,7 @@ def test_rediscache_can_not_honour_it_either(servers: Servers, config: dict[str,
 def test_an_unusable_client_of_the_host_is_refused(servers: Servers) -> None:
     """Rather than a cache that is silently without its first or second tier."""
     cluster = redis.RedisCluster.__new__(redis.RedisCluster)
-    for client in (redis.Redis(decode_responses=True), redis.Redis(protocol=2), object(), cluster):
+    for client in (servers.client(decode_responses=True), servers.client(protocol=2), object(), cluster):
         app = Flask("host")
         app.config.update(CACHE_TYPE=TWO_TIERS, CACHE_REDIS_HOST=client)
         with pytest.raises(ValueError, match="CACHE_REDIS_"):
@@ -212,7 +219,7 @@ def test_an_unusable_client_of_the_host_is_refused(servers: Servers) -> None:
 
 def test_closing_leaves_the_hosts_connections_open(servers: Servers) -> None:
     """A client of the host's is used through its pool, which stays the host's."""
-    client = redis.Redis(port=servers.open.port, db=2)
+    client = servers.client(port=servers.open.port, db=2)
     app = Flask("host")
     app.config.update(CACHE_TYPE=TWO_TIERS, CACHE_REDIS_HOST=client)
     backend: Any = Cache(app).cache

@@ -1,16 +1,21 @@
 """L1 on a clock that stands still until it is moved."""
 
+import inspect
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable
 
 import pytest
 from cachetools import LRUCache, TTLCache
 
+from servease_appt.cache import TwoTierCache
 from servease_appt.cache import epochs as epochs_module
+from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.epochs import Epoch
 from servease_appt.cache.l1 import L1, MISS, NOT_FOUND, Entry, _EntryCache
+from servease_appt.cache.listener import Listener
 
 LIMIT_S = 10.0
 
@@ -432,3 +437,14 @@ class TestBytes:
         assert l1.keys() == ["x_b", "x_c"]
         put(l1, ["x_without_a_size"])
         assert l1.bytes() == 90
+
+
+def test_ages_are_told_by_a_clock_that_runs_while_the_host_sleeps() -> None:
+    """A laptop that was closed for an hour trusts nothing from before: `monotonic` stood still."""
+    for owner in (TwoTierCache, L1, Listener):
+        assert inspect.signature(owner).parameters["clock"].default is elapsed_s
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        pytest.skip("the system has no such clock")
+    before_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before_s <= elapsed_s() <= time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert elapsed_s.args == (time.CLOCK_BOOTTIME,)  # type: ignore[attr-defined]

@@ -82,3 +82,43 @@ def test_the_listener_notices_by_itself(
     proxy.pubsub.refuse = False
     eventually(lambda: in_l2(client) is None, "the deletion of what came back")
     assert rolled_back.get(K, source.load) == V2
+
+
+@pytest.mark.parametrize("how", ["write", "increment", "pattern"])
+def test_a_write_notices_by_itself(how: str, rolled_back: Cache, source: Source) -> None:
+    """Whatever counts the sequence up compares it first. Seen to fail: a write brought it to where it was, and the
+    value from before the lost invalidation was served to its end."""
+    match how:
+        case "write":
+            rolled_back.write("vehicle_1", V1, 60)
+        case "increment":
+            rolled_back.increment("vehicle_9", 1)
+        case _:
+            rolled_back.invalidate_matching("vehicle_*")
+    assert rolled_back.get(K, source.load) == V2
+
+
+def test_a_poll_for_anothers_lease_notices_by_itself(
+    rolled_back: Cache, source: Source, client: redis.Redis
+) -> None:
+    """A waiter asks again and is offered the old value. Seen to fail: it was served."""
+    payload = client.get(DATA)
+    sequence = client.get(SEQUENCE)
+    assert payload is not None
+    assert sequence is not None
+    client.delete(DATA)
+    client.set(SEQUENCE, 10**17)  # for the read; the server goes back behind it
+    client.set(rolled_back.keys.lease(K), "another's", px=60_000)
+    acquire = rolled_back.l2.acquire
+    asked: list[int] = []
+
+    def go_back_and_ask(*args: Any, **options: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 2:
+            client.set(DATA, payload, ex=60)
+            client.set(SEQUENCE, sequence)
+        return acquire(*args, **options)
+
+    rolled_back.l2.acquire = go_back_and_ask  # type: ignore[method-assign]
+    assert rolled_back.get(K, source.load) == V2
+    assert len(asked) == 2

@@ -263,11 +263,12 @@ EXITS = {
     "in use": "cache.get('customer_1', source.load)",
     "closed": "cache.get('customer_1', source.load); cache.close(); cache.close()",
     "with a load under way": """
+from servease_appt.cache import LoadFailed
 started = threading.Event()
 def slow(key, left_s):
     started.set()
     time.sleep(0.5)
-    raise OSError("late")
+    raise LoadFailed(key)
 threading.Thread(target=cache.get, args=("customer_2", slow), daemon=True).start()
 started.wait(10)
 """,

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -181,7 +180,7 @@ def settle(*caches: Cache) -> None:
     The connection keeps its order: all that was published or changed before has then been handled.
     """
     for cache in caches:
-        listener, asked_at_s = cache.listener, time.monotonic()
+        listener, asked_at_s = cache.listener, cache._clock()
         assert listener is not None
         listener._beat_now = True
         listener._wake()

@@ -293,6 +293,7 @@ def test_wrong_usage_names_what_is_wrong_and_allowed(cli: Cli, words: tuple[str,
 def test_every_command_has_help_with_an_example(cli: Cli) -> None:
     """`--help` is the handbook at night."""
     listing = cli.run("--help").stdout
+    assert "..." not in listing.partition("Commands:")[2]  # none is cut
 
     for name in (
         "keys",

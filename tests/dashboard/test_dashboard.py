@@ -8,6 +8,7 @@ from typing import Any
 
 import jwt
 import pytest
+import redis
 from flask import Flask
 
 from servease_appt.app import create_app, install
@@ -20,6 +21,7 @@ from servease_appt.testing.servers import EmbeddedValkey
 from tests.support.chromium import Chromium, find_chromium
 from tests.support.cli import Cli
 from tests.support.dataset import SECRET, new_id, token
+from tests.support.forged_answers import forged_answers
 from tests.support.served import ADMIN, Answer, Served, serve, settings
 
 LIST = "/api/v1/appointments/"
@@ -228,6 +230,19 @@ def test_an_entity_can_be_looked_up_and_dropped(served: Served) -> None:
     assert not after["l2"]["there"]
     assert not after["l2"]["last_known_copy"]
     assert all(worker["last_event"]["event"] == "invalidation" for worker in after["workers"])
+
+
+def test_answers_that_no_worker_gave_are_left_out(served: Served, client: redis.Redis) -> None:
+    """Anybody may publish on the workers' channels: the page shows the workers, and does not fail."""
+    with forged_answers(client):
+        shown = served.get(f"{PATH}data")
+        explained = served.ask("POST", f"{PATH}explain", ENTITY)
+        dropped = served.ask("POST", f"{PATH}invalidate", ENTITY)
+
+    pids = set(served.gunicorn.worker_pids())
+    assert [answer.status for answer in (shown, explained, dropped)] == [200, 200, 200]
+    assert {int(row["worker"].rpartition(":")[2]) for row in shown.json["workers"]} <= pids
+    assert {int(row["worker"].rpartition(":")[2]) for row in explained.json["workers"]} <= pids
 
 
 @pytest.mark.parametrize("name", ["explain", "invalidate"])

@@ -1,4 +1,4 @@
-"""Whatever the platform's tables hold or are, and whoever writes to them: it works, or one line says why not."""
+"""Any rows and any kind of the platform's tables, and any writer: it works, or one line says why not."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""An upgrade beside services that write: nobody waits for it, and nobody is ended because of it."""
+"""An upgrade beside services that write: they do not wait for it, and none of their transactions fails."""
 
 import random
 import re

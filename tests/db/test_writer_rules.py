@@ -3,16 +3,18 @@
 import random
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 
 import pytest
-from sqlalchemy import Connection, Engine, NullPool, create_engine, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from servease_appt.appointments import booking, locks
 from servease_appt.appointments.errors import RuleBroken
 from servease_appt.appointments.records import NewAppointment
 from servease_appt.db import writer_rules
+from servease_appt.db.alembic_filter import OUR_TABLES
 from servease_appt.db.connections import psycopg2_url
 from servease_appt.db.engine import Database
 from servease_appt.db.errors import UpgradeRefused
@@ -77,6 +79,7 @@ def test_off_until_it_is_turned_on(engine: Engine, migrated_postgres_url: str) -
     writer_rules.enforce(migrated_postgres_url, 3, DAY_LOCKS)
     assert writer_rules.capacity_in_force(migrated_postgres_url) == 3
     assert check(migrated_postgres_url).missing == ()
+    assert set(inspect(engine).get_table_names()) <= OUR_TABLES
 
     writer_rules.release(migrated_postgres_url)
 
@@ -226,3 +229,12 @@ def test_it_judges_as_the_service_does(enforced: Engine) -> None:
             assert is_refused(enforced, wanted) is (room < 1), (windows, running, interval)
             if room >= 1:
                 running.append(interval)
+
+
+def test_the_service_keeps_to_its_own_setting(enforced: Engine, database: Database) -> None:
+    """It has checked already: a capacity that was raised since is no unknown error of its bookings."""
+    run(enforced, *(pending(n) for n in range(1, CAPACITY + 1)))
+    raised = replace(POLICY, default_capacity=CAPACITY + 1)
+    wanted = NewAppointment(known(900), known(901), "repair", date(2030, 5, 7), time(9))
+
+    booking.create(database, raised, REFERENCES, ADMIN, wanted, now=NOW)

@@ -2,8 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,6 +10,7 @@ import redis
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.support.cli import Cli
+from tests.support.forged_answers import forged_answers
 from tests.support.worker_process import worker_process
 
 PREFIX = "appointment_service"
@@ -98,27 +97,6 @@ def test_a_clock_is_off_in_hours_and_not_in_milliseconds(cli: Cli, monkeypatch: 
 _real_time = time.time
 
 
-@contextmanager
-def _forger(client: redis.Redis) -> Iterator[None]:
-    """Somebody who answers every query with what no worker says."""
-    queries = client.pubsub()  # type: ignore[no-untyped-call]
-
-    def answer(message: dict[str, Any]) -> None:
-        reply_to = json.loads(message["data"]).get("reply_to")
-        if reply_to is not None:
-            for forged in (b"\xff", b"[]", b'{"worker": 5}', b'{"worker": "\\u001b[2J:1:aa", "pid": 1}'):
-                client.publish(reply_to, forged)
-
-    queries.subscribe(**{f"{PREFIX}:__ask": answer})
-    thread = queries.run_in_thread(sleep_time=0.05)
-    try:
-        yield
-    finally:
-        thread.stop()
-        thread.join()
-        queries.close()
-
-
 def test_other_answers_and_registrations_are_left_out(cli: Cli, own_valkey: EmbeddedValkey) -> None:
     """Whatever lies under our keys is data of anybody: commands skip it, the doctor counts it."""
     url = own_valkey.url(1)
@@ -134,7 +112,7 @@ def test_other_answers_and_registrations_are_left_out(cli: Cli, own_valkey: Embe
         ):
             client.hset(f"{PREFIX}:__workers", identity, about)
         client.set(f"{PREFIX}:__seq", "no number")
-        with Cli(environment) as other, _forger(client):
+        with Cli(environment) as other, forged_answers(client):
             stats = other.json("stats")
             shown = other.run("stats").stdout
             explained = other.json("explain", "customer", "bcee5755-2c9f-4c0a-8720-1592b75edf96")

@@ -1,6 +1,6 @@
-"""A real browser, driven over its own pipe: for pages whose scripts have to be seen working.
+"""A real browser, controlled over a pipe, for tests of pages with scripts.
 
-Where no Chromium is installed, tests that take it are skipped; nothing is downloaded.
+Without an installed Chromium the tests that need it are skipped; nothing is downloaded.
 """
 
 import json
@@ -38,7 +38,7 @@ _FLAGS = (
 
 
 def find_chromium() -> str | None:
-    """Where a Chromium is, or None."""
+    """Return the path of a Chromium, or None."""
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
@@ -46,9 +46,8 @@ class Chromium:
     """One tab of a headless browser with a profile of its own. A context manager, for one thread.
 
     Attributes:
-        requests: the address of everything that was asked for.
-        complaints: what the browser's console would show as warnings and errors, refusals by the
-            Content-Security-Policy among them.
+        requests: the addresses of all requests.
+        complaints: the warnings and errors of the browser's console, with those of the Content-Security-Policy.
     """
 
     def __init__(self, program: str, profile: Path) -> None:
@@ -96,7 +95,7 @@ class Chromium:
             self._process.wait()
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Give an order of the DevTools protocol and return its result."""
+        """Send a command of the DevTools protocol and return its result."""
         self._number += 1
         order = {"id": self._number, "method": method, "params": parameters}
         if self._session is not None:
@@ -115,13 +114,13 @@ class Chromium:
         self.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression, awaited."""
+        """Return the awaited value of a JavaScript expression."""
         answer = self.send("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def wait_for(self, expression: str, timeout_s: float = _TIMEOUT_S) -> None:
-        """Wait until a JavaScript expression is true; AssertionError when it does not get so."""
+        """Wait until a JavaScript expression is true. Raises AssertionError after the time limit."""
         deadline_s = time.monotonic() + timeout_s
         while not self.evaluate(expression):
             if time.monotonic() > deadline_s:
@@ -130,14 +129,14 @@ class Chromium:
             self._listen(0.02)
 
     def look(self, *, width: int, height: int, dark: bool) -> None:
-        """Take another size and colour scheme."""
+        """Set the size and colour scheme of the page."""
         screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.send("Emulation.setDeviceMetricsOverride", **screen)
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.send("Emulation.setEmulatedMedia", features=features)
 
     def _listen(self, for_s: float) -> None:
-        """Take in what the browser tells of itself."""
+        """Read the browser's messages."""
         if select.select([self._from_it], [], [], for_s)[0]:
             self._next()
 

@@ -1,4 +1,4 @@
-"""`flask --app wsgi cache …` as a person types it, and as a process of its own where it streams or is stopped."""
+"""Run `flask --app wsgi cache …`, in this process or in a process of its own if it streams or is interrupted."""
 
 import json
 import queue
@@ -56,7 +56,7 @@ class Cli:
 
 
 class CliProcess:
-    """A command under way, whose output is read line by line. A context manager that ends it."""
+    """A running command, whose output is read line by line. A context manager that stops it."""
 
     def __init__(self, words: tuple[str, ...], environment: Mapping[str, str]) -> None:
         command = [sys.executable, "-m", "flask", "--app", "wsgi", "cache", *words]
@@ -94,7 +94,7 @@ class CliProcess:
             thread.join()
 
     def wait_for(self, wanted: Callable[[str], bool] | str, timeout_s: float = 15.0) -> str:
-        """The first line, of those not returned or passed over yet, that is or contains what is wanted."""
+        """Return the first line that contains a text, among those not returned or skipped yet."""
         matches = wanted if callable(wanted) else lambda line: wanted in line
         until_s = time.monotonic() + timeout_s
         while True:
@@ -107,7 +107,7 @@ class CliProcess:
                 return line
 
     def wait_for_event(self, **fields: str) -> dict[str, Any]:
-        """The next JSON line with these fields; `key` and `event` of events in between are passed over."""
+        """Return the next JSON line with these fields; events in between are skipped."""
 
         def matches(line: str) -> bool:
             event = json.loads(line) if line.startswith("{") else {}
@@ -117,16 +117,16 @@ class CliProcess:
         return event
 
     def interrupt(self) -> int:
-        """Press Ctrl-C; the exit code."""
+        """Send Ctrl-C and return the exit code."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(20)
 
     def end(self) -> int:
-        """Wait for its own end; the exit code."""
+        """Wait for its end and return the exit code."""
         return self.process.wait(60)
 
     def rest(self) -> str:
-        """All that it has printed, once it has ended."""
+        """Return the rest of its output, after its end."""
         for thread in self._threads:
             thread.join()
         while not self._lines.empty():

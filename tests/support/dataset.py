@@ -1,4 +1,4 @@
-"""A small workshop to ask about: two customers, their cars, employees, and a client for whoever asks."""
+"""A small data set: two customers, their vehicles, employees, and a client for each user."""
 
 import itertools
 import time
@@ -23,12 +23,12 @@ TODAY = datetime.now(UTC).date()
 
 
 def new_id() -> str:
-    """A UUID that nothing has."""
+    """Return a new UUID."""
     return str(uuid.uuid4())
 
 
 def token(secret: str = SECRET, **claims: Any) -> str:
-    """A token as the authentication service makes them. A claim of None is left out."""
+    """Return a token like those of the authentication service. Claims that are None are left out."""
     full = {
         "user_id": new_id(),
         "user_role": "customer",
@@ -40,13 +40,13 @@ def token(secret: str = SECRET, **claims: Any) -> str:
 
 
 def weekday(number: int) -> date:
-    """The `number`th weekday after today."""
+    """Return the `number`th weekday after today."""
     days = (TODAY + timedelta(days=ahead) for ahead in itertools.count(1))
     return next(itertools.islice((day for day in days if day.weekday() < 5), number - 1, None))
 
 
 class Asker:
-    """A client that asks as one user, below the API's base path."""
+    """A client of one user, below the API's base path."""
 
     def __init__(self, app: Flask, bearer: str | None) -> None:
         self._client = app.test_client()
@@ -83,7 +83,7 @@ class Asker:
 
 
 class Dataset:
-    """Ids are new in each test, so that nothing cached for another test is met."""
+    """The data set. Ids are new in each test, so that values cached for another test are not found."""
 
     def __init__(self, app: Flask, fake_services: FakeServices) -> None:
         self.app = app
@@ -131,12 +131,12 @@ class Dataset:
         self._hours = itertools.count()
 
     def start_ahead(self) -> tuple[date, clock]:
-        """A start that no other appointment of this dataset is near to."""
+        """Return a start that is far from all other appointments of this dataset."""
         number = next(self._hours)
         return weekday(3 + number // 8), clock(9 + number % 8)
 
     def appointment(self, **columns: Any) -> str:
-        """Put an appointment of Alice's into the database, past all rules; return its id."""
+        """Insert an appointment of Alice without the rules; return its id."""
         day, start = self.start_ahead()
         now = datetime.now(UTC)
         row = {
@@ -166,7 +166,7 @@ class Dataset:
         return str(row["id"])
 
     def history_row(self, appointment_id: str, **columns: Any) -> str:
-        """Put a history row into the database; return its id."""
+        """Insert a history row; return its id."""
         row = {
             "id": new_id(),
             "appointment_id": appointment_id,
@@ -182,7 +182,7 @@ class Dataset:
         return str(row["id"])
 
     def slot(self, **columns: Any) -> str:
-        """Put a time slot into the database; return its id."""
+        """Insert a time slot; return its id."""
         day, start = self.start_ahead()
         row = {
             "id": new_id(),
@@ -198,7 +198,7 @@ class Dataset:
         return str(row["id"])
 
     def booking(self, **fields: Any) -> dict[str, Any]:
-        """A body that books for Alice."""
+        """Return the body of a booking for Alice."""
         day, start = self.start_ahead()
         return {
             "customer_id": self.alice_id,
@@ -210,7 +210,7 @@ class Dataset:
         }
 
     def stored(self, appointment_id: str) -> dict[str, Any]:
-        """The appointment's row as it stands in the database."""
+        """Return the appointment's row in the database."""
         with self.container.database.reading() as connection:
             row = connection.execute(
                 select(models.Appointment.__table__).where(models.Appointment.id == appointment_id)
@@ -218,7 +218,7 @@ class Dataset:
         return dict(row._mapping)
 
     def count(self, table: str) -> int:
-        """How many rows `table` has."""
+        """Return the number of rows of `table`."""
         with self.container.database.reading() as connection:
             return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())  # noqa: S608
 

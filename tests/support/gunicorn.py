@@ -1,4 +1,4 @@
-"""The service as it is served: gunicorn with the repository's own configuration."""
+"""The service under gunicorn, with the repository's own configuration."""
 
 import http.client
 import sys
@@ -57,12 +57,12 @@ class Gunicorn:
 
     @property
     def url(self) -> str:
-        """Scheme, host and port, without a slash at the end."""
+        """Return scheme, host and port, without a slash at the end."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
-        """Process id of gunicorn's master."""
+        """Return the process id of gunicorn's master."""
         return self._running().pid
 
     def __enter__(self) -> Self:
@@ -74,10 +74,10 @@ class Gunicorn:
         self.stop()
 
     def start(self) -> Self:
-        """Start it and wait until a worker answers.
+        """Start gunicorn and wait until a worker answers.
 
         Raises:
-            AssertionError: it did not; the text has its log.
+            AssertionError: no worker answered in time; the text has the log.
         """
         for _ in range(_PORT_ATTEMPTS):
             self.port = free_port()
@@ -97,7 +97,7 @@ class Gunicorn:
         raise AssertionError(f"gunicorn did not start:\n{self.read_log()}")
 
     def stop(self) -> int | None:
-        """End it as an operator would (SIGTERM); its exit code."""
+        """Stop gunicorn by SIGTERM and return its exit code."""
         if self._process is None:
             return None
         self._process.stop()
@@ -108,15 +108,15 @@ class Gunicorn:
         self._running().send(number)
 
     def wait(self, timeout_s: float) -> int | None:
-        """Wait for the master to end by itself: its exit code, or None when it still runs."""
+        """Wait for the master to end by itself. Returns its exit code, or None if it still runs."""
         return self._running().wait(timeout_s)
 
     def read_log(self) -> str:
-        """All that it has written so far."""
+        """Return the log so far."""
         return self.log.read_text(errors="replace")
 
     def worker_pids(self) -> list[int]:
-        """Process ids of the workers that are alive now."""
+        """Return the process ids of the live workers."""
         return sorted(alive(descendants(self.pid)))
 
     def _answers_or_ended(self) -> bool:

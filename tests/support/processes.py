@@ -1,4 +1,4 @@
-"""Looking at processes from the outside."""
+"""Properties of processes, seen from outside."""
 
 import os
 
@@ -13,7 +13,7 @@ def bare_environment() -> dict[str, str]:
 
 
 def descendants(pid: int) -> set[int]:
-    """Process ids of the children of a process, their children, and so on; none for a process that has ended."""
+    """Return the process ids of all descendants of a process; none if it has ended."""
     try:
         return {process.pid for process in psutil.Process(pid).children(recursive=True)}
     except psutil.NoSuchProcess:
@@ -21,12 +21,12 @@ def descendants(pid: int) -> set[int]:
 
 
 def alive(pids: set[int]) -> set[int]:
-    """Those of these processes that still run; one that has ended and waits to be noticed does not."""
+    """Return those of these processes that still run; zombies do not count."""
     return {pid for pid in pids if _runs(pid)}
 
 
 def owner(pid: int) -> int:
-    """Id of the user that the process runs as."""
+    """Return the id of the user that the process runs as."""
     user: int = psutil.Process(pid).uids().effective
     return user
 

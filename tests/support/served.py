@@ -1,4 +1,4 @@
-"""The whole service as it is served, with a workshop's people in it and a client that asks it over HTTP."""
+"""The whole service under gunicorn, with a data set and an HTTP client."""
 
 import http.client
 import json
@@ -31,7 +31,7 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body."""
+        """Return the body as JSON."""
         return json.loads(self.body)
 
 
@@ -76,11 +76,11 @@ class Served:
         self.dataset = dataset
 
     def client(self, bearer: str | None = ADMIN) -> Client:
-        """A connection of its own."""
+        """Return a client with a connection of its own."""
         return Client(self.gunicorn.port, bearer)
 
     def get(self, path: str, bearer: str | None = ADMIN) -> Answer:
-        """One GET on a new connection, so that any worker may answer."""
+        """Send one GET on a new connection, so that any worker may answer."""
         return self.ask("GET", path, bearer=bearer)
 
     def ask(
@@ -92,12 +92,12 @@ class Served:
         headers: Mapping[str, str] | None = None,
         bearer: str | None = ADMIN,
     ) -> Answer:
-        """One request on a new connection."""
+        """Send one request on a new connection."""
         with self.client(bearer) as client:
             return client.ask(method, path, body, headers)
 
     def metrics(self) -> dict[str, float]:
-        """`/metrics`, as the sample's text with its labels and the value."""
+        """Return the samples of `/metrics`, by name and labels."""
         answer = self.get("/metrics")
         assert answer.status == 200, self.gunicorn.read_log()
         lines = answer.body.decode().splitlines()
@@ -113,7 +113,7 @@ class Served:
         assert wait_until(reached, timeout_s=timeout_s, interval_s=0.05), (pattern, value, self.metrics())
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """The log, each line parsed."""
+        """Return the parsed lines of the log."""
         return [json.loads(line) for line in self.gunicorn.read_log().split("\n") if line]
 
 
@@ -121,7 +121,7 @@ class Served:
 def serve(
     environment: Mapping[str, str], fake_services: FakeServices, directory: Path, *, workers: int = 2
 ) -> Iterator[Served]:
-    """Start it; `environment` are the service's settings."""
+    """Start the service; `environment` has its settings."""
     app = create_app(Settings.from_mapping(environment))
     try:
         with Gunicorn(environment, directory, workers=workers) as gunicorn:
@@ -131,7 +131,7 @@ def serve(
 
 
 def settings(database_url: str, redis_url: str, fake_services: FakeServices, **more: str) -> dict[str, str]:
-    """The service's environment."""
+    """Return the service's environment."""
     return {
         "SECRET_KEY": SECRET,
         "DATABASE_URL": database_url,

@@ -1,4 +1,4 @@
-"""The service under gunicorn, one for each test module that takes it."""
+"""Fixtures with the service under gunicorn, one for each test module that uses them."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.support.served import Served, serve, settings
 
 @pytest.fixture(scope="package", autouse=True)
 def no_other_workers() -> None:
-    """What earlier tests left listening in this process would answer as a worker here."""
+    """Close caches of earlier tests: they would answer queries as workers."""
     two_tier._close_all()
 
 
@@ -27,7 +27,7 @@ def served(
     running_fake_services: FakeServices,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Served]:
-    """Two workers that nothing is broken for; tests that stop servers start a service of their own."""
+    """A service with two workers; tests that stop servers start a service of their own."""
     running_fake_services.reset()
     directory = Path(tmp_path_factory.mktemp("served"))
     more = {"PROMETHEUS_MULTIPROC_DIR": str(directory / "metrics")}
@@ -39,13 +39,13 @@ def served(
 
 @pytest.fixture(scope="module")
 def cli(served: Served) -> Iterator[Cli]:
-    """The cache's commands, in that service's environment."""
+    """The cache's commands in that service's environment."""
     with Cli(served.gunicorn.settings) as cli:
         yield cli
 
 
 @pytest.fixture
 def client(valkey: EmbeddedValkey) -> Iterator[redis.Redis]:
-    """What an operator's redis-cli is: database 1 of the run's Valkey server."""
+    """A client of database 1 of the run's Valkey server, as an operator's redis-cli."""
     with redis.Redis.from_url(valkey.url(1)) as client:
         yield client

@@ -24,7 +24,7 @@ cache.close()
 
 @contextmanager
 def worker_process(environment: Mapping[str, str], *, prefix: str = "appointment_service") -> Iterator[int]:
-    """Run one until the block ends; gives its process id once it listens."""
+    """Run a worker until the block ends. Yields its process id once it listens."""
     worker = subprocess.Popen(
         [sys.executable, "-c", _CODE],
         env={**os.environ, **environment},

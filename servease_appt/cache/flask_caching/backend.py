@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import hashlib
 import logging
 import weakref
@@ -55,8 +56,9 @@ class TwoTierBackend(BaseCache):
             owns_client=True,
         )
         self._others = OtherWorkers(self.tiers, settings.eviction_wait_s)
-        self._close = weakref.finalize(self, self.tiers.close)
-        self._close.atexit = False  # the cache closes itself then
+        # A collection may run at any moment, also while this thread holds a lock that closing needs.
+        self._when_collected = weakref.finalize(self, _thread.start_new_thread, self.tiers.close, ())
+        self._when_collected.atexit = False  # the cache closes itself then
 
     @classmethod
     def factory(cls, app: Flask, config: dict[str, Any], args: list[Any], kwargs: dict[str, Any]) -> Self:  # noqa: ARG003 - Flask-Caching's signature
@@ -162,7 +164,8 @@ class TwoTierBackend(BaseCache):
 
     def close(self) -> None:
         """Stop the threads and close the connections; a client of the host's stays open. Idempotent."""
-        self._close()
+        self._when_collected.detach()
+        self.tiers.close()
 
     def _store(self, boxes: Mapping[str, Boxed], ttl_s: float | None) -> Iterable[str]:
         """Store boxes, each as what it is: a fill, a longer life for a version, or a write."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, cast
@@ -22,11 +21,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.channel import Channel, Frame, Reply
+from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, Write, WriteMode, Written
 from servease_appt.cache.l2.single_server import (
     SCAN_BATCH,
     SingleServerL2,
+    fill_args,
     fingerprint,
     read_lease,
     script_source,
@@ -125,7 +126,7 @@ class ClusterL2(SingleServerL2):
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
         """See `SingleServerL2.fill`."""
-        calls = [(self.keys.group(f.key), (f.token, f.payload, f.ttl_ms, f.stale_ms)) for f in fills]
+        calls = [(self.keys.group(f.key), fill_args(f)) for f in fills]
         return [flag == 1 for (flag,) in self._run("fill", lambda: self._scripts("fill", calls))]
 
     def release(self, leases: Sequence[tuple[str, bytes]]) -> None:
@@ -167,9 +168,12 @@ class ClusterL2(SingleServerL2):
     def increment(self, key: str, delta: int, source: str) -> bytes:
         """See `SingleServerL2.increment`."""
         calls = [(self.keys.group(key), (delta, "", "", ""))]
-        (number,) = self._run("increment", lambda: self._scripts("increment", calls))
+        ((number, _),) = self._run("increment", lambda: self._scripts("increment", calls))
         self._announce([], *own_message_parts(Invalidation(keys=(key,), source=source)))
         return cast("bytes", number)
+
+    def _leave_demoted_server(self) -> None:
+        self._cluster.learn_anew()
 
     def _announce(self, names: Sequence[str], head: str, tail: str) -> int:
         """Delete in every slot, then count and publish where the sequence is.
@@ -182,7 +186,10 @@ class ClusterL2(SingleServerL2):
             deletions = [(group[0], ("DEL", *group)) for group in groups]
             self._run("invalidate", lambda: self._checked(deletions), guarded=False)
         calls = [((self.keys.sequence,), (self.keys.channel, head, tail))]
-        return int(self._run("invalidate", lambda: self._scripts("invalidate", calls), guarded=False)[0])
+        seen = self._seen()
+        sequence = int(self._run("invalidate", lambda: self._scripts("invalidate", calls), guarded=False)[0])
+        self._counted(seen, sequence)
+        return sequence
 
     def _delete_matching(self, pattern: str, *, values: bool) -> None:
         own = f"{self.keys.prefix}:__".encode()
@@ -267,7 +274,7 @@ class ClusterChannel:
     they happen. A node that no longer answers makes the whole channel fail, as a silent server does.
     """
 
-    def __init__(self, cluster: Cluster, sequence: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, cluster: Cluster, sequence: str, clock: Callable[[], float] = elapsed_s) -> None:
         client = cluster.new_client()
         main = client.get_node_from_key(sequence)
         self._clock = clock

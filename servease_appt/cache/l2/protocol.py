@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum, StrEnum
 from typing import NamedTuple, Protocol
 
@@ -31,11 +31,11 @@ class Lease(NamedTuple):
 
 
 class Fill(NamedTuple):
-    """One value to store under the lease `token`; `payload` is empty where the source has none."""
+    """One value to store under the lease `token`; `payload` is None where the source has none."""
 
     key: str
     token: bytes
-    payload: bytes
+    payload: bytes | None
     ttl_ms: int
     stale_ms: int
 
@@ -66,11 +66,31 @@ class Written(IntEnum):
     CHANGED = 2
 
 
+class SequenceWatch(Protocol):
+    """Compares the sequence with what was seen before (see `recovery.py`). Thread-safe."""
+
+    l2_is_old: bool
+    """Whether the server has lost invalidations, so that nothing that it holds may be used."""
+
+    def highest_sequence_seen(self) -> int:
+        """Return the highest number seen, to be taken before a command is sent; 0: none."""
+
+    def compare(self, seen: int, sequence: int | None) -> None:
+        """Compare it with the sequence that the command's answer tells of; None: there is none."""
+
+    def acknowledge(self, sequence: int) -> None:
+        """Note the number that the server gave to an invalidation of ours."""
+
+
 class L2(Protocol):
     """The operations of L2. Thread-safe. Every method raises L2Unavailable; writes may raise L2RefusedWrite."""
 
     client: Redis
     """redis-py's client, for what is not the cache's: one-time links, doctors. It raises redis-py's errors."""
+    watch: SequenceWatch | None
+    """Is told of the sequence by every command that reads it or counts it up."""
+    on_demoted: Callable[[], None] | None
+    """Called when the server turns out to be a replica, which takes no writes."""
     listens_where_it_reads: bool
     """Whether the listener's connection sees every key, so that it can compare values in its own order."""
 

@@ -17,12 +17,12 @@ from typing import Any, TypeVar, cast
 
 from redis import Redis
 from redis.commands.core import Script
-from redis.exceptions import InvalidResponse, ResponseError
+from redis.exceptions import InvalidResponse, ReadOnlyError, ResponseError
 
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, Write, WriteMode, Written
+from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, SequenceWatch, Write, WriteMode, Written
 from servease_appt.cache.messages import STARTS, Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.stats import Observer
 
@@ -43,6 +43,8 @@ class SingleServerL2:
         self.keys = keys
         self.breaker = breaker
         self._observer = observer
+        self.watch: SequenceWatch | None = None
+        self.on_demoted: Callable[[], None] | None = None
         self._acquire = _script(client, "acquire")
         self._fill = _script(client, "fill")
         self._release = _script(client, "release")
@@ -89,18 +91,25 @@ class SingleServerL2:
         wanted = take_over or {}
         purpose = "refresh" if refresh else "load"
 
-        def ask() -> list[Lease]:
+        def ask() -> tuple[list[Lease], int | None]:
+            names = [name for key in keys for name in self.keys.group(key)]
             answers = self._acquire(
-                keys=[name for key in keys for name in self.keys.group(key)],
+                keys=[*names, self.keys.sequence],
                 args=[token, lease_ms, purpose, *(wanted.get(key, "") for key in keys)],
             )
-            return [read_lease(answer) for answer in _answers(answers, len(keys))]
+            *leases, sequence = _answers(answers, len(keys) + 1)
+            return [read_lease(lease) for lease in leases], sequence_of(sequence)
 
-        return self._run("acquire", ask)
+        seen = self._seen()
+        leases, sequence = self._run("acquire", ask)
+        self._compare(seen, sequence)
+        if self.watch is not None and self.watch.l2_is_old:
+            raise L2Unavailable("the server has lost invalidations")
+        return leases
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
         """Store values whose lease still stands; False for each that was refused."""
-        args = [field for fill in fills for field in (fill.token, fill.payload, fill.ttl_ms, fill.stale_ms)]
+        args = [field for fill in fills for field in fill_args(fill)]
 
         def store() -> list[bool]:
             names = [name for fill in fills for name in self.keys.group(fill.key)]
@@ -155,19 +164,29 @@ class SingleServerL2:
         names = [name for write in writes for name in self.keys.group(write.key)]
         values: list[bytes | int] = [field for write in writes for field in (write.payload, write.ttl_ms)]
 
-        def store() -> list[Written]:
+        def store() -> tuple[list[Written], int | None]:
             args: list[bytes | str | int] = [mode, l1_ms, self.keys.channel, head, tail, *values]
             answers = self._write(keys=[*names, self.keys.sequence], args=args)
-            return [Written(answer) for answer in _answers(answers, len(writes))]
+            *results, sequence = _answers(answers, len(writes) + 1)
+            return [Written(result) for result in results], sequence_of(sequence)
 
-        return self._run("write", store)
+        seen = self._seen()
+        written, sequence = self._run("write", store)
+        if sequence is not None:
+            self._counted(seen, sequence)
+        return written
 
     def increment(self, key: str, delta: int, source: str) -> bytes:
         """See `L2.increment`."""
         head, tail = own_message_parts(Invalidation(keys=(key,), source=source))
         names = [*self.keys.group(key), self.keys.sequence]
         args: list[str | int] = [delta, self.keys.channel, head, tail]
-        return self._run("increment", lambda: cast("bytes", self._increment(keys=names, args=args)))
+        seen = self._seen()
+        number, sequence = self._run("increment", lambda: _answers(self._increment(keys=names, args=args), 2))
+        counted = sequence_of(sequence)
+        if counted is not None:
+            self._counted(seen, counted)
+        return cast("bytes", number)
 
     def invalidate_matching(self, pattern: str, source: str, *, announce_start: bool = False) -> int:
         """Delete all keys that match a glob pattern, then tell every worker. Returns the sequence.
@@ -180,15 +199,16 @@ class SingleServerL2:
         if announce_start:
             began = self._announce([], *own_message_parts(replace(message, began=STARTS)))
             message = replace(message, began=began)
-        for name in (self.keys.lease, self.keys.data, self.keys.stale_copy, self.keys.absent):
-            scan = partial(self._delete_matching, name(pattern), values=name == self.keys.data)
+        keys = self.keys.patterns
+        for name in (keys.lease, keys.data, keys.stale_copy, keys.absent):
+            scan = partial(self._delete_matching, name(pattern), values=name == keys.data)
             self._run("invalidate_matching", scan, guarded=False)
         return self._announce([], *own_message_parts(message))
 
     def scan(self, pattern: str) -> Iterator[str]:
         """The keys with a value in L2 that match a glob pattern, by SCAN, without the prefix."""
         own = f"{self.keys.prefix}:__"
-        for name in self.client.scan_iter(match=self.keys.data(pattern), count=SCAN_BATCH):
+        for name in self.client.scan_iter(match=self.keys.patterns.data(pattern), count=SCAN_BATCH):
             text = name.decode(errors="replace")
             if not text.startswith(own):
                 yield self.keys.plain(text)
@@ -198,7 +218,8 @@ class SingleServerL2:
         self._run("ping", self.client.ping, guarded=False)
 
     def _announce(self, names: Sequence[str], head: str, tail: str) -> int:
-        return int(
+        seen = self._seen()
+        sequence = int(
             self._run(
                 "invalidate",
                 lambda: self._invalidate(
@@ -207,6 +228,21 @@ class SingleServerL2:
                 guarded=False,
             )
         )
+        self._counted(seen, sequence)
+        return sequence
+
+    def _seen(self) -> int:
+        return 0 if self.watch is None else self.watch.highest_sequence_seen()
+
+    def _compare(self, seen: int, sequence: int | None) -> None:
+        if self.watch is not None:
+            self.watch.compare(seen, sequence)
+
+    def _counted(self, seen: int, sequence: int) -> None:
+        """Compare the sequence as it was before the server counted it up."""
+        self._compare(seen, sequence - 1)
+        if self.watch is not None:
+            self.watch.acknowledge(sequence)
 
     def _delete_matching(self, pattern: str, *, values: bool) -> None:
         """Delete what a SCAN finds; `values` alone, whatever side keys (the sequence!) the pattern matches."""
@@ -215,6 +251,12 @@ class SingleServerL2:
         wanted = (name for name in found if not (values and name.startswith(own)))
         while batch := list(islice(wanted, SCAN_BATCH)):
             self.client.unlink(*batch)
+
+    def _leave_demoted_server(self) -> None:
+        """Have new connections made: behind the server's name there may be another one that takes writes."""
+        self.client.connection_pool.disconnect(inuse_connections=False)
+        if self.on_demoted is not None:
+            self.on_demoted()
 
     def _run(self, name: str, operation: Callable[[], T], *, guarded: bool = True) -> T:
         """Map redis-py's errors, keep the breaker informed, and tell how long the operation `name` took."""
@@ -227,6 +269,8 @@ class SingleServerL2:
         except ResponseError as error:
             outcome = "refused"
             self.breaker.succeeded()
+            if isinstance(error, ReadOnlyError):
+                self._leave_demoted_server()
             raise L2RefusedWrite(str(error)) from error
         except Exception as error:  # redis-py raises outside its own tree, and its parser what int() does
             self.breaker.failed()
@@ -244,6 +288,13 @@ def script_source(name: str) -> str:
     scripts = resources.files(__package__).joinpath("scripts")
     announce = scripts.joinpath("announce.lua").read_text()
     return scripts.joinpath(f"{name}.lua").read_text().replace("-- include announce.lua\n", announce)
+
+
+def fill_args(fill: Fill) -> tuple[bytes | str | int, ...]:
+    """Return what `fill.lua` takes for one key. An absence is no empty value."""
+    if fill.payload is None:
+        return fill.token, "absent", b"", fill.ttl_ms, fill.stale_ms
+    return fill.token, "value", fill.payload, fill.ttl_ms, fill.stale_ms
 
 
 def fingerprint(payload: bytes) -> str:

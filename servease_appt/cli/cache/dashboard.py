@@ -12,7 +12,7 @@ from servease_appt.dashboard.links import LINK_LIFETIME_S, PATH, dashboard_link
 _PAGE = "dashboard.dashboard_page"
 
 
-@click.command("dashboard")
+@click.command("dashboard", short_help="Print a link that opens the dashboard once.")
 @click.option(
     "--url",
     default="http://localhost:8005",

@@ -18,7 +18,7 @@ MIN_WIDTH, MAX_WIDTH = 60, 110
 COLORS: Final = {"ok": "green", "note": "blue", "warning": "yellow", "problem": "red"}
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Find what is wrong, and what to do about it.")
 @json_option
 @with_appcontext
 def doctor_command(as_json: bool) -> None:

@@ -29,7 +29,7 @@ MAX_EVENTS = 12
 EVENTS_OF_NO_KEY = ("unreadable",)
 
 
-@click.command("explain")
+@click.command("explain", short_help="Show why a page shows this name.")
 @click.argument("words", metavar=METAVAR, nargs=-1, required=True)
 @json_option
 @with_appcontext

@@ -27,7 +27,7 @@ from servease_appt.references.entities import ENTITIES
 NOT_A_STRING = "(not a string)"
 
 
-@click.command("keys")
+@click.command("keys", short_help="List the cached keys with their TTL.")
 @click.argument("pattern", default="*")
 @click.option(
     "--limit",
@@ -94,7 +94,7 @@ def _hint(session: OperatorSession, pattern: str) -> str:
     return f"No key matches {printable(pattern)!r}. Entities: {', '.join(ENTITIES)}."
 
 
-@click.command("get")
+@click.command("get", short_help="Print cached values as Redis stores them.")
 @click.argument("words", metavar=METAVAR, nargs=-1, required=True)
 @json_option
 @with_appcontext
@@ -151,7 +151,7 @@ def _why_missing(record: dict[str, Any]) -> str:
     return f"{key} is not in Redis."
 
 
-@click.command("ttl")
+@click.command("ttl", short_help="Show the TTL of values and stale copies.")
 @click.argument("words", metavar=METAVAR, nargs=-1, required=True)
 @json_option
 @with_appcontext
@@ -187,7 +187,7 @@ def _shown_ttl(ttl_s: float | None) -> str | None:
     return None if ttl_s is None else f"{ttl_s:.1f} s"
 
 
-@click.command("exists")
+@click.command("exists", short_help="Show whether values are cached in Redis.")
 @click.argument("words", metavar=METAVAR, nargs=-1, required=True)
 @json_option
 @with_appcontext

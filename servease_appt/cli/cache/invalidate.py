@@ -72,7 +72,7 @@ def acknowledgements(queries: WorkerQueries) -> Acknowledgements:
     return Acknowledgements(answers, silent, queries.listeners())
 
 
-@click.command("invalidate")
+@click.command("invalidate", short_help="Drop values from Redis and every worker.")
 @click.argument("words", metavar=METAVAR, nargs=-1, required=True)
 @json_option
 @with_appcontext
@@ -98,7 +98,7 @@ def invalidate_command(words: tuple[str, ...], as_json: bool) -> None:
     click.echo(acknowledged.as_text())
 
 
-@click.command("clear")
+@click.command("clear", short_help="Drop all cached values, or those of one entity.")
 @click.option("--entity", type=click.Choice(ENTITIES), help="Only this entity; without it all of them.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option

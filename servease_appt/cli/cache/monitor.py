@@ -21,7 +21,7 @@ from servease_appt.references.entities import ENTITIES
 RETRY_S = 1.0
 
 
-@click.command("monitor")
+@click.command("monitor", short_help="Show the cache's events as they happen.")
 @click.option("--entity", type=click.Choice(ENTITIES), help="Only events of this entity.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @with_appcontext

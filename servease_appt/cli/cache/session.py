@@ -28,7 +28,7 @@ def open_session() -> Iterator[OperatorSession]:
     """Open a session for one command. Raises ClickException where Redis fails."""
     container = current_container()
     # Silenced until the session is closed, too: closing waits for loads that Ctrl-C makes fail.
-    with _cache_log_silenced(), operator_session(container) as session:
+    with _log_silenced(), operator_session(container) as session:
         try:
             yield session
         except (RedisError, CacheError) as error:
@@ -36,9 +36,9 @@ def open_session() -> Iterator[OperatorSession]:
 
 
 @contextmanager
-def _cache_log_silenced() -> Iterator[None]:
-    """Keep the cache's log lines off the terminal: the command reports the same failures itself."""
-    log = logging.getLogger("servease_appt.cache")
+def _log_silenced() -> Iterator[None]:
+    """Keep the service's log lines off the terminal: the command reports the same failures itself."""
+    log = logging.getLogger("servease_appt")
     level = log.level
     log.setLevel(logging.CRITICAL)
     try:

@@ -38,7 +38,7 @@ CLEAR_SCREEN = "\033[H\033[J"
 READS = ("hit", "miss")
 
 
-@click.command("stats")
+@click.command("stats", short_help="Show hit rates and the state of each worker.")
 @json_option
 @click.option("--watch", is_flag=True, help="Refresh until Ctrl-C.")
 @click.option(

@@ -82,7 +82,7 @@ class WarmReport:
         return "\n".join(lines)
 
 
-@click.command("warm")
+@click.command("warm", short_help="Load what upcoming appointments need.")
 @click.option("--entity", type=click.Choice(ENTITIES), help="Only this entity; without it all of them.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many keys, the most used first.")
 @json_option

@@ -127,7 +127,7 @@ def install(steps: OnlineSteps) -> None:
 
 
 def remove(steps: OnlineSteps) -> None:
-    """Take off all that `install` made."""
+    """Drop all that `install` made."""
     if steps.exists("appointments"):
         steps.run(
             "DROP TRIGGER IF EXISTS appointment_employee_times_changed ON appointments",

@@ -5,9 +5,9 @@ one of a thousand. Here triggers keep the number of appointments of each day, ea
 by status, by type, by both and in all. Adding up the largest buckets gives the count; going down through them,
 32 at a time, finds the day in which the wanted row lies, and only within that day rows are passed by.
 
-A writer only ever inserts what changed into `appointment_count_changes`: it waits for nobody, and nobody for
-it, so the counts add no lock and no deadlock to whoever writes to `appointments`, the platform's other services
-included. Readers add the changes up with the counts. Both commit with the rows that they count, so what a
+A writer only inserts what changed into `appointment_count_changes`. It waits for no other transaction and none
+waits for it, so the counts add no lock and no deadlock to the writers of `appointments`, the platform's other
+services included. Readers add the changes up with the counts. Both commit with the rows that they count, so what a
 statement sees of them is true of the rows that it sees. One writer in 64, and each that changes that much at
 once, folds the changes that have piled up into the counts, unless another one is at it, or its transaction sees
 an older state of things than now; each worker of the service folds them now and then, too.
@@ -250,7 +250,7 @@ def install(steps: OnlineSteps) -> None:
 
 
 def remove(steps: OnlineSteps) -> None:
-    """Take off all that `install` made."""
+    """Drop all that `install` made."""
     names = (*_TRIGGERS, "appointment_counts_replicated")
     if steps.exists("appointments"):
         steps.run(*(f"DROP TRIGGER IF EXISTS {name} ON appointments" for name in names))

@@ -1,4 +1,4 @@
-"""Taking off all that the migrations have made, but for what holds the platform's data."""
+"""Drop all that the migrations have made, except what holds the platform's data."""
 
 from typing import Final
 
@@ -31,7 +31,7 @@ _OUR_CONSTRAINTS: Final = {
 
 
 def run(steps: OnlineSteps) -> None:
-    """Take it off, what others write through first. The version goes last, so that it can be gone on with."""
+    """Drop all of it, the triggers first and the version last, so that an interrupted run can be continued."""
     writer_rules.remove(steps)
     kept_counts.remove(steps)
     employee_times.remove(steps)

@@ -1,4 +1,4 @@
-"""A trigger that holds whoever writes to `appointments` to the rules about many rows at a time.
+"""A trigger that holds every writer of `appointments` to the rules about many rows at a time.
 
 The service checks capacity and the customer's 30 minutes under advisory locks of its own. A writer that knows
 neither can oversell a time that the service checks at the same moment. This trigger takes the same locks and

@@ -3,7 +3,7 @@
 -- none, or the lease that lets the reader load and fill. The lease is the fence: whoever invalidates deletes it.
 -- A lease is the fence's name, which never changes while it stands; once it was taken over, `#` and the new owner
 -- follow. Whoever began under the fence may fill, since no invalidation came; so the first load that ends is kept.
--- KEYS  four for each key: data, lease, absent, copy
+-- KEYS  four for each key: data, lease, absent, copy; last the sequence, where it is here
 -- ARGV  owner, lease_ms, 'load' or 'refresh', then for each key the lease that may be taken over, or ''
 local owner, lease_ms, refreshing = ARGV[1], ARGV[2], ARGV[3] == 'refresh'
 
@@ -14,7 +14,7 @@ local function may_take_over(lease, holder, wanted)
 end
 
 local answers = {}
-for i = 1, #KEYS / 4 do
+for i = 1, math.floor(#KEYS / 4) do
   local lease = KEYS[4 * i - 2]
   -- MGET gives nothing for a key of another type, which is not ours; SET and DEL take it away.
   local found = redis.call('MGET', KEYS[4 * i - 3], lease, KEYS[4 * i - 1], KEYS[4 * i])
@@ -30,5 +30,9 @@ for i = 1, #KEYS / 4 do
     redis.call('SET', lease, granted, 'PX', lease_ms)
     answers[i] = {'granted', granted, copy}
   end
+end
+if #KEYS % 4 == 1 then
+  local sequence = redis.pcall('GET', KEYS[#KEYS])
+  answers[#answers + 1] = type(sequence) == 'string' and sequence
 end
 return answers

@@ -2,18 +2,18 @@
 -- Store what was loaded, but only under the fence that stood before the load began (races R2, R15, R17): it may have
 -- another owner now (see `acquire.lua`), but no invalidation came.
 -- KEYS  four for each key: data, lease, absent, copy
--- ARGV  four for each key: lease, payload ('' where the source has none), ttl_ms (0: no end), copy_ms (0: keep no
---       copy)
+-- ARGV  five for each key: lease, 'value' or 'absent', payload, ttl_ms (of a value, 0: no end; of an absence, 0: it is
+--       not remembered), copy_ms (0: keep no copy)
 local function fence(lease) return string.match(lease, '^[^#]*') end
 
 local stored = {}
 for i = 1, #KEYS / 4 do
   local data, lease, absent, copy = KEYS[4 * i - 3], KEYS[4 * i - 2], KEYS[4 * i - 1], KEYS[4 * i]
-  local token, payload, ttl_ms, copy_ms = ARGV[4 * i - 3], ARGV[4 * i - 2], ARGV[4 * i - 1], ARGV[4 * i]
+  local token, kind, payload, ttl_ms, copy_ms = unpack(ARGV, 5 * i - 4, 5 * i)
   local stands = redis.pcall('GET', lease)
   if type(stands) ~= 'string' or fence(stands) ~= fence(token) then
     stored[i] = 0
-  elseif payload == '' then
+  elseif kind == 'absent' then
     redis.call('DEL', data, copy, lease)
     if ttl_ms ~= '0' then redis.call('SET', absent, '1', 'PX', ttl_ms) end
     stored[i] = 1

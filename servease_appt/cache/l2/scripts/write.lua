@@ -4,7 +4,8 @@
 -- KEYS  four for each key: data, lease, absent, copy; last the sequence, where a change is to be announced here
 -- ARGV  mode ('always', 'if_absent' or 'if_same'), l1_ms (the longest that any L1 holds a value), channel, the
 --       message before the sequence number, the message behind it; for each key payload, ttl_ms ('0': no end)
--- Returns for each key 0 (not stored), 1 (was there already) or 2 (written, or given less time than L1s may take).
+-- Returns for each key 0 (not stored), 1 (was there already) or 2 (written, or given less time than L1s may take);
+-- last the new sequence number, where one was announced here.
 -- include announce.lua
 local mode, l1_ms = ARGV[1], tonumber(ARGV[2])
 local results, news = {}, false
@@ -38,5 +39,5 @@ for i = 1, math.floor(#KEYS / 4) do
   end
   news = news or results[i] == 2
 end
-if news and #KEYS % 4 == 1 then announce(KEYS[#KEYS], ARGV[3], ARGV[4], ARGV[5]) end
+if #KEYS % 4 == 1 then results[#results + 1] = news and announce(KEYS[#KEYS], ARGV[3], ARGV[4], ARGV[5]) end
 return results
