@@ -28,8 +28,9 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 from redis.exceptions import RedisError
 
 from servease_appt.cache import connect, process
+from servease_appt.cache.callbacks import ListenerCallbacks
 from servease_appt.cache.channel import Channel, Frame, Published, Reply
-from servease_appt.cache.listener import BEAT_S, HeartbeatTimeout, Listener, ListenerCallbacks
+from servease_appt.cache.listener import BEAT_S, HeartbeatTimeout, Listener
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache import mutants
 from tests.cache.mutants import Mutation
