@@ -431,6 +431,15 @@ class TestValues:
         assert not cache.add("key", "x" * 99)
         assert cache.set("key", "x" * 98)
 
+    def test_without_redis_too_a_value_over_the_limit_is_only_not_stored(
+        self, new_worker: NewWorker, own_valkey: EmbeddedValkey
+    ) -> None:
+        """`set` raises for no outage."""
+        _, cache, _ = new_worker(own_valkey.url(1), CACHE_MAX_VALUE_BYTES=100)
+        own_valkey.kill()
+
+        assert not cache.set("key", "x" * 99)
+
     def test_a_refusal_names_the_key_the_type_and_the_remedy(self, new_worker: NewWorker) -> None:
         """In one line."""
         _, cache, _ = new_worker()
