@@ -10,7 +10,7 @@ from typing import Any
 from gunicorn import util  # type: ignore[import-untyped]
 
 from servease_appt.observability.logs import GunicornLogger, logging_config
-from servease_appt.serving import gunicorn_errors as refusals
+from servease_appt.serving.gunicorn_errors import write_error
 from servease_appt.settings import Settings, SettingsError
 
 
@@ -38,8 +38,8 @@ limit_request_field_size = 16384
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - heartbeats must not wait for a disk
 # Two services of one user would take each other's control socket.
 control_socket_disable = True
-# There is no setting for what malformed requests are told.
-util.write_error = refusals.write_error
+# gunicorn has no setting for the answer to a malformed request.
+util.write_error = write_error
 logger_class = GunicornLogger
 logconfig_dict = logging_config()
 

@@ -44,7 +44,7 @@ BASELINE_PARALLEL = "minimal baseline, 60 calls side by side"
 CALL = "one upstream call"
 
 
-class World:
+class Testbed:
     """Servers with the same appointments and references. Each measured server is started once."""
 
     def __init__(self, stack: ExitStack, sizes: Sequence[int]) -> None:
@@ -79,30 +79,30 @@ class World:
 def run(results: Results, scale: Scale) -> None:
     """Measure cold pages, warm pages, and pages of more and more appointments."""
     with ExitStack() as stack:
-        world = World(stack, scale.sizes)
+        testbed = Testbed(stack, scale.sizes)
         size = scale.sizes[0]
         servers = {
-            SERVICE: world.serve("wsgi:app", size),
-            L2_ONLY: world.serve("wsgi:app", size, CACHE_L1_TIMEOUT="0"),
-            BASELINE: world.serve("benchmarks.minimal_baseline:app", size, BASELINE_NAMES="services"),
-            BASELINE_MGET: world.serve("benchmarks.minimal_baseline:app", size, BASELINE_NAMES="mget"),
-            ASIDE: world.serve("benchmarks.cache_aside:app", size),
+            SERVICE: testbed.serve("wsgi:app", size),
+            L2_ONLY: testbed.serve("wsgi:app", size, CACHE_L1_TIMEOUT="0"),
+            BASELINE: testbed.serve("benchmarks.minimal_baseline:app", size, BASELINE_NAMES="services"),
+            BASELINE_MGET: testbed.serve("benchmarks.minimal_baseline:app", size, BASELINE_NAMES="mget"),
+            ASIDE: testbed.serve("benchmarks.cache_aside:app", size),
         }
-        measure_cold(world, servers, results, scale)
-        measure_warm(world, servers, results, scale)
-        measure_names(world, results, scale)
+        measure_cold(testbed, servers, results, scale)
+        measure_warm(testbed, servers, results, scale)
+        measure_names(testbed, results, scale)
         if len(scale.sizes) > 1:
-            measure_sizes(world, servers, results, scale)
+            measure_sizes(testbed, servers, results, scale)
 
 
-def measure_cold(world: World, servers: Mapping[str, Gunicorn], results: Results, scale: Scale) -> None:
+def measure_cold(testbed: Testbed, servers: Mapping[str, Gunicorn], results: Results, scale: Scale) -> None:
     """Measure pages whose 60 names are in no cache; each page is requested once."""
-    for fake_service in world.fake_services.all:
+    for fake_service in testbed.fake_services.all:
         fake_service.delay(UPSTREAM_DELAY_S)
-    samples: dict[str, Callable[[], float]] = {CALL: partial(_one_call, world)}
+    samples: dict[str, Callable[[], float]] = {CALL: partial(_one_call, testbed)}
     for name, contender in ((SERVICE, SERVICE), (BASELINE_PARALLEL, BASELINE)):
         paths = (f"{LIST}?page={number}" for number in itertools.count(1))
-        samples[name] = partial(_next_page, world, servers[contender], paths)
+        samples[name] = partial(_next_page, testbed, servers[contender], paths)
     case = "Cold page: 60 names, each call 50 ms"
     # The first pages of both workers open their connections.
     in_turns(samples, rounds=2)
@@ -110,7 +110,7 @@ def measure_cold(world: World, servers: Mapping[str, Gunicorn], results: Results
     for name in samples:
         _add(results, case, name, "ms", rounds, baseline=CALL)
     pages = (1,) if scale.quick else (1, 2, 3)
-    one_by_one = Figure.of([_next_page(world, servers[ASIDE], iter([f"{LIST}?page={n}"])) for n in pages])
+    one_by_one = Figure.of([_next_page(testbed, servers[ASIDE], iter([f"{LIST}?page={n}"])) for n in pages])
     ratio = Figure.of([one_by_one.median / rounds.figure(CALL).median])
     results.add(
         part="pages", case=case, contender=ASIDE, unit="ms", figure=one_by_one, baseline=CALL, ratio=ratio
@@ -121,16 +121,16 @@ def measure_cold(world: World, servers: Mapping[str, Gunicorn], results: Results
         limit=2.0,
         unit="×",
     )
-    for fake_service in world.fake_services.all:
+    for fake_service in testbed.fake_services.all:
         fake_service.delay(0.0)
 
 
-def measure_warm(world: World, servers: Mapping[str, Gunicorn], results: Results, scale: Scale) -> None:
+def measure_warm(testbed: Testbed, servers: Mapping[str, Gunicorn], results: Results, scale: Scale) -> None:
     """Measure the first page with warm caches."""
-    constant = world.serve("benchmarks.minimal_baseline:app", scale.sizes[0])
+    constant = testbed.serve("benchmarks.minimal_baseline:app", scale.sizes[0])
     targets = {name: Target(server, LIST) for name, server in servers.items()}
     targets[CONSTANT] = Target(constant, "/constant")
-    client = OneClient(targets, world.token)
+    client = OneClient(targets, testbed.token)
     rounds = client.measure(_rounds(scale) * scale.seconds)
     results.target(
         "Warm page against the minimal baseline",
@@ -142,16 +142,16 @@ def measure_warm(world: World, servers: Mapping[str, Gunicorn], results: Results
         more = {"p99_ms": round(client.p99_ms[name], 2), "cpu_ms": round(client.cpu_ms[name], 3)}
         _add(results, "Warm page, 1 connection", name, "ms", rounds, baseline=BASELINE, **more)
     for connections in (16,) if scale.quick else (16, 64):
-        _measure_throughput(world, targets, connections, results, scale)
+        _measure_throughput(testbed, targets, connections, results, scale)
 
 
 def _measure_throughput(
-    world: World, targets: Mapping[str, Target], connections: int, results: Results, scale: Scale
+    testbed: Testbed, targets: Mapping[str, Target], connections: int, results: Results, scale: Scale
 ) -> None:
     case = f"Warm page, {connections} connections"
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in targets}
     loads = {
-        name: partial(_load, world, target, connections, scale, runs[name])
+        name: partial(_load, testbed, target, connections, scale, runs[name])
         for name, target in targets.items()
     }
     rounds = in_turns(loads, rounds=_rounds(scale))
@@ -170,27 +170,27 @@ def _measure_throughput(
     sys.stderr.write(f"  {case}\n")
 
 
-def measure_names(world: World, results: Results, scale: Scale) -> None:
+def measure_names(testbed: Testbed, results: Results, scale: Scale) -> None:
     """Measure the same page of the same process with names and without."""
-    server = world.serve("benchmarks.nameless:application()", scale.sizes[0], workers=1)
+    server = testbed.serve("benchmarks.nameless:application()", scale.sizes[0], workers=1)
     targets = {NAMED: Target(server, LIST), NAMELESS: Target(server, LIST, nameless.HEADER)}
-    rounds = OneClient(targets, world.token).measure(2 * _rounds(scale) * scale.seconds)
+    rounds = OneClient(targets, testbed.token).measure(2 * _rounds(scale) * scale.seconds)
     for name in targets:
         _add(results, "Names on a warm page", name, "ms", rounds, baseline=NAMELESS)
     names = 1 - rounds.ratio(NAMELESS, NAMED).median
     results.target("Names on a warm page", value=names * 100, limit=5, unit="%")
 
 
-def measure_sizes(world: World, servers: Mapping[str, Gunicorn], results: Results, scale: Scale) -> None:
+def measure_sizes(testbed: Testbed, servers: Mapping[str, Gunicorn], results: Results, scale: Scale) -> None:
     """Measure the same pages with growing numbers of appointments."""
     ours = {
-        size: servers[SERVICE] if size == scale.sizes[0] else world.serve("wsgi:app", size)
+        size: servers[SERVICE] if size == scale.sizes[0] else testbed.serve("wsgi:app", size)
         for size in scale.sizes
     }
     baselines = {
         size: servers[BASELINE]
         if size == scale.sizes[0]
-        else world.serve("benchmarks.minimal_baseline:app", size)
+        else testbed.serve("benchmarks.minimal_baseline:app", size)
         for size in scale.sizes
     }
     views: dict[str, Callable[[int], str]] = {
@@ -216,7 +216,7 @@ def measure_sizes(world: World, servers: Mapping[str, Gunicorn], results: Result
                 f"minimal baseline, {size:,}": Target(baselines[size], path(size)) for size in scale.sizes
             }
         case = f"By size, {view}"
-        client = OneClient(targets, world.token)
+        client = OneClient(targets, testbed.token)
         rounds = client.measure(_rounds(scale) * scale.seconds / 4)
         for name in targets:
             _add(results, case, name, "ms", rounds, baseline=smallest)
@@ -251,17 +251,17 @@ def _add(
 
 
 def _load(
-    world: World, target: Target, connections: int, scale: Scale, runs: list[dict[str, float]]
+    testbed: Testbed, target: Target, connections: int, scale: Scale, runs: list[dict[str, float]]
 ) -> float:
     """Return the answers a second."""
     warm_by_s = time.monotonic() + WARM_UP_S
     for _ in range(6 if runs else WARM_UP_REQUESTS):
-        _get(target.server.port, target.path, world.token)
+        _get(target.server.port, target.path, testbed.token)
         if time.monotonic() > warm_by_s:
             break
     command = [
         *(sys.executable, "-I", "-S", str(GENERATOR), str(target.server.port), str(connections)),
-        *(str(scale.seconds), world.token, target.path),
+        *(str(scale.seconds), testbed.token, target.path),
     ]
     workers = target.server.worker_pids()
     used_s = cpu_seconds(workers)
@@ -291,10 +291,10 @@ def _get(port: int, path: str, token: str) -> float:
     return elapsed_ms
 
 
-def _next_page(world: World, server: Gunicorn, paths: Iterator[str]) -> float:
-    return _get(server.port, next(paths), world.token)
+def _next_page(testbed: Testbed, server: Gunicorn, paths: Iterator[str]) -> float:
+    return _get(server.port, next(paths), testbed.token)
 
 
-def _one_call(world: World) -> float:
+def _one_call(testbed: Testbed) -> float:
     path = f"/api/v1/vehicles/{person('vehicle', 1)}/"
-    return _get(world.fake_services.vehicles.port, path, world.token)
+    return _get(testbed.fake_services.vehicles.port, path, testbed.token)

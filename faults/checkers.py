@@ -11,7 +11,7 @@ import math
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from faults.history import INVALIDATE, L2, NO_ANSWER, READS, STATS, Operation
@@ -198,11 +198,6 @@ def percentile(values: Iterable[float], percent: float) -> float:
 def during(operations: Iterable[Operation], since: int, until: int) -> list[Operation]:
     """Return the operations that were called within a phase."""
     return [op for op in operations if since <= op.t_call < until]
-
-
-def last_moment(operations: Iterable[Operation], bad: Callable[[Operation], bool]) -> int | None:
-    """Return when the last bad operation was called; None if there was none."""
-    return max((op.t_call for op in operations if bad(op)), default=None)
 
 
 def _versions(look: Operation) -> Iterator[tuple[str, int]]:

@@ -13,7 +13,6 @@ from faults.load import Load
 from faults.testbed import Testbed
 from faults.writers import run_writer
 
-AIM_P99_MS = 10.0
 _SLOWEST_RATE = 10
 """Invalidations a second below which the run is given up."""
 

@@ -5,9 +5,10 @@ Lower layers raise their own errors and know nothing of HTTP. The table here map
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from flask import Flask, Response, current_app, got_request_exception, request
+from flask.sansio.scaffold import Scaffold
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, default_exceptions
 
@@ -75,16 +76,8 @@ def unavailable(detail: str, retry_after_s: int) -> ApiError:
     return detail_error(503, detail, Retry_After=str(retry_after_s))
 
 
-class ErrorScope(Protocol):
-    """An application or a blueprint: whatever takes error handlers."""
-
-    def register_error_handler(
-        self, code_or_exception: type[Exception] | int, f: Callable[..., ResponseReturnValue]
-    ) -> None: ...
-
-
-def install(scope: ErrorScope) -> None:
-    """Make every error of ours within `scope` answer in JSON.
+def install(scope: Scaffold) -> None:
+    """Make every error of ours within `scope`, an application or a blueprint, answer in JSON.
 
     Handlers go in for each status as well: Flask prefers an application's handler for a status to a
     blueprint's for all, so a host's own 404 page would otherwise stand in for ours.

@@ -11,6 +11,7 @@ appointments there are. One person or vehicle has few: those are counted and ski
 returns plain tuples whose ids, dates and times are text already, as JSON wants them.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any, Final
@@ -30,6 +31,9 @@ from servease_appt.appointments.records import (
     Window,
 )
 from servease_appt.db import models
+
+SubjectReader = Callable[[Connection, Actor, str, AppointmentFilters, Window], Page[AppointmentRow]]
+"""Reads the appointments of one customer, employee or vehicle, by its id."""
 
 _BY_ONE_SUBJECT: Final = {
     "owner": "customer_id = %(owner)s::uuid",

@@ -55,11 +55,6 @@ class RequestFrame:
         return len(self._bytes)
 
     @property
-    def has_head(self) -> bool:
-        """Whether the headers are complete."""
-        return self._head_end > 0
-
-    @property
     def path(self) -> bytes:
         """The path of the request line, without the query; empty where there is none."""
         words = bytes(self._bytes[: self._bytes.find(b"\r\n")]).split(b" ")

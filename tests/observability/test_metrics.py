@@ -29,10 +29,6 @@ def _sum(metrics: dict[str, float], pattern: str) -> float:
     return sum(value for name, value in metrics.items() if re.fullmatch(pattern, name))
 
 
-def _pids(served: Served, route: str) -> set[int]:
-    return {line["pid"] for line in served.log_lines() if line.get("route") == route}
-
-
 def _ask_all_workers(served: Served) -> int:
     """Ask for the list until both workers have answered; how often that was."""
     before = Counter(line["pid"] for line in served.log_lines() if line.get("route") == "list_appointments")

@@ -3,7 +3,6 @@
 Without an installed Chromium the tests that need it are skipped; nothing is downloaded.
 """
 
-import base64
 import json
 import os
 import select
@@ -135,11 +134,6 @@ class Chromium:
         self.send("Emulation.setDeviceMetricsOverride", **screen)
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.send("Emulation.setEmulatedMedia", features=features)
-
-    def picture(self) -> bytes:
-        """Return the whole page as PNG."""
-        answer = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=True)
-        return base64.b64decode(answer["data"])
 
     def _listen(self, for_s: float) -> None:
         """Read the browser's messages."""

@@ -1,7 +1,6 @@
 """The service under gunicorn, with the repository's own configuration."""
 
 import http.client
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -119,15 +118,6 @@ class Gunicorn:
     def worker_pids(self) -> list[int]:
         """Return the process ids of the live workers."""
         return sorted(alive(descendants(self.pid)))
-
-    def wait_for_log(self, pattern: str, timeout_s: float = 10.0) -> None:
-        """Wait until the log matches a regular expression.
-
-        Raises:
-            AssertionError: it does not match within `timeout_s` seconds.
-        """
-        matched = wait_until(lambda: re.search(pattern, self.read_log()) is not None, timeout_s=timeout_s)
-        assert matched, f"{pattern!r} is not in the log:\n{self.read_log()}"
 
     def _answers_or_ended(self) -> bool:
         return self._running().poll() is not None or self._answers()

@@ -6,7 +6,6 @@ from typing import Any
 
 from flask import Response, request
 from marshmallow import Schema
-from sqlalchemy import Connection
 
 from servease_appt.api.context import container, now
 from servease_appt.api.enrichment import NAME_HEADERS, named_response
@@ -23,8 +22,8 @@ from servease_appt.api.schemas.pages import PageQuery
 from servease_appt.api.schemas.reports import AvailableSlotsQuery, AvailableSlotsSchema, StatsSchema
 from servease_appt.api.tokens import Caller
 from servease_appt.appointments import free_starts, reading, statistics
-from servease_appt.appointments.actors import Actor
-from servease_appt.appointments.records import ARRAY, AppointmentFilters, AppointmentRow, Page, Window
+from servease_appt.appointments.reading import SubjectReader
+from servease_appt.appointments.records import ARRAY, AppointmentFilters, Window
 from servease_appt.rate_limits import Cost
 
 resource = Resource("reports", "/appointments/", "Appointment views")
@@ -32,8 +31,6 @@ ROWS = AppointmentSchema(many=True)
 PAGE = AppointmentPageSchema()
 SLOTS = AvailableSlotsSchema()
 STATS = StatsSchema()
-
-Find = Callable[[Connection, Actor, str, AppointmentFilters, Window], Page[AppointmentRow]]
 
 
 def _declare_array(path: str, role: RequiredRole, summary: str, query: Schema) -> Callable[[View], View]:
@@ -100,7 +97,7 @@ def employee_appointments(caller: Caller, employee_id: str, query: dict[str, Any
     )
 
 
-def _array_or_page(find: Find, subject: str, caller: Caller, query: dict[str, Any]) -> Response:
+def _array_or_page(find: SubjectReader, subject: str, caller: Caller, query: dict[str, Any]) -> Response:
     """Return an array of at most 500 rows, with their full number in a header; with `page`, a page."""
     number, size = query.pop("page", None), query.pop("page_size")
     subject_id = query.pop(subject)
@@ -116,7 +113,13 @@ def _array_or_page(find: Find, subject: str, caller: Caller, query: dict[str, An
 
 
 def _page(
-    find: Find, subject_id: str, filters: AppointmentFilters, caller: Caller, *, number: int, size: int
+    find: SubjectReader,
+    subject_id: str,
+    filters: AppointmentFilters,
+    caller: Caller,
+    *,
+    number: int,
+    size: int,
 ) -> Response:
     began_s = perf_counter()
     with container().database.reading() as connection:
