@@ -553,6 +553,27 @@ class TestDeletions:
         assert len([text for text in caplog.messages if "have not said" in text]) == 1
         late.open()
 
+    def test_a_worker_that_has_just_come_is_waited_for(
+        self, new_worker: NewWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """However short the time since there was none."""
+        _, cache, _ = new_worker()
+        cache.delete("key")
+        asked: list[int | None] = []
+        answers = WorkerQueries.answers
+
+        def recorded(self: WorkerQueries, what: str, *, timeout_s: float, expected: int | None) -> Any:
+            asked.append(expected)
+            return answers(self, what, timeout_s=timeout_s, expected=expected)
+
+        monkeypatch.setattr(WorkerQueries, "answers", recorded)
+        _, _, other = new_worker()
+        eventually(lambda: other.tiers.worker_queries.reachable() == 2, "its registration")
+
+        cache.delete("key")
+
+        assert asked == [2]
+
     def test_a_lone_worker_does_not_wait(
         self, new_worker: NewWorker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
