@@ -18,8 +18,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError
 from marshmallow import fields as f
 from marshmallow import validate as v
 
-from servease_appt.masking import MASK, mask_refused_url
-from servease_appt.masking import mask_url as mask_url  # noqa: PLC0414 - who shows a setting has it from here
+from servease_appt.masking import MASK, mask_refused_url, mask_url
 
 SECRET_KEY_MIN_BYTES = 32
 SAMPLE_SECRET_KEYS = frozenset(

@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from servease_appt.settings import SAMPLE_SECRET_KEYS, Settings, SettingsError, mask_url
+from servease_appt.masking import mask_url
+from servease_appt.settings import SAMPLE_SECRET_KEYS, Settings, SettingsError
 
 ROOT = Path(__file__).parents[1]
 SECRET = "k3" * 16
