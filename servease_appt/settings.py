@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from ipaddress import IPv6Address
 from typing import Any, Literal, cast
 from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
@@ -43,6 +44,7 @@ _REDIS_PATHS = {
     "redis+cluster": re.compile(r"(/0?)?"),
 }
 _REDIS_HOST = re.compile(r"([^:\[\]]+|\[[^\]]+\])(:\d{1,5})?")
+_HTTP_HOST = re.compile(r"([\w.~%-]+|\[[^\]]+\])(:\d*)?")
 
 
 class SettingsError(Exception):
@@ -130,7 +132,9 @@ class Settings:
             problems.append(_problem("DATABASE_SCHEMA", given))
         if problems:
             raise SettingsError(problems)
-        redis_url = loaded.pop("redis_url") or f"redis://{loaded['redis_host']}:{loaded['redis_port']}/1"
+        redis_url = (
+            loaded.pop("redis_url") or f"redis://{_bracketed(loaded['redis_host'])}:{loaded['redis_port']}/1"
+        )
         database_url = loaded.pop("database_url") or _database_url(loaded)
         known = {field.name for field in fields(cls)}
         return cls(
@@ -167,7 +171,13 @@ def _problem(name: str, given: Mapping[str, Any]) -> str:
 def _database_url(loaded: Mapping[str, Any]) -> str:
     password = f":{quote(loaded['db_password'], safe='')}" if loaded["db_password"] else ""
     user = quote(loaded["db_user"], safe="")
-    return f"postgresql://{user}{password}@{loaded['db_host']}:{loaded['db_port']}/{loaded['appointment_db_name']}"
+    place = f"{_bracketed(loaded['db_host'])}:{loaded['db_port']}"
+    return f"postgresql://{user}{password}@{place}/{loaded['appointment_db_name']}"
+
+
+def _bracketed(host: str) -> str:
+    """Return the host as a URL has it: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def _with_psycopg2(url: str) -> str:
@@ -204,11 +214,25 @@ def _check_url(*schemes: str, plain: bool = False) -> v.Validator:
                 raise ValidationError("scheme or port")
             if not parts.netloc and parts.scheme in ("http", "https", "redis", "rediss"):
                 raise ValidationError("host")
-            if plain and (parts.query or parts.fragment or parts.username or parts.password):
+            if plain and (parts.query or parts.fragment or not _HTTP_HOST.fullmatch(parts.netloc)):
                 raise ValidationError("more than scheme, host, port and path")
             return value
 
     return UrlCheck()
+
+
+class _HostCheck(v.Validator):
+    """Looks for what would be more than a host in the URL that is made of it."""
+
+    def __call__(self, value: str) -> str:
+        if re.search(r"[\s/?#@%]", value):
+            raise ValidationError("more than a host")
+        if ":" in value:
+            try:
+                IPv6Address(value.removeprefix("[").removesuffix("]"))
+            except ValueError as error:
+                raise ValidationError(str(error)) from None
+        return value
 
 
 class _RedisUrlCheck(v.Validator):
@@ -240,7 +264,9 @@ class _CommaList(f.Field[tuple[str, ...]]):
         items = value.split(",") if isinstance(value, str) else value
         origins = tuple(item.strip().rstrip("/") for item in items if item.strip())
         check = _check_url("http", "https", plain=True)
-        return tuple(str(check(origin)) for origin in origins)
+        if any(urlsplit(str(check(origin))).path for origin in origins):
+            raise ValidationError("an origin has no path")
+        return origins
 
 
 def _text(default: str | None, allowed: str, *checks: v.Validator) -> f.String:
@@ -264,6 +290,7 @@ def _seconds(default: float, low: float, high: float) -> f.Float:
 
 
 _UPSTREAM = "an http:// or https:// URL without query, user or password"
+_HOST = "a host name or an IP address"
 _NAME = v.Regexp(r"^[A-Za-z0-9_.:-]{1,64}\Z")
 
 
@@ -276,7 +303,7 @@ class _Environment(Schema):
         validate=_check_secret,
         metadata={"allowed": f"at least {SECRET_KEY_MIN_BYTES} bytes, and none of the published samples"},
     )
-    redis_host = _text("redis", "a host name", v.Length(min=1, max=255))
+    redis_host = _text("redis", _HOST, v.Length(min=1, max=255), _HostCheck())
     redis_port = _whole(6379, 1, 65535)
     redis_url = _text(
         None,
@@ -294,11 +321,13 @@ class _Environment(Schema):
         "1 to 63 lower-case letters, digits or _, the first no digit; not beside options= in DATABASE_URL",
         v.Regexp(r"^[a-z_][a-z0-9_]{0,62}\Z"),
     )
-    db_host = _text("", "a host name", v.Length(min=1, max=255))
+    db_host = _text("", _HOST, v.Length(min=1, max=255), _HostCheck())
     db_port = _whole(5432, 1, 65535)
     db_user = _text("postgres", "a user name", v.Length(min=1, max=63))
     db_password = _text("", "a password", v.Length(max=1024))
-    appointment_db_name = _text("servease_appointments", "a database name", v.Length(min=1, max=63))
+    appointment_db_name = _text(
+        "servease_appointments", "1 to 63 characters without ?", v.Regexp(r"^[^?]{1,63}\Z")
+    )
     customer_service_url = _text(
         "http://customer-service:8002", _UPSTREAM, _check_url("http", "https", plain=True)
     )

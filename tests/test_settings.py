@@ -70,6 +70,15 @@ def test_the_database_may_be_named_in_parts() -> None:
     assert settings.database_url == "postgresql+psycopg2://postgres:p%40ss%2Fword@db:5432/appts"
 
 
+def test_hosts_may_be_ipv6_addresses() -> None:
+    """An IPv6 address has brackets in a URL, and may be given with and without them."""
+    for host in ("::1", "[::1]"):
+        settings = Settings.from_mapping({"SECRET_KEY": SECRET, "REDIS_HOST": host, "DB_HOST": host})
+
+        assert settings.redis_url == "redis://[::1]:6379/1"
+        assert settings.database_url == "postgresql+psycopg2://postgres@[::1]:5432/servease_appointments"
+
+
 def test_redis_url_overrides_host_and_port() -> None:
     """Host and port make a URL for database 1; a URL wins over both."""
     assert (
@@ -91,6 +100,9 @@ def test_empty_values_count_as_unset() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
+        ("REDIS_HOST", "redis/2", "a host name or an IP address"),
+        ("REDIS_HOST", "redis:6379", "a host name or an IP address"),
+        ("REDIS_HOST", "redis?db=2", "a host name or an IP address"),
         ("REDIS_PORT", "0", "a whole number from 1 to 65535"),
         ("REDIS_URL", "http://h", "redis+cluster://"),
         ("REDIS_URL", "redis://h/one", "redis://"),
@@ -101,9 +113,13 @@ def test_empty_values_count_as_unset() -> None:
         ("REDIS_URL", "redis+cluster://a:1,b:2/1", "redis+cluster://"),
         ("DATABASE_URL", "mysql://h/d", "postgresql://"),
         ("DATABASE_SCHEMA", "Own Schema", "lower-case letters"),
+        ("DB_HOST", "db:5432", "a host name or an IP address"),
+        ("DB_HOST", "user@db", "a host name or an IP address"),
+        ("APPOINTMENT_DB_NAME", "appointments?sslmode=disable", "without ?"),
         ("CUSTOMER_SERVICE_URL", "customer-service", "http:// or https://"),
         ("EMPLOYEE_SERVICE_URL", "ftp://h", "without query, user or password"),
         ("VEHICLE_SERVICE_URL", "http://h:99999", "http:// or https://"),
+        ("VEHICLE_SERVICE_URL", "http://vehicle service", "http:// or https://"),
         ("UPSTREAM_TIMEOUT", "nan", "a number from 0.05 to 25"),
         ("UPSTREAM_AUTH", "none", "caller or service"),
         ("CACHE_KEY_PREFIX", "a b*", "letters, digits"),
@@ -116,6 +132,7 @@ def test_empty_values_count_as_unset() -> None:
         ("DEFAULT_APPOINTMENT_DURATION", "1.5", "a whole number from 1"),
         ("BUSINESS_TIMEZONE", "Mars/Olympus", "IANA"),
         ("CORS_ALLOWED_ORIGINS", "*", "a comma list of origins"),
+        ("CORS_ALLOWED_ORIGINS", "https://app.example.com/login", "a comma list of origins"),
         ("METRICS_ENABLED", "maybe", "1 or 0"),
     ],
 )
