@@ -20,13 +20,14 @@ from typing import Any
 import click
 from flask import Blueprint, Flask
 from flask.sansio.app import App
-from redis import Redis
+from redis import Redis, RedisError
 from sqlalchemy import Engine
 
 from servease_appt import api
 from servease_appt.api import ApiBlueprint
 from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.cache import TwoTierCache, connect
+from servease_appt.cache.redis_client import check_client
 from servease_appt.cli import db as db_cli
 from servease_appt.cli import slots as slots_cli
 from servease_appt.cli.cache import group as cache_cli
@@ -253,10 +254,10 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
         redis: used instead of a client for `settings.redis_url`, unless it is None.
 
     Raises:
-        SettingsError: no client can be made of `settings.redis_url`.
+        SettingsError: `settings.redis_url` or `settings.database_url` has an option that its driver does not know.
     """
     client = redis or _redis_client(settings.redis_url)
-    database = database or Database(settings.database_url)
+    database = database or _own_database(settings.database_url)
     metrics = Metrics()
     cache = TwoTierCache(
         client,
@@ -306,6 +307,18 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
 
 def _redis_client(url: str) -> Redis:
     try:
-        return connect(url)
-    except ValueError as error:
+        client = connect(url)
+        check_client(client)
+        if isinstance(client, Redis):
+            # Not connected: redis-py reads a URL's options when it makes its first connection.
+            client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
+    except (ValueError, TypeError, RedisError) as error:
         raise SettingsError([f"REDIS_URL={mask_url(url)!r} can't be used: {error}"]) from error
+    return client
+
+
+def _own_database(url: str) -> Database:
+    try:
+        return Database(url)
+    except ValueError as error:
+        raise SettingsError([f"DATABASE_URL={mask_url(url)!r} can't be used: {error}"]) from error

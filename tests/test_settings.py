@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from servease_appt.app import create_app
 from servease_appt.masking import mask_url
 from servease_appt.settings import SAMPLE_SECRET_KEYS, Settings, SettingsError
 
@@ -144,6 +145,29 @@ def test_a_bad_value_is_one_line_with_name_value_and_what_is_allowed(
 
     assert line.startswith(f"{name}={value!r} ")
     assert allowed in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("REDIS_URL", "redis://h/1?no_such_option=1", "no_such_option"),
+        ("REDIS_URL", "redis://h/1?socket_timeout=soon", "socket_timeout"),
+        ("REDIS_URL", "redis://h/1?protocol=2", "protocol=2"),
+        ("REDIS_URL", "redis://h/1?decode_responses=true", "decode_responses"),
+        ("REDIS_URL", "rediss://h/1?ssl_cert_reqs=maybe", "maybe"),
+        ("DATABASE_URL", "postgresql://h/d?no_such_option=1", "no_such_option"),
+    ],
+)
+def test_options_in_urls_that_no_driver_knows_stop_the_start(name: str, value: str, why: str) -> None:
+    """The drivers look at them when they first connect, and then each request would end in an error."""
+    with pytest.raises(SettingsError) as caught:
+        create_app(Settings.from_mapping({**NEEDED, name: value}))
+
+    (line,) = caught.value.problems
+    assert line.startswith(f"{name}='")
+    assert "://h/" in line
+    assert why in line.partition("can't be used: ")[2]
     assert "\n" not in line
 
 
