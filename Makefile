@@ -6,6 +6,8 @@ STAMP := $(VENV)/installed
 TOOLS_STAMP := $(VENV)/tools-installed
 BENCH_VENV := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/installed
+DOCS_VENV := .venv-docs
+DOCS_STAMP := $(DOCS_VENV)/installed
 LOWEST_VENV := .venv-lowest
 LOWEST_STAMP := $(LOWEST_VENV)/installed
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
@@ -15,7 +17,7 @@ ARGS ?=
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
 
-.PHONY: help demo test test-lowest test-flask-caching mutation bench bench-quick faults check format lock clean
+.PHONY: help demo test test-lowest test-flask-caching mutation bench bench-quick faults docs check format lock clean
 
 help:
 	@echo "make demo    the whole service with embedded servers and demo data, until Ctrl-C (ARGS=--check: check and stop)"
@@ -26,6 +28,7 @@ help:
 	@echo "make mutation   test the tests of the parts where a wrong line costs most (a few minutes; by hand or nightly)"
 	@echo "make bench   measure it against its peers and against the least possible (bench-quick: under a minute)"
 	@echo "make faults  break it under load and check what every request saw (ARGS='--only NAME': one fault)"
+	@echo "make docs    the documents and the API's reference as a site in build/docs; a warning or a broken link fails"
 	@echo "make check   formatting, lint, types, the types of the public API and import rules"
 	@echo "make format  rewrite the sources as 'make check' wants them"
 	@echo "make lock    resolve the dependencies anew into requirements.lock"
@@ -61,7 +64,7 @@ endif
 $(LOWEST_STAMP): $(TOOLS_STAMP) pyproject.toml
 	@echo "Installing the lowest versions that pyproject.toml allows into $(LOWEST_VENV) ..."
 	@test -x $(LOWEST_VENV)/bin/python || $(PYTHON) -m venv $(LOWEST_VENV)
-	@$(VENV)/bin/uv pip compile --quiet --resolution lowest-direct --python $(LOWEST_VENV)/bin/python --extra test \
+	@$(VENV)/bin/uv pip compile --quiet --upgrade --resolution lowest-direct --python $(LOWEST_VENV)/bin/python --extra test \
 		pyproject.toml -o $(LOWEST_VENV)/requirements.txt
 	@$(LOWEST_VENV)/bin/python $(PIP_INSTALL) -r $(LOWEST_VENV)/requirements.txt
 	@$(LOWEST_VENV)/bin/python $(PIP_INSTALL) --no-deps --editable .
@@ -94,6 +97,17 @@ bench: $(BENCH_STAMP)
 bench-quick: $(BENCH_STAMP)
 	@$(BENCH_VENV)/bin/python -m benchmarks --quick $(ARGS)
 
+$(DOCS_STAMP): pyproject.toml requirements-docs.lock
+	@echo "Installing the service and Sphinx into $(DOCS_VENV) ..."
+	@test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python $(PIP_INSTALL) --require-hashes -r requirements-docs.lock
+	@$(DOCS_VENV)/bin/python $(PIP_INSTALL) --no-deps --editable .
+	@touch $@
+
+docs: $(DOCS_STAMP)
+	@$(DOCS_VENV)/bin/python -m sphinx -q -W --keep-going -E -b html -c docs/site docs build/docs $(ARGS)
+	@echo "The site is in build/docs/index.html"
+
 check: $(TOOLS_STAMP)
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
@@ -110,8 +124,10 @@ lock: $(TOOLS_STAMP)
 	@$(VENV)/bin/uv pip compile $(LOCK_FLAGS) --constraint requirements.lock pyproject.toml -o requirements-runtime.lock
 	@$(VENV)/bin/uv pip compile $(LOCK_FLAGS) --constraint requirements.lock --extra demo pyproject.toml \
 		benchmarks/requirements.in -o requirements-bench.lock
+	@$(VENV)/bin/uv pip compile $(LOCK_FLAGS) --constraint requirements.lock --upgrade pyproject.toml \
+		docs/site/requirements.in -o requirements-docs.lock
 	@$(VENV)/bin/uv pip compile $(LOCK_FLAGS) --constraint requirements.lock --upgrade tools/requirements.in \
 		-o requirements-tools.lock
 
 clean:
-	@rm -rf $(VENV) $(BENCH_VENV) $(LOWEST_VENV) .demo .coverage .coverage.* dist mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(BENCH_VENV) $(DOCS_VENV) $(LOWEST_VENV) build .demo .coverage .coverage.* dist mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

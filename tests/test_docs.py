@@ -67,7 +67,8 @@ def test_the_backend(redis_url: str) -> None:
         names["price_of"] = lambda _kind: 0
         assert client.get("/prices/oil").text == "oil: 30"
     finally:
-        names["app"].extensions["cache"][names["cache"]].tiers.close()
+        for app, cache in (("app", "cache"), ("reports", "runs_once")):
+            names[app].extensions["cache"][names[cache]].close()
 
 
 def test_the_cache_alone(redis_url: str) -> None:

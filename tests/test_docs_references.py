@@ -9,8 +9,10 @@ import click
 import flask_caching
 import pytest
 
+from servease_appt.cache import messages
 from servease_appt.extension import COMMANDS
 from servease_appt.settings import _Environment
+from tests.support.dataset import new_id
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -30,6 +32,7 @@ FILE = re.compile(
 )
 MAKE = re.compile(r"(?:^|\s)make ((?:[a-z][a-z-]*\b ?)+)(?![=/])", re.MULTILINE)
 FLASK = re.compile(r"\bflask (?:--app \w+ )?(?:servease )?((?:cache|db|slots)\b[^\n|;&#]*)")
+PUBLISH = re.compile(r"^PUBLISH (\S+) (\S.*)$", re.MULTILINE)
 VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9]\b")
 
 
@@ -77,6 +80,26 @@ def test_files_and_tests_exist(document: Path) -> None:
     assert missing == []
 
 
+@pytest.fixture(scope="module")
+def all_names() -> set[str]:
+    """Return the names of all files, and the paths of all folders, that the documents may name."""
+    paths = [path for folder in (*SOURCES, "docs") for path in (ROOT / folder).rglob("*")] + list(
+        ROOT.iterdir()
+    )
+    folders = {f"{path.relative_to(ROOT).as_posix()}/" for path in paths if path.is_dir()}
+    return folders | {path.name for path in paths}
+
+
+@each_document
+def test_folders_and_bare_names_of_files_exist(document: Path, all_names: set[str]) -> None:
+    """Each folder between backticks, such as `api/`, exists, and so does a file of each name such as `l1.py`."""
+    words = set(code_in(document)) - {"env.py"}  # Alembic's, in a host
+    files = {word for word in words if re.fullmatch(r"\w+\.(?:py|lua|mjs)", word)}
+    folders = {word for word in words if re.fullmatch(r"(?:[\w-]+/)+", word)}
+    unknown = {word for word in folders if not any(f"/{name}".endswith(f"/{word}") for name in all_names)}
+    assert (files - all_names) | unknown == set()
+
+
 @each_document
 def test_make_targets_exist(document: Path) -> None:
     """Each `make TARGET` in code is a rule of the Makefile."""
@@ -107,6 +130,16 @@ def is_command(line: str) -> bool:
     }
     named = {word.partition("=")[0] for word in words if word.startswith("--")}
     return named <= options | {"--help"}
+
+
+@each_document
+def test_published_messages_are_understood(document: Path) -> None:
+    """Each `PUBLISH CHANNEL MESSAGE` in code names our channel and a message of a form that workers read."""
+    for code in code_in(document):
+        for channel, message in PUBLISH.findall(code):
+            assert channel == "appointment_service:invalidate"
+            plain = message.strip().strip("'").replace("…", new_id())
+            assert messages.decode(plain.encode(), "appointment_service").unreadable == 0
 
 
 @pytest.fixture(scope="module")

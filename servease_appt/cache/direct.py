@@ -30,6 +30,10 @@ class Fence(NamedTuple):
 
     token: bytes
     epoch: Epoch
+    granted: bool = True
+    """Whether the miss was the first; else another call of the key is under way, in some worker."""
+    stale: bytes | None = None
+    """The bytes of the last known value, where there is one."""
 
 
 class DirectStore(Generic[V]):
@@ -75,14 +79,16 @@ class DirectStore(Generic[V]):
             if value is not None:
                 values[key] = value
             elif lease.state in (LeaseState.GRANTED, LeaseState.HELD):
-                fences[key] = Fence(lease.payload, epoch)
+                granted = lease.state is LeaseState.GRANTED
+                fences[key] = Fence(lease.payload, epoch, granted, lease.stale)
         return values, fences
 
     def fill_many(self, fills: Mapping[str, tuple[V, Fence]], ttl_s: float | None) -> list[str]:
         """See `TwoTierCache.fill_many`."""
         ttl_ms = _milliseconds(ttl_s)
+        stale_ms = ttl_ms + int(self._policy.stale_ttl_s * 1000) if self._policy.stale_ttl_s and ttl_ms else 0
         wanted = [
-            Fill(key, fence.token, self._codecs.of(key).encode(value), ttl_ms, 0)
+            Fill(key, fence.token, self._codecs.of(key).encode(value), ttl_ms, stale_ms)
             for key, (value, fence) in fills.items()
         ]
         try:
@@ -104,6 +110,15 @@ class DirectStore(Generic[V]):
             entry = Entry(self._shared(key, value), read_at_s, read_at_s + longest_s, sizes[key])
             self._keep([(key, entry)], fence.epoch)
         return stored
+
+    def release(self, fences: Mapping[str, Fence]) -> None:
+        """See `TwoTierCache.release`."""
+        own = [(key, fence.token) for key, fence in fences.items() if fence.granted]
+        try:
+            if own:
+                self._l2.release(own)
+        except L2Unavailable:
+            self._recorder.count(Tier.L2, Event.ERROR, "-")
 
     def write_many(self, values: Mapping[str, V], ttl_s: float | None) -> bool:
         """See `TwoTierCache.write_many`."""

@@ -6,10 +6,6 @@ own L1 last, so that it can't be refilled from an L2 that still had the old valu
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
@@ -19,7 +15,6 @@ from servease_appt.cache.errors import CacheUnavailable, L2Unavailable
 from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.guards import Guard
 from servease_appt.cache.keeping import L1Keeper
-from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import L1, Entry
 from servease_appt.cache.l2.protocol import L2
 from servease_appt.cache.listener import Listener
@@ -128,8 +123,7 @@ class InvalidationHandler(Generic[V]):
         responder: QueryResponder[V],
         event_log: EventLog,
         listener: Listener,
-        keys: KeySpace,
-        identity: str,
+        register: Callable[[], None],
         requests: PlainRequests,
         on_pulse: Callable[[], None],
         clock: Callable[[], float],
@@ -145,14 +139,12 @@ class InvalidationHandler(Generic[V]):
         self._responder = responder
         self._event_log = event_log
         self._listener = listener
-        self._keys = keys
-        self._identity = identity
+        self._register_worker = register
         self._requests = requests
         self._on_pulse = on_pulse
         self._clock = clock
         self._pulse_guard = Guard("What is done at each heartbeat")
         self._answer_guard = Guard("The answer to a command's question")
-        self._started_at_s = time.time()
         self._registered_at_s = float("-inf")
 
     def on_confirmed(self, *, reconnected: bool, sequence_regressed: bool) -> None:
@@ -247,5 +239,4 @@ class InvalidationHandler(Generic[V]):
     def _register(self) -> None:
         """Tell commands that this worker is there."""
         self._registered_at_s = self._clock()
-        about = {"pid": os.getpid(), "host": socket.gethostname(), "started_at_s": self._started_at_s}
-        self._listener.send_soon("HSET", self._keys.workers, self._identity, json.dumps(about))
+        self._register_worker()

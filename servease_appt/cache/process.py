@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
@@ -67,6 +69,8 @@ class Process(Generic[V]):
         self._reconnect_at_s = float("-inf")
         self._observer = observer
         self.identity = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        about = {"pid": os.getpid(), "host": socket.gethostname(), "started_at_s": time.time()}
+        self._about = json.dumps(about)
         self.breaker = Breaker(
             threshold=1, cool_down_s=L2_COOL_DOWN_S, on_change=self._on_breaker, clock=clock
         )
@@ -173,8 +177,7 @@ class Process(Generic[V]):
             ),
             event_log=self.event_log,
             listener=self.listener,
-            keys=keys,
-            identity=self.identity,
+            register=self._register,
             requests=self.requests,
             on_pulse=on_pulse,
             clock=clock,
@@ -194,6 +197,19 @@ class Process(Generic[V]):
         self.requests.close()
         self._background.shutdown(wait=True, cancel_futures=True)
         self.loader.close()
+
+    def _register(self) -> None:
+        """Put this worker on the register that commands go by."""
+        if self.l2.listens_where_it_reads:
+            self.listener.send_soon("HSET", self._keys.workers, self.identity, self._about)
+        else:  # a cluster's channel reaches one node, which need not hold the register
+            self.submit(self._register_directly)
+
+    def _register_directly(self) -> None:
+        try:
+            self._client.hset(self._keys.workers, self.identity, self._about)
+        except (RedisError, OSError):
+            log.debug("Redis does not answer: this worker registers again a few seconds later")
 
     def _sign_off(self) -> None:
         try:

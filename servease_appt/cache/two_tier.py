@@ -230,6 +230,14 @@ class TwoTierCache(Generic[V]):
         """
         return self._process.direct.fill_many(fills, ttl_s)
 
+    def release(self, fences: Mapping[str, Fence]) -> None:
+        """Give back fences under which nothing will be stored, so that the next miss of their keys is the first.
+
+        Args:
+            fences: by key, as `peek_many` gave them. Those that were not granted to that call are left alone.
+        """
+        self._process.direct.release(fences)
+
     def write(self, key: str, value: V, ttl_s: float | None) -> bool:
         """Replace a value whatever was there. See `write_many`. Returns False when Redis did not take it."""
         return self.write_many({key: value}, ttl_s)

@@ -17,9 +17,10 @@ from typing import Final, Self
 from psycopg2 import InterfaceError, OperationalError
 from psycopg2.extensions import connection
 
-DEADLINE_S: Final = 4.0
+DEADLINE_S: Final = 3.5
 """For one transaction or one block of reads. Above the `statement_timeout`, so that PostgreSQL's own error comes
-first where it can still send one."""
+first where it can still send one. With the trial of the breaker, which may be the next use of the same request, it
+stays below the 5 s that a client waits at most."""
 
 _CHECK_EVERY_S: Final = 0.1
 _SLOW_REFUSAL_S: Final = 1.5

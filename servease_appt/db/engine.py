@@ -41,7 +41,7 @@ _READY: Final = text(
 class Database:
     """A pool of connections; thread-safe, and safe to use on both sides of a fork.
 
-    While PostgreSQL hangs, a use of it ends at its deadline (4 s). That opens a breaker: further uses fail at
+    While PostgreSQL hangs, a use of it ends at its deadline (3.5 s). That opens a breaker: further uses fail at
     once, but for one a second that tries again.
     """
 

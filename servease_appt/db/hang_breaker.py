@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Final
 
 COOL_DOWN_S: Final = 1.0
-TRIAL_S: Final = 2.0
+TRIAL_S: Final = 1.0
 
 
 class Admission(Enum):

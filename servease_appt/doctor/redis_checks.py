@@ -9,6 +9,7 @@ from typing import Any, Final
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from servease_appt.cache.l2.cluster import Cluster
 from servease_appt.cache.redis_client import database_of
 from servease_appt.doctor.findings import Area, Finding
 from servease_appt.doctor.texts import duration
@@ -193,7 +194,7 @@ def _memory(server: dict[str, Any]) -> Iterator[Finding]:
 
 def _database(session: OperatorSession) -> Iterator[Finding]:
     number = database_of(session.client)
-    if number == DATABASE:
+    if number == DATABASE or isinstance(session.client, Cluster):  # a cluster has database 0 alone
         yield _area.ok(f"Database {number}, keys under {session.keys.prefix}:.")
         return
     yield _area.warning(

@@ -223,5 +223,8 @@ def test_every_worker_answers_a_query(workers: list[Cache], nodes: list[Embedded
             ),
             "the answers",
         )
+        eventually(
+            lambda: queries.workers().keys() == {worker.identity for worker in workers}, "the register"
+        )
     finally:
         client.close()

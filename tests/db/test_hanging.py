@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import event, make_url, text
 
 from servease_appt.db import deadlines, engine
+from servease_appt.db.connections import STATEMENT_SETTINGS
 from servease_appt.db.deadlines import Deadline
 from servease_appt.db.engine import Database
 from servease_appt.db.errors import Cause, DatabaseUnavailable
@@ -173,6 +174,23 @@ def test_after_the_first_hang_uses_fail_at_once(
     now[0] += COOL_DOWN_S
     read(database)
     write(database)
+
+
+def test_a_request_that_goes_on_after_a_hang_stays_within_the_limit(
+    database: Database, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its next use may be the trial; one after that is refused at once. So two limits are all that it waits."""
+    proxy.data.black_hole()
+    monkeypatch.setattr(engine, "TRIAL_S", 0.2)
+    for _ in range(2):
+        assert failure(lambda: write(database)).cause is Cause.DEADLINE
+    connections = len(proxy.links())
+    assert failure(lambda: write(database)).cause is Cause.DEADLINE
+    assert len(proxy.links()) == connections
+
+    monkeypatch.undo()
+    assert int(STATEMENT_SETTINGS["statement_timeout"]) / 1000 < deadlines.DEADLINE_S
+    assert deadlines.DEADLINE_S + TRIAL_S < 4.8
 
 
 def test_one_dead_link_refuses_nobody_else(database: Database, proxy: Proxy) -> None:

@@ -51,7 +51,7 @@ def workers(url: str) -> Iterator[list[Cache]]:
 def test_the_service_works_with_the_rights_of_the_guide(
     workers: list[Cache], url: str, own_valkey: EmbeddedValkey
 ) -> None:
-    """Both tiers serve, invalidations by key and by pattern reach the other worker, and requests are counted."""
+    """Both tiers serve, invalidations reach the other worker, queries are answered, and requests are counted."""
     one, other = workers
     wait_until(lambda: {cache.mode for cache in workers} == {Mode.BOTH}, timeout_s=20)
 
@@ -61,6 +61,7 @@ def test_the_service_works_with_the_rights_of_the_guide(
     wait_until(lambda: other.get(KEY, lambda _key, _timeout_s: {"n": 3}) == {"n": 3}, timeout_s=20)
     one.invalidate_matching("customer_*")
     wait_until(lambda: other.get(KEY, lambda _key, _timeout_s: {"n": 4}) == {"n": 4}, timeout_s=20)
+    assert len(list(one.worker_queries.answers("heard", timeout_s=20, expected=len(workers)))) == len(workers)
     with connect(url) as client:
         limits = RateLimits(client, PREFIX, {Cost.NORMAL: 10, Cost.COSTLY: 0})
         assert any(limits.wait_s("somebody", Cost.NORMAL) for _ in range(20))

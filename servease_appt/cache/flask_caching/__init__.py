@@ -5,5 +5,6 @@ app.config["CACHE_REDIS_URL"] = "redis://localhost:6379/1"
 """
 
 from servease_appt.cache.flask_caching.backend import TwoTierBackend
+from servease_appt.cache.flask_caching.one_run import TwoTierFlaskCache
 
-__all__ = ["TwoTierBackend"]
+__all__ = ["TwoTierBackend", "TwoTierFlaskCache"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import hashlib
 import logging
+import time
 import weakref
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -21,11 +22,16 @@ from servease_appt.cache.flask_caching.other_workers import OtherWorkers
 from servease_appt.cache.flask_caching.serializer import ExactSerializer
 from servease_appt.cache.flask_caching.settings import BackendSettings, read_settings, safe_prefix
 from servease_appt.cache.flask_caching.web_types import web_types
+from servease_appt.cache.l1 import MISS
 from servease_appt.cache.two_tier import TwoTierCache
 
 log = logging.getLogger(__name__)
 
 MAX_KEY_CHARS = 200
+FEW = 2
+"""So many keys, as a memoized method has versions, are looked up in memory one by one."""
+RUN_POLL_S = (0.005, 0.1)
+"""How often a call looks whether another has stored what it waits for: at first, and at last."""
 
 
 class TwoTierBackend(BaseCache):
@@ -55,6 +61,7 @@ class TwoTierBackend(BaseCache):
             policy=settings.policy,
             owns_client=True,
         )
+        self._run_wait_s = settings.run_wait_s
         self._others = OtherWorkers(self.tiers, settings.eviction_wait_s)
         # A collection may run at any moment, also while this thread holds a lock that closing needs.
         self._when_collected = weakref.finalize(self, _thread.start_new_thread, self.tiers.close, ())
@@ -80,11 +87,16 @@ class TwoTierBackend(BaseCache):
 
     def get(self, key: str) -> Any:
         """Return the value, or None."""
-        return self.get_many(key)[0]
+        held = self.tiers.l1.get(self._name(key))
+        return self.get_many(key)[0] if held is MISS else self._boxes.open(held)
 
     def get_many(self, *keys: str) -> list[Any]:
         """Return the values in the order of the keys, None for each that is missing."""
         names = list(map(self._name, keys))
+        if len(names) <= FEW:
+            held = [box for box in map(self.tiers.l1.get, names) if box is not MISS]
+            if len(held) == len(names):
+                return list(map(self._boxes.open, held))
         fenced = may_fill(names)
         found, fences = self.tiers.peek_many(list(dict.fromkeys(names)), fenced=fenced)
         if fenced:
@@ -161,6 +173,42 @@ class TwoTierBackend(BaseCache):
         self.tiers.invalidate_matching(f"entry_{self._inner()}*")
         self._others.wait()
         return True
+
+    def wait_for_run(self, key: str) -> tuple[bool, Any]:
+        """Wait while another call computes the value of a key that a `get` of this call has missed.
+
+        Returns:
+            (True, the value), or (False, None) when this call is to compute it: nobody else does, the other has
+            given up, or it has taken longer than CACHE_RUN_WAIT.
+        """
+        name, deadline_s, pause_s = self._name(key), time.monotonic() + self._run_wait_s, RUN_POLL_S[0]
+        fence = self._notes.look(name)
+        while fence is not None and not fence.granted and time.monotonic() < deadline_s:
+            time.sleep(pause_s)
+            pause_s = min(1.5 * pause_s, RUN_POLL_S[1])
+            found, fences = self.tiers.peek_many([name])
+            if name in found:
+                self._notes.forget([name])
+                return True, self._boxes.open(found[name])
+            fence = fences.get(name)
+            if fence is not None:
+                self._notes.replace(name, fence)
+        return False, None
+
+    def give_up_run(self, key: str) -> tuple[bool, Any]:
+        """Let the next call compute a value that this one will not store.
+
+        Returns:
+            (True, the last known value) where there is one that no deletion has dropped, else (False, None).
+        """
+        name = self._name(key)
+        fence = self._notes.take(name)
+        if fence is None:
+            return False, None
+        self.tiers.release({name: fence})
+        if fence.stale is None or self.tiers.l1.invalidated_since(name, fence.epoch):
+            return False, None
+        return True, self._boxes.open(Boxed(fence.stale))
 
     def close(self) -> None:
         """Stop the threads and close the connections; a client of the host's stays open. Idempotent."""

@@ -52,6 +52,14 @@ class FenceNotes:
                 notes.pop(next(iter(notes)), None)
             notes[self._number, key] = fence
 
+    def look(self, key: str) -> Fence | None:
+        """Return the fence of a key."""
+        return self._notes().get((self._number, key))
+
+    def replace(self, key: str, fence: Fence) -> None:
+        """Keep a fence in the place of another."""
+        self._notes()[self._number, key] = fence
+
     def take(self, key: str) -> Fence | None:
         """Return the fence of a key, and forget it."""
         return self._notes().pop((self._number, key), None)
@@ -92,7 +100,12 @@ def may_fill(keys: Iterable[str]) -> bool:
 
 
 def in_decorated_call() -> bool:
-    """Say whether Flask-Caching calls its backend for a decorated function, rather than for the application.
+    """Say whether Flask-Caching calls its backend for a decorated function, rather than for the application."""
+    return decorated_call() is not None
+
+
+def decorated_call() -> FrameType | None:
+    """Return the frame of the decorated call for which Flask-Caching calls its backend, or None.
 
     It hands over keys and values and nothing else, so its frames are looked at, from the backend outwards, past
     the methods that only pass the call on (those of a subclass, too).
@@ -101,8 +114,8 @@ def in_decorated_call() -> bool:
     while frame is not None:
         name, module = frame.f_code.co_name, frame.f_globals.get("__name__", "")
         if not module.startswith(("flask_caching", __package__)) and name not in _PASS_ON:
-            return False
+            return None
         if module.startswith("flask_caching") and name in _DECORATED:
-            return True
+            return frame
         frame = frame.f_back
-    return False
+    return None

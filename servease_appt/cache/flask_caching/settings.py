@@ -38,6 +38,8 @@ class BackendSettings:
     policy: CachePolicy
     max_value_bytes: int
     """Longer values are not stored."""
+    run_wait_s: float
+    """How long a call of `TwoTierFlaskCache` waits for another call of the same key before it runs itself."""
     eviction_wait_s: float
     """How long a deletion waits for the other workers to have dropped what it names; 0: not at all."""
 
@@ -79,7 +81,9 @@ def read_settings(config: Mapping[str, Any], options: Mapping[str, Any]) -> Back
             l1_max_bytes=whole_number(config, "CACHE_L1_MAX_BYTES", DEFAULTS.l1_max_bytes),
             l1_max_value_bytes=whole_number(config, "CACHE_L1_MAX_VALUE_BYTES", DEFAULTS.l1_max_value_bytes),
             l1_within_l2=True,
+            stale_ttl_s=seconds(config, "CACHE_STALE_TIMEOUT", 0.0),
         ),
+        run_wait_s=seconds(config, "CACHE_RUN_WAIT", 10.0),
         eviction_wait_s=seconds(config, "CACHE_EVICTION_WAIT", 1.0),
         max_value_bytes=whole_number(config, "CACHE_MAX_VALUE_BYTES", DEFAULT_MAX_VALUE_BYTES),
     )

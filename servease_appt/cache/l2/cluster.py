@@ -168,7 +168,7 @@ class ClusterL2(SingleServerL2):
     def increment(self, key: str, delta: int, source: str) -> bytes:
         """See `SingleServerL2.increment`."""
         calls = [(self.keys.group(key), (delta, "", "", ""))]
-        ((number, _),) = self._run("increment", lambda: self._scripts("increment", calls))
+        ((number, *_),) = self._run("increment", lambda: self._scripts("increment", calls))
         self._announce([], *own_message_parts(Invalidation(keys=(key,), source=source)))
         return cast("bytes", number)
 
