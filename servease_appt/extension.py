@@ -188,9 +188,12 @@ def _parts_added(
         raise RuntimeError(f"{app.name!r} has a command {COMMAND!r} already: the service's would replace it")
     database = None if engine is None else HostDatabase(engine)
     client = None if redis is None else shared_client(redis)
-    container = compose(
-        _settings_of_host(app.config, engine, redis, settings), database=database, redis=client
-    )
+    read = _settings_of_host(app.config, engine, redis, settings)
+    try:
+        container = compose(read, database=database, redis=client)
+    except SettingsError as error:
+        prefix = CONFIG_PREFIX if settings is None else ""
+        raise SettingsError([f"{prefix}{problem}" for problem in error.problems]) from error
     app.extensions[EXTENSION] = container
     try:
         yield container
