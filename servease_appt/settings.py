@@ -7,10 +7,8 @@ since `SECRET_KEY` and `CACHE_KEY_PREFIX` mean something else there.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from ipaddress import IPv6Address
 from typing import Any, Literal, cast
 from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
@@ -19,6 +17,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError
 from marshmallow import fields as f
 from marshmallow import validate as v
 
+from servease_appt.address_checks import HostCheck, RedisUrlCheck, check_url
 from servease_appt.masking import MASK, mask_refused_url, mask_url
 
 SECRET_KEY_MIN_BYTES = 32
@@ -36,15 +35,6 @@ CONFIG_PREFIX = "SERVEASE_"
 """What the names begin with in a host application's `app.config`."""
 _SECRET_NAMES = frozenset({"SECRET_KEY", "DB_PASSWORD"})
 _LONGEST_SHOWN = 200
-_REDIS_PATHS = {
-    "redis": re.compile(r"(/\d*)?"),
-    "rediss": re.compile(r"(/\d*)?"),
-    "unix": re.compile(r"/.+"),
-    "redis+sentinel": re.compile(r"/[^/]+(/\d*)?"),
-    "redis+cluster": re.compile(r"(/0?)?"),
-}
-_REDIS_HOST = re.compile(r"([^:\[\]]+|\[[^\]]+\])(:\d{1,5})?")
-_HTTP_HOST = re.compile(r"([\w.~%-]+|\[[^\]]+\])(:\d*)?")
 
 
 class SettingsError(Exception):
@@ -202,55 +192,6 @@ def _check_secret(value: str) -> None:
         raise ValidationError("too short or a known sample")
 
 
-def _check_url(*schemes: str, plain: bool = False) -> v.Validator:
-    class UrlCheck(v.Validator):
-        def __call__(self, value: str) -> str:
-            try:
-                parts = urlsplit(value)
-                port = None if "," in parts.netloc else parts.port
-            except ValueError as error:
-                raise ValidationError(str(error)) from None
-            if parts.scheme not in schemes or port == 0:
-                raise ValidationError("scheme or port")
-            if not parts.netloc and parts.scheme in ("http", "https", "redis", "rediss"):
-                raise ValidationError("host")
-            if plain and (parts.query or parts.fragment or not _HTTP_HOST.fullmatch(parts.netloc)):
-                raise ValidationError("more than scheme, host, port and path")
-            return value
-
-    return UrlCheck()
-
-
-class _HostCheck(v.Validator):
-    """Looks for what would be more than a host in the URL that is made of it."""
-
-    def __call__(self, value: str) -> str:
-        if re.search(r"[\s/?#@%]", value):
-            raise ValidationError("more than a host")
-        if ":" in value:
-            try:
-                IPv6Address(value.removeprefix("[").removesuffix("]"))
-            except ValueError as error:
-                raise ValidationError(str(error)) from None
-        return value
-
-
-class _RedisUrlCheck(v.Validator):
-    """Looks at the hosts and at what stands behind them, too: redis-py would read past what it can't use."""
-
-    _scheme_and_port = _check_url(*_REDIS_PATHS)
-
-    def __call__(self, value: str) -> str:
-        self._scheme_and_port(value)
-        parts = urlsplit(value)
-        hosts = parts.netloc.rpartition("@")[2].split(",")
-        if parts.scheme != "unix" and not all(_REDIS_HOST.fullmatch(host) for host in hosts):
-            raise ValidationError("hosts")
-        if not _REDIS_PATHS[parts.scheme].fullmatch(parts.path):
-            raise ValidationError("path")
-        return value
-
-
 class _Timezone(f.Field[ZoneInfo]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> ZoneInfo:  # noqa: ARG002
         try:
@@ -263,7 +204,7 @@ class _CommaList(f.Field[tuple[str, ...]]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:  # noqa: ARG002
         items = value.split(",") if isinstance(value, str) else value
         origins = tuple(item.strip().rstrip("/") for item in items if item.strip())
-        check = _check_url("http", "https", plain=True)
+        check = check_url("http", "https", plain=True)
         if any(urlsplit(str(check(origin))).path for origin in origins):
             raise ValidationError("an origin has no path")
         return origins
@@ -303,25 +244,25 @@ class _Environment(Schema):
         validate=_check_secret,
         metadata={"allowed": f"at least {SECRET_KEY_MIN_BYTES} bytes, and none of the published samples"},
     )
-    redis_host = _text("redis", _HOST, v.Length(min=1, max=255), _HostCheck())
+    redis_host = _text("redis", _HOST, v.Length(min=1, max=255), HostCheck())
     redis_port = _whole(6379, 1, 65535)
     redis_url = _text(
         None,
         "redis://host:port/1, the same with rediss://, unix:///path?db=1,"
         " redis+sentinel://h1:p1,h2:p2/SERVICE/1 or redis+cluster://h1:p1,h2:p2",
-        _RedisUrlCheck(),
+        RedisUrlCheck(),
     )
     database_url = _text(
         None,
         "a postgresql:// or postgresql+psycopg2:// URL",
-        _check_url("postgresql", "postgresql+psycopg2", "postgres"),
+        check_url("postgresql", "postgresql+psycopg2", "postgres"),
     )
     database_schema = _text(
         None,
         "1 to 63 lower-case letters, digits or _, the first no digit; not beside options= in DATABASE_URL",
         v.Regexp(r"^[a-z_][a-z0-9_]{0,62}\Z"),
     )
-    db_host = _text("", _HOST, v.Length(min=1, max=255), _HostCheck())
+    db_host = _text("", _HOST, v.Length(min=1, max=255), HostCheck())
     db_port = _whole(5432, 1, 65535)
     db_user = _text("postgres", "a user name", v.Length(min=1, max=63))
     db_password = _text("", "a password", v.Length(max=1024))
@@ -329,13 +270,13 @@ class _Environment(Schema):
         "servease_appointments", "1 to 63 characters without ?", v.Regexp(r"^[^?]{1,63}\Z")
     )
     customer_service_url = _text(
-        "http://customer-service:8002", _UPSTREAM, _check_url("http", "https", plain=True)
+        "http://customer-service:8002", _UPSTREAM, check_url("http", "https", plain=True)
     )
     employee_service_url = _text(
-        "http://employee-service:8003", _UPSTREAM, _check_url("http", "https", plain=True)
+        "http://employee-service:8003", _UPSTREAM, check_url("http", "https", plain=True)
     )
     vehicle_service_url = _text(
-        "http://vehicleandproject-service:8004", _UPSTREAM, _check_url("http", "https", plain=True)
+        "http://vehicleandproject-service:8004", _UPSTREAM, check_url("http", "https", plain=True)
     )
     upstream_timeout_s = _seconds(2.0, 0.05, 25)
     upstream_auth = _text("caller", "caller or service", v.OneOf(["caller", "service"]))

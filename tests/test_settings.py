@@ -104,6 +104,7 @@ def test_empty_values_count_as_unset() -> None:
         ("REDIS_HOST", "redis/2", "a host name or an IP address"),
         ("REDIS_HOST", "redis:6379", "a host name or an IP address"),
         ("REDIS_HOST", "redis?db=2", "a host name or an IP address"),
+        ("REDIS_HOST", "[::1", "a host name or an IP address"),
         ("REDIS_PORT", "0", "a whole number from 1 to 65535"),
         ("REDIS_URL", "http://h", "redis+cluster://"),
         ("REDIS_URL", "redis://h/one", "redis://"),
