@@ -262,23 +262,15 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
     client = redis or _redis_client(settings.redis_url)
     database = database or _own_database(settings.database_url)
     metrics = Metrics()
-    cache = TwoTierCache(
-        client,
-        CODECS,
-        prefix=settings.cache_key_prefix,
-        policy=cache_policy(settings),
-        recorder=metrics,
-        observer=metrics,
-    )
     upstreams = Upstreams.from_urls(
         customer_service_url=settings.customer_service_url,
         employee_service_url=settings.employee_service_url,
         vehicle_service_url=settings.vehicle_service_url,
         timeout_s=settings.upstream_timeout_s,
-        pool_size=cache.policy.max_loads,
+        pool_size=cache_policy(settings).max_loads,
     )
-    own_token = ServiceToken(settings.secret_key) if settings.upstream_auth == "service" else None
-    lookups = Lookups(cache, upstreams, service_token=own_token, observer=metrics)
+    lookups = _lookups(settings, client, upstreams, metrics)
+    cache = lookups.cache
     cache.describe_more = partial(worker_status, lookups, metrics, settings.secret_key)
     metric_history = MetricHistory(metrics)
     cache.on_pulse = Heartbeat(
@@ -306,6 +298,19 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
             },
         ),
     )
+
+
+def _lookups(settings: Settings, client: Redis, upstreams: Upstreams, metrics: Metrics) -> Lookups:
+    cache = TwoTierCache(
+        client,
+        CODECS,
+        prefix=settings.cache_key_prefix,
+        policy=cache_policy(settings),
+        recorder=metrics,
+        observer=metrics,
+    )
+    own_token = ServiceToken(settings.secret_key) if settings.upstream_auth == "service" else None
+    return Lookups(cache, upstreams, service_token=own_token, observer=metrics)
 
 
 def _redis_client(url: str) -> Redis:
