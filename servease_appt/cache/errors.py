@@ -1,7 +1,7 @@
 """Everything the cache raises.
 
 CacheError
-├── CacheUnavailable   an invalidation could not be made sure of: L2 is away or takes no writes
+├── CacheUnavailable   L2 did not take an invalidation: it does not answer, or takes no writes
 ├── L2Unavailable      L2 did not answer in time; only `two_tier.py` catches it, and goes on without L2
 │   └── L2RefusedWrite L2 answers, but takes no writes (full, read-only, not permitted)
 └── what a loader raises to say why it has no value

@@ -1,4 +1,4 @@
-"""What happens in the cache, told once: counted by entity, remembered by key, and handed to whoever watches."""
+"""What happens in the cache: counted by entity, remembered by key, and handed to a watcher if there is one."""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ class InvalidationHandler(Generic[V]):
         self._answer_guard.call(lambda: self._responder.answer(payload))
 
     def on_changed(self, keys: list[str] | None) -> None:
-        """Compare what L1 holds of keys that the server has changed, whoever asked it to."""
+        """Compare what L1 holds of keys that have changed on the server."""
         if keys is None:
             self._recovery.database_was_flushed()
             self._invalidator.drop_all(Event.FLUSH, "the database was flushed")

@@ -15,17 +15,18 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 
+from servease_appt.cache.callbacks import ListenerCallbacks
 from servease_appt.cache.channel import Changed, Channel, Published, Reply, Subscribed
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import Entry
 from servease_appt.cache.l2.cluster import Cluster, ClusterChannel
-from servease_appt.cache.messages import Invalidation, UnreadableMessage, decode, sequence_of
+from servease_appt.cache.messages import UnreadableMessage, decode, sequence_of
 
 log = logging.getLogger(__name__)
 
@@ -36,52 +37,6 @@ AHEAD_S = 0.25
 BACKOFF_S = (0.05, 1.0)
 VERIFY_BATCH = 500
 MAX_QUEUED_COMMANDS = 1000
-
-
-class ListenerCallbacks(Protocol):
-    """What the listener tells the cache. Called on the listener's thread: must be quick and must not raise."""
-
-    def on_confirmed(self, *, reconnected: bool, sequence_regressed: bool) -> None:
-        """The subscription is confirmed; all that was kept before may be old.
-
-        `sequence_regressed`: the server's sequence is behind what was heard before, so it has lost invalidations.
-        """
-
-    def on_restarted(self) -> None:
-        """The thread had ended by a fault, and was started anew. Called on a reader's thread."""
-
-    def on_gap(self) -> None:
-        """At least one message was lost; all that was kept before may be old."""
-
-    def on_counted_anew(self) -> None:
-        """The first invalidation of a server that had no sequence, new or flushed; what was lost can't be told."""
-
-    def on_trust(self, until_s: float) -> None:
-        """L1 may be trusted until then, on the listener's clock; minus infinity: not at all."""
-
-    def on_message(self, invalidation: Invalidation) -> None:
-        """An invalidation arrived."""
-
-    def on_query(self, payload: bytes) -> None:
-        """A command or dashboard asks all workers something; every message before it has been handled."""
-
-    def on_unreadable(self) -> None:
-        """A message arrived that is none."""
-
-    def on_changed(self, keys: list[str] | None) -> None:
-        """Values changed on the server, by whatever hand; None: the database was flushed."""
-
-    def on_flush_somewhere(self) -> None:
-        """A database of the server was flushed: ours, or `on_flush_elsewhere` is called soon."""
-
-    def on_flush_elsewhere(self) -> None:
-        """It was another database."""
-
-    def on_compared(self, key: str, entry: Entry[Any], payload: bytes | None) -> None:
-        """The answer to `Listener.verify`: what L2 holds for the key right now."""
-
-    def on_beat(self) -> None:
-        """The server answered."""
 
 
 @dataclass(slots=True)
@@ -203,7 +158,7 @@ class Listener:
         self._wake()
 
     def send_soon(self, *command: str | bytes) -> None:
-        """Have a command sent whose answer does not matter; dropped while the server is away."""
+        """Have a command sent whose answer does not matter; dropped while the server does not answer."""
         if self.confirmed:
             self._queued_commands.append(command)
             self._wake()
@@ -411,7 +366,7 @@ class Listener:
             case _Tracking():
                 self.tracking = value == b"OK"
                 if not self.tracking:
-                    log.warning("The server tells of no changes by other hands: %s", value)
+                    log.warning("The server sends no tracking messages: %s", value)
             case _Verification(_, entries):
                 payloads = value if isinstance(value, list) else [None] * len(entries)
                 for (key, entry), payload in zip(entries.items(), payloads, strict=True):

@@ -22,7 +22,7 @@ class Recovery:
 
     A replica that was behind when it took over, or a restart from a snapshot, brings values back that were
     invalidated. Nobody can say how far back, so nothing that it holds is used until all is deleted. Its sequence
-    is behind, too: whoever meets a lower number than was seen before the question was sent knows.
+    is behind, too: an answer with a lower number than was seen before its question was sent shows it.
     """
 
     def __init__(

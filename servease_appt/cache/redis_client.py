@@ -1,6 +1,6 @@
 """A redis-py client that gives up early: no retries, short deadlines, nothing sent on connect but what is needed.
 
-redis-py's own defaults wait 5 s and try up to 10 times, which makes a dead Redis an outage of whoever asks it.
+redis-py's own defaults wait 5 s and try up to 10 times, so that a dead Redis stops its callers as well.
 """
 
 from __future__ import annotations

@@ -196,7 +196,7 @@ class TwoTierCache(Generic[V]):
     def peek_many(self, keys: Sequence[str], *, fenced: bool = True) -> tuple[dict[str, V], dict[str, Fence]]:
         """Return what the tiers hold, and for each missing key the fence to hand to `fill`. Thread-safe.
 
-        A fence is the lease that stands, whoever took it: that it stands proves that no invalidation came between.
+        A fence is the lease of the key, be it another's: while it stands, no invalidation has come between.
 
         Args:
             keys: each once.

@@ -1,7 +1,7 @@
 """WorkerQueries that a command or a dashboard puts to all workers at once, and how a worker answers.
 
 A question is published on the same server as the invalidations, and each worker hears both on one connection, in
-one order: whoever has answered has handled every invalidation that was published before the question.
+one order: a worker that has answered has handled every invalidation that was published before the question.
 """
 
 from __future__ import annotations

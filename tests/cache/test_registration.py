@@ -4,7 +4,8 @@ import pytest
 import redis
 
 from servease_appt.cache import invalidation
-from servease_appt.cache.listener import Listener, ListenerCallbacks
+from servease_appt.cache.callbacks import ListenerCallbacks
+from servease_appt.cache.listener import Listener
 from servease_appt.cache.worker_queries import WorkerQueries
 from tests.cache.conftest import MakeCache
 from tests.cache.testbed import Cache, eventually

@@ -1,6 +1,6 @@
 #!lua
 -- One round trip for all the keys that a reader lacks: the value if it has come meanwhile, the word that there is
--- none, or the lease that lets the reader load and fill. The lease is the fence: whoever invalidates deletes it.
+-- none, or the lease that lets the reader load and fill. The lease is the fence: an invalidation deletes it.
 -- A lease is the fence's name, which never changes while it stands; once it was taken over, `#` and the new owner
 -- follow. Whoever began under the fence may fill, since no invalidation came; so the first load that ends is kept.
 -- KEYS  four for each key: data, lease, absent, copy; last the sequence, where it is here
