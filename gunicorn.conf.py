@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from gunicorn import util  # type: ignore[import-untyped]
+from gunicorn import util
 
 from servease_appt.observability.logs import GunicornLogger, logging_config
 from servease_appt.serving.gunicorn_errors import write_error

@@ -193,7 +193,7 @@ def _check_secret(value: str) -> None:
 
 
 class _Timezone(f.Field[ZoneInfo]):
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> ZoneInfo:  # noqa: ARG002
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> ZoneInfo:
         try:
             return ZoneInfo(value)
         except (KeyError, ValueError, OSError, TypeError) as error:
@@ -201,7 +201,7 @@ class _Timezone(f.Field[ZoneInfo]):
 
 
 class _CommaList(f.Field[tuple[str, ...]]):
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:  # noqa: ARG002
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:
         items = value.split(",") if isinstance(value, str) else value
         origins = tuple(item.strip().rstrip("/") for item in items if item.strip())
         check = check_url("http", "https", plain=True)

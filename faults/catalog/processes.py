@@ -62,7 +62,7 @@ FAULTS = (
     Fault(
         name="postgresql-restarted",
         group=_GROUP,
-        promise="503 while it is away, and as before afterwards; no answered booking is lost",
+        promise="503 while it is down, normal answers afterwards; no answered booking is lost",
         inject=lambda context: context.testbed.postgres.kill(),
         heal=lambda context: context.testbed.postgres.restart(),
         hold_s=2.0,

@@ -93,7 +93,7 @@ FAULTS = (
     Fault(
         name="redis-killed-restored",
         group=_GROUP,
-        promise=_SURVIVES + "; what the snapshot brings back is never shown, and is deleted",
+        promise=_SURVIVES + "; a value that the snapshot restores is deleted and never shown",
         inject=_save_and_kill,
         hold_s=0.0,
         l2_bound_ms=5000,

@@ -22,8 +22,8 @@ class Guard:
         """Log what was raised, unless something was logged before."""
         if not self._has_failed:
             self._has_failed = True
-            told = "%s failed; it is called on, and further failures are not logged"
-            log.error(told, self._what, exc_info=error)
+            message = "%s failed. It is called again for later events, and further failures are not logged."
+            log.error(message, self._what, exc_info=error)
 
     def call(self, call: Callable[[], None]) -> None:
         """Call it; nothing is raised."""

@@ -7,7 +7,7 @@ import socket
 from enum import Enum, auto
 from typing import Any, Final
 
-from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import TConn
 
 from servease_appt.serving.framing import RequestFrame
 

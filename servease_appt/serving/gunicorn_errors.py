@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 import orjson
-from gunicorn import util  # type: ignore[import-untyped]
+from gunicorn import util
 
 
 def write_error(sock: socket.socket, status_int: int, reason: str, mesg: str) -> None:  # noqa: ARG001

@@ -25,13 +25,13 @@ from functools import partial
 from io import BytesIO
 from typing import Any, Final
 
-from gunicorn.http.body import Body  # type: ignore[import-untyped]
-from gunicorn.http.errors import (  # type: ignore[import-untyped]
+from gunicorn.http.body import Body
+from gunicorn.http.errors import (
     ChunkMissingTerminator,
     NoMoreData,
     ParseException,
 )
-from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
 from servease_appt.serving.connection import Connection, State
 from servease_appt.serving.framing import Progress

@@ -49,7 +49,7 @@ class NameOf(InlineField):
         self.reference = reference
         self.expression = f"context.{texts}[row.{reference}]"
 
-    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
         return getattr(Context.get(), self.texts)[getattr(obj, self.reference)]
 
 
@@ -90,7 +90,7 @@ class Duration(fields.Field[str]):
 
     _CHECK_ATTRIBUTE = False
 
-    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
         minutes, second = divmod(max(0, obj.duration_seconds), 60)
         hour, minute = divmod(minutes, 60)
         return f"{hour:02d}:{minute:02d}:{second:02d}"
@@ -101,7 +101,7 @@ class TimeUntil(fields.Field[str]):
 
     _CHECK_ATTRIBUTE = False
 
-    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
         context: AnswerContext = Context.get()
         start = datetime.combine(obj.scheduled_date, obj.scheduled_time, tzinfo=context.timezone)
         return time_until(start - context.now())

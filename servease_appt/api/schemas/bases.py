@@ -48,6 +48,6 @@ class AnswerSchema(Schema):
     class Meta:
         unknown = EXCLUDE
 
-    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:  # noqa: ARG002
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
         """Let the OpenAPI document list the field as required."""
         field_obj.required = not field_obj.metadata.get("optional", False)

@@ -31,7 +31,7 @@ Loaded = TypeVar("Loaded")
 class _Strict(fields.Field[Loaded]):
     """A field that reads its value by `read`, which raises ValidationError."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Loaded:  # noqa: ARG002
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Loaded:
         return self.read(value)
 
     def read(self, value: object) -> Loaded:
@@ -88,7 +88,7 @@ class Clock(_Strict[dt.time]):
             raise ValidationError("Not a valid time. Use HH:MM:SS or HH:MM.")
         return dt.time.fromisoformat(value)
 
-    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
         """Return the time without fractions of a second. Text and None stay as they are."""
         return value.replace(microsecond=0) if value.__class__ is dt.time else value
 
@@ -129,7 +129,7 @@ class Money(_Strict[Decimal]):
             raise ValidationError("Must be an amount from 0 to 99999999.99 with at most two decimals.")
         return Decimal(text).quantize(Decimal("0.01"))
 
-    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
         """Return the amount as text, None for None."""
         return None if value is None else f"{value:.2f}"
 
