@@ -20,13 +20,14 @@ from typing import Any
 import click
 from flask import Blueprint, Flask
 from flask.sansio.app import App
-from redis import Redis
+from redis import Redis, RedisError
 from sqlalchemy import Engine
 
 from servease_appt import api
 from servease_appt.api import ApiBlueprint
 from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.cache import TwoTierCache, connect
+from servease_appt.cache.redis_client import check_client
 from servease_appt.cli import db as db_cli
 from servease_appt.cli import slots as slots_cli
 from servease_appt.cli.cache import group as cache_cli
@@ -187,9 +188,12 @@ def _parts_added(
         raise RuntimeError(f"{app.name!r} has a command {COMMAND!r} already: the service's would replace it")
     database = None if engine is None else HostDatabase(engine)
     client = None if redis is None else shared_client(redis)
-    container = compose(
-        _settings_of_host(app.config, engine, redis, settings), database=database, redis=client
-    )
+    read = _settings_of_host(app.config, engine, redis, settings)
+    try:
+        container = compose(read, database=database, redis=client)
+    except SettingsError as error:
+        prefix = CONFIG_PREFIX if settings is None else ""
+        raise SettingsError([f"{prefix}{problem}" for problem in error.problems]) from error
     app.extensions[EXTENSION] = container
     try:
         yield container
@@ -253,28 +257,20 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
         redis: used instead of a client for `settings.redis_url`, unless it is None.
 
     Raises:
-        SettingsError: no client can be made of `settings.redis_url`.
+        SettingsError: `settings.redis_url` or `settings.database_url` has an option that its driver does not know.
     """
     client = redis or _redis_client(settings.redis_url)
-    database = database or Database(settings.database_url)
+    database = database or _own_database(settings.database_url)
     metrics = Metrics()
-    cache = TwoTierCache(
-        client,
-        CODECS,
-        prefix=settings.cache_key_prefix,
-        policy=cache_policy(settings),
-        recorder=metrics,
-        observer=metrics,
-    )
     upstreams = Upstreams.from_urls(
         customer_service_url=settings.customer_service_url,
         employee_service_url=settings.employee_service_url,
         vehicle_service_url=settings.vehicle_service_url,
         timeout_s=settings.upstream_timeout_s,
-        pool_size=cache.policy.max_loads,
+        pool_size=cache_policy(settings).max_loads,
     )
-    own_token = ServiceToken(settings.secret_key) if settings.upstream_auth == "service" else None
-    lookups = Lookups(cache, upstreams, service_token=own_token, observer=metrics)
+    lookups = _lookups(settings, client, upstreams, metrics)
+    cache = lookups.cache
     cache.describe_more = partial(worker_status, lookups, metrics, settings.secret_key)
     metric_history = MetricHistory(metrics)
     cache.on_pulse = Heartbeat(
@@ -304,8 +300,33 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
     )
 
 
+def _lookups(settings: Settings, client: Redis, upstreams: Upstreams, metrics: Metrics) -> Lookups:
+    cache = TwoTierCache(
+        client,
+        CODECS,
+        prefix=settings.cache_key_prefix,
+        policy=cache_policy(settings),
+        recorder=metrics,
+        observer=metrics,
+    )
+    own_token = ServiceToken(settings.secret_key) if settings.upstream_auth == "service" else None
+    return Lookups(cache, upstreams, service_token=own_token, observer=metrics)
+
+
 def _redis_client(url: str) -> Redis:
     try:
-        return connect(url)
-    except ValueError as error:
+        client = connect(url)
+        check_client(client)
+        if isinstance(client, Redis):
+            # Not connected: redis-py reads a URL's options when it makes its first connection.
+            client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
+    except (ValueError, TypeError, RedisError) as error:
         raise SettingsError([f"REDIS_URL={mask_url(url)!r} can't be used: {error}"]) from error
+    return client
+
+
+def _own_database(url: str) -> Database:
+    try:
+        return Database(url)
+    except ValueError as error:
+        raise SettingsError([f"DATABASE_URL={mask_url(url)!r} can't be used: {error}"]) from error

@@ -7,7 +7,6 @@ since `SECRET_KEY` and `CACHE_KEY_PREFIX` mean something else there.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, cast
@@ -18,8 +17,8 @@ from marshmallow import EXCLUDE, Schema, ValidationError
 from marshmallow import fields as f
 from marshmallow import validate as v
 
-from servease_appt.masking import MASK, mask_refused_url
-from servease_appt.masking import mask_url as mask_url  # noqa: PLC0414 - who shows a setting has it from here
+from servease_appt.address_checks import HostCheck, RedisUrlCheck, check_url
+from servease_appt.masking import MASK, mask_refused_url, mask_url
 
 SECRET_KEY_MIN_BYTES = 32
 SAMPLE_SECRET_KEYS = frozenset(
@@ -36,14 +35,6 @@ CONFIG_PREFIX = "SERVEASE_"
 """What the names begin with in a host application's `app.config`."""
 _SECRET_NAMES = frozenset({"SECRET_KEY", "DB_PASSWORD"})
 _LONGEST_SHOWN = 200
-_REDIS_PATHS = {
-    "redis": re.compile(r"(/\d*)?"),
-    "rediss": re.compile(r"(/\d*)?"),
-    "unix": re.compile(r"/.+"),
-    "redis+sentinel": re.compile(r"/[^/]+(/\d*)?"),
-    "redis+cluster": re.compile(r"(/0?)?"),
-}
-_REDIS_HOST = re.compile(r"([^:\[\]]+|\[[^\]]+\])(:\d{1,5})?")
 
 
 class SettingsError(Exception):
@@ -131,7 +122,9 @@ class Settings:
             problems.append(_problem("DATABASE_SCHEMA", given))
         if problems:
             raise SettingsError(problems)
-        redis_url = loaded.pop("redis_url") or f"redis://{loaded['redis_host']}:{loaded['redis_port']}/1"
+        redis_url = (
+            loaded.pop("redis_url") or f"redis://{_bracketed(loaded['redis_host'])}:{loaded['redis_port']}/1"
+        )
         database_url = loaded.pop("database_url") or _database_url(loaded)
         known = {field.name for field in fields(cls)}
         return cls(
@@ -168,7 +161,13 @@ def _problem(name: str, given: Mapping[str, Any]) -> str:
 def _database_url(loaded: Mapping[str, Any]) -> str:
     password = f":{quote(loaded['db_password'], safe='')}" if loaded["db_password"] else ""
     user = quote(loaded["db_user"], safe="")
-    return f"postgresql://{user}{password}@{loaded['db_host']}:{loaded['db_port']}/{loaded['appointment_db_name']}"
+    place = f"{_bracketed(loaded['db_host'])}:{loaded['db_port']}"
+    return f"postgresql://{user}{password}@{place}/{loaded['appointment_db_name']}"
+
+
+def _bracketed(host: str) -> str:
+    """Return the host as a URL has it: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def _with_psycopg2(url: str) -> str:
@@ -193,41 +192,6 @@ def _check_secret(value: str) -> None:
         raise ValidationError("too short or a known sample")
 
 
-def _check_url(*schemes: str, plain: bool = False) -> v.Validator:
-    class UrlCheck(v.Validator):
-        def __call__(self, value: str) -> str:
-            try:
-                parts = urlsplit(value)
-                port = None if "," in parts.netloc else parts.port
-            except ValueError as error:
-                raise ValidationError(str(error)) from None
-            if parts.scheme not in schemes or port == 0:
-                raise ValidationError("scheme or port")
-            if not parts.netloc and parts.scheme in ("http", "https", "redis", "rediss"):
-                raise ValidationError("host")
-            if plain and (parts.query or parts.fragment or parts.username or parts.password):
-                raise ValidationError("more than scheme, host, port and path")
-            return value
-
-    return UrlCheck()
-
-
-class _RedisUrlCheck(v.Validator):
-    """Looks at the hosts and at what stands behind them, too: redis-py would read past what it can't use."""
-
-    _scheme_and_port = _check_url(*_REDIS_PATHS)
-
-    def __call__(self, value: str) -> str:
-        self._scheme_and_port(value)
-        parts = urlsplit(value)
-        hosts = parts.netloc.rpartition("@")[2].split(",")
-        if parts.scheme != "unix" and not all(_REDIS_HOST.fullmatch(host) for host in hosts):
-            raise ValidationError("hosts")
-        if not _REDIS_PATHS[parts.scheme].fullmatch(parts.path):
-            raise ValidationError("path")
-        return value
-
-
 class _Timezone(f.Field[ZoneInfo]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> ZoneInfo:  # noqa: ARG002
         try:
@@ -240,8 +204,10 @@ class _CommaList(f.Field[tuple[str, ...]]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:  # noqa: ARG002
         items = value.split(",") if isinstance(value, str) else value
         origins = tuple(item.strip().rstrip("/") for item in items if item.strip())
-        check = _check_url("http", "https", plain=True)
-        return tuple(str(check(origin)) for origin in origins)
+        check = check_url("http", "https", plain=True)
+        if any(urlsplit(str(check(origin))).path for origin in origins):
+            raise ValidationError("an origin has no path")
+        return origins
 
 
 def _text(default: str | None, allowed: str, *checks: v.Validator) -> f.String:
@@ -265,6 +231,7 @@ def _seconds(default: float, low: float, high: float) -> f.Float:
 
 
 _UPSTREAM = "an http:// or https:// URL without query, user or password"
+_HOST = "a host name or an IP address"
 _NAME = v.Regexp(r"^[A-Za-z0-9_.:-]{1,64}\Z")
 
 
@@ -277,37 +244,39 @@ class _Environment(Schema):
         validate=_check_secret,
         metadata={"allowed": f"at least {SECRET_KEY_MIN_BYTES} bytes, and none of the published samples"},
     )
-    redis_host = _text("redis", "a host name", v.Length(min=1, max=255))
+    redis_host = _text("redis", _HOST, v.Length(min=1, max=255), HostCheck())
     redis_port = _whole(6379, 1, 65535)
     redis_url = _text(
         None,
         "redis://host:port/1, the same with rediss://, unix:///path?db=1,"
         " redis+sentinel://h1:p1,h2:p2/SERVICE/1 or redis+cluster://h1:p1,h2:p2",
-        _RedisUrlCheck(),
+        RedisUrlCheck(),
     )
     database_url = _text(
         None,
         "a postgresql:// or postgresql+psycopg2:// URL",
-        _check_url("postgresql", "postgresql+psycopg2", "postgres"),
+        check_url("postgresql", "postgresql+psycopg2", "postgres"),
     )
     database_schema = _text(
         None,
         "1 to 63 lower-case letters, digits or _, the first no digit; not beside options= in DATABASE_URL",
         v.Regexp(r"^[a-z_][a-z0-9_]{0,62}\Z"),
     )
-    db_host = _text("", "a host name", v.Length(min=1, max=255))
+    db_host = _text("", _HOST, v.Length(min=1, max=255), HostCheck())
     db_port = _whole(5432, 1, 65535)
     db_user = _text("postgres", "a user name", v.Length(min=1, max=63))
     db_password = _text("", "a password", v.Length(max=1024))
-    appointment_db_name = _text("servease_appointments", "a database name", v.Length(min=1, max=63))
+    appointment_db_name = _text(
+        "servease_appointments", "1 to 63 characters without ?", v.Regexp(r"^[^?]{1,63}\Z")
+    )
     customer_service_url = _text(
-        "http://customer-service:8002", _UPSTREAM, _check_url("http", "https", plain=True)
+        "http://customer-service:8002", _UPSTREAM, check_url("http", "https", plain=True)
     )
     employee_service_url = _text(
-        "http://employee-service:8003", _UPSTREAM, _check_url("http", "https", plain=True)
+        "http://employee-service:8003", _UPSTREAM, check_url("http", "https", plain=True)
     )
     vehicle_service_url = _text(
-        "http://vehicleandproject-service:8004", _UPSTREAM, _check_url("http", "https", plain=True)
+        "http://vehicleandproject-service:8004", _UPSTREAM, check_url("http", "https", plain=True)
     )
     upstream_timeout_s = _seconds(2.0, 0.05, 25)
     upstream_auth = _text("caller", "caller or service", v.OneOf(["caller", "service"]))

@@ -10,7 +10,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from servease_appt.settings import SAMPLE_SECRET_KEYS, Settings, SettingsError, mask_url
+from servease_appt.app import create_app
+from servease_appt.masking import mask_url
+from servease_appt.settings import SAMPLE_SECRET_KEYS, Settings, SettingsError
 
 ROOT = Path(__file__).parents[1]
 SECRET = "k3" * 16
@@ -69,6 +71,15 @@ def test_the_database_may_be_named_in_parts() -> None:
     assert settings.database_url == "postgresql+psycopg2://postgres:p%40ss%2Fword@db:5432/appts"
 
 
+def test_hosts_may_be_ipv6_addresses() -> None:
+    """An IPv6 address has brackets in a URL, and may be given with and without them."""
+    for host in ("::1", "[::1]"):
+        settings = Settings.from_mapping({"SECRET_KEY": SECRET, "REDIS_HOST": host, "DB_HOST": host})
+
+        assert settings.redis_url == "redis://[::1]:6379/1"
+        assert settings.database_url == "postgresql+psycopg2://postgres@[::1]:5432/servease_appointments"
+
+
 def test_redis_url_overrides_host_and_port() -> None:
     """Host and port make a URL for database 1; a URL wins over both."""
     assert (
@@ -90,6 +101,10 @@ def test_empty_values_count_as_unset() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
+        ("REDIS_HOST", "redis/2", "a host name or an IP address"),
+        ("REDIS_HOST", "redis:6379", "a host name or an IP address"),
+        ("REDIS_HOST", "redis?db=2", "a host name or an IP address"),
+        ("REDIS_HOST", "[::1", "a host name or an IP address"),
         ("REDIS_PORT", "0", "a whole number from 1 to 65535"),
         ("REDIS_URL", "http://h", "redis+cluster://"),
         ("REDIS_URL", "redis://h/one", "redis://"),
@@ -100,9 +115,13 @@ def test_empty_values_count_as_unset() -> None:
         ("REDIS_URL", "redis+cluster://a:1,b:2/1", "redis+cluster://"),
         ("DATABASE_URL", "mysql://h/d", "postgresql://"),
         ("DATABASE_SCHEMA", "Own Schema", "lower-case letters"),
+        ("DB_HOST", "db:5432", "a host name or an IP address"),
+        ("DB_HOST", "user@db", "a host name or an IP address"),
+        ("APPOINTMENT_DB_NAME", "appointments?sslmode=disable", "without ?"),
         ("CUSTOMER_SERVICE_URL", "customer-service", "http:// or https://"),
         ("EMPLOYEE_SERVICE_URL", "ftp://h", "without query, user or password"),
         ("VEHICLE_SERVICE_URL", "http://h:99999", "http:// or https://"),
+        ("VEHICLE_SERVICE_URL", "http://vehicle service", "http:// or https://"),
         ("UPSTREAM_TIMEOUT", "nan", "a number from 0.05 to 25"),
         ("UPSTREAM_AUTH", "none", "caller or service"),
         ("CACHE_KEY_PREFIX", "a b*", "letters, digits"),
@@ -115,6 +134,7 @@ def test_empty_values_count_as_unset() -> None:
         ("DEFAULT_APPOINTMENT_DURATION", "1.5", "a whole number from 1"),
         ("BUSINESS_TIMEZONE", "Mars/Olympus", "IANA"),
         ("CORS_ALLOWED_ORIGINS", "*", "a comma list of origins"),
+        ("CORS_ALLOWED_ORIGINS", "https://app.example.com/login", "a comma list of origins"),
         ("METRICS_ENABLED", "maybe", "1 or 0"),
     ],
 )
@@ -126,6 +146,29 @@ def test_a_bad_value_is_one_line_with_name_value_and_what_is_allowed(
 
     assert line.startswith(f"{name}={value!r} ")
     assert allowed in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("REDIS_URL", "redis://h/1?no_such_option=1", "no_such_option"),
+        ("REDIS_URL", "redis://h/1?socket_timeout=soon", "socket_timeout"),
+        ("REDIS_URL", "redis://h/1?protocol=2", "protocol=2"),
+        ("REDIS_URL", "redis://h/1?decode_responses=true", "decode_responses"),
+        ("REDIS_URL", "rediss://h/1?ssl_cert_reqs=maybe", "maybe"),
+        ("DATABASE_URL", "postgresql://h/d?no_such_option=1", "no_such_option"),
+    ],
+)
+def test_options_in_urls_that_no_driver_knows_stop_the_start(name: str, value: str, why: str) -> None:
+    """The drivers look at them when they first connect, and then each request would end in an error."""
+    with pytest.raises(SettingsError) as caught:
+        create_app(Settings.from_mapping({**NEEDED, name: value}))
+
+    (line,) = caught.value.problems
+    assert line.startswith(f"{name}='")
+    assert "://h/" in line
+    assert why in line.partition("can't be used: ")[2]
     assert "\n" not in line
 
 

@@ -7,8 +7,7 @@ from flask import Blueprint, Flask
 from flask.sansio.app import App
 from flask.sansio.scaffold import Scaffold
 
-from servease_appt.api import errors as errors
-from servease_appt.api import headers, request_metrics
+from servease_appt.api import errors, headers, request_metrics
 from servease_appt.api.context import API_NAME, DOCUMENT, MOUNTED
 from servease_appt.api.fallbacks import fallback_blueprint
 from servease_appt.api.openapi import build_document

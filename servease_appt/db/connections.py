@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 
 import psycopg2
-from psycopg2.extensions import DATE, PYDATETIMETZ, connection, cursor, new_type, register_type
+from psycopg2.extensions import DATE, PYDATETIMETZ, connection, cursor, make_dsn, new_type, register_type
 from sqlalchemy import URL, make_url
 
 CONNECT_TIMEOUT_S: Final = 2
@@ -76,10 +76,17 @@ def connector(
             `tcp_user_timeout` or `keepalives…`.
         statement_settings: what holds for each statement outside of a transaction.
         transaction_settings: what holds in a transaction.
+
+    Raises:
+        ValueError: libpq does not know an option in `url`.
     """
     dialect: Any = url.get_dialect()()
     arguments, options = dialect.create_connect_args(url)
     dsn = arguments[0] if arguments else ""
+    try:
+        make_dsn(dsn, **options)
+    except psycopg2.ProgrammingError as error:
+        raise ValueError(str(error).strip()) from error
     given = {name.lower() for name in _GIVEN_OPTION.findall(str(options.get("options", "")))}
 
     def make() -> ServiceConnection:

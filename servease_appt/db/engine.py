@@ -51,6 +51,9 @@ class Database:
         Args:
             url: `postgresql://…`, whatever driver it names; several hosts as libpq takes them.
             pool_size: connections at most; further threads wait for one, `POOL_TIMEOUT_S` at most.
+
+        Raises:
+            ValueError: libpq does not know an option in `url`.
         """
         parsed = psycopg2_url(url)
         self._connect = connector(parsed)

@@ -10,6 +10,7 @@ locks that let others write.
 import random
 import time
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, Final
 
 from sqlalchemy import Connection, text
@@ -32,9 +33,22 @@ _BODY: Final = (
     "SELECT prosrc FROM pg_proc WHERE proname = :name AND pronamespace = current_schema()::regnamespace"
 )
 _TRIGGER: Final = (
-    "SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass('appointments') AND tgname = :name"
+    "SELECT tgenabled::text FROM pg_trigger WHERE tgrelid = to_regclass('appointments') AND tgname = :name"
 )
 _INDEX_STATE: Final = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)"
+
+
+class Firing(Enum):
+    """For whose changes a trigger fires; the value is PostgreSQL's `tgenabled`."""
+
+    ORIGIN = "O"
+    ALWAYS = "A"
+    REPLICA = "R"
+
+    @property
+    def keyword(self) -> str:
+        """What stands before TRIGGER in `ENABLE … TRIGGER`."""
+        return "" if self is Firing.ORIGIN else f"{self.name} "
 
 
 class OnlineSteps:
@@ -97,12 +111,18 @@ class OnlineSteps:
         if self.query(_BODY, name=name) != wanted.split("$body$")[1]:
             self.run(wanted)
 
-    def trigger(self, name: str, event: str, action: str) -> bool:
-        """Make a trigger on `appointments` where there is none of that name, and return whether there was none."""
-        if self.query(_TRIGGER, name=name):
+    def trigger(self, name: str, event: str, action: str, firing: Firing = Firing.ORIGIN) -> bool:
+        """Make a trigger on `appointments`, or have it fire as it should, and return whether there was none.
+
+        Turning all triggers off and on, as a restore does, forgets which of them were to fire for replication.
+        """
+        state = self.query(_TRIGGER, name=name)
+        if state == firing.value:
             return False
-        self.run(f"CREATE TRIGGER {name} AFTER {event} {action}")
-        return True
+        create = f"CREATE TRIGGER {name} AFTER {event} ON appointments {action}"
+        enable = f"ALTER TABLE appointments ENABLE {firing.keyword}TRIGGER {name}"
+        self.run(*((create,) if state is None else ()), enable)
+        return state is None
 
     def index(self, name: str, definition: str) -> None:
         """Make an index while others write. One that an earlier attempt left unfinished is made anew.

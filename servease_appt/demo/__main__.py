@@ -17,7 +17,7 @@ from types import FrameType
 
 from servease_appt.dashboard.links import LINK_LIFETIME_S, PATH, dashboard_link
 from servease_appt.db.migrate import upgrade
-from servease_appt.demo.measurement import Meter
+from servease_appt.demo.measurement import Measurement, Meter
 from servease_appt.demo.report import checks, comparison, invitation, make_token
 from servease_appt.demo.sample_data import DemoData
 from servease_appt.demo.web import start_service
@@ -115,11 +115,7 @@ def _run(arguments: argparse.Namespace, say: _Progress, running: contextlib.Exit
     settings = Settings.from_mapping({**os.environ, **environment})
     upgrade(settings.database_url)
     say("Tables made (flask --app wsgi db upgrade)")
-    data = DemoData.make(datetime.now(UTC), settings.business_timezone)
-    data.insert(settings.database_url)
-    fake_services.customers.put(*data.people.customers)
-    fake_services.employees.put(*data.people.employees)
-    fake_services.vehicles.put(*data.people.vehicles)
+    data = _fill(settings, fake_services)
     say(
         f"Filled in: {len(data.schedule.appointments)} appointments, {len(data.people.customers)} customers,"
         f" {len(data.people.employees)} employees, {len(data.people.vehicles)} vehicles"
@@ -133,10 +129,7 @@ def _run(arguments: argparse.Namespace, say: _Progress, running: contextlib.Exit
     print("", *comparison(measurement), "", sep="\n", flush=True)
 
     if arguments.check:
-        results = list(checks(measurement))
-        for good, text in results:
-            print("ok  " if good else "FAIL", text)
-        return 0 if all(good for good, _ in results) else 1
+        return _print_checks(measurement)
 
     base_url = f"http://{HOST}:{ports['port']}"
     print(*invitation(base_url, settings.secret_key, data, fake_services.customers.url), sep="\n")
@@ -147,6 +140,22 @@ def _run(arguments: argparse.Namespace, say: _Progress, running: contextlib.Exit
     print(f"  {dashboard_link(base_url, settings.secret_key)}\n", flush=True)
     say("Serving until Ctrl-C")
     return _serve(service)
+
+
+def _fill(settings: Settings, fake_services: FakeServices) -> DemoData:
+    data = DemoData.make(datetime.now(UTC), settings.business_timezone)
+    data.insert(settings.database_url)
+    fake_services.customers.put(*data.people.customers)
+    fake_services.employees.put(*data.people.employees)
+    fake_services.vehicles.put(*data.people.vehicles)
+    return data
+
+
+def _print_checks(measurement: Measurement) -> int:
+    results = list(checks(measurement))
+    for good, text in results:
+        print("ok  " if good else "FAIL", text)
+    return 0 if all(good for good, _ in results) else 1
 
 
 def _serve(service: GuardedProcess) -> int:

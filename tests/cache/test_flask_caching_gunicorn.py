@@ -58,7 +58,7 @@ def test_no_read_after_delete_memoized_is_old(redis_url: str, tmp_path: Path, pr
             stale = 0
             for number in range(1, ROUNDS + 1):
                 source.set("number", number)
-                ask(port, "POST")
+                assert ask(port, "POST") == "done"
                 stale += sum(int(ask(port).split()[0]) < number for _ in range(READS))
         assert stale == 0
     finally:

@@ -431,6 +431,15 @@ class TestValues:
         assert not cache.add("key", "x" * 99)
         assert cache.set("key", "x" * 98)
 
+    def test_without_redis_too_a_value_over_the_limit_is_only_not_stored(
+        self, new_worker: NewWorker, own_valkey: EmbeddedValkey
+    ) -> None:
+        """`set` raises for no outage."""
+        _, cache, _ = new_worker(own_valkey.url(1), CACHE_MAX_VALUE_BYTES=100)
+        own_valkey.kill()
+
+        assert not cache.set("key", "x" * 99)
+
     def test_a_refusal_names_the_key_the_type_and_the_remedy(self, new_worker: NewWorker) -> None:
         """In one line."""
         _, cache, _ = new_worker()
@@ -543,6 +552,27 @@ class TestDeletions:
 
         assert len([text for text in caplog.messages if "have not said" in text]) == 1
         late.open()
+
+    def test_a_worker_that_has_just_come_is_waited_for(
+        self, new_worker: NewWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """However short the time since there was none."""
+        _, cache, _ = new_worker()
+        cache.delete("key")
+        asked: list[int | None] = []
+        answers = WorkerQueries.answers
+
+        def recorded(self: WorkerQueries, what: str, *, timeout_s: float, expected: int | None) -> Any:
+            asked.append(expected)
+            return answers(self, what, timeout_s=timeout_s, expected=expected)
+
+        monkeypatch.setattr(WorkerQueries, "answers", recorded)
+        _, _, other = new_worker()
+        eventually(lambda: other.tiers.worker_queries.reachable() == 2, "its registration")
+
+        cache.delete("key")
+
+        assert asked == [2]
 
     def test_a_lone_worker_does_not_wait(
         self, new_worker: NewWorker, monkeypatch: pytest.MonkeyPatch

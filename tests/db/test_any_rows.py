@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 from sqlalchemy import Engine, NullPool, create_engine, make_url, text
+from sqlalchemy.exc import IntegrityError
 
 from servease_appt.appointments import reading
 from servease_appt.appointments.actors import Actor, Role
@@ -269,7 +270,12 @@ class TestKeptCounts:
 
     def test_counts_without_a_row(self, engine: Engine, postgres_url: str, database: Database) -> None:
         """Rows that were taken away past the triggers leave numbers for days that have none."""
-        run(engine, "SET session_replication_role = replica", "TRUNCATE appointments")
+        run(
+            engine,
+            "ALTER TABLE appointments DISABLE TRIGGER USER",
+            "DELETE FROM appointments",
+            "ALTER TABLE appointments ENABLE TRIGGER USER",
+        )
         with engine.begin() as connection:
             connection.execute(text("SELECT appointment_counts_fold()"))
         assert self.sampled(engine) > 0
@@ -287,6 +293,42 @@ class TestKeptCounts:
             assert check(postgres_url).wrong_counts == 0
         run(engine, appointment(21, day="2031-02-01"))
         assert check(postgres_url).wrong_counts == 0
+        run(engine, "SET session_replication_role = replica", "TRUNCATE appointments")
+        assert check(postgres_url).wrong_counts == 0
+
+    def test_triggers_that_a_restore_turned_off_and_on(self, engine: Engine, postgres_url: str) -> None:
+        """All of them fire for every session then: nothing is counted twice, and an upgrade sets them right."""
+        off_and_on = ("DISABLE TRIGGER ALL", "ENABLE TRIGGER ALL")
+        run(engine, *(f"ALTER TABLE appointments {what}" for what in off_and_on), appointment(30))
+        found = check(postgres_url)
+        assert found.wrong_counts == 0
+        assert "ENABLE REPLICA TRIGGER appointment_counts_replicated" in " ".join(found.missing)
+        run(engine, "ALTER TABLE appointments DISABLE TRIGGER appointment_counts_inserted")
+
+        upgrade(postgres_url)
+
+        assert check(postgres_url).missing == ()
+        run(engine, appointment(31))
+        assert check(postgres_url).wrong_counts == 0
+
+    def test_employees_times_that_came_past_the_trigger(self, engine: Engine, postgres_url: str) -> None:
+        """Times that are missing and times that are left over are found by the check, and set right."""
+        run(engine, appointment(40, employee=70, day="2031-06-01"))
+        run(
+            engine,
+            "ALTER TABLE appointments DISABLE TRIGGER appointment_employee_times_changed",
+            f"DELETE FROM appointments WHERE id = '{known(40)}'",  # noqa: S608
+            appointment(41, employee=71, day="2031-06-01"),
+            "ALTER TABLE appointments ENABLE TRIGGER appointment_employee_times_changed",
+        )
+        assert check(postgres_url).missing != ()
+
+        upgrade(postgres_url)
+
+        assert check(postgres_url).missing == ()
+        run(engine, appointment(42, employee=70, day="2031-06-01"))
+        with pytest.raises(IntegrityError):
+            run(engine, appointment(43, employee=71, day="2031-06-01"))
 
     def test_a_writer_that_never_folds(self, engine: Engine, database: Database) -> None:
         """REPEATABLE READ alone leaves its changes to others: a fold from outside adds them up."""

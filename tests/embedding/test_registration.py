@@ -183,6 +183,21 @@ def test_settings_that_can_not_be_used_change_nothing(new_host: Callable[..., Fl
     assert _state(host) == before
 
 
+@pytest.mark.parametrize("name", ["SERVEASE_REDIS_URL", "SERVEASE_DATABASE_URL"])
+def test_an_option_that_no_driver_knows_is_named_as_the_host_names_it(
+    new_host: Callable[..., Flask], name: str
+) -> None:
+    """The drivers refuse it later than the other mistakes are found; the message has the same form."""
+    host = new_host()
+    host.config[name] += "?no_such_option=1"
+    before = _state(host)
+
+    with pytest.raises(SettingsError, match=f"^{name}="):
+        ServEase().init_app(host)
+
+    assert _state(host) == before
+
+
 def test_one_object_serves_several_applications(new_host: Callable[..., Flask]) -> None:
     """Nothing of an application is kept on it: each has its own settings, prefix and parts."""
     servease = ServEase()

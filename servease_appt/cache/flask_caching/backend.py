@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import hashlib
 import logging
 import time
@@ -254,7 +255,10 @@ class TwoTierBackend(BaseCache):
                 name.removeprefix("entry_"), len(boxes[name].payload), self._boxes.max_bytes,
             )  # fmt: skip
         if too_long:
-            self.tiers.invalidate(too_long)
+            with contextlib.suppress(
+                CacheUnavailable
+            ):  # nothing is stored while Redis does not answer, either way
+                self.tiers.invalidate(too_long)
         return {name: box for name, box in boxes.items() if name not in too_long}
 
     def _name(self, key: str) -> str:

@@ -14,9 +14,6 @@ from servease_appt.cache.two_tier import TwoTierCache
 log = logging.getLogger(__name__)
 
 SILENT_FOR_S = 30.0
-ALONE_FOR_S = 0.5
-"""How long a worker that was found to be alone does not ask again. A worker that starts meanwhile is not waited
-for; it drops what was deleted when the news of it comes."""
 
 
 class OtherWorkers:
@@ -38,20 +35,16 @@ class OtherWorkers:
         self._clock = clock
         self._silent = 0
         self._silent_until_s = 0.0
-        self._alone_until_s = 0.0
 
     def wait(self) -> None:
         """Return when all of them have handled every invalidation that was sent before, or the time is over."""
-        if not self._timeout_s or self._clock() < self._alone_until_s:
+        if not self._timeout_s:
             return
         queries, listener = self._tiers.worker_queries, self._tiers.listener
         own = 1 if listener is not None and listener.confirmed else 0
         silent = self._silent if self._clock() < self._silent_until_s else 0
         try:
-            reachable = queries.reachable()
-            if reachable <= own:
-                self._alone_until_s = self._clock() + ALONE_FOR_S
-            expected = reachable - silent
+            expected = queries.reachable() - silent
             if expected <= own:
                 return
             answers = queries.answers("heard", timeout_s=self._timeout_s, expected=expected)

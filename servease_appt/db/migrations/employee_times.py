@@ -76,7 +76,7 @@ _FUNCTION: Final = f"""
 """  # noqa: S608 - constants
 _ROW_EVENT: Final = (
     "INSERT OR DELETE OR UPDATE OF id, assigned_employee_id, status, scheduled_date, scheduled_time,"
-    " duration_minutes ON appointments"
+    " duration_minutes"
 )
 _ACTION: Final = "EXECUTE FUNCTION appointment_employee_times_changed()"
 _OLD_CONSTRAINT: Final = (
@@ -105,6 +105,20 @@ _UNFINISHED: Final = (
     "SELECT obj_description(to_regclass('appointment_employee_times'), 'pg_class')"  # noqa: S608
     f" IS NOT DISTINCT FROM '{_TO_BE_COPIED}'"
 )
+_STALE: Final = f"""
+    FROM appointment_employee_times AS t WHERE NOT EXISTS (
+        SELECT FROM appointments AS a WHERE a.id = t.appointment_id AND {_of("a.", _BUSY)}
+            AND a.assigned_employee_id = t.employee_id AND {_of("a.", _DURING)} = t.during
+    )
+"""
+_FORGET: Final = f"DELETE {_STALE}"
+# More left out than at the last copy: rows came past the trigger.
+_DIFFERS: Final = f"""
+    SELECT ({_LEFT_OUT}) > coalesce((
+            SELECT substring(obj_description(oid, 'pg_constraint') FROM '[0-9]+')::bigint FROM pg_constraint
+            WHERE conname = '{CONSTRAINT}' AND conrelid = to_regclass('appointment_employee_times')
+        ), 0) OR EXISTS (SELECT {_STALE})
+"""  # noqa: S608
 _BEFORE_ALL: Final = "00000000-0000-0000-0000-000000000000"
 
 
@@ -118,11 +132,9 @@ def install(steps: OnlineSteps) -> None:
     if not steps.exists("appointment_employee_times"):
         steps.run(_TABLE, f"COMMENT ON TABLE appointment_employee_times IS '{_TO_BE_COPIED}'")
     steps.function("appointment_employee_times_changed", _FUNCTION)
-    steps.trigger(
-        "appointment_employee_times_truncated", "TRUNCATE ON appointments", f"FOR EACH STATEMENT {_ACTION}"
-    )
-    is_new = steps.trigger("appointment_employee_times_changed", _ROW_EVENT, f"FOR EACH ROW {_ACTION}")
-    if is_new or steps.query(_UNFINISHED):
+    steps.trigger("appointment_employee_times_truncated", "TRUNCATE", f"FOR EACH STATEMENT {_ACTION}")
+    steps.trigger("appointment_employee_times_changed", _ROW_EVENT, f"FOR EACH ROW {_ACTION}")
+    if not steps.exists("appointment_employee_times") or steps.query(_UNFINISHED) or steps.query(_DIFFERS):
         _copy(steps)
 
 
@@ -144,6 +156,7 @@ def _copy(steps: OnlineSteps) -> None:
     if steps.dry_run:
         steps.planned.append("copy the times at which employees are busy, 500 at a time")
         return
+    steps.run(_FORGET)
     after = _BEFORE_ALL
     while ids := [row_id for (row_id,) in steps.rows(_NEXT, after=after)]:
         steps.run(_COPY.replace("{ids}", ",".join(ids)))

@@ -15,15 +15,16 @@ an older state of things than now; each worker of the service folds them now and
 Any row that the platform can store is counted. A status or type that begins with `*`, which stands for all, is
 kept with another `*` in front; a date beyond those of the calendar is counted with the first or the last day.
 
-The triggers count what sessions write. What logical replication applies fires row triggers alone: there is one
-for that, which other sessions do not fire. What comes past all triggers (a restore with triggers turned off, or
-one that brings the counts along) is found and put right by `servease_appt.db.kept_counts`.
+The triggers count what sessions write. Logical replication fires no triggers of statements but those of TRUNCATE:
+what it applies is counted by a trigger of rows, which other sessions do not fire. What comes past all triggers (a
+restore with triggers turned off, or one that brings the counts along) is found and put right by
+`servease_appt.db.kept_counts`.
 """
 
 from typing import Final
 
 from servease_appt.db.kept_counts import DAY, INTO_COUNTS, LAST_DAY
-from servease_appt.db.online import OnlineSteps
+from servease_appt.db.online import Firing, OnlineSteps
 
 _TABLES: Final = (
     """
@@ -110,6 +111,10 @@ _REPLICATED: Final = f"""
     CREATE OR REPLACE FUNCTION appointment_counts_replicated() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = {{schema}}, pg_temp AS $body$
     BEGIN
+        -- A restore that turns all triggers off and on again has this one fire for every session.
+        IF current_setting('session_replication_role') <> 'replica' THEN
+            RETURN NULL;
+        END IF;
         IF TG_OP <> 'INSERT' THEN
             INSERT INTO appointment_count_changes SELECT {_KEY}, -1 FROM (SELECT OLD.*) AS old_row;
         END IF;
@@ -205,12 +210,14 @@ _PLACE: Final = """
 """
 
 _TRIGGERS: Final = {
-    "appointment_counts_inserted": "INSERT ON appointments REFERENCING NEW TABLE AS new_rows",
+    "appointment_counts_inserted": ("INSERT", "REFERENCING NEW TABLE AS new_rows", Firing.ORIGIN),
     "appointment_counts_updated": (
-        "UPDATE ON appointments REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"
+        "UPDATE",
+        "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
+        Firing.ORIGIN,
     ),
-    "appointment_counts_deleted": "DELETE ON appointments REFERENCING OLD TABLE AS old_rows",
-    "appointment_counts_truncated": "TRUNCATE ON appointments",
+    "appointment_counts_deleted": ("DELETE", "REFERENCING OLD TABLE AS old_rows", Firing.ORIGIN),
+    "appointment_counts_truncated": ("TRUNCATE", "", Firing.ALWAYS),
 }
 _FUNCTIONS: Final = {
     "appointment_counts_fold": _FOLD,
@@ -220,10 +227,6 @@ _FUNCTIONS: Final = {
     "appointments_place": _PLACE.replace("{last_day}", str(LAST_DAY)),
 }
 _FORMER_REBUILD: Final = "SELECT count(*) FROM pg_proc WHERE oid = to_regproc('appointment_counts_rebuild')"
-_IS_FOR_REPLICAS: Final = (
-    "SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass('appointments')"
-    " AND tgname = 'appointment_counts_replicated' AND tgenabled = 'R'"
-)
 
 
 def install(steps: OnlineSteps) -> None:
@@ -237,16 +240,15 @@ def install(steps: OnlineSteps) -> None:
         steps.function(name, definition)
     if steps.query(_FORMER_REBUILD):
         steps.run("DROP FUNCTION appointment_counts_rebuild()")
-    for name, event in _TRIGGERS.items():
-        steps.trigger(name, event, "FOR EACH STATEMENT EXECUTE FUNCTION appointment_counts_changed()")
-    if not steps.query(_IS_FOR_REPLICAS):
-        name = "appointment_counts_replicated"
-        steps.run(
-            f"DROP TRIGGER IF EXISTS {name} ON appointments",
-            f"CREATE TRIGGER {name} AFTER INSERT OR UPDATE OR DELETE ON appointments"
-            f" FOR EACH ROW EXECUTE FUNCTION {name}()",
-            f"ALTER TABLE appointments ENABLE REPLICA TRIGGER {name}",
-        )
+    for name, (event, tables, firing) in _TRIGGERS.items():
+        action = f"{tables} FOR EACH STATEMENT EXECUTE FUNCTION appointment_counts_changed()"
+        steps.trigger(name, event, action, firing)
+    steps.trigger(
+        "appointment_counts_replicated",
+        "INSERT OR UPDATE OR DELETE",
+        "FOR EACH ROW EXECUTE FUNCTION appointment_counts_replicated()",
+        Firing.REPLICA,
+    )
 
 
 def remove(steps: OnlineSteps) -> None:
