@@ -165,6 +165,8 @@ class Workers(RuleBasedStateMachine):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(process, "Listener", ByHand)
                 cache: Cache = Cache(client, CODECS, prefix=PREFIX, policy=MACHINE_POLICY, clock=self.clock)
+            cache._process.requests.delay_s = lambda: 0.0
+            monkeypatch(cache._process.requests, "_submit", lambda work: work())
             type(self).mutate(cache)
             self.caches.append(cache)
         for cache in self.caches:
@@ -307,6 +309,42 @@ class Workers(RuleBasedStateMachine):
         self.caches[worker].invalidate([key])
         self.free_leases((key,))
         self.changed(key, version, worker)
+
+    @rule(worker=workers, key=keys)
+    def write(self, worker: int, key: str) -> None:
+        """The source changes, and a worker stores the new value by hand."""
+        value = self.source.put(key)
+        assert self.caches[worker].write(key, value, 60)
+        self.free_leases((key,))
+        self.changed(key, value.version, worker)
+
+    @rule(worker=workers, key=keys, loading=st.booleans())
+    def write_under_a_read(self, worker: int, key: str, loading: bool) -> None:
+        """The first steps of races R1 and R2 in a row, with a write in the place of the invalidation."""
+        if loading:
+            self.delete_quietly(key)
+            self.begin_a_load(worker, key)
+        else:
+            self.read(1 - worker, key)
+            self.begin_a_read_of_l2(worker, key)
+        self.write(1 - worker, key)
+
+    @rule(worker=workers, key=keys)
+    def ask_by_hand(self, worker: int, key: str) -> None:
+        """The source changes, and an operator publishes the key; one worker hears it at once, and carries it out.
+
+        A plain message that no worker hears is lost, which is stated: then the worker invalidates by itself.
+        """
+        cache, sequence = self.caches[worker], f"{PREFIX}:__seq"
+        self.listener(cache).step(1000)
+        version = self.source.put(key).version
+        before = self.operator.get(sequence)
+        self.operator.publish(f"{PREFIX}:invalidate", key)
+        self.listener(cache).step(1000)
+        if self.operator.get(sequence) == before:
+            cache.invalidate([key])
+        self.free_leases((key,))
+        self.changed(key, version)
 
     @rule(worker=workers)
     def invalidate_by_pattern(self, worker: int) -> None:
