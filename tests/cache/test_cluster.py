@@ -69,12 +69,12 @@ def _reads(cache: Cache, key: str, source: Source, wanted: Versioned) -> bool:
 
 @pytest.fixture
 def workers(nodes: list[EmbeddedValkey]) -> Iterator[list[Cache]]:
-    """Two caches on the cluster, each as in a worker of its own."""
+    """Two caches on the cluster, each as in a worker of its own; patient, since the machine may be busy."""
     for node in nodes:
         with redis.Redis(port=node.port) as client:
             client.flushall()
     url = f"redis+cluster://127.0.0.1:{nodes[0].port},127.0.0.1:{nodes[1].port}"
-    caches = [Cache(connect(url), CODECS, prefix=PREFIX, policy=policy()) for _ in range(2)]
+    caches = [Cache(connect(url, timeout_s=1.0), CODECS, prefix=PREFIX, policy=policy()) for _ in range(2)]
     yield [listening(cache) for cache in caches]
     for cache in caches:
         cache.close()
