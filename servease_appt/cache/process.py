@@ -65,6 +65,9 @@ class Process(Generic[V]):
         observer = None if observer is None else GuardedObserver(observer)
         self._client = client
         self._keys = keys
+        self._codecs = codecs
+        self._policy = policy
+        self._recorder: Recorder = recorder
         self._clock = clock
         self._reconnect_at_s = float("-inf")
         self._observer = observer
@@ -89,65 +92,13 @@ class Process(Generic[V]):
         self._background = ThreadPoolExecutor(BACKGROUND_THREADS, "servease-cache-background")
         self.submit = self._background.submit
         self.recovery = Recovery(self.l2, self.listener, self.event_log, self.identity, self.submit)
-        self.keeper: L1Keeper[V] = L1Keeper(
-            l1=self.l1,
-            l2=self.l2,
-            listener=self.listener,
-            codecs=codecs,
-            event_log=self.event_log,
-            l1_is_on=bool(policy.l1_ttl_s),
-            submit=self.submit,
-        )
-        self.loader: Loader[V] = Loader(
-            l1=self.l1,
-            l2=self.l2,
-            flights=self.flights,
-            codecs=codecs,
-            policy=policy,
-            schedule=self.schedule,
-            recorder=recorder,
-            event_log=self.event_log,
-            identity=self.identity,
-            submit=self.submit,
-            keep=self.keeper.keep,
-            clock=clock,
-        )
-        self.invalidator: Invalidator[V] = Invalidator(
-            l1=self.l1,
-            l2=self.l2,
-            flights=self.flights,
-            codecs=codecs,
-            event_log=self.event_log,
-            identity=self.identity,
-        )
-        self.direct: DirectStore[V] = DirectStore(
-            l2=self.l2,
-            codecs=codecs,
-            policy=policy,
-            recorder=recorder,
-            event_log=self.event_log,
-            identity=self.identity,
-            epoch=self.l1.epoch,
-            new_token=self.loader.new_token,
-            keep=self.keeper.keep,
-            drop=self.invalidator.drop,
-        )
         self.l2.watch = self.recovery
         self.l2.on_demoted = self._on_demoted
-        self.reader: Reader[V] = Reader(
-            l1=self.l1,
-            l2=self.l2,
-            codecs=codecs,
-            policy=policy,
-            loader=self.loader,
-            direct=self.direct,
-            schedule=self.schedule,
-            recovery=self.recovery,
-            listener=self.listener,
-            recorder=recorder,
-            event_log=self.event_log,
-            clock=clock,
-        )
+        self.keeper = self._make_keeper()
+        self.loader = self._make_loader()
+        self.invalidator = self._make_invalidator()
+        self.direct = self._make_direct_store()
+        self.reader = self._make_reader()
         self.requests = PlainRequests(
             self.invalidator.carry_out,
             # Only one connection's order tells whether a message came behind a request.
@@ -155,32 +106,105 @@ class Process(Generic[V]):
             event_log=self.event_log,
             submit=self.submit,
         )
-        self.handler: InvalidationHandler[V] = InvalidationHandler(
+        self.handler = self._make_handler(describe, on_pulse)
+
+    def _make_keeper(self) -> L1Keeper[V]:
+        return L1Keeper(
+            l1=self.l1,
+            l2=self.l2,
+            listener=self.listener,
+            codecs=self._codecs,
+            event_log=self.event_log,
+            l1_is_on=bool(self._policy.l1_ttl_s),
+            submit=self.submit,
+        )
+
+    def _make_loader(self) -> Loader[V]:
+        return Loader(
+            l1=self.l1,
+            l2=self.l2,
+            flights=self.flights,
+            codecs=self._codecs,
+            policy=self._policy,
+            schedule=self.schedule,
+            recorder=self._recorder,
+            event_log=self.event_log,
+            identity=self.identity,
+            submit=self.submit,
+            keep=self.keeper.keep,
+            clock=self._clock,
+        )
+
+    def _make_invalidator(self) -> Invalidator[V]:
+        return Invalidator(
+            l1=self.l1,
+            l2=self.l2,
+            flights=self.flights,
+            codecs=self._codecs,
+            event_log=self.event_log,
+            identity=self.identity,
+        )
+
+    def _make_direct_store(self) -> DirectStore[V]:
+        return DirectStore(
+            l2=self.l2,
+            codecs=self._codecs,
+            policy=self._policy,
+            recorder=self._recorder,
+            event_log=self.event_log,
+            identity=self.identity,
+            epoch=self.l1.epoch,
+            new_token=self.loader.new_token,
+            keep=self.keeper.keep,
+            drop=self.invalidator.drop,
+        )
+
+    def _make_reader(self) -> Reader[V]:
+        return Reader(
+            l1=self.l1,
+            l2=self.l2,
+            codecs=self._codecs,
+            policy=self._policy,
+            loader=self.loader,
+            direct=self.direct,
+            schedule=self.schedule,
+            recovery=self.recovery,
+            listener=self.listener,
+            recorder=self._recorder,
+            event_log=self.event_log,
+            clock=self._clock,
+        )
+
+    def _make_handler(
+        self, describe: Callable[[], dict[str, Any]], on_pulse: Callable[[], None]
+    ) -> InvalidationHandler[V]:
+        responder = QueryResponder(
+            identity=self.identity,
+            describe=describe,
+            l1=self.l1,
+            event_log=self.event_log,
+            listener=self.listener,
+            keys=self._keys,
+            codecs=self._codecs,
+            database=database_of(self._client),
+            clock=self._clock,
+        )
+        return InvalidationHandler(
             l1=self.l1,
             keeper=self.keeper,
             invalidator=self.invalidator,
             flights=self.flights,
-            codecs=codecs,
+            codecs=self._codecs,
             schedule=self.schedule,
             recovery=self.recovery,
             probe=OutageProbe(self.l2, self.breaker, self.submit),
-            responder=QueryResponder(
-                identity=self.identity,
-                describe=describe,
-                l1=self.l1,
-                event_log=self.event_log,
-                listener=self.listener,
-                keys=keys,
-                codecs=codecs,
-                database=database_of(client),
-                clock=clock,
-            ),
+            responder=responder,
             event_log=self.event_log,
             listener=self.listener,
             register=self._register,
             requests=self.requests,
             on_pulse=on_pulse,
-            clock=clock,
+            clock=self._clock,
         )
 
     def start(self) -> None:
