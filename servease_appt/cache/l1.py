@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Final, Generic, Literal, NamedTuple, TypeVar
@@ -48,12 +48,9 @@ class Entry(Generic[V]):
     `loaded_at_s` is when the read was sent that brought it, not when it came; `size` is that of its bytes in L2.
     """
 
-    # What begins with an underscore belongs to the cache that holds the entry: it is in a list by age.
-    __slots__ = ("_counts", "_key", "_newer", "_older", "expires_at_s", "loaded_at_s", "size", "value")
+    # `_counts` belongs to the cache that holds the entry.
+    __slots__ = ("_counts", "expires_at_s", "loaded_at_s", "size", "value")
     _counts: _Counts
-    _key: str
-    _newer: Entry[V]
-    _older: Entry[V]
 
     def __init__(self, value: V | NotFound, loaded_at_s: float, expires_at_s: float, size: int = 0) -> None:
         self.value = value
@@ -92,12 +89,7 @@ class _EntryCache(LRUCache[str, Entry[V]]):
         self.entries: dict[str, Entry[V]] = vars(self)["_Cache__data"]
         self.touch: Callable[[str], None] = vars(self)["_LRUCache__order"].move_to_end
         self.counts: dict[str, _Counts] = {}
-        self._by_age: Entry[V] = Entry(NOT_FOUND, 0.0, 0.0)
-        self._forget_ages()
-
-    def _forget_ages(self) -> None:
-        end = self._by_age
-        end._older = end._newer = end
+        self._by_age: OrderedDict[str, Entry[V]] = OrderedDict()
 
     def peek(self, key: str, now: float) -> Entry[V] | None:
         """The entry if it has not expired; this is no use of it."""
@@ -116,13 +108,12 @@ class _EntryCache(LRUCache[str, Entry[V]]):
         if replaced is None:
             counts.entries += 1
         else:
-            _unlink(replaced)
             self.bytes -= replaced.size
+            del self._by_age[key]
         super().__setitem__(key, entry)
         self.bytes += entry.size
-        end = self._by_age
-        entry._key, entry._counts, entry._newer, entry._older = key, counts, end, end._older
-        end._older._newer = end._older = entry
+        entry._counts = counts
+        self._by_age[key] = entry
         while self.bytes > self._max_bytes:
             self.popitem()
 
@@ -130,7 +121,7 @@ class _EntryCache(LRUCache[str, Entry[V]]):
         entry = self.entries[key]
         entry._counts.entries -= 1
         self.bytes -= entry.size
-        _unlink(entry)
+        del self._by_age[key]
         super().__delitem__(key)
 
     def popitem(self) -> tuple[str, Entry[V]]:
@@ -142,22 +133,20 @@ class _EntryCache(LRUCache[str, Entry[V]]):
     def clear(self) -> None:
         super().clear()
         self.bytes = 0
-        self._forget_ages()
+        self._by_age.clear()
         for counts in self.counts.values():
             counts.entries = 0
 
     def expire(self, now: float) -> None:
         """Drop entries that have expired, the oldest first, at most `SWEEP` of them."""
-        end = self._by_age
+        by_age = self._by_age
         for _ in range(SWEEP):
-            oldest = end._newer
-            if oldest is end or now < oldest.expires_at_s:
+            if not by_age:
                 return
-            del self[oldest._key]
-
-
-def _unlink(entry: Entry[V]) -> None:
-    entry._older._newer, entry._newer._older = entry._newer, entry._older
+            key = next(iter(by_age))
+            if now < by_age[key].expires_at_s:
+                return
+            del self[key]
 
 
 class L1(Generic[V]):

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from types import CodeType
 from typing import Any
 
@@ -16,7 +17,8 @@ AGAIN_AFTER_S = 60.0
 MAX_LINES = 20
 """Failures logged within `AGAIN_AFTER_S`, of whatever keys: a source that is down fails for thousands at once."""
 
-_usable: set[CodeType] = set()
+_usable: set[tuple[CodeType | None, int]] = set()
+"""Code that was checked, with how many arguments a `partial` gives it."""
 
 
 def check_loader(load: Callable[..., Any]) -> None:
@@ -24,8 +26,11 @@ def check_loader(load: Callable[..., Any]) -> None:
 
     A function is looked at once; so it costs a reader nothing to speak of.
     """
-    code = getattr(getattr(load, "__func__", load), "__code__", None)
-    if code in _usable:
+    bound, function = 0, load
+    if isinstance(load, partial):
+        bound, function = len(load.args), load.func
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    if (code, bound) in _usable:
         return
     if not callable(load):
         raise TypeError(f"a loader is a function, load(key, timeout_s), not {load!r}")
@@ -40,7 +45,7 @@ def check_loader(load: Callable[..., Any]) -> None:
     except ValueError:
         return  # built in, with no signature to look at
     if code is not None:
-        _usable.add(code)
+        _usable.add((code, bound))
 
 
 class FailureLog:
