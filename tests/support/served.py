@@ -113,8 +113,8 @@ class Served:
         assert wait_until(reached, timeout_s=timeout_s, interval_s=0.05), (pattern, value, self.metrics())
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """Return the parsed lines of the log."""
-        return [json.loads(line) for line in self.gunicorn.read_log().split("\n") if line]
+        """Return the parsed lines of the log, without one that is still being written."""
+        return [json.loads(line) for line in self.gunicorn.read_log().split("\n")[:-1] if line]
 
 
 @contextmanager
