@@ -14,8 +14,8 @@ constraint binds all rows. Each exemption is in the comment of its constraint.
 A constraint is added without checking the rows, which takes a moment, and validated afterwards, while others
 write. The validation finds a row that broke the rule in between, and the constraint is then created again.
 
-Capacity and the customer's 30 minutes are rules about many rows, which no constraint can express; the rule about the
-employee's time is in `servease_appt.db.migrations.employee_times`.
+Capacity and the customer's 30 minutes are rules about many rows, which no constraint can express; the rule about
+the employee's time is in `servease_appt.db.migrations.employee_times`.
 """
 
 from sqlalchemy.exc import IntegrityError
