@@ -281,7 +281,7 @@ class L1(Generic[V]):
             return held
 
     def invalidate_matching(self, pattern: str) -> int:
-        """Drop the keys that match a glob pattern, and refuse every value read before now. Returns how many."""
+        """Drop keys that match a glob pattern, and refuse every value read before now. Returns their number."""
         with self._lock:
             self._epoch += 1
             self._invalidated.set_all(self._epoch)

@@ -159,7 +159,7 @@ class WorkerQueries:
                 yield answer
 
     def _publish(self, question: dict[str, Any]) -> int:
-        """Publish a query and return how many workers receive it: a cluster's node counts only its own."""
+        """Publish a query. Returns the number of receivers, on all nodes: a cluster's node counts only its own."""
         received = int(self._client.publish(self._keys.queries, json.dumps(question)))
         return self.listeners() if isinstance(self._client, Cluster) else received
 
