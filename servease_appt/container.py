@@ -1,4 +1,4 @@
-"""The parts of one application, as the request handlers and commands find them."""
+"""The parts of one application, for request handlers and commands."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ EXTENSION = "servease"
 
 @dataclass(slots=True)
 class Lifecycle:
-    """Whether this process is on its way out: whoever serves the application says so."""
+    """The lifecycle of this process. The server sets `draining`, which returns True during shutdown."""
 
     draining: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """The parts of one application; `servease_appt.extension` makes them. Each is thread-safe and survives a fork.
+    """The parts of one application; `servease_appt.extension` makes them. Each is thread-safe and fork-safe.
 
     Attributes:
-        redis: the client that the cache uses. Closing it closes no connection of a pool that a host has given.
+        redis: the cache's client. Closing it closes no connection of a pool that the host passed in.
     """
 
     settings: Settings
@@ -47,7 +47,7 @@ class Container:
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
     def redis_answers(self) -> bool:
-        """Send Redis one PING; False where it fails. Takes the client's own time limits at most."""
+        """Send Redis one PING. Returns False if it fails. Takes at most the client's timeouts."""
         try:
             self.redis.ping()
         except RedisError:
@@ -55,7 +55,7 @@ class Container:
         return True
 
     def close(self) -> None:
-        """Close every connection that is not a host's, and join every thread. Idempotent."""
+        """Close every connection that does not belong to the host, and join every thread. Idempotent."""
         self.lookups.cache.close()
         self.redis.close()
         self.upstreams.close()

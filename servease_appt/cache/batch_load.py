@@ -1,4 +1,4 @@
-"""What one call does for the keys that neither tier has: who loads, who waits for another, and for how long."""
+"""The loads of one call for keys that neither tier has: leases, single-flight and deadlines."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ POLL_S = 0.05
 
 
 class Answer(NamedTuple, Generic[V]):
-    """What one key is answered with."""
+    """The answer for one key."""
 
     value: V | NoValue
     source: Source
 
 
 class BatchLoad(Generic[V]):
-    """The loads that one call needs, until they are there or its deadline is over. Used by one thread.
+    """The loads that one call needs, until they complete or its deadline passes. For one thread.
 
-    Each key is led by one call of the process, which loads it under a lease of L2, or waits for the worker that
-    holds the lease; every other call joins it. A failure is its key's alone.
+    For each key, one call of the process leads. It loads under a lease of L2, or waits for the worker that holds
+    the lease. Every other call joins it. A failed load affects only its own key.
     """
 
     def __init__(self, loader: Loader[V], load: Load[V], deadline_s: float) -> None:
@@ -46,7 +46,7 @@ class BatchLoad(Generic[V]):
         self.cache_s = 0.0
 
     def join(self, keys: list[str]) -> list[str]:
-        """Join the loads that are under way, whose keys L2 need not be asked for. Returns the other keys."""
+        """Join running loads, whose keys need no read of L2. Returns the other keys."""
         began_after_s = self._loader.joinable_after_s()
         self.joined = self._loader.flights.join(keys, self._completion, began_after_s=began_after_s)
         return [key for key in keys if key not in self.joined] if self.joined else keys
@@ -54,11 +54,11 @@ class BatchLoad(Generic[V]):
     def run(
         self, keys: Sequence[str], joined_at: Epoch, *, use_l2: bool, alone: bool = False
     ) -> dict[str, Answer[V]]:
-        """Answer `keys` and those `joined` at that epoch, or later, by the deadline at the latest."""
+        """Return answers for `keys` and for those `joined` at `joined_at`, by the deadline at the latest."""
         loader, completion = self._loader, self._completion
         self._use_l2 = use_l2
         started_s = time.monotonic()
-        # Before joining: a load joined behind an invalidation's back would be taken for one that began after it.
+        # Before joining: else a load from before an invalidation would count as one that began after it.
         epoch = loader.l1.epoch()
         led, joined = loader.flights.join_or_lead(
             keys,
@@ -80,7 +80,7 @@ class BatchLoad(Generic[V]):
             key: self._answer(flight, joined_at if key in self.joined else epoch)
             for key, flight in flights.items()
         }
-        # What another caller was refused says nothing about this one.
+        # A denial applies only to the caller whose load was denied, so this call loads by itself.
         refused_to_others = [key for key, flight in joined.items() if flight.outcome is Outcome.DENIED]
         if refused_to_others:
             answers |= self._run_alone(refused_to_others)
@@ -95,7 +95,7 @@ class BatchLoad(Generic[V]):
         return answers
 
     def _not_completed_meanwhile(self, led: dict[str, Flight[V]]) -> dict[str, Flight[V]]:
-        """A load that completed between this call's look into L1 and its own flight need not be repeated."""
+        """Complete flights whose values reached L1 after this call's lookup; return the others."""
         completed = self._loader.l1.get_many(list(led)).values
         for key, value in completed.items():
             self._loader.flights.finish(led[key])
@@ -138,7 +138,7 @@ class BatchLoad(Generic[V]):
         return dict(zip(keys, leases, strict=True))
 
     def _follow(self, flight: Flight[V], lease: Lease, epoch: Epoch) -> None:
-        """Do what L2's answer for one key asks for."""
+        """Handle L2's answer for one key: load, wait for the holder, or use the value."""
         loader, key = self._loader, flight.key
         if lease.stale is not None and flight.stale_value is None:
             flight.stale_value = loader.codecs.decode(key, lease.stale)
@@ -185,7 +185,7 @@ class BatchLoad(Generic[V]):
                 self._poll(flights, epoch)
 
     def _poll(self, flights: dict[str, Flight[V]], epoch: Epoch) -> None:
-        """Look whether the workers that hold leases are done; take over from those that seem dead."""
+        """Check if the workers that hold leases are done; take over leases whose holders seem dead."""
         now, patience_s = time.monotonic(), self._loader.patience_s
         take_over = {
             key: holder for key, (holder, since_s) in self._holders.items() if now - since_s > patience_s
@@ -212,7 +212,7 @@ class BatchLoad(Generic[V]):
                 return Answer(NoValue.NOT_FOUND, Source.UNKNOWN)
             case Outcome.DENIED:
                 return Answer(NoValue.DENIED, Source.UNKNOWN)
-        # A hard invalidation is never undone by the stale copy (race R16).
+        # A stale copy must not undo an invalidation (race R16).
         if flight.stale_value is None or self._loader.l1.invalidated_since(flight.key, epoch):
             return Answer(NoValue.FAILED, Source.UNKNOWN)
         self._loader.event_log.note(Tier.UPSTREAM, Event.STALE, (flight.key,))

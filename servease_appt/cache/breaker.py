@@ -1,4 +1,4 @@
-"""A circuit breaker: after enough failures in a row, callers stop trying until a trial call succeeds."""
+"""A circuit breaker: after consecutive failures, callers stop trying until a trial call succeeds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class BreakerState(StrEnum):
-    """What `Breaker.state` can say."""
+    """The states of a breaker."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -17,12 +17,13 @@ class BreakerState(StrEnum):
 
 
 class Breaker:
-    """Counts consecutive failures; open for `cool_down_s`, then lets one caller try. Thread-safe.
+    """A circuit breaker that counts consecutive failures. Thread-safe.
 
-    Every call that `allows()` let in reports `succeeded()` or `failed()`; one that never does costs the
-    half-open place until another `cool_down_s` has passed. With `callers_try` turned off nobody is let in while it
-    is open: somebody else tries, past `allows()`, and reports, so that no caller pays for the trial. `on_change`
-    hears when it opens and when it closes, on the thread whose call did it.
+    It is open for `cool_down_s` seconds, then allows one trial call. Every allowed call must report `succeeded()`
+    or `failed()`; without a report, the next trial is allowed after another `cool_down_s`. If `callers_try` is
+    False, `allows()` returns False while it is open: a probe tries without `allows()` and reports, so that no
+    caller waits for the trial. `on_change` is called when it opens and when it closes, on the thread of the
+    reporting call.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Breaker:
         self.callers_try = True
 
     def allows(self) -> bool:
-        """Say whether to make the call: always while closed, once a cool-down while open."""
+        """Return True if the call may be made: always while closed, once for each cool-down while open."""
         if self._closed:
             return True
         if not self.callers_try:
@@ -57,7 +58,7 @@ class Breaker:
             return True
 
     def succeeded(self) -> None:
-        """Report a call that went well: closes the breaker."""
+        """Report a successful call: closes the breaker."""
         if self._closed and self._failures == 0:
             return
         with self._lock:
@@ -67,7 +68,7 @@ class Breaker:
             self._tell(BreakerState.CLOSED)
 
     def failed(self) -> None:
-        """Report a call that failed: opens the breaker at the threshold; a failed trial keeps it open."""
+        """Report a failed call: opens the breaker at the threshold; a failed trial keeps it open."""
         with self._lock:
             self._failures += 1
             was_closed = self._closed
@@ -84,7 +85,7 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """The state right now; half open means that the next caller may try."""
+        """The current state; half open means that the next caller may try."""
         if self._closed:
             return BreakerState.CLOSED
         may_try = self.callers_try and self._clock() >= self._try_again_at_s

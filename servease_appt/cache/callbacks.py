@@ -1,4 +1,4 @@
-"""What the listener needs of the cache."""
+"""The interface between the listener and the cache."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ from servease_appt.cache.messages import Invalidation
 
 
 class ListenerCallbacks(Protocol):
-    """What the listener tells the cache. Called on the listener's thread: must be quick and must not raise."""
+    """The listener's callbacks. Called on the listener's thread: they must be quick and must not raise."""
 
     def on_confirmed(self, *, reconnected: bool, sequence_regressed: bool) -> None:
-        """The subscription is confirmed; all that was kept before may be old.
+        """Handle a confirmed subscription: everything cached before may be stale.
 
-        `sequence_regressed`: the server's sequence is behind what was heard before, so it has lost invalidations.
+        `sequence_regressed`: the server's sequence is lower than before, so it has lost invalidations.
         """
 
     def on_restarted(self) -> None:
-        """The thread had ended by a fault, and was started anew. Called on a reader's thread."""
+        """Handle a restart of the thread, which ended by an error. Called on a reader's thread."""
 
     def on_gap(self) -> None:
-        """At least one message was lost; all that was kept before may be old."""
+        """Handle the loss of at least one message: everything cached before may be stale."""
 
     def on_counted_anew(self) -> None:
-        """The first invalidation of a server that had no sequence, new or flushed; what was lost can't be told."""
+        """Handle the first invalidation of a new or flushed server without a sequence: losses are unknown."""
 
     def on_trust(self, until_s: float) -> None:
-        """L1 may be trusted until then, on the listener's clock; minus infinity: not at all."""
+        """Trust L1 until `until_s`, on the listener's clock; minus infinity: do not trust it."""
 
     def on_message(self, invalidation: Invalidation) -> None:
-        """An invalidation arrived."""
+        """Handle an invalidation."""
 
     def on_query(self, payload: bytes) -> None:
-        """A command or dashboard asks all workers something; every message before it has been handled."""
+        """Handle a query by a command or dashboard; every earlier message has been handled."""
 
     def on_unreadable(self) -> None:
-        """A message arrived that is none."""
+        """Handle an unreadable message."""
 
     def on_changed(self, keys: list[str] | None) -> None:
-        """Values changed on the server, by whatever hand; None: the database was flushed."""
+        """Handle a tracking message: any client changed these values; None: the database was flushed."""
 
     def on_flush_somewhere(self) -> None:
-        """A database of the server was flushed: ours, or `on_flush_elsewhere` is called soon."""
+        """Handle the flush of an unknown database. `on_changed` or `on_flush_elsewhere` follows."""
 
     def on_flush_elsewhere(self) -> None:
-        """It was another database."""
+        """Handle the news that another database was flushed."""
 
     def on_compared(self, key: str, entry: Entry[Any], payload: bytes | None) -> None:
-        """The answer to `Listener.verify`: what L2 holds for the key right now."""
+        """Handle an answer to `Listener.verify`: `payload` is L2's current value of the key, None: none."""
 
     def on_beat(self) -> None:
-        """The server answered."""
+        """Handle an answered heartbeat."""

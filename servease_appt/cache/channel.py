@@ -1,7 +1,7 @@
-"""One RESP3 connection on which commands are answered and the server pushes what happens, in one total order.
+"""One RESP3 connection for answers to commands and for push messages, in one total order.
 
-redis-py's PubSub re-subscribes silently after a lost connection and can't see a half-open one, so this speaks to
-its Connection directly. The private names that it takes are all in this file, and a test names them.
+redis-py's PubSub re-subscribes silently after a lost connection and does not detect a half-open one, so this class
+uses redis-py's Connection directly. All private names that it needs are in this file, and a test checks them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A message that somebody published."""
+    """A published message."""
 
     channel: bytes
     payload: bytes
@@ -28,19 +28,19 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """The server's word that messages from now on will arrive."""
+    """The server's confirmation of a subscription: messages published from now on arrive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Keys under a tracked prefix were set, deleted or have expired; None after a flush of the database."""
+    """A tracking message: keys under a tracked prefix were set, deleted or expired; None: a database flush."""
 
     names: tuple[bytes, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answer to the oldest unanswered command; an error reply is a value like any other."""
+    """The answer to the oldest unanswered command; `value` is an exception for an error reply."""
 
     value: Any
 
@@ -53,8 +53,8 @@ class Channel:
 
     def __init__(self, client: Redis) -> None:
         pool = client.connection_pool
-        # Not `pool.make_connection()`: the pool counts what it makes and never forgets what it did not hand out,
-        # so that an outage of a few minutes would use it up for good.
+        # Not `pool.make_connection()`: the pool counts the connections it makes, and never discounts one that it
+        # did not hand out. An outage of a few minutes would exhaust the pool permanently.
         connection: Any = pool.connection_class(**pool.connection_kwargs)
         connection.set_parser(_RESP3Parser)
         connection.connect()
@@ -69,16 +69,16 @@ class Channel:
 
     @property
     def link(self) -> socket.socket:
-        """What can be waited for."""
+        """The socket to wait for."""
         connected: socket.socket = self._connection._sock  # noqa: SLF001
         return connected
 
     def has_frame(self) -> bool:
-        """Whether something was received that has not been read."""
+        """Return True if a frame was received that has not been read."""
         return bool(self._connection.can_read(0))
 
     def wait(self, wake: socket.socket, timeout_s: float, also: Sequence[socket.socket] = ()) -> None:
-        """Sleep until there is something to read, here or `also` there, `wake` has a byte, or the time is over."""
+        """Wait until this connection or one of `also` can be read, `wake` has a byte, or the time is up."""
         if self.has_frame():
             return
         poll = select.poll()  # select() takes no descriptor above 1023
@@ -88,7 +88,7 @@ class Channel:
             wake.recv(4096)
 
     def receive(self) -> tuple[bool, Frame]:
-        """Return the next frame that is there already, as (True, frame); (False, None) when there is none."""
+        """Return the next received frame as (True, frame), or (False, None) if there is none. Does not wait."""
         if not self._connection.can_read(0):
             return False, None
         try:
@@ -104,7 +104,7 @@ class Channel:
         return True, Reply(answer)
 
     def close(self) -> None:
-        """Close the connection; in a forked child only the child's end of it."""
+        """Close the connection; in a forked child only the child's copy of it."""
         self._connection.disconnect()
 
 

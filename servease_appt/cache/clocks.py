@@ -1,4 +1,4 @@
-"""The clock that ages are told by."""
+"""The clock that measures ages."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def _elapsed_clock() -> Callable[[], float]:
 
 
 elapsed_s: Callable[[], float] = _elapsed_clock()
-"""Seconds that only grow. They grow while the host is suspended, too, where the system has such a clock (Linux):
-`time.monotonic` stands still then, and what L1 holds would look hours younger than it is."""
+"""Return monotonic seconds, which include the time of a suspended host if the system has such a clock (Linux).
+`time.monotonic` stops during a suspension, and L1 entries would look hours younger than they are."""

@@ -1,4 +1,4 @@
-"""What may be cached: codecs turn values into bytes and back."""
+"""Codecs: they encode values to bytes and decode them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ _INITIAL = itemgetter(0)
 
 @dataclass(frozen=True, slots=True)
 class Codec(Generic[V]):
-    """How one type of value is turned into bytes and back; held under keys `name_rest`.
+    """The encoding of one type of value, which is stored under keys `name_rest`. Immutable.
 
-    Values are shared between threads: make them immutable.
+    Cached values are shared between threads: make them immutable.
 
     Attributes:
         name: the part of a key before its first underscore.
-        encode: turns a value into bytes; what it raises makes the load a failed one.
-        decode: `decode(payload, rest)` turns bytes into a value. Raises for bytes that are not such a value of
-            that id, whatever it likes; the cache takes them for a miss.
-        canonical: how keys spell an id, which messages from outside may spell differently; None for what is no id.
-        max_bytes: longer payloads are taken for a miss without being decoded.
-        reread: whether the worker that loads a value hands out what its bytes decode to, as all others do, and not
-            the loader's own object, which may be another type, or may be changed.
+        encode: returns the bytes of a value. If it raises, the load counts as failed.
+        decode: `decode(payload, rest)` returns the value of bytes. It may raise any exception for bytes that are
+            no value of this id; the cache then treats them as a miss.
+        canonical: returns an id as keys spell it, since requests of other clients may spell it differently; None
+            if the text is no id.
+        max_bytes: longer payloads count as a miss and are not decoded.
+        reread: True if the worker that loads a value returns what its bytes decode to, as all other workers do.
+            Else it returns the loader's own object, which may have another type or be mutable.
 
     Example:
         >>> text = Codec("note", encode=str.encode, decode=lambda payload, rest: payload.decode())
@@ -48,10 +49,10 @@ class Codec(Generic[V]):
 
 
 def json_codec(name: str) -> Codec[Mapping[str, Any]]:
-    """Return a codec whose values are JSON objects, handed out as dicts that can't be changed.
+    """Return a codec for JSON objects, which readers receive as immutable dicts.
 
-    Every reader of every worker gets the same types, equal to the plain dicts and lists that they come from, and
-    fit for `jsonify`. `dict(value)` gives a dict that can be changed.
+    Every reader of every worker receives the same types. They are equal to plain dicts and lists, and `jsonify`
+    accepts them. `dict(value)` returns a mutable dict.
 
     Args:
         name: the part of a key before its first underscore.
@@ -74,7 +75,7 @@ def _json_object(payload: bytes, _rest: str) -> Mapping[str, Any]:
 
 
 class Codecs(Generic[V]):
-    """The codecs of one cache, found by the part of a key before its first underscore."""
+    """The codecs of one cache, by the part of a key before its first underscore."""
 
     def __init__(self, codecs: tuple[Codec[V], ...]) -> None:
         self._by_name = {codec.name: codec for codec in codecs}
@@ -89,19 +90,19 @@ class Codecs(Generic[V]):
         return tuple(self._by_name)
 
     def name_of(self, key: str) -> str:
-        """The codec's name of a key; `-` for a key that has no codec."""
+        """Return the name of a key's codec; `-` for a key that has none."""
         name = key.partition("_")[0]
         return name if name in self._by_name else "-"
 
     def tally(self, keys: Iterable[str]) -> Iterable[tuple[str, int]]:
-        """How many of the keys belong to each codec; told by the first letter alone where that is enough."""
+        """Return the number of keys of each codec, by their first letters alone if these are distinct."""
         if self._by_initial is None:
             return Counter(map(self.name_of, keys)).items()
         counts = Counter(map(_INITIAL, keys))
         return [(self._by_initial[initial], n) for initial, n in counts.items()]
 
     def of(self, key: str) -> Codec[V]:
-        """The codec of a key. Raises ValueError where there is none."""
+        """Return the codec of a key. Raises ValueError if there is none."""
         codec = self._by_name.get(key.partition("_")[0])
         if codec is None:
             raise ValueError(
@@ -116,31 +117,31 @@ class Codecs(Generic[V]):
                 self.of(key)
 
     def canonical(self, key: str) -> str | None:
-        """The key as it is spelled here; None for a key that has no codec, or of no id of its codec."""
+        """Return the key in canonical spelling; None if it has no codec or its id is invalid."""
         name, _, rest = key.partition("_")
         codec = self._by_name.get(name)
         try:
             spelled = None if codec is None else codec.canonical(rest)
-        except Exception:  # noqa: BLE001 - a message that anybody can publish must not be able to cut the channel
+        except Exception:  # noqa: BLE001 - any client can publish a message, and none may break the channel
             spelled = None
         return None if spelled is None else f"{name}_{spelled}"
 
     def is_encoded(self, key: str, value: V, payload: bytes) -> bool:
-        """Say whether the bytes are this value.
+        """Return True if the bytes encode this value.
 
-        The bytes are compared first: a value need not be equal to what is decoded from its own bytes (NaN, arrays,
-        tuples in JSON). Another writer may spell an equal value with other bytes.
+        The bytes are compared first: a value may differ from what its own bytes decode to (NaN, arrays, tuples in
+        JSON). Then the values are compared: another writer may encode an equal value to other bytes.
         """
         try:
             return self.of(key).encode(value) == payload or bool(self.decode(key, payload) == value)
-        except Exception:  # noqa: BLE001 - what can't be compared is not the same
+        except Exception:  # noqa: BLE001 - values that can't be compared count as different
             return False
 
     def decode(self, key: str, payload: bytes) -> V | None:
-        """The value, or None where the bytes are none."""
+        """Return the value; None if the bytes can't be decoded."""
         name, _, rest = key.partition("_")
         try:
             codec = self._by_name[name]
             return codec.decode(payload, rest) if len(payload) <= codec.max_bytes else None
-        except Exception:  # noqa: BLE001 - bytes that anybody can write must not be able to fail a page
+        except Exception:  # noqa: BLE001 - any client can write bytes, and none may make a request fail
             return None

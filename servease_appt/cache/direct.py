@@ -1,6 +1,6 @@
-"""Store without a loader, for callers that read, compute and store by themselves, such as Flask-Caching.
+"""Stores without a loader, for callers that read, compute and store by themselves, such as Flask-Caching.
 
-A fill stores what was computed after a miss, under the fence that the miss gave; a write always wins.
+A fill stores a value computed after a miss, under the fence of that miss. A write is unconditional.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from servease_appt.cache.stats import Event, Recorder, Tier
 V = TypeVar("V")
 
 FENCE_MS = 300_000
-"""How long a caller may take to compute a value after a miss; longer than servers let a request run."""
+"""Milliseconds that a caller may take to compute a value after a miss; longer than servers let a request run."""
 BATCH = 500
 
 
 class Fence(NamedTuple):
-    """What proves to `TwoTierCache.fill` that no invalidation came since a miss."""
+    """Proof for `TwoTierCache.fill` that a key was not invalidated since a miss."""
 
     token: bytes
     epoch: Epoch
     granted: bool = True
-    """Whether the miss was the first; else another call of the key is under way, in some worker."""
+    """True if this miss took the lease; False if another call holds it, in this or another worker."""
     stale: bytes | None = None
-    """The bytes of the last known value, where there is one."""
+    """The bytes of the stale copy; None if there is none."""
 
 
 class DirectStore(Generic[V]):
-    """The stores of one process that need no loader. Thread-safe."""
+    """Stores values without a loader, for one process. Thread-safe."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class DirectStore(Generic[V]):
         self._drop = drop
 
     def take_fences(self, missing: Sequence[str]) -> tuple[dict[str, V], dict[str, Fence]]:
-        """Return the fences of keys that L2 lacks, and the values of those that have come meanwhile."""
+        """Return the values stored in L2 meanwhile, and the fences of keys that L2 still lacks."""
         epoch, token = self._epoch(), self._new_token()
         values: dict[str, V] = {}
         fences: dict[str, Fence] = {}
@@ -151,12 +151,12 @@ class DirectStore(Generic[V]):
         return number
 
     def _shared(self, key: str, value: V) -> V:
-        """Return the value as other workers read it, where the codec's values are to be so."""
+        """Return the value as other workers decode it, if the codec's `reread` is set."""
         codec = self._codecs.of(key)
         return codec.decode(codec.encode(value), key.partition("_")[2]) if codec.reread else value
 
     def _write(self, values: Mapping[str, V], ttl_s: float | None, mode: WriteMode) -> list[str]:
-        """Return the keys that L2 holds with these values now; L1 keeps those that were there already."""
+        """Return the keys whose values L2 now holds; L1 keeps values that L2 already held."""
         ttl_ms, l1_ms = _milliseconds(ttl_s), int(self._policy.l1_ttl_s * 1000)
         writes = [Write(key, self._codecs.of(key).encode(value), ttl_ms) for key, value in values.items()]
         results: dict[str, Written] = {}
@@ -167,7 +167,7 @@ class DirectStore(Generic[V]):
         except L2Unavailable:
             self._recorder.count(Tier.L2, Event.ERROR, "-")
         finally:
-            # What is unknown may have been written.
+            # A write without an answer may have been carried out.
             unsure = [key for key in values if results.get(key) in (None, Written.CHANGED)]
             if unsure:
                 self._drop(unsure)
@@ -187,5 +187,5 @@ def _batches(items: Sequence[T]) -> Iterator[list[T]]:
 
 
 def _milliseconds(ttl_s: float | None) -> int:
-    """As the scripts take it: 0 for no end."""
+    """Return the TTL in the scripts' form: milliseconds, 0 for no expiry."""
     return 0 if ttl_s is None else max(1, int(ttl_s * 1000))

@@ -1,13 +1,13 @@
-"""Everything the cache raises.
+"""The exceptions of the cache.
 
 CacheError
-├── CacheUnavailable   L2 did not take an invalidation: it does not answer, or takes no writes
-├── L2Unavailable      L2 did not answer in time; only `two_tier.py` catches it, and goes on without L2
-│   └── L2RefusedWrite L2 answers, but takes no writes (full, read-only, not permitted)
-└── what a loader raises to say why it has no value
-    ├── ValueNotFound  the source knows that there is none: remembered for a short time
-    ├── LoadDenied     the source refused this caller: never remembered, never given to another caller
-    └── LoadFailed     the source did not answer, and that is reported already: the cache logs nothing
+├── CacheUnavailable   L2 did not accept an invalidation: it does not answer, or refuses writes
+├── L2Unavailable      L2 did not answer in time; internal: reads and stores continue without L2
+│   └── L2RefusedWrite L2 answers, but refuses writes (full, read-only, not permitted)
+└── raised by a loader to say why it has no value
+    ├── ValueNotFound  the source has no value: cached for a short time
+    ├── LoadDenied     the source refused this caller: never cached, never given to another caller
+    └── LoadFailed     the source did not answer, and the loader has reported that: the cache logs nothing
 """
 
 
@@ -16,10 +16,10 @@ class CacheError(Exception):
 
 
 class CacheUnavailable(CacheError):
-    """L2 did not take an invalidation; this process dropped its own copies all the same.
+    """L2 did not accept an invalidation; this process dropped its own values anyway.
 
     Attributes:
-        retry_after_s: seconds after which it is worth trying again.
+        retry_after_s: seconds after which a retry is reasonable.
 
     Example:
         >>> cache = TwoTierCache(connect("redis://127.0.0.1:1"), (json_codec("customer"),), prefix="my_service")
@@ -45,7 +45,7 @@ class L2RefusedWrite(L2Unavailable):
 class ValueNotFound(CacheError):
     """Raised by a loader: the source answered that this key has no value.
 
-    That is remembered in both tiers for `CachePolicy.negative_ttl_s`.
+    Both tiers cache the absence for `CachePolicy.negative_ttl_s`.
 
     Example:
         >>> def load(key, timeout_s):
@@ -60,7 +60,7 @@ class ValueNotFound(CacheError):
 class LoadDenied(CacheError):
     """Raised by a loader: the source refused the caller's credentials.
 
-    Never remembered, never given to another caller, and no stale copy stands in for it.
+    A denial is never cached and never given to another caller, and no stale copy is served in its place.
 
     Example:
         >>> def load(key, timeout_s):
@@ -73,9 +73,9 @@ class LoadDenied(CacheError):
 
 
 class LoadFailed(CacheError):
-    """Raised by a loader: the source did not answer. A stale copy stands in where there is one.
+    """Raised by a loader: the source did not answer. A stale copy is served if there is one.
 
-    Any other exception of a loader means the same for readers, but is logged with its traceback: it may be a
+    Any other exception of a loader has the same effect for readers, but is logged with its traceback: it may be a
     mistake in the loader.
 
     Example:

@@ -1,4 +1,4 @@
-"""What happens in the cache: counted by entity, remembered by key, and handed to a watcher if there is one."""
+"""The event log of the cache: counts events by entity, keeps the last ones, and passes them to a watcher."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REMEMBERED = 2000
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """One event of one key (or of the whole cache, then `key` is `*`); `at_s` is the wall clock's."""
+    """One event of one key, or of the whole cache (`key` is `*`). `at_s` is wall-clock time in seconds."""
 
     at_s: float
     tier: str
@@ -24,12 +24,12 @@ class LoggedEvent:
     why: str
 
     def as_json(self) -> dict[str, float | str]:
-        """The fields, for a message."""
+        """Return the fields as a JSON object."""
         return asdict(self)
 
 
 class EventLog:
-    """Remembers the last events of one process, reads left out. Thread-safe."""
+    """Keeps the last events of one process, except reads. Thread-safe."""
 
     def __init__(self, recorder: Recorder, name_of: Callable[[str], str]) -> None:
         self._recorder = recorder
@@ -40,24 +40,24 @@ class EventLog:
         self._watched_until_s = 0.0
 
     def note(self, tier: Tier, event: Event, keys: Sequence[str], why: str = "") -> None:
-        """Something happened to these keys."""
+        """Count and log an event of these keys."""
         for name, n in Counter(map(self._name_of, keys)).items():
             self._recorder.count(tier, event, name, n)
         self._remember(tier, event, keys, why)
 
     def note_all(self, tier: Tier, event: Event, why: str = "", n: int = 1) -> None:
-        """Something happened to the cache as a whole, or to keys that are not known."""
+        """Count and log an event of the whole cache, or of unknown keys."""
         self._recorder.count(tier, event, "-", n)
         self._remember(tier, event, ("*",), why)
 
     def last_of(self, key: str, limit: int = 20) -> list[LoggedEvent]:
-        """The last events that concern a key, newest first."""
+        """Return the last events that concern a key, newest first."""
         with self._lock:
             found = [logged for logged in self._last if logged.key in (key, "*")]
         return found[: -limit - 1 : -1]
 
     def watch(self, watcher: Callable[[list[LoggedEvent]], None], for_s: float) -> None:
-        """Hand every event to `watcher`, on the thread where it happens, for the next `for_s` seconds."""
+        """Pass every event to `watcher`, on the thread where it happens, for the next `for_s` seconds."""
         self._watched_until_s = time.monotonic() + for_s
         self._watcher = watcher
 

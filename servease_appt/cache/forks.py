@@ -1,4 +1,4 @@
-"""What must not cross a fork is made anew in the child."""
+"""Callbacks that renew objects in a forked child."""
 
 from __future__ import annotations
 

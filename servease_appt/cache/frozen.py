@@ -1,6 +1,6 @@
-"""JSON objects and arrays that cannot be changed, since all readers of a process share them.
+"""Immutable JSON objects and arrays, which all readers of a process share.
 
-They are equal to the dicts and lists they were made of, and every JSON encoder takes them for such.
+They are equal to the dicts and lists they were made from, and every JSON encoder treats them as such.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 
 def freeze(value: Any) -> Any:
-    """Return a JSON value with each object and array in it, at any depth, made unchangeable."""
+    """Return a JSON value in which each object and array, at any depth, is immutable."""
     if isinstance(value, dict):
         return FrozenDict({key: freeze(item) for key, item in value.items()})
     if isinstance(value, list):
@@ -24,24 +24,24 @@ def _refuse(self: object, *_args: object, **_kwargs: object) -> NoReturn:
 
 
 class FrozenDict(dict[str, Any]):
-    """A dict that cannot be changed. `dict(value)` and `copy.deepcopy(value)` give one that can."""
+    """An immutable dict. `dict(value)` and `copy.deepcopy(value)` return a mutable one."""
 
     __slots__ = ()
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
 
     def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
-        """Be copied and pickled as a plain dict."""
+        """Copy and pickle as a plain dict."""
         return dict, (dict(self),)
 
 
 class FrozenList(list[Any]):
-    """A list that cannot be changed. `list(value)` and `copy.deepcopy(value)` give one that can."""
+    """An immutable list. `list(value)` and `copy.deepcopy(value)` return a mutable one."""
 
     __slots__ = ()
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
     append = extend = insert = pop = remove = clear = sort = reverse = _refuse
 
     def __reduce__(self) -> tuple[type[list[Any]], tuple[list[Any]]]:
-        """Be copied and pickled as a plain list."""
+        """Copy and pickle as a plain list."""
         return list, (list(self),)

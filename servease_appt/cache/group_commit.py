@@ -1,7 +1,6 @@
-"""Group commit: loads that finish side by side are stored in L2 by one round trip.
+"""Group commit: loads that finish at about the same time are stored in L2 by one round trip.
 
-The first thread to bring something takes all that has gathered with it; who comes while it is on its way leaves
-its own for the next round and goes back to work.
+One thread drains the queue; the others enqueue and return.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ MAX_BATCH = 200
 
 
 class GroupCommit(Generic[T]):
-    """Hands what many threads bring to `commit`, in batches, one batch at a time. Logs what `commit` raises."""
+    """Passes items of many threads to `commit`, one batch at a time. Logs exceptions of `commit`. Thread-safe."""
 
     def __init__(self, commit: Callable[[list[T]], None]) -> None:
         self._commit = commit
@@ -27,7 +26,7 @@ class GroupCommit(Generic[T]):
         self._committing = False
 
     def bring(self, item: T) -> None:
-        """Have `item` committed soon, by this thread or by the one that is committing already."""
+        """Enqueue `item`. This thread commits the queue, unless another thread is already doing so."""
         with self._lock:
             self._waiting.append(item)
             if self._committing:
@@ -42,5 +41,5 @@ class GroupCommit(Generic[T]):
             try:
                 self._commit(batch)
             except BaseException:
-                # What waits behind this batch must not wait for ever.
+                # The loop goes on, or the items queued behind this batch would never be committed.
                 log.exception("A batch of loads could not be stored")

@@ -1,4 +1,4 @@
-"""What users of the cache hand to it is called through here: its faults are logged, and stay its own."""
+"""Guards around objects that users pass to the cache: their exceptions are logged and not raised."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ log = logging.getLogger(__name__)
 
 
 class Guard:
-    """Calls one thing, and logs the first exception that it raises. Thread-safe."""
+    """Calls a function and logs the first exception that it raises. Thread-safe."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._has_failed = False
 
     def failed(self, error: Exception) -> None:
-        """Log what was raised, unless something was logged before."""
+        """Log an exception, unless one was logged before."""
         if not self._has_failed:
             self._has_failed = True
             message = "%s failed. It is called again for later events, and further failures are not logged."
             log.error(message, self._what, exc_info=error)
 
     def call(self, call: Callable[[], None]) -> None:
-        """Call it; nothing is raised."""
+        """Call a function; no exception is raised."""
         try:
             call()
         except Exception as error:  # noqa: BLE001 - logged by `failed`
@@ -34,7 +34,7 @@ class Guard:
 
 
 class GuardedRecorder:
-    """A recorder that raises nothing."""
+    """A recorder that never raises."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -49,7 +49,7 @@ class GuardedRecorder:
 
 
 class GuardedObserver:
-    """An observer that raises nothing."""
+    """An observer that never raises."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer

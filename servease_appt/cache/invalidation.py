@@ -1,7 +1,7 @@
-"""Invalidations: those of this process, and what it does with each message about others'.
+"""Invalidations by this process, and the handling of messages about other workers' invalidations.
 
-A script deletes value, lease, absence and stale copy, counts the sequence up and publishes. This process drops its
-own L1 last, so that it can't be refilled from an L2 that still had the old value (race R3).
+A script deletes value, lease, absence and stale copy, increments the sequence and publishes. This process drops
+its own L1 entries last, so that L1 can't be refilled from an L2 that still had the old value (race R3).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Invalidator(Generic[V]):
                 self._l2.invalidate(wanted[start : start + INVALIDATE_BATCH], self._identity)
         except L2Unavailable as error:
             self._event_log.note(Tier.L2, Event.FAILED_INVALIDATION, wanted, str(error))
-            raise CacheUnavailable(f"Redis did not take the invalidation: {error}") from error
+            raise CacheUnavailable(f"Redis did not accept the invalidation: {error}") from error
         finally:
             self.drop(wanted)
         self._event_log.note(Tier.L2, Event.INVALIDATION, wanted)
@@ -74,40 +74,40 @@ class Invalidator(Generic[V]):
             self._l2.invalidate_matching(pattern, self._identity)
         except L2Unavailable as error:
             self._event_log.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))
-            raise CacheUnavailable(f"Redis did not take the invalidation: {error}") from error
+            raise CacheUnavailable(f"Redis did not accept the invalidation: {error}") from error
         finally:
             self.drop_matching(pattern)
         self._event_log.note_all(Tier.L2, Event.INVALIDATION, pattern)
 
     def carry_out(self, request: Invalidation) -> None:
-        """Do in L2 what a client has asked for that knows nothing of the scripts. Raises L2Unavailable."""
+        """Carry out in L2 a request that a client made by a plain PUBLISH. Raises L2Unavailable."""
         if request.pattern is not None:
             self._l2.invalidate_matching(request.pattern, self._identity, announce_start=True)
         else:
             self._l2.invalidate(request.keys, self._identity)
 
     def drop(self, keys: Sequence[str]) -> None:
-        """Drop keys from this process: L1, and the loads under way that nobody may join any more."""
+        """Drop keys from L1 of this process, and detach their running loads so that no call joins them."""
         self._l1.invalidate(keys)
         self._flights.detach(keys)
 
     def drop_matching(self, pattern: str) -> None:
-        """Drop what matches a glob pattern from this process, with all the loads under way."""
+        """Drop keys that match a glob pattern from L1 of this process, and detach all running loads."""
         if any(sign in pattern for sign in "[\\"):
-            self._l1.flush()  # Redis and Python read these signs differently; nothing is lost but warmth
+            self._l1.flush()  # Redis and Python read these characters differently; flushed entries are reloaded
         else:
             self._l1.invalidate_matching(pattern)
         self._flights.detach()
 
     def drop_all(self, event: Event, why: str) -> None:
-        """Drop everything from this process, which may have missed an invalidation."""
+        """Empty L1 of this process and detach all running loads: an invalidation may have been missed."""
         self._l1.flush()
         self._flights.detach()
         self._event_log.note_all(Tier.CHANNEL, event, why)
 
 
 class InvalidationHandler(Generic[V]):
-    """What one worker does with each thing that it hears: the `ListenerCallbacks` of the cache."""
+    """The `ListenerCallbacks` of the cache: handles each message and answer that the listener receives."""
 
     def __init__(
         self,
@@ -143,43 +143,43 @@ class InvalidationHandler(Generic[V]):
         self._requests = requests
         self._on_pulse = on_pulse
         self._clock = clock
-        self._pulse_guard = Guard("What is done at each heartbeat")
-        self._answer_guard = Guard("The answer to a command's question")
+        self._pulse_guard = Guard("The heartbeat callback")
+        self._answer_guard = Guard("The answer to a query")
         self._registered_at_s = float("-inf")
 
     def on_confirmed(self, *, reconnected: bool, sequence_regressed: bool) -> None:
-        """Drop all that was kept before a new subscription, which may be old (R6, R7)."""
+        """Drop everything that was cached before a new subscription, since it may be stale (R6, R7)."""
         if sequence_regressed:
             self._recovery.distrust_l2()
         self._invalidator.drop_all(Event.RECONNECT if reconnected else Event.FLUSH, "subscribed")
         self._register()
 
     def on_restarted(self) -> None:
-        """Count a listener that had ended by a fault."""
-        self._event_log.note_all(Tier.CHANNEL, Event.ERROR, "the listener had ended, and was started anew")
+        """Count a restart of a listener that ended by an error."""
+        self._event_log.note_all(Tier.CHANNEL, Event.ERROR, "the listener had ended, and was restarted")
 
     def on_gap(self) -> None:
         """Drop everything: a message was lost."""
         self._invalidator.drop_all(Event.GAP, "a message was lost")
 
     def on_counted_anew(self) -> None:
-        """Drop everything: invalidations are counted anew, as after a flush."""
-        self._invalidator.drop_all(Event.FLUSH, "invalidations are counted anew")
+        """Drop everything: the sequence has started again, as after a flush."""
+        self._invalidator.drop_all(Event.FLUSH, "the sequence has started again")
 
     def on_trust(self, until_s: float) -> None:
-        """Set how long L1 may be trusted. Called at each beat, and at each failure to connect."""
+        """Set the time until which L1 is trusted. Called at each heartbeat, and when connecting fails."""
         self._l1.trusted_until_s = until_s
         if until_s == float("-inf"):
-            self._flights.detach()  # nobody will hear which of these loads an invalidation voids
+            self._flights.detach()  # without the channel, an invalidation of these loads' keys would be missed
             self._probe.probe_if_open()
         self._pulse_guard.call(self._on_pulse)
 
     def on_message(self, invalidation: Invalidation) -> None:
-        """Drop what a message names; one from outside has to be carried out in L2, too."""
+        """Drop the keys of a message; a request from another client is carried out in L2, too."""
         if invalidation.sequence is not None:
             self._requests.covered(invalidation)
             if invalidation.began == STARTS:
-                return  # what its scans find is dropped at their end
+                return  # the message at the end of the scans drops the keys
         ours = tuple(filter(None, map(self._codecs.canonical, invalidation.keys)))
         if invalidation.unreadable or len(ours) < len(invalidation.keys):
             self.on_unreadable()
@@ -196,7 +196,7 @@ class InvalidationHandler(Generic[V]):
             self._requests.add(invalidation, self._listener.sequence)
 
     def on_unreadable(self) -> None:
-        """Count a message of no known form."""
+        """Count a message that has none of the known forms."""
         self._event_log.note_all(Tier.CHANNEL, Event.UNREADABLE)
 
     def on_query(self, payload: bytes) -> None:
@@ -204,7 +204,7 @@ class InvalidationHandler(Generic[V]):
         self._answer_guard.call(lambda: self._responder.answer(payload))
 
     def on_changed(self, keys: list[str] | None) -> None:
-        """Compare what L1 holds of keys that have changed on the server."""
+        """Compare L1's entries of changed keys with L2; None: the database was flushed."""
         if keys is None:
             self._recovery.database_was_flushed()
             self._invalidator.drop_all(Event.FLUSH, "the database was flushed")
@@ -217,19 +217,19 @@ class InvalidationHandler(Generic[V]):
             self._keeper.verify(held)
 
     def on_flush_somewhere(self) -> None:
-        """Compare no sequences until it is known which database was flushed."""
+        """Suspend the comparison of sequences until it is known which database was flushed."""
         self._recovery.suspend()
 
     def on_flush_elsewhere(self) -> None:
-        """Go on: the flush was of another database."""
+        """Resume the comparison of sequences: another database was flushed."""
         self._recovery.resume()
 
     def on_compared(self, key: str, entry: Entry[Any], payload: bytes | None) -> None:
-        """Drop an entry that is not what L2 holds."""
+        """Drop an entry that differs from L2's value."""
         self._keeper.compared(key, entry, payload)
 
     def on_beat(self) -> None:
-        """Use the sign of life: the server answers on the channel."""
+        """Probe L2, empty an old L2, carry out pending requests and register, since the server answers."""
         self._probe.probe_if_open()
         self._recovery.empty_l2_if_old()
         self._requests.begin()
@@ -237,6 +237,6 @@ class InvalidationHandler(Generic[V]):
             self._register()
 
     def _register(self) -> None:
-        """Tell commands that this worker is there."""
+        """Register this worker, so that commands know of it."""
         self._registered_at_s = self._clock()
         self._register_worker()

@@ -1,4 +1,4 @@
-"""What L1 takes in, and how an entry is compared with L2 when the server says that its key has changed."""
+"""Stores in L1, and the comparison of an entry with L2 after a tracking message about its key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ V = TypeVar("V")
 
 
 class L1Keeper(Generic[V]):
-    """Puts entries into L1, fenced, and drops those that L2 contradicts. Thread-safe."""
+    """Stores entries in L1, fenced, and drops those that differ from L2. Thread-safe."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class L1Keeper(Generic[V]):
         self._submit = submit
 
     def keep(self, entries: list[tuple[str, Entry[V]]], epoch: Epoch) -> None:
-        """Keep what was read after `epoch` was taken, unless its key was invalidated since (R1)."""
+        """Store entries that were read after `epoch` was taken, unless their keys were invalidated since (R1)."""
         if not self._l1_is_on:
             return
         refused, to_verify = self._l1.put_many(entries, epoch)
@@ -51,14 +51,14 @@ class L1Keeper(Generic[V]):
             self.verify({key: entry for key, entry in entries if key in wanted})
 
     def verify(self, entries: dict[str, Entry[V]]) -> None:
-        """Have entries compared with L2, by a read that is sent after the news of their change came."""
+        """Compare entries with L2 by a read that is sent after their tracking messages arrived."""
         if self._l2.listens_where_it_reads:
             self._listener.verify(entries)
         else:
             self._submit(lambda: self._read_and_compare(entries))
 
     def compared(self, key: str, entry: Entry[V], payload: bytes | None) -> None:
-        """Keep an entry that the server has changed only if it is the same as what L2 holds now."""
+        """Drop an entry whose key has changed on the server, unless it equals L2's current value."""
         if payload is None or entry.value is NOT_FOUND:
             same = payload is None and entry.value is NOT_FOUND
         else:

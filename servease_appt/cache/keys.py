@@ -1,7 +1,7 @@
-"""How keys are named in L2. Everything but the values themselves begins with `prefix:__`.
+"""Names of keys in L2. All names except those of values begin with `prefix:__`.
 
-The keys that the cache keeps for itself hold the whole data key as a hash tag, so that they share its slot in a
-cluster, and lie outside the prefixes under which the server tells of changes.
+Leases, absences and stale copies contain the whole data key as a hash tag, so that they share its slot in a
+cluster. They are outside the tracked prefixes.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ class KeySpace:
         self.workers: str = f"{prefix}:__workers"
 
     def data(self, key: str) -> str:
-        """Where a value lies: plain JSON under `prefix:key`."""
+        """Return the name of a value, which is stored as plain JSON under `prefix:key`."""
         return f"{self.prefix}:{key}"
 
     def lease(self, key: str) -> str:
-        """Who may load and fill a key right now."""
+        """Return the name of the lease, whose holder may load and fill a key."""
         return f"{self.prefix}:__lease:{{{self.prefix}:{key}}}"
 
     def absent(self, key: str) -> str:
-        """The source said a short while ago that there is no such value."""
+        """Return the name of the cached answer that the source has no such value."""
         return f"{self.prefix}:__absent:{{{self.prefix}:{key}}}"
 
     def stale_copy(self, key: str) -> str:
-        """The last known value, which outlives the value itself."""
+        """Return the name of the stale copy, which outlives the value."""
         return f"{self.prefix}:__copy:{{{self.prefix}:{key}}}"
 
     def group(self, key: str) -> tuple[str, str, str, str]:
-        """All four keys of one entry, in the order that the scripts expect."""
+        """Return the four names of one entry, in the order that the scripts expect."""
         return self.data(key), self.lease(key), self.absent(key), self.stale_copy(key)
 
     @property
     def patterns(self) -> KeySpace:
-        """The same names as glob patterns, for SCAN: whatever signs the prefix holds mean themselves."""
+        """The same names as glob patterns for SCAN, with special characters of the prefix escaped."""
         return KeySpace(re.sub(r"([*?\[\]\\^])", r"\\\1", self.prefix))
 
     def plain(self, data_key: str) -> str:
-        """The key behind a data key."""
+        """Return the key of a data key: without the prefix."""
         return data_key.removeprefix(f"{self.prefix}:")

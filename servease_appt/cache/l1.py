@@ -1,11 +1,11 @@
-"""L1: what one process remembers for a short time. Bounded, timed, thread-safe, fenced.
+"""L1: the in-process tier. Bounded, with lifetimes, thread-safe, fenced.
 
-The fence closes the race in which an invalidation is handled between the moment a value was read from L2 or
-from its source and the moment it is kept here (race R1): every handled invalidation gets an epoch, a reader
-takes the epoch before it sends its read, and a value is refused when its key was invalidated at a later epoch.
+The fence closes the race in which an invalidation is handled after a value was read from L2 or from its source
+and before it is stored here (race R1). Every handled invalidation gets an epoch. A reader takes the epoch before
+it sends its read. A value is refused if its key was invalidated at a later epoch.
 """
 
-# ruff: noqa: SLF001 - the entries' own places in the list by age are this file's
+# ruff: noqa: SLF001 - only this file uses the private links of entries in the list by age
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from servease_appt.cache.results import NoValue
 
 V = TypeVar("V")
 
-# How many expired entries one call may drop: nobody waits for the lock while thousands are dropped at once.
+# Limit of expired entries that one call drops, so that other threads do not wait long for the lock.
 SWEEP = 1000
 
 MISS: Final = NoValue.MISS
@@ -34,7 +34,7 @@ NotFound = Literal[NoValue.NOT_FOUND]
 
 
 class _Counts:
-    """What is counted of one entity, as entries come and go."""
+    """The counters of one entity."""
 
     __slots__ = ("entries", "evicted", "hits")
 
@@ -43,12 +43,13 @@ class _Counts:
 
 
 class Entry(Generic[V]):
-    """One value as L1 holds it; `value` is `NOT_FOUND` where the source said that there is none.
+    """One value in L1; `value` is `NOT_FOUND` if the source answered that there is none.
 
-    `loaded_at_s` is when the read was sent that brought it, not when it came; `size` is that of its bytes in L2.
+    `loaded_at_s` is the time at which its read was sent, not the time of the answer. `size` is its size in L2, in
+    bytes.
     """
 
-    # `_counts` belongs to the cache that holds the entry.
+    # `_counts` belongs to `_EntryCache`, which counts its entries with it.
     __slots__ = ("_counts", "expires_at_s", "loaded_at_s", "size", "value")
     _counts: _Counts
 
@@ -60,9 +61,9 @@ class Entry(Generic[V]):
 
 
 class Read(NamedTuple, Generic[V]):
-    """What `L1.get_many` found, and the epoch to hand back with whatever is read for `missing`.
+    """The result of `L1.get_many`, with the epoch to pass to `put_many` for the values read for `missing`.
 
-    `values` has None for the keys of `not_found`, which the source is known to have no value for.
+    `values` has None for the keys of `not_found`: the source is known to have no value for them.
     """
 
     values: dict[str, V | None]
@@ -72,9 +73,9 @@ class Read(NamedTuple, Generic[V]):
 
 
 class _EntryCache(LRUCache[str, Entry[V]]):
-    """An LRUCache that counts its entries by entity. Whoever reads `entries` past it has to `touch` what it uses.
+    """An LRUCache that counts its entries by entity. A caller that reads `entries` directly must call `touch`.
 
-    Lifetimes are looked at by `L1`, once a read: cachetools' timed caches ask the clock again for each key. An
+    `L1` checks lifetimes with one clock reading for all keys; cachetools' timed caches read it for each key. An
     expired entry is dropped when its key is read, by `expire`, or when it is the least recently used.
     """
 
@@ -85,14 +86,14 @@ class _EntryCache(LRUCache[str, Entry[V]]):
         self.bytes = 0
         self._max_bytes = max_bytes
         self._max_value_bytes = min(max_value_bytes, max_bytes)
-        # cachetools' private names, held by a test: through its methods a hit costs three function calls.
+        # cachetools' private names, checked by a test. Through its methods a hit costs three function calls.
         self.entries: dict[str, Entry[V]] = vars(self)["_Cache__data"]
         self.touch: Callable[[str], None] = vars(self)["_LRUCache__order"].move_to_end
         self.counts: dict[str, _Counts] = {}
         self._by_age: OrderedDict[str, Entry[V]] = OrderedDict()
 
     def peek(self, key: str, now: float) -> Entry[V] | None:
-        """The entry if it has not expired; this is no use of it."""
+        """Return the entry if it has not expired, without counting as a use; else None."""
         entry = self.entries.get(key)
         return entry if entry is not None and now < entry.expires_at_s else None
 
@@ -125,7 +126,7 @@ class _EntryCache(LRUCache[str, Entry[V]]):
         super().__delitem__(key)
 
     def popitem(self) -> tuple[str, Entry[V]]:
-        """Make room: drop the entry that was used least recently."""
+        """Evict the least recently used entry."""
         key, entry = super().popitem()
         entry._counts.evicted += 1
         return key, entry
@@ -150,10 +151,10 @@ class _EntryCache(LRUCache[str, Entry[V]]):
 
 
 class L1(Generic[V]):
-    """The first tier of one process: an LRU cache with lifetimes. Thread-safe; nothing blocks but one lock.
+    """The first tier of one process: an LRU cache with lifetimes. Thread-safe; only one lock can block.
 
-    While `trusted_until_s` lies in the past, nobody can say whether an invalidation was missed: only entries
-    loaded within the last `untrusted_s` seconds are then served. The listener moves it forward.
+    While `trusted_until_s` is in the past, an invalidation may have been missed. L1 then serves only entries that
+    were loaded within the last `untrusted_s` seconds. The listener moves `trusted_until_s` forward.
     """
 
     def __init__(
@@ -175,11 +176,11 @@ class L1(Generic[V]):
         self.trusted_until_s: float = float("-inf")
 
     def is_trusted(self) -> bool:
-        """Say whether all invalidations have been heard of, as far as anybody can know."""
+        """Return True while the listener confirms that no invalidation was missed."""
         return self._clock() < self.trusted_until_s
 
     def get(self, key: str) -> V | Miss:
-        """Return one value, or `MISS` where `get_many` would not give one. Counts the hit for `take_hits`."""
+        """Return one value, or `MISS` if `get_many` would return none. Counts the hit for `take_hits`."""
         cache = self._cache
         with self._lock:
             if key in cache.entries:
@@ -197,7 +198,7 @@ class L1(Generic[V]):
         return MISS
 
     def take_hits(self) -> list[tuple[str, int]]:
-        """Return how many values of each entity `get` has found since this was last called."""
+        """Return the number of hits of `get` for each entity since the last call."""
         taken: list[tuple[str, int]] = []
         with self._lock:
             for entity, counts in self._cache.counts.items():
@@ -207,7 +208,7 @@ class L1(Generic[V]):
         return taken
 
     def get_many(self, keys: Sequence[str]) -> Read[V]:
-        """Look all keys up under one lock; expired, untrusted and absent ones are `missing`, in order."""
+        """Look up all keys under one lock; expired, untrusted and absent keys are `missing`, in order."""
         values: dict[str, V | None] = {}
         not_found: list[str] = []
         missing: list[str] = []
@@ -235,15 +236,16 @@ class L1(Generic[V]):
             return Read(values, not_found, missing, Epoch(self._epoch, now))
 
     def epoch(self) -> Epoch:
-        """The epoch to take before a read is sent."""
+        """Return the current epoch. Take it before a read is sent."""
         with self._lock:
             return Epoch(self._epoch, self._clock())
 
     def put_many(self, entries: Iterable[tuple[str, Entry[V]]], epoch: Epoch) -> tuple[list[str], list[str]]:
-        """Keep what was read after `epoch` was taken.
+        """Store entries that were read after `epoch` was taken.
 
-        Returns the keys that were refused, since an invalidation was handled meanwhile, and those that were
-        kept although the server said meanwhile that they had changed: these must be compared with L2.
+        Returns two lists. The first has the keys that were refused because an invalidation was handled meanwhile.
+        The second has the keys that were stored although a tracking message about them was handled meanwhile: the
+        caller must compare these with L2.
         """
         refused: list[str] = []
         to_verify: list[str] = []
@@ -264,12 +266,12 @@ class L1(Generic[V]):
         return refused, to_verify
 
     def invalidated_since(self, key: str, epoch: Epoch) -> bool:
-        """Say whether an invalidation of `key`, or a flush, was handled after `epoch` was taken."""
+        """Return True if an invalidation of `key`, or a flush, was handled after `epoch` was taken."""
         with self._lock:
             return self._invalidated.later_than(key, epoch.number)
 
     def invalidate(self, keys: Iterable[str]) -> int:
-        """Drop keys and refuse whatever was read for them before now. Returns how many were held."""
+        """Drop keys and refuse values read for them before now. Returns the number of entries dropped."""
         with self._lock:
             self._epoch += 1
             held = 0
@@ -279,7 +281,7 @@ class L1(Generic[V]):
             return held
 
     def invalidate_matching(self, pattern: str) -> int:
-        """Drop the keys that match a glob pattern, and refuse every value read before now."""
+        """Drop keys that match a glob pattern, and refuse every value read before now. Returns their number."""
         with self._lock:
             self._epoch += 1
             self._invalidated.set_all(self._epoch)
@@ -289,7 +291,7 @@ class L1(Generic[V]):
             return len(matching)
 
     def flush(self) -> int:
-        """Drop everything and refuse every value read before now. Returns how many entries were held."""
+        """Drop everything and refuse every value read before now. Returns the number of entries dropped."""
         with self._lock:
             self._epoch += 1
             self._invalidated.set_all(self._epoch)
@@ -298,7 +300,7 @@ class L1(Generic[V]):
             return held
 
     def suspect(self, keys: Iterable[str]) -> dict[str, Entry[V]]:
-        """Note that the server changed keys in a way no message of ours explains; return the ones held."""
+        """Mark keys that changed on the server without an invalidation of ours; return their entries."""
         with self._lock:
             self._epoch += 1
             keys = list(keys)
@@ -307,7 +309,7 @@ class L1(Generic[V]):
             return self._held(keys)
 
     def held(self, keys: Iterable[str]) -> dict[str, Entry[V]]:
-        """The entries held right now, trusted or not."""
+        """Return the current entries of these keys, trusted or not."""
         with self._lock:
             return self._held(keys)
 
@@ -316,7 +318,7 @@ class L1(Generic[V]):
         return {key: entry for key in keys if (entry := self._cache.peek(key, now)) is not None}
 
     def drop_if_same(self, key: str, entry: Entry[V]) -> bool:
-        """Drop `key` if it still holds this very entry."""
+        """Drop `key` if L1 still holds this entry object for it. Returns True if it was dropped."""
         with self._lock:
             if self._cache.entries.get(key) is not entry:
                 return False
@@ -329,28 +331,28 @@ class L1(Generic[V]):
             return list(self._cache)
 
     def size(self) -> int:
-        """Return how many entries are held; kept as they come and go, so that nothing is scanned."""
+        """Return the number of entries. No scan: the number is kept up to date."""
         with self._lock:
             self._cache.expire(self._clock())
             return len(self._cache)
 
     def bytes(self) -> int:
-        """Return how many bytes the entries held take in L2."""
+        """Return the total size of the entries, in bytes as stored in L2."""
         with self._lock:
             return self._cache.bytes
 
     def sizes(self) -> Counter[str]:
-        """Return how many entries are held of each entity."""
+        """Return the number of entries of each entity."""
         with self._lock:
             self._cache.expire(self._clock())
             return Counter({name: n for name, c in self._cache.counts.items() if (n := c.entries)})
 
     def evicted(self) -> Counter[str]:
-        """Return how many entries of each entity were dropped for lack of room since the start."""
+        """Return the number of entries of each entity that were evicted since the start."""
         with self._lock:
             return Counter({name: n for name, c in self._cache.counts.items() if (n := c.evicted)})
 
     @property
     def evictions(self) -> int:
-        """How many entries were dropped for lack of room since the start."""
+        """The number of entries that were evicted since the start."""
         return self.evicted().total()

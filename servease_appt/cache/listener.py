@@ -1,9 +1,9 @@
-"""The one thread a process has for invalidations: it subscribes, hears, notices what it missed, and says so.
+"""The listener: one thread a process that receives invalidations and detects lost ones.
 
-Everything runs over one RESP3 connection, whose frames come in one order. Twice a second the thread asks for the
-sequence number: the answer proves that the link is alive in both directions and that no message was lost before
-it (races R6, R7, R9). L1 is trusted for `trust_s` from the moment such a question was *sent*. The first answer
-after a new subscription is the moment to empty L1: not earlier, or a reader could fill it in between (R7).
+It uses one RESP3 connection, whose frames arrive in one order. Twice a second it sends a heartbeat: it reads the
+sequence number. The answer proves that the connection works in both directions and that no message before it was
+lost (races R6, R7, R9). L1 is trusted for `TRUST_S` from the moment the heartbeat was *sent*. After a new
+subscription, L1 is emptied at the first answer and not earlier, or a reader could fill it in between (R7).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 BEAT_S = 0.5
 TRUST_S = 1.5
-# How long a reader's news that L2 is ahead of this listener may stay unexplained before L1 is not trusted.
+# Seconds for which L1 stays trusted after a reader saw a sequence number that this listener has not received.
 AHEAD_S = 0.25
 BACKOFF_S = (0.05, 1.0)
 VERIFY_BATCH = 500
@@ -61,11 +61,11 @@ class _QueuedCommand:
 
 
 class HeartbeatTimeout(Exception):
-    """The server has not answered for too long."""
+    """The server has not answered within the limit."""
 
 
 class Listener:
-    """Hears invalidations for one process, from `start()` to `stop()`; confirmed by nobody before. Thread-safe."""
+    """Receives invalidations for one process, from `start()` to `stop()`. Thread-safe."""
 
     def __init__(
         self,
@@ -101,12 +101,12 @@ class Listener:
         self.sequence: int | None = None
         self.last_answer_at_s: float = clock()
         self._told: int | None = None
-        """What messages say of the sequence behind a gap, until the server says what is true."""
+        """The sequence according to messages after a gap, until the next heartbeat confirms or corrects it."""
         self._flushed = False
         self._before_flush: int | None = None
 
     def start(self, callbacks: ListenerCallbacks) -> None:
-        """Start the thread, which calls `callbacks`. To be called once at most."""
+        """Start the thread, which calls `callbacks`. Call it once at most."""
         self._callbacks = callbacks
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -125,7 +125,7 @@ class Listener:
         self._wake_out.close()
 
     def abandon(self) -> None:
-        """Drop what a fork copied into a child: the thread is not there, the sockets belong to the parent.
+        """Close the child's copies of the sockets after a fork; the thread does not exist in the child.
 
         Takes no lock: a thread of the parent may have held it at the fork.
         """
@@ -138,16 +138,16 @@ class Listener:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs."""
+        """True while the thread runs."""
         return self._thread.is_alive()
 
     @property
     def silent_s(self) -> float:
-        """Seconds since the server last answered, or since the start where it never has."""
+        """Seconds since the server last answered, or since the start if it never has."""
         return self._clock() - self.last_answer_at_s
 
     def verify(self, entries: dict[str, Entry[Any]]) -> None:
-        """Have entries of L1 compared with L2, in the connection's order; the callbacks get the answers.
+        """Compare entries of L1 with L2, in the connection's order; the callbacks receive the answers.
 
         Nothing is compared before `start`.
         """
@@ -158,13 +158,13 @@ class Listener:
         self._wake()
 
     def send_soon(self, *command: str | bytes) -> None:
-        """Have a command sent whose answer does not matter; dropped while the server does not answer."""
+        """Queue a command whose answer is ignored; it is dropped while the server does not answer."""
         if self.confirmed:
             self._queued_commands.append(command)
             self._wake()
 
     def observe_sequence(self, sequence: int | None) -> None:
-        """A reader saw this sequence number in L2: if it is ahead, ask at once whether a message was lost."""
+        """Send a heartbeat at once if a reader saw a higher sequence number in L2: a message may be lost."""
         if self.started and not self._thread.is_alive():
             self._revive()
         if (
@@ -180,20 +180,20 @@ class Listener:
         self._wake()
 
     def reconnect(self) -> None:
-        """Have the connection made anew: the server behind its name may be another one now."""
+        """Open the connection again: its host name may now lead to another server."""
         if not self.started:
             return
         self._reconnect = True
         self._wake()
 
     def _revive(self) -> None:
-        """Start a thread in the place of one that has ended by a fault: L1 serves next to nothing without it."""
+        """Replace a thread that ended by an error: without it L1 serves almost nothing."""
         with self._lock:
             if self._stopping.is_set() or self._thread.is_alive():
                 return
             self._thread = threading.Thread(target=self._run, name="servease-cache-listener", daemon=True)
             self._thread.start()
-        log.error("The invalidation listener had ended; it was started anew")
+        log.error("The invalidation listener had ended; it was restarted")
         self._callbacks.on_restarted()
 
     def _wake(self) -> None:
@@ -212,7 +212,7 @@ class Listener:
                     log.warning("Invalidation channel lost: %s", str(error) or type(error).__name__)
                     backoff_s = BACKOFF_S[0]
             except Exception:
-                log.exception("Invalidation listener failed; starting anew")
+                log.exception("Invalidation listener failed; restarting it")
             finally:
                 try:
                     self._disconnect()
@@ -267,7 +267,7 @@ class Listener:
         now = self._clock()
         if self._reconnect:
             self._reconnect = False
-            raise HeartbeatTimeout("the server is not the one that takes writes")
+            raise HeartbeatTimeout("the server is not the primary")
         if self._pending and now - self._pending[0].sent_at_s > TRUST_S:
             raise HeartbeatTimeout(f"no answer for {TRUST_S} s")
         with self._lock:
@@ -277,7 +277,7 @@ class Listener:
                 del self._to_verify[key]
         if ahead:
             self._trust(min(self._trusted_until_s, now + AHEAD_S))
-        # Before the heartbeat: when that is answered, and L1 trusted again, what the server told of is compared.
+        # Before the heartbeat: once that is answered and L1 is trusted again, the changed keys have been compared.
         if entries:
             self._pending.append(_Verification(now, entries))
             channel.send("MGET", *(self._keys.data(key) for key in entries))
@@ -308,7 +308,7 @@ class Listener:
         try:
             invalidation = decode(payload, self._keys.prefix)
         except UnreadableMessage as error:
-            log.debug("Passed over a message that can't be read: %s", error)
+            log.debug("Ignored an unreadable message: %s", error)
             self._callbacks.on_unreadable()
             return
         if invalidation.sequence is not None:
@@ -316,12 +316,12 @@ class Listener:
         self._callbacks.on_message(invalidation)
 
     def _follow(self, sequence: int) -> None:
-        """A message whose number is not the next one tells of others that were lost.
+        """Follow the sequence number of a message; a number that is not the next one shows a lost message.
 
-        Such a number is taken for the server's only when the server has said so: anybody can publish a message.
+        Any client can publish a message, so such a number counts only after a heartbeat has confirmed it.
         """
         if not self.confirmed:
-            return  # the first answer to a heartbeat says what is true
+            return  # the first answer to a heartbeat gives the true number
         expected = self.sequence if self._told is None else self._told
         if expected is None:
             self._callbacks.on_counted_anew()
@@ -340,7 +340,7 @@ class Listener:
         if names is None:
             if not self._flushed:
                 self._flushed, self._before_flush = True, self.sequence
-                self.sequence = None  # if it went with all the rest, that is no loss of invalidations
+                self.sequence = None  # a sequence deleted by the flush is no loss of invalidations
                 self._callbacks.on_flush_somewhere()
             with self._lock:
                 self._beat_now = True
@@ -352,7 +352,7 @@ class Listener:
             self._callbacks.on_changed(keys)
 
     def _after_flush(self, sequence: int | None) -> None:
-        """The server tells of the flush of any database; the sequence tells whether it was ours."""
+        """Find out by the sequence if our database was flushed: the server reports flushes of any database."""
         self._flushed = False
         if sequence is not None and sequence == self._before_flush:
             self._callbacks.on_flush_elsewhere()
@@ -392,7 +392,7 @@ class Listener:
             self._after_flush(sequence)
         elif sequence != (self.sequence if self._told is None else self._told):
             self._callbacks.on_gap()
-        # Last, so that no reader takes a server that has lost invalidations for a good one.
+        # Last, so that no reader uses a server that has lost invalidations.
         self.sequence, self._told = sequence, None
         self._trust(sent_at_s + TRUST_S)
         self._callbacks.on_beat()

@@ -1,4 +1,4 @@
-"""Refuse loaders that can't work, and log the loads that failed."""
+"""Checks of loaders, and the log of failed loads."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ log = logging.getLogger(__name__)
 
 AGAIN_AFTER_S = 60.0
 MAX_LINES = 20
-"""Failures logged within `AGAIN_AFTER_S`, of whatever keys: a source that is down fails for thousands at once."""
+"""Failures logged within `AGAIN_AFTER_S`, of all keys together: a source that is down fails for thousands."""
 
 _usable: set[tuple[CodeType | None, int]] = set()
 """Code that was checked, with how many arguments a `partial` gives it."""
 
 
 def check_loader(load: Callable[..., Any]) -> None:
-    """Raise TypeError for what can't be called as `load(key, timeout_s)`, or returns a coroutine when it is.
+    """Raise TypeError for a loader that can't be called as `load(key, timeout_s)`, or returns a coroutine.
 
-    A function is looked at once; so it costs a reader nothing to speak of.
+    The check runs once for each function, so it costs later reads almost nothing.
     """
     bound, function = 0, load
     if isinstance(load, partial):
@@ -35,7 +35,7 @@ def check_loader(load: Callable[..., Any]) -> None:
     if not callable(load):
         raise TypeError(f"a loader is a function, load(key, timeout_s), not {load!r}")
     if inspect.iscoroutinefunction(load) or inspect.iscoroutinefunction(getattr(load, "__call__", None)):  # noqa: B004
-        raise TypeError(f"a loader runs on a thread and returns a value, so it can't be async as {load!r} is")
+        raise TypeError(f"a loader runs on a thread and returns a value, so it can't be async: {load!r}")
     try:
         inspect.signature(load).bind("kind_id", 1.0)
     except TypeError as error:
@@ -43,13 +43,13 @@ def check_loader(load: Callable[..., Any]) -> None:
             f"a loader is called as load(key, timeout_s), which {load!r} does not take: {error}"
         ) from None
     except ValueError:
-        return  # built in, with no signature to look at
+        return  # a built-in without a signature
     if code is not None:
         _usable.add((code, bound))
 
 
 class FailureLog:
-    """Logs failed loads at WARNING, each key once a minute, with its traceback. Thread-safe."""
+    """Logs failed loads at WARNING with their tracebacks, each key once a minute. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -58,7 +58,7 @@ class FailureLog:
         self._passed_over = 0
 
     def note(self, key: str, error: BaseException) -> None:
-        """Log that the load of a key failed, unless that was logged a short while ago."""
+        """Log that the load of a key failed, unless it was logged within the last `AGAIN_AFTER_S`."""
         with self._lock:
             now = self._clock()
             for old in [k for k, at_s in self._logged_at_s.items() if now - at_s >= AGAIN_AFTER_S]:

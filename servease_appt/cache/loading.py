@@ -1,4 +1,4 @@
-"""Loads: they run on threads of the cache, and what they bring is kept in both tiers, fenced."""
+"""Loads on threads of the cache, and the fenced storing of their values in both tiers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from servease_appt.cache.stats import Event, Recorder, Tier
 V = TypeVar("V")
 
 Load = Callable[[str, float], V]
-"""`load(key, timeout_s)` returns a value, or raises ValueNotFound, LoadDenied, or anything else for a failure."""
+"""`load(key, timeout_s)` returns a value. It raises ValueNotFound, LoadDenied, or anything else for a failure."""
 
 UNSHARED_S = 1.0
 """L1 lifetime of a value that was not stored in L2: Redis sends no tracking message for such a key."""
@@ -36,7 +36,7 @@ UNSHARED_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _CompletedLoad(Generic[V]):
-    """A load that is over and waits to be stored in L2; without a token it is not stored there.
+    """A completed load that waits to be stored in L2; without a token it is not stored there.
 
     `value` is `NOT_FOUND` for every outcome but `LOADED`.
     """
@@ -50,10 +50,10 @@ class _CompletedLoad(Generic[V]):
 
 
 class Loader(Generic[V]):
-    """Runs loads on threads of its own and keeps what they bring, fenced. Thread-safe.
+    """Runs loads on its own threads and stores their values, fenced. Thread-safe.
 
-    The order: L2 first, under the lease; L1 only if L2 took it (or could not be asked), and only if
-    no invalidation was handled since before the load began; then the flights complete.
+    A value is stored in L2 first, under the lease. It is then stored in L1 if L2 accepted it or was unavailable,
+    and if no invalidation of its key was handled since the load began. The flights complete last.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Loader(Generic[V]):
         self._failures = FailureLog(clock)
         self._numbers = itertools.count(1)
         self._submit = submit
-        # Each codec has threads of its own: a source that hangs holds up only those who load from it.
+        # Each codec has its own threads, so that a source that hangs delays only its own loads.
         self._loads = {
             name: ThreadPoolExecutor(policy.max_loads, f"servease-cache-load-{name}") for name in codecs.names
         }
@@ -94,13 +94,14 @@ class Loader(Generic[V]):
         self._commits: GroupCommit[_CompletedLoad[V]] = GroupCommit(self._commit)
 
     def new_token(self) -> str:
-        """A lease token that no other call of any process has."""
+        """Return a lease token that is unique among all calls of all processes."""
         return f"{self._identity}:{next(self._numbers)}"
 
     def joinable_after_s(self) -> float:
-        """Return when a load must have begun to be joined.
+        """Return the time at or after which a load must have begun to be joined.
 
-        While nobody can say whether an invalidation was missed, a load is no younger than what L1 serves then.
+        While L1 is not trusted, an invalidation may have been missed. The age limit of L1's entries then also
+        applies to loads.
         """
         return -math.inf if self.l1.is_trusted() else elapsed_s() - UNSHARED_S
 
@@ -111,13 +112,13 @@ class Loader(Generic[V]):
         epoch: Epoch,
         lives_ms: Mapping[str, int] | None = None,
     ) -> None:
-        """Keep in L1 what was read from L2 after `epoch` was taken, no longer than L2 says that it lives.
+        """Store in L1 values that were read from L2 after `epoch` was taken, at most until they expire in L2.
 
         Args:
             values: by key.
-            sizes: of the bytes of each value, in the same order.
-            epoch: when the read was sent.
-            lives_ms: what is left of each value's life, where it was asked for; -1: no end.
+            sizes: size of each payload in bytes, in the same order.
+            epoch: the epoch taken before the read was sent.
+            lives_ms: remaining TTL of each value in milliseconds, -1: no expiry; None: not requested.
         """
         entries = self._entries(values, sizes, epoch, self.policy.l1_ttl_s)
         if lives_ms is not None:
@@ -127,23 +128,23 @@ class Loader(Generic[V]):
         self._keep(entries, epoch)
 
     def close(self) -> None:
-        """Wait for the loads under way; those not begun are dropped."""
+        """Wait for running loads; loads that have not begun are dropped."""
         for threads in self._loads.values():
             threads.shutdown(wait=True, cancel_futures=True)
 
     def start(
         self, flight: Flight[V], load: Load[V], token: bytes | None, epoch: Epoch, deadline_s: float
     ) -> None:
-        """Begin a load. With a token its value may be kept in L2."""
+        """Start a load. Only with a token is its value stored in L2."""
         threads = self._loads[self.codecs.of(flight.key).name]
         threads.submit(self._run, flight, load, token, epoch, deadline_s)
 
     def refresh(self, keys: Sequence[str], load: Load[V]) -> None:
-        """Load values anew that are still there, each by one worker, in the background (fenced as any: R8)."""
+        """Reload values that have not expired, each by one worker, in the background (fenced: R8)."""
         self._submit(partial(self._refresh, list(keys), load))
 
     def learn_lifetimes(self, keys: Sequence[str]) -> None:
-        """Ask L2 in the background what is left of the lives of keys."""
+        """Read the remaining TTL of keys from L2 in the background."""
         self._submit(partial(self._learn, list(keys)))
 
     def _refresh(self, keys: list[str], load: Load[V]) -> None:
@@ -183,7 +184,7 @@ class Loader(Generic[V]):
                 payload = codec.encode(loaded)
                 value = codec.decode(payload, flight.key.partition("_")[2]) if codec.reread else loaded
                 outcome = Outcome.LOADED
-            else:  # it waited for a thread: no failure of the source, which is not asked
+            else:  # it waited too long for a thread; the source was not called, so this is no failure of it
                 self.event_log.note(Tier.UPSTREAM, Event.OVERDUE, (flight.key,))
         except ValueNotFound:
             outcome = Outcome.NOT_FOUND
@@ -200,7 +201,7 @@ class Loader(Generic[V]):
         self._commits.bring(_CompletedLoad(flight, outcome, value, payload, token, epoch))
 
     def _commit(self, batch: list[_CompletedLoad[V]]) -> None:
-        """Store a batch, then complete its flights, whatever becomes of the storing."""
+        """Store a batch, then complete its flights, even if storing failed."""
         try:
             self._store(batch)
         finally:
@@ -210,7 +211,7 @@ class Loader(Generic[V]):
                 completed.flight.complete(completed.outcome, None if value is NOT_FOUND else value)
 
     def _store(self, batch: list[_CompletedLoad[V]]) -> None:
-        """Store a batch in L2, keep in L1 what was not refused, give other leases back."""
+        """Store a batch in L2, store in L1 what L2 did not refuse, and release the other leases."""
         fills: list[tuple[_CompletedLoad[V], Fill]] = []
         unshared: list[_CompletedLoad[V]] = []
         released: list[tuple[str, bytes]] = []
@@ -239,7 +240,7 @@ class Loader(Generic[V]):
     def _fill_l2(
         self, fills: list[tuple[_CompletedLoad[V], Fill]]
     ) -> tuple[list[_CompletedLoad[V]], list[_CompletedLoad[V]]]:
-        """Return those that L1 may keep: stored in L2, and those for which L2 could not be asked."""
+        """Return the loads that L1 may store: those stored in L2, and those for which L2 was unavailable."""
         if not fills:
             return [], []
         try:
@@ -274,7 +275,7 @@ class Loader(Generic[V]):
         epoch: Epoch,
         longest_s: float,
     ) -> list[tuple[str, Entry[V]]]:
-        """Entries of L1, whose lives count from before the read was sent: a slow answer is old when it comes."""
+        """Return L1 entries. Their lifetimes start before the read was sent, since a slow answer arrives old."""
         at_s = epoch.at_s
         absent_until_s = at_s + min(longest_s, self.policy.negative_ttl_s)
         untils_s = self._schedule.l1_until_s([key for key, _ in values], at_s, longest_s)
@@ -294,7 +295,7 @@ class Loader(Generic[V]):
 
 
 def _keep_on_not_found(load: Load[V]) -> Load[V]:
-    """Return `load` for a refresh: it asks as one caller, whose "not found" must not take it from others."""
+    """Return `load` for a refresh: one caller's "not found" must not remove the value for other callers."""
 
     def refresh(key: str, timeout_s: float) -> V:
         try:

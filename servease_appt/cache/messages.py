@@ -1,7 +1,7 @@
-"""What an invalidation looks like on the wire: which keys, never a value.
+"""The wire format of invalidations: keys, never values.
 
-Three forms share one channel. The cache's own message says that L2 has been dealt with already and carries
-the sequence number by which a receiver notices a gap; the two others are requests from any Redis client.
+Three forms share one channel. The cache's own message says that the keys are already deleted from L2. Its sequence
+number lets a receiver detect a gap. The two other forms are requests from any Redis client.
 
     {"v":1,"source":"host:41:9f2c","seq":1763816400000042,"keys":["customer_…"]}     own; or "pattern", "began"
     customer_bcee5755-2c9f-4c0a-8720-1592b75edf96                                     a plain key
@@ -23,15 +23,15 @@ STARTS = 0
 
 
 class UnreadableMessage(ValueError):
-    """A message that is none of the known forms; it is counted and passed over."""
+    """A message that has none of the known forms; it is counted and ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Invalidation:
-    """Keys without the prefix, or a glob pattern over them; `sequence` is None for an outside request.
+    """Keys without the prefix, or a glob pattern; `sequence` is None for a request from another client.
 
-    `unreadable`: how many entries stood among the keys that are none. `began`: the sequence number that the start
-    of a pattern's scans had, `STARTS` in the message that tells of the start.
+    `unreadable`: the number of entries in the list of keys that are no keys. `began`: the sequence number of the
+    start of a pattern's scans; `STARTS` in the message that announces the start.
     """
 
     keys: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Invalidation:
 
 
 def own_message_parts(invalidation: Invalidation) -> tuple[str, str]:
-    """Return what stands before and behind the sequence number, which only the server knows."""
+    """Return the parts of a message before and after the sequence number, which the server inserts."""
     head = f'{{"v":{WIRE_VERSION},"source":{json.dumps(invalidation.source)},"seq":'
     if invalidation.pattern is not None:
         began = "" if invalidation.began is None else f',"began":{invalidation.began}'
@@ -52,7 +52,7 @@ def own_message_parts(invalidation: Invalidation) -> tuple[str, str]:
 
 
 def decode(payload: bytes, prefix: str) -> Invalidation:
-    """Read one message; full keys (with `prefix:`) count as keys too. Raises UnreadableMessage."""
+    """Decode one message; full keys (with `prefix:`) are accepted, too. Raises UnreadableMessage."""
     if len(payload) > MAX_MESSAGE_BYTES:
         raise UnreadableMessage(f"longer than {MAX_MESSAGE_BYTES} bytes")
     try:
@@ -69,7 +69,7 @@ def decode(payload: bytes, prefix: str) -> Invalidation:
 
 
 def sequence_of(stored: object) -> int | None:
-    """The sequence number that L2 holds, or None where it holds none, be it that somebody has overwritten it."""
+    """Return the sequence number that L2 holds; None if it is missing or was overwritten with no number."""
     try:
         return int(stored) if isinstance(stored, bytes) else None
     except ValueError:
@@ -97,7 +97,7 @@ def _from_object(message: dict[str, object], prefix: str) -> Invalidation:
 
 
 def _readable(entries: list[object], prefix: str) -> Iterator[str]:
-    """The keys of a list: one bad entry must not keep the others in the cache."""
+    """Yield the readable keys of a list: one bad entry must not prevent the others' invalidation."""
     for entry in entries:
         with suppress(UnreadableMessage):
             yield _key(entry, prefix)

@@ -1,12 +1,12 @@
-"""Requests that any Redis client makes by a plain PUBLISH: one worker carries each out in L2, until it is done.
+"""Invalidation requests that any Redis client makes by a plain PUBLISH; one worker carries out each in L2.
 
-Every worker hears a request, and has dropped its L1 by then. Each waits a few random milliseconds and leaves it
-where a numbered message that covers it has come behind it on the ordered channel: that deletion happened after the
-request was published. So there is no lock that could swallow a later request. What can't be carried out is tried
-again at each heartbeat.
+Every worker receives a request, and has dropped the keys from its L1 by then. It waits a few random milliseconds.
+It drops the request if a numbered message that covers it has followed on the ordered channel, because that
+deletion happened after the request was published. So there is no lock that could hide a later request. A request
+that fails is retried at each heartbeat.
 
-Keys are deleted and announced in one step. A pattern is not: its scans must begin behind the request. So the
-worker that carries one out announces the start, too, and its last message says which number the start had.
+Keys are deleted and announced in one step. A pattern is not: its scans must begin after the request. So the
+worker that carries it out also announces the start, and its last message has the sequence number of the start.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ log = logging.getLogger(__name__)
 
 MAX_PENDING: Final = 10_000
 BATCH: Final = 500
-"""Keys a script: one of 10,000 would hold up every page for a tenth of a second."""
+"""Keys for one script call: a call with 10,000 keys would block Redis for a tenth of a second."""
 LONGEST_DELAY_S: Final = 0.03
 STEEPNESS: Final = 7.0
 CLAIM_S: Final = 1.0
-"""How long the scans of another worker are waited for."""
+"""Seconds to wait for the scans of another worker; up to half is added at random."""
 
 
 def draw_delay_s() -> float:
-    """Return a random delay of which few are short.
+    """Return a random delay in seconds; short delays are rare.
 
-    With an exponential density, the number of workers that draw a delay within one message's way of the shortest
-    is about 1 to 2, however many there are (up to some e^7).
+    The density is exponential. So about 1 to 2 workers draw a delay within one message's travel time of the
+    shortest, for any number of workers up to about e^7.
     """
     return LONGEST_DELAY_S / STEEPNESS * math.log1p(random.random() * math.expm1(STEEPNESS))
 
@@ -54,7 +54,7 @@ class _Pattern:
 
 
 class PlainRequests:
-    """What one worker has heard of and nobody has done yet, bounded. Thread-safe.
+    """The pending requests of one worker, bounded. Thread-safe.
 
     `add` and `covered` are called on the listener's thread, in the channel's order.
     """
@@ -81,7 +81,7 @@ class PlainRequests:
         self.delay_s: Callable[[], float] = draw_delay_s if elected else lambda: 0.0
 
     def add(self, request: Invalidation, sequence: int | None) -> None:
-        """Have a request carried out that was heard behind the message of this number; None: unknown."""
+        """Add a request that followed the message with number `sequence` (None: unknown), and begin."""
         number = next(self._numbers)
         behind = math.inf if sequence is None else sequence
         with self._lock:
@@ -94,7 +94,7 @@ class PlainRequests:
         self.begin()
 
     def covered(self, message: Invalidation) -> None:
-        """Leave what a numbered message has done, which came behind the request."""
+        """Drop requests that a later numbered message has already carried out."""
         if not self._elected or not (self._keys or self._patterns):
             return
         with self._lock:
@@ -108,7 +108,7 @@ class PlainRequests:
                     del self._patterns[pattern]
 
     def begin(self) -> None:
-        """Begin to carry out what is pending, on a thread of the cache. Called at each heartbeat, too."""
+        """Start carrying out pending requests on a thread of the cache. Called at each heartbeat, too."""
         with self._lock:
             if self._running or not (self._keys or self._patterns):
                 return
@@ -116,14 +116,14 @@ class PlainRequests:
         try:
             self._submit(self._run)
         except RuntimeError:
-            log.debug("The cache is closed, or the interpreter ends: nothing is begun any more")
+            log.debug("The cache is closed, or the interpreter ends: no new work is started")
 
     def close(self) -> None:
-        """Wait for nobody any more."""
+        """End the random delay, so that closing the cache does not wait for it."""
         self._closing.set()
 
     def pending(self) -> int:
-        """Return how many keys and patterns are pending."""
+        """Return the number of pending keys and patterns."""
         return len(self._keys) + len(self._patterns)
 
     def _run(self) -> None:
@@ -149,7 +149,7 @@ class PlainRequests:
         except L2Unavailable as error:
             self._event_log.note(Tier.L2, Event.FAILED_INVALIDATION, [*keys, *patterns], str(error))
             if not self._failing:
-                log.warning("A request to invalidate could not be carried out, and is tried again: %s", error)
+                log.warning("A request to invalidate failed and will be retried: %s", error)
             self._failing = True
         with self._lock:
             self._running = False
@@ -161,7 +161,7 @@ class PlainRequests:
     def _done(self, batch: dict[str, int], pending: dict[str, int]) -> None:
         with self._lock:
             for key, number in batch.items():
-                if pending.get(key) == number:  # else it was asked for again
+                if pending.get(key) == number:  # else it was requested again
                     del pending[key]
 
 

@@ -1,4 +1,4 @@
-"""How long things live and how long one waits for them."""
+"""Lifetimes, deadlines and limits of the cache."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachePolicy:
-    """Lifetimes and deadlines, all in seconds. Immutable.
+    """Lifetimes and deadlines in seconds, and the limits of L1. Immutable.
 
     Raises:
-        ValueError: a field is out of its range; the text names it.
+        ValueError: a field is out of range; the text names it.
 
     Example:
         >>> CachePolicy(ttl_s=60, l1_ttl_s=5).lease_ms
@@ -19,31 +19,31 @@ class CachePolicy:
     """
 
     ttl_s: float = 300.0
-    """The longest a value lives in L2; each fill draws from `[(1 - jitter) * ttl_s, ttl_s]`."""
+    """The longest TTL of a value in L2; each fill draws from `[(1 - jitter) * ttl_s, ttl_s]`."""
     l1_ttl_s: float = 10.0
-    """The longest a worker may serve a value from L1, whatever fails; 0 turns L1 off."""
+    """The longest time for which a worker serves a value from L1, whatever fails; 0 turns L1 off."""
     l1_maxsize: int = 10_000
-    """Entries of L1 in one process."""
+    """The maximum number of L1 entries in one process."""
     l1_max_bytes: int = 64 * 1024**2
-    """What the entries of L1 in one process may take together, in bytes as they lie in L2."""
+    """The maximum total size of L1 entries in one process, in bytes as stored in L2."""
     l1_max_value_bytes: int = 1024**2
-    """Longer values stay out of L1."""
+    """The maximum size of one L1 entry in bytes; longer values are not stored in L1."""
     l1_within_l2: bool = False
-    """Whether L1 never holds a value past its end in L2. Each read of L2 then asks for lifetimes, too."""
+    """True if L1 must not hold a value after its expiry in L2. Each read of L2 then also reads the TTLs."""
     negative_ttl_s: float = 60.0
-    """How long it is remembered that the source has no value; 0: not at all."""
+    """The TTL of the answer that the source has no value; 0: not cached."""
     stale_ttl_s: float = 3600.0
-    """How long past its expiry the stale copy may stand in; 0: never."""
+    """The time after its expiry during which a value may be served as a stale copy; 0: never."""
     load_timeout_s: float = 2.0
-    """The hard deadline: for one load, and for all the loads of one call."""
+    """The hard deadline of one load, and of all loads of one call together."""
     soft_timeout_s: float = 0.5
-    """How long a call waits for a load while it holds a stale copy."""
+    """The time for which a call waits for a load if it has a stale copy."""
     jitter: float = 0.1
-    """Which part of `ttl_s` is drawn by lot, so that a page filled at once does not expire at once."""
+    """The random part of `ttl_s`, from 0 to 0.5, so that values filled together do not expire together."""
     refresh_at: float = 0.75
-    """The part of its life after which a value that is being read is loaded anew in the background."""
+    """The part of `ttl_s` after which a hit reloads the value in the background; above 0, below 1 - jitter."""
     max_loads: int = 64
-    """How many loads of one codec a process runs side by side, each in a thread of its own."""
+    """The maximum number of parallel loads of one codec in one process, each on its own thread."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -67,15 +67,15 @@ class CachePolicy:
             )
 
     def draw_ttl_ms(self) -> int:
-        """The life of one fill in L2, at most `ttl_s`."""
+        """Return a random TTL for one fill in L2, in milliseconds, at most `ttl_s`."""
         return max(1, int(self.ttl_s * 1000 * (1 - self.jitter * random.random())))
 
     @property
     def lease_ms(self) -> int:
-        """A lease outlives the longest load by half a second."""
+        """The TTL of a lease in milliseconds: half a second more than the longest load."""
         return int((self.load_timeout_s + 0.5) * 1000)
 
     @property
     def patience_s(self) -> float:
-        """How long one holder of a lease is waited for before it is taken for dead."""
+        """Seconds to wait for the holder of a lease before another worker takes the lease over."""
         return self.load_timeout_s / 4

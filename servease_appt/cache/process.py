@@ -1,4 +1,4 @@
-"""The parts of a cache that belong to one process, made and put together in one place."""
+"""The parts of a cache that belong to one process, and their construction."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ RECONNECT_EVERY_S = 30.0
 
 
 class Process(Generic[V]):
-    """Threads, locks, sockets, values and the identity of one process. A forked child makes its own (R13)."""
+    """The threads, locks, sockets, values and identity of one process. A forked child makes its own (R13)."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Process(Generic[V]):
         self.reader = self._make_reader()
         self.requests = PlainRequests(
             self.invalidator.carry_out,
-            # Only one connection's order tells whether a message came behind a request.
+            # Only the order of a single connection shows if a message came after a request.
             elected=self.l2.listens_where_it_reads,
             event_log=self.event_log,
             submit=self.submit,
@@ -208,13 +208,13 @@ class Process(Generic[V]):
         )
 
     def start(self) -> None:
-        """Begin to listen. To be called once at most."""
+        """Start the listener. Call it once at most."""
         self.listener.start(self.handler)
-        # The listener tries an L2 that does not answer; no reader has to spend a timeout on it.
+        # The listener probes an L2 that does not answer, so that no reader has to wait for a timeout.
         self.breaker.callers_try = False
 
     def close(self) -> None:
-        """Stop the listener, then wait for the work under way; what has not begun is dropped."""
+        """Stop the listener, then wait for running tasks and loads; those not begun are dropped."""
         if self.listener.started:
             self.listener.stop()
             self._sign_off()
@@ -223,7 +223,7 @@ class Process(Generic[V]):
         self.loader.close()
 
     def _register(self) -> None:
-        """Put this worker on the register that commands go by."""
+        """Add this worker to the register of workers, which commands read."""
         if self.l2.listens_where_it_reads:
             self.listener.send_soon("HSET", self._keys.workers, self.identity, self._about)
         else:  # a cluster's channel reaches one node, which need not hold the register
@@ -242,7 +242,7 @@ class Process(Generic[V]):
             log.debug("Redis does not answer: this worker stays registered until a command finds it gone")
 
     def _on_demoted(self) -> None:
-        """Have the listener find the server that takes writes; seldom, since it may well be this one."""
+        """Reconnect the listener to find the primary, rarely: the listener may already be connected to it."""
         now_s = self._clock()
         if now_s >= self._reconnect_at_s:
             self._reconnect_at_s = now_s + RECONNECT_EVERY_S

@@ -1,8 +1,9 @@
-"""The read path: L1, then the loads that are under way, then L2, then a loader.
+"""The read path: L1, then running loads, then L2, then a loader.
 
-L1 under one lock for all keys → the loads that are under way here are joined → one command for the rest, the
-sequence number riding along → for what is still missing, one round trip for the lease of each key, then the
-loads side by side (`batch_load.py`, `loading.py`).
+1. Look up all keys in L1 under one lock.
+2. Join the running loads of this process.
+3. Read the other keys from L2 with one command, together with the sequence number.
+4. Request the leases of the missing keys in one round trip, then load in parallel (`batch_load.py`, `loading.py`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ V = TypeVar("V")
 
 
 class Reader(Generic[V]):
-    """Reads through the tiers, and counts where values were found. Thread-safe."""
+    """Reads through the tiers, and counts hits and misses. Thread-safe."""
 
     def __init__(
         self,
@@ -116,7 +117,7 @@ class Reader(Generic[V]):
             lookup.upstream_s = max(0.0, time.monotonic() - started_s - lookup.cache_s)
 
     def _read_l2(self, lookup: Lookup[V], missing: list[str], epoch: Epoch) -> tuple[list[str], bool]:
-        """One command. Returns what is missing still, and whether L2 may be used at all."""
+        """Read L2 with one command. Returns the keys still missing, and False if L2 must not be used."""
         seen = self._recovery.highest_sequence_seen()
         lives_ms: dict[str, int] | None = None
         try:
@@ -153,7 +154,7 @@ class Reader(Generic[V]):
         return [key for key in missing if key not in lookup.values], True
 
     def _discard(self, corrupt: list[tuple[str, bytes]]) -> None:
-        """Bytes that are no value are a miss, counted and deleted, so that they hide nothing for long."""
+        """Count and delete payloads that can't be decoded; their keys are misses."""
         self._event_log.note(Tier.L2, Event.CORRUPT, [key for key, _ in corrupt])
         try:
             self._l2.discard(corrupt)
@@ -183,13 +184,13 @@ class Reader(Generic[V]):
         self.count_hits_of_get()
 
     def count_hits_of_get(self) -> None:
-        """Hand the recorder the hits that `L1.get` has counted: to count each there would cost more than a hit."""
+        """Pass the hits that `L1.get` counted to the recorder: one call for each would cost more than the hit."""
         for name, n in self._l1.take_hits():
             self._recorder.count(Tier.L1, Event.HIT, name, n)
 
 
 def _note_not_found(lookup: Lookup[V], keys: Iterable[str]) -> None:
-    """A remembered absence in L1 is no hit of a value: say so."""
+    """Mark keys whose absence is cached in L1 as not found: they are no hits."""
     for key in keys:
         lookup.sources[key] = Source.UNKNOWN
         lookup.no_values[key] = NoValue.NOT_FOUND

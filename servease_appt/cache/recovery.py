@@ -1,4 +1,4 @@
-"""An L2 that can't be used as it is: a server that has lost invalidations, or one that does not answer."""
+"""Recovery of L2: from a server that has lost invalidations, and from one that did not answer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Submit = Callable[[Callable[[], None]], object]
 
 
 class Recovery:
-    """Notices that a server has lost invalidations, and has all that it holds deleted (R20). Thread-safe.
+    """Detects a server that has lost invalidations, and deletes all its values (R20). Thread-safe.
 
-    A replica that was behind when it took over, or a restart from a snapshot, brings values back that were
-    invalidated. Nobody can say how far back, so nothing that it holds is used until all is deleted. Its sequence
-    is behind, too: an answer with a lower number than was seen before its question was sent shows it.
+    A lagging replica that became the primary, or a restart from a snapshot, brings back values that were
+    invalidated. How many is unknown, so no value is used until all are deleted. The server's sequence has
+    regressed, too: an answer with a lower number than was seen before its command was sent shows the loss.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class Recovery:
         self.l2_is_old = False
 
     def highest_sequence_seen(self) -> int:
-        """Return the highest sequence number heard, or given for an invalidation of ours; 0: none yet.
+        """Return the highest sequence number received, or returned for our own invalidations; 0: none yet.
 
-        To be taken before a command is sent. A server may die between its answer to an invalidation and the
-        listener's hearing of it, so that the listener alone would not miss it.
+        Take it before a command is sent. Our own invalidations count because a server may die after it answered
+        one and before the listener received its message.
         """
         return 0 if self._suspended else max(self._listener.sequence or 0, self._acknowledged)
 
@@ -51,42 +51,42 @@ class Recovery:
         self._acknowledged = max(self._acknowledged, sequence)
 
     def compare(self, seen: int, sequence: int | None) -> None:
-        """Compare what was seen before a command was sent with the sequence that its answer tells of.
+        """Compare `seen`, taken before a command was sent, with the sequence in its answer; None: no sequence.
 
-        Readers and writers look themselves, since they may reach a restarted server before the listener does.
+        Readers and writers compare, too, since they may reach a restarted server before the listener does.
         """
         if seen and (sequence is None or sequence < seen):
             self.distrust_l2()
 
     def suspend(self) -> None:
-        """Compare nothing for a moment: a flush takes the sequence along, which is no loss of invalidations."""
+        """Suspend comparisons: a flush deletes the sequence, which is no loss of invalidations."""
         self._suspended = True
 
     def resume(self) -> None:
-        """Compare again: the sequence is still there."""
+        """Resume comparisons: the sequence is unchanged."""
         self._suspended = False
 
     def database_was_flushed(self) -> None:
-        """Begin anew: the sequence went with all the rest."""
+        """Reset the highest number seen: the flush deleted the sequence."""
         self._acknowledged = 0
         self._suspended = False
 
     def distrust_l2(self) -> None:
-        """Use nothing that L2 holds until all of it is deleted."""
+        """Stop using L2's values until all of them are deleted."""
         if not self.l2_is_old:
             self.l2_is_old = True
             log.warning("Redis has lost invalidations: its values are not used, and are deleted")
             if not self._listener.started:
-                self.empty_l2_if_old()  # else the next heartbeat does, behind which others are told, too
+                self.empty_l2_if_old()  # else the listener does it at the next heartbeat
 
     def empty_l2_if_old(self) -> None:
-        """Begin to delete what an L2 that has lost invalidations holds, on a thread of the cache."""
+        """Delete all values of an L2 that has lost invalidations, on a thread of the cache."""
         if self.l2_is_old and not self._emptying:
             self._emptying = True
             try:
                 self._submit(self._empty_l2)
             except RuntimeError:
-                log.debug("The cache is closed: nothing is begun any more")
+                log.debug("The cache is closed: no new work is started")
 
     def _empty_l2(self) -> None:
         try:
@@ -99,7 +99,7 @@ class Recovery:
 
 
 class OutageProbe:
-    """Tries an L2 whose breaker is open, so that no reader has to spend a timeout on it. For one thread."""
+    """Probes an L2 whose breaker is open, so that no reader has to wait for a timeout. For one thread."""
 
     def __init__(self, l2: L2, breaker: Breaker, submit: Submit) -> None:
         self._l2 = l2
@@ -108,14 +108,14 @@ class OutageProbe:
         self._probing = False
 
     def probe_if_open(self) -> None:
-        """Begin to ask an L2 that did not answer, on a thread of the cache."""
+        """Send a PING to an L2 that did not answer, on a thread of the cache."""
         if self._breaker.state is BreakerState.CLOSED or self._probing:
             return
         self._probing = True
         try:
             self._submit(self._probe)
         except RuntimeError:
-            log.debug("The cache is closed, or the interpreter ends: nothing is begun any more")
+            log.debug("The cache is closed, or the interpreter ends: no new work is started")
 
     def _probe(self) -> None:
         try:

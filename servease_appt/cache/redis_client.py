@@ -1,6 +1,6 @@
-"""A redis-py client that gives up early: no retries, short deadlines, nothing sent on connect but what is needed.
+"""A redis-py client that fails fast: no retries, short timeouts, no unneeded commands on connect.
 
-redis-py's own defaults wait 5 s and try up to 10 times, so that a dead Redis stops its callers as well.
+redis-py's defaults wait 5 s and try up to 10 times, so that a dead Redis blocks its callers.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ DEFAULT_DATABASE = 1
 
 
 def connect(url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: int = 256) -> Redis:
-    """Return a Redis client that gives up early; nothing is sent yet. Thread-safe and fork-safe, as its pool is.
+    """Return a Redis client that fails fast; nothing is sent yet. Thread-safe and fork-safe, as its pool is.
 
     Args:
         url: `redis://host:port/db`, `rediss://…`, `unix:///path?db=1` or `redis+sentinel://h1:p1,h2:p2/SERVICE/db`,
-            database 1 where it names none; or `redis+cluster://h1:p1,h2:p2`, where there is only database 0.
-        timeout_s: seconds that one operation may take, and connecting.
-        max_connections: how many connections may be open at once.
+            database 1 if the URL names none; or `redis+cluster://h1:p1,h2:p2`, which has only database 0.
+        timeout_s: limit for connecting and for one operation, in seconds.
+        max_connections: maximum number of open connections.
 
     Returns:
-        The client. Whoever calls this closes it.
+        The client. The caller closes it.
 
     Raises:
-        ValueError: the URL is none of these.
+        ValueError: the URL has none of these forms.
 
     Example:
         >>> with connect(url) as client:
@@ -47,7 +47,7 @@ def connect(url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: 
     if parts.scheme == "redis+cluster":
         return _cluster(url, options)
     if parts.scheme not in ("redis", "rediss", "unix"):
-        raise ValueError(f"no L2 can be reached by {parts.scheme}://")
+        raise ValueError(f"unsupported Redis URL scheme: {parts.scheme}://")
     in_path = parts.scheme != "unix" and parts.path.strip("/")
     if not in_path and "db" not in parse_qs(parts.query):
         options["db"] = DEFAULT_DATABASE
@@ -62,18 +62,20 @@ def database_of(client: Redis) -> int:
 
 
 def check_client(client: Redis) -> None:
-    """Raise ValueError for a client that the cache can't use: it would be without its first or second tier."""
+    """Raise ValueError for a client that the cache can't use, because one tier would not work with it."""
     if not isinstance(client, Redis):
-        return  # a cluster's, which connects when it is first asked for anything
+        return  # a cluster's client, which connects at its first command
     made_with = client.connection_pool.connection_kwargs
     if made_with.get("decode_responses"):
-        raise ValueError("a client with decode_responses=True gives texts, and values are bytes")
+        raise ValueError("a client with decode_responses=True returns str, but cached values are bytes")
     if made_with.get("protocol") in (2, "2"):
-        raise ValueError("a client with protocol=2 gets no pushes, by which memory is kept right")
+        raise ValueError(
+            "a client with protocol=2 receives no push messages, which L1 needs for invalidations"
+        )
 
 
 def client_options(*, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: int = 256) -> dict[str, Any]:
-    """Return the arguments that make one of redis-py's clients give up early."""
+    """Return the arguments that make a redis-py client fail fast."""
     return {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
@@ -88,14 +90,14 @@ def client_options(*, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: int
 def _cluster(url: str, options: dict[str, Any]) -> Redis:
     parts = urlsplit(url)
     if parts.path.strip("/") not in ("", "0"):
-        raise ValueError("a cluster has database 0 alone")
+        raise ValueError("a cluster has only database 0")
     hosts, credentials = _hosts(parts.netloc, 6379)
     # redis-py's two clients share their commands, but no type.
     return cast("Redis", Cluster(hosts, options | credentials))
 
 
 def _hosts(netloc: str, default_port: int) -> tuple[list[tuple[str, int]], dict[str, Any]]:
-    """The hosts of `user:password@h1:p1,h2:p2`, and the credentials as redis-py's options."""
+    """Return the hosts of `user:password@h1:p1,h2:p2`, and the credentials as redis-py's options."""
     before, _, after = netloc.rpartition("@")
     hosts = []
     for host in after.split(","):

@@ -1,8 +1,8 @@
-"""When a value that is being read should be loaded anew, so that it does not expire under its readers.
+"""The schedule of background refreshes, which reload values in use before they expire.
 
-L2 answers an MGET without lifetimes, and asking for them would double the commands. But every worker knows when
-it filled a key itself, and the server tells it of everybody else's fills; only for keys that were there before
-the worker was, and that are read a second time, the lifetime has to be asked for, off the request path.
+MGET returns no TTLs, and reading them would double the commands. But every worker knows when it filled a key
+itself, and tracking messages report the fills of other workers. Only for keys that are older than the worker, and
+that are read a second time, is the TTL read from L2, off the request path.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from servease_appt.cache.policy import CachePolicy
 
 
 class RefreshSchedule:
-    """For each key known to this process, the moment from which the next reader has it refreshed. Thread-safe."""
+    """The time from which the next hit refreshes a key, for each key known to this process. Thread-safe."""
 
     def __init__(self, policy: CachePolicy) -> None:
         self._policy = policy
@@ -23,25 +23,25 @@ class RefreshSchedule:
         self._due_at_s: dict[str, float | None] = {}
 
     def filled(self, keys: Iterable[str], now: float) -> None:
-        """These keys were stored by this process just now."""
+        """Schedule keys that this process has just stored."""
         with self._lock:
             for key in keys:
                 self._put(key, self._draw(now))
 
     def changed(self, keys: Iterable[str], now: float) -> None:
-        """The server says that these were set (or deleted, which the next reader finds out)."""
+        """Reschedule known keys after a tracking message: they were set (or deleted, as the next read shows)."""
         with self._lock:
             for key in keys:
                 if key in self._due_at_s:
                     self._put(key, self._draw(now))
 
     def learned(self, key: str, now: float, left_s: float) -> None:
-        """What the server said is left of a key's life."""
+        """Schedule a key by its remaining TTL in L2, in seconds."""
         with self._lock:
             self._put(key, now + max(0.0, left_s - self._policy.ttl_s * (1 - self._policy.refresh_at)))
 
     def hit(self, keys: Iterable[str], now: float) -> tuple[list[str], list[str]]:
-        """Keys were found in L2: return which are due, and of which the lifetime is worth asking for."""
+        """Handle hits in L2. Returns the keys due for a refresh, and those whose TTL should be read."""
         due: list[str] = []
         unknown: list[str] = []
         with self._lock:
@@ -57,7 +57,7 @@ class RefreshSchedule:
         return due, unknown
 
     def l1_until_s(self, keys: Iterable[str], now: float, longest_s: float) -> list[float]:
-        """Until when L1 may hold each key, so that its readers come to L2 in time to have it refreshed."""
+        """Return the time until which L1 may hold each key, so that reads reach L2 in time for the refresh."""
         latest_s = now + min(longest_s, self._policy.l1_ttl_s)
         return [
             due_at_s if due_at_s is not None and now < due_at_s < latest_s else latest_s
@@ -65,7 +65,7 @@ class RefreshSchedule:
         ]
 
     def _draw(self, filled_at_s: float) -> float:
-        """Between `refresh_at` and half-way from there to the earliest expiry that jitter allows."""
+        """Return a random time between `refresh_at` and half-way from there to the earliest expiry with jitter."""
         policy = self._policy
         spread = (1 - policy.jitter - policy.refresh_at) / 2
         return filled_at_s + policy.ttl_s * (policy.refresh_at + spread * random.random())

@@ -1,4 +1,4 @@
-"""What a read answers: values, where each came from, and why a key has none."""
+"""The results of a read: values, their sources, and the reasons for missing values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ V = TypeVar("V")
 
 
 class Source(StrEnum):
-    """Where one value of an answer came from."""
+    """The source of one value."""
 
     L1 = "l1"
     L2 = "l2"
@@ -20,28 +20,28 @@ class Source(StrEnum):
 
 
 class NoValue(Enum):
-    """Why a key has no value: four different things, which one `None` would hide."""
+    """The reason why a key has no value."""
 
     MISS = "miss"
-    """The cache does not hold the key; nobody was asked for it."""
+    """The cache does not hold the key, and the source was not called."""
     NOT_FOUND = "not_found"
-    """The source answered, just now or a short while ago, that there is no such value."""
+    """The source answered that there is no such value, now or within `CachePolicy.negative_ttl_s`."""
     DENIED = "denied"
-    """The source refused the caller's credentials; another caller may be given a value."""
+    """The source refused the caller's credentials; another caller may receive a value."""
     FAILED = "failed"
-    """The source could not be asked, failed, or did not answer in time."""
+    """The source was unavailable, failed, or did not answer in time."""
 
 
 @dataclass(slots=True)
 class Lookup(Generic[V]):
-    """The answer of `TwoTierCache.get_many`. Belongs to the caller, who may change it.
+    """The result of `TwoTierCache.get_many`. It belongs to the caller, who may change it.
 
     Attributes:
-        values: every key that was asked for; None where there is no value.
-        sources: where each value came from, for all keys but those whose value came from L1.
-        no_values: for each key whose value is None, why.
-        cache_s: seconds that the call spent on L1 and L2.
-        upstream_s: seconds that the call waited for loads.
+        values: the value of every requested key; None if there is no value.
+        sources: the source of each value; keys whose value came from L1 are left out.
+        no_values: the reason for each key whose value is None.
+        cache_s: time that the call spent on L1 and L2, in seconds.
+        upstream_s: time that the call waited for loads, in seconds.
 
     Example:
         >>> lookup = Lookup(values={"customer_1": None}, no_values={"customer_1": NoValue.FAILED})

@@ -1,4 +1,4 @@
-"""One load a key and process: who comes second waits for the first one's answer."""
+"""Single-flight: one load for each key and process; later callers wait for the first one's result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ V = TypeVar("V")
 
 
 class Outcome(Enum):
-    """How a flight ended."""
+    """The result of a flight."""
 
     LOADED = auto()
     FROM_L2 = auto()
@@ -26,7 +26,7 @@ class Outcome(Enum):
 
 
 class Completion:
-    """Counts down the flights that one caller waits for; `wait` also returns when it is woken. Thread-safe."""
+    """A countdown of the flights that one caller waits for; `wake` interrupts `wait`. Thread-safe."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -34,25 +34,25 @@ class Completion:
         self._woken = False
 
     def expect(self, more: int) -> None:
-        """Wait for more flights. To be called before they can complete."""
+        """Add flights to wait for. Call it before they can complete."""
         with self._condition:
             self._left += more
 
     def count_down(self) -> None:
-        """One flight has completed."""
+        """Note that one flight has completed."""
         with self._condition:
             self._left -= 1
             if self._left == 0:
                 self._condition.notify_all()
 
     def wake(self) -> None:
-        """Something changed that the waiter wants to look at."""
+        """Wake the waiter, so that it checks again."""
         with self._condition:
             self._woken = True
             self._condition.notify_all()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until all have completed, or `wake`, or the time is over. True when all have completed."""
+        """Wait for all flights, `wake` or the timeout. Returns True if all flights have completed."""
         with self._condition:
             self._condition.wait_for(lambda: self._left <= 0 or self._woken, max(0.0, timeout_s))
             self._woken = False
@@ -60,7 +60,7 @@ class Completion:
 
 
 class Flight(Generic[V]):
-    """One load under way. `complete` is called once; the first call counts."""
+    """One running load. Only the first call of `complete` has an effect."""
 
     __slots__ = (
         "_completions", "_lock", "began_at_s", "deadline_s", "key", "outcome", "stale_value", "value"
@@ -77,7 +77,7 @@ class Flight(Generic[V]):
         self._completions = [completion]
 
     def join(self, completion: Completion) -> None:
-        """Have `completion` count down when this flight completes, at once if it has."""
+        """Count `completion` down when this flight completes, or at once if it has completed."""
         with self._lock:
             if self.outcome is None:
                 self._completions.append(completion)
@@ -85,7 +85,7 @@ class Flight(Generic[V]):
         completion.count_down()
 
     def complete(self, outcome: Outcome, value: V | None = None) -> None:
-        """Tell everybody who waits."""
+        """Set the outcome and wake every caller that waits."""
         with self._lock:
             if self.outcome is not None:
                 return
@@ -96,12 +96,12 @@ class Flight(Generic[V]):
             completion.count_down()
 
     def wake(self) -> None:
-        """Have the one who leads it look again; those who joined wait for its completion and nothing else."""
+        """Wake only the leader; callers that joined wait for completion."""
         self._completions[0].wake()
 
 
 class Flights(Generic[V]):
-    """The flights of one process, at most one a key. Thread-safe."""
+    """The flights of one process, at most one for each key. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -110,9 +110,9 @@ class Flights(Generic[V]):
     def join(
         self, keys: Sequence[str], completion: Completion, *, began_after_s: float = -math.inf
     ) -> dict[str, Flight[V]]:
-        """Join the flights of these keys that are under way; `completion` expects them from now on, too.
+        """Join the running flights of these keys, and add them to `completion`. Returns them by key.
 
-        None is joined past its deadline, or if it began before `began_after_s`.
+        A flight is not joined after its deadline, or if it began before `began_after_s`.
         """
         if not self._by_key:
             return {}
@@ -136,8 +136,8 @@ class Flights(Generic[V]):
     ) -> tuple[dict[str, Flight[V]], dict[str, Flight[V]]]:
         """Return (led, joined): the flights this caller must complete, and those it only waits for.
 
-        `completion` expects them all from now on, too. Those that are led end at `deadline_s`, and are not joined
-        past it; see `join` for `began_after_s`. With `alone` none is joined, and none is offered to others.
+        All of them are added to `completion`. Led flights end at `deadline_s` and are not joined after it. See
+        `join` for `began_after_s`. With `alone`, no flight is joined, and no other caller can join those led.
         """
         led: dict[str, Flight[V]] = {}
         joined: dict[str, Flight[V]] = {}
@@ -162,13 +162,13 @@ class Flights(Generic[V]):
         return flight
 
     def finish(self, flight: Flight[V]) -> None:
-        """Let the next reader start a flight of its own."""
+        """Remove a flight, so that the next reader starts a new one."""
         with self._lock:
             if self._by_key.get(flight.key) is flight:
                 del self._by_key[flight.key]
 
     def detach(self, keys: Iterable[str] | None = None) -> None:
-        """After an invalidation nobody may join a load that began before it; None means all."""
+        """Make flights unjoinable: no call may join a load that began before an invalidation. None: all."""
         with self._lock:
             if keys is None:
                 self._by_key.clear()
@@ -177,7 +177,7 @@ class Flights(Generic[V]):
                 self._by_key.pop(key, None)
 
     def wake(self, keys: Iterable[str]) -> None:
-        """Wake those who wait for these keys: L2 has changed there."""
+        """Wake the leaders of these keys' flights, because L2 has changed there."""
         with self._lock:
             flights = [flight for key in keys if (flight := self._by_key.get(key)) is not None]
         for flight in flights:

@@ -12,7 +12,7 @@ from servease_appt.cache.forks import after_fork
 
 
 class Tier(StrEnum):
-    """Where something happened."""
+    """The tier or part of the cache in which an event happened."""
 
     L1 = "l1"
     L2 = "l2"
@@ -21,7 +21,7 @@ class Tier(StrEnum):
 
 
 class Event(StrEnum):
-    """What happened there."""
+    """The kind of an event."""
 
     HIT = "hit"
     MISS = "miss"
@@ -48,27 +48,27 @@ class Event(StrEnum):
 
 
 class Recorder(Protocol):
-    """What the cache tells of itself; called from any thread, must not raise and must be quick."""
+    """Receives the cache's events. Called from any thread; must not raise and must be quick."""
 
     def count(self, tier: Tier, event: Event, entity: str, n: int = 1) -> None:
-        """Add `n` to a counter. `entity` is a codec's name, or `-` where none is meant."""
+        """Add `n` to a counter. `entity` is a codec's name, or `-` if the event has none."""
 
 
 class Observer(Protocol):
-    """What the cache tells of its way to L2; called from any thread, must not raise and must be quick."""
+    """Receives durations and breaker states of L2. Called from any thread; must not raise and must be quick."""
 
     def redis_operation(self, operation: str, seconds: float, outcome: str) -> None:
-        """A round trip ended: `ok`, `refused` or `error`."""
+        """Record a round trip of `seconds` seconds; `outcome` is `ok`, `refused` or `error`."""
 
     def breaker_changed(self, breaker: str, state: BreakerState) -> None:
-        """A breaker opened or closed; the cache's own is called `redis`."""
+        """Record that a breaker opened or closed; the cache's own breaker is called `redis`."""
 
 
 class Stats:
-    """A Recorder that keeps its counts in memory. Thread-safe; a forked child begins with none.
+    """A Recorder that keeps its counts in memory. Thread-safe; a forked child begins at zero.
 
-    Hits that `TwoTierCache.get` finds in L1 arrive together: at the next read that misses, at each heartbeat of
-    the listener (twice a second), at `describe` and at `close`.
+    L1 hits of `TwoTierCache.get` are added in batches: at the next read that misses, at each heartbeat of the
+    listener (twice a second), at `describe` and at `close`.
 
     Example:
         >>> stats = Stats()

@@ -1,4 +1,4 @@
-"""What a cache says of its own state."""
+"""The mode and state of a cache."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ V = TypeVar("V")
 
 
 class Mode(StrEnum):
-    """What the cache does right now; named in health, metrics and the doctor."""
+    """The mode of the cache, which health, metrics and the doctor report."""
 
     BOTH = "both"
     """Both tiers serve."""
     L2_ONLY = "l2_only"
-    """The channel is unsure: L1 serves only what it loaded within the last second."""
+    """The channel is not confirmed: L1 serves only entries loaded within the last second."""
     L1_ONLY = "l1_only"
-    """Redis does not answer: what was loaded within the last second, else the source."""
+    """Redis does not answer: L1 serves entries loaded within the last second, all else comes from the source."""
     DIRECT = "direct"
     """Redis does not answer and L1 is off: every read goes to the source."""
 
 
 def mode_of(breaker: Breaker, *, l1_is_on: bool, l1_is_trusted: bool) -> Mode:
-    """Return the mode that these states make."""
+    """Return the mode for these states."""
     if breaker.state is BreakerState.CLOSED:
         return Mode.BOTH if l1_is_trusted and l1_is_on else Mode.L2_ONLY
     return Mode.L1_ONLY if l1_is_on else Mode.DIRECT
 
 
 def describe(identity: str, mode: Mode, l1: L1[V], listener: Listener, breaker: Breaker) -> dict[str, Any]:
-    """Return the state of one process's cache, as JSON."""
+    """Return the state of one process's cache, as a JSON object."""
     return {
         "id": identity,
         "mode": mode.value,

@@ -1,9 +1,9 @@
 """The two-tier cache: L1 in this process, L2 in Redis, then a loader. The public class.
 
-Where the parts of the protocol are
-    `reading.py` the read path; `batch_load.py` and `loading.py` who loads, who waits, and what is kept;
-    `direct.py` values stored by hand; `invalidation.py` invalidations and messages about them; `listener.py` the
-    channel; `keeping.py` what L1 takes in; `recovery.py` a server that has lost invalidations.
+The parts of the protocol
+    `reading.py`: the read path. `batch_load.py` and `loading.py`: single-flight loads and fills. `direct.py`:
+    stores without a loader. `invalidation.py`: invalidations and the messages about them. `listener.py`: the
+    channel. `keeping.py`: stores in L1. `recovery.py`: a server that has lost invalidations.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ V = TypeVar("V")
 class TwoTierCache(Generic[V]):
     """A cache in two tiers that keeps invalidated values out of both. Thread-safe and fork-safe.
 
-    A key is a codec's name, an underscore and an id: `customer_17`. A thread that listens for invalidations starts
-    with the first read of a process. While Redis does not answer, reads go to the loader, and to L1 for what it
-    loaded within the last second; only `invalidate` and `invalidate_matching` raise then.
+    A key is a codec's name, an underscore and an id: `customer_17`. The first read of a process starts a thread
+    that listens for invalidations. While Redis does not answer, reads are served from the loader, and from L1 if
+    the entry was loaded within the last second. Only `invalidate` and `invalidate_matching` raise then.
 
     Example:
         >>> cache = TwoTierCache.from_url(url, (json_codec("customer"),), prefix="my_service")
@@ -53,19 +53,20 @@ class TwoTierCache(Generic[V]):
         >>> cache.close()
 
     Args:
-        client: redis-py's client, best made by `connect`. Nothing is sent before the first read.
-        codecs: how each type of value is turned into bytes and back; each name once.
-        prefix: what all keys in Redis begin with. Caches with the same prefix and database share their values.
+        client: a redis-py client, preferably made by `connect`. Nothing is sent before the first read.
+        codecs: one codec for each type of value; their names must differ.
+        prefix: the prefix of all keys in Redis. Caches with the same prefix and database share their values.
         policy: lifetimes and deadlines; None: the defaults of `CachePolicy`.
-        recorder: is told what happens, to count it; None: a `Stats`, which is `recorder` then.
-        observer: is told how long each operation on Redis took; None: nobody is.
-        listen: False for a command that runs once. It hears of no invalidation then, and L1 serves a value for a
-            second at most.
-        owns_client: whether `close` closes `client`.
-        clock: seconds that only grow.
+        recorder: counts the cache's events; None: a new `Stats`, which the attribute `recorder` holds.
+        observer: receives the duration of each operation on Redis; None: durations are not reported.
+        listen: False for a command that runs once. The cache then receives no invalidations, and L1 serves a value
+            for one second at most.
+        owns_client: True if `close` closes `client`.
+        clock: returns seconds, and never goes back.
 
     Raises:
-        ValueError: two codecs have one name, a name has an underscore, or the client gives texts or speaks RESP2.
+        ValueError: two codecs have the same name, a name contains an underscore, or the client decodes responses
+            or uses RESP2.
     """
 
     def __init__(
@@ -102,21 +103,21 @@ class TwoTierCache(Generic[V]):
     def from_url(
         cls, url: str, codecs: tuple[Codec[V], ...], *, timeout_s: float = DEFAULT_TIMEOUT_S, **options: Any
     ) -> Self:
-        """Make a cache with a Redis client of its own, which `close` closes.
+        """Return a cache with a Redis client of its own, which `close` closes.
 
         Args:
             url: see `connect`.
             codecs: as for the class.
-            timeout_s: seconds that one operation on Redis may take, and connecting to it.
+            timeout_s: limit for connecting to Redis and for one operation, in seconds.
             options: all other arguments of the class.
 
         Raises:
-            ValueError: the URL is none that `connect` knows.
+            ValueError: `connect` does not support the URL.
         """
         return cls(connect(url, timeout_s=timeout_s), codecs, owns_client=True, **options)
 
     def _set_up(self) -> None:
-        """Make everything that belongs to one process; again in the child after a fork."""
+        """Make the parts that belong to one process. Called again in the child after a fork."""
         self._start_lock = threading.Lock()
         self._started = False
         self._process: Process[V] = Process(
@@ -146,8 +147,7 @@ class TwoTierCache(Generic[V]):
             timeout_s: see `get_many`.
 
         Returns:
-            The value. None where the source has none, refused the caller, or could not be asked; `get_many` says
-            which.
+            The value. None if the source has no value, denied the caller, or failed; `get_many` tells these apart.
 
         Raises:
             ValueError: the key belongs to no codec.
@@ -173,15 +173,15 @@ class TwoTierCache(Generic[V]):
             >>> with_one.close()
 
         Args:
-            keys: each once.
-            load: `load(key, timeout_s)` returns the value of one key. It is called on threads of the cache, side
-                by side, at most once a key in all processes together. It raises ValueNotFound where there is no
-                value, LoadDenied where the source refused the caller, and anything else when it fails.
-            timeout_s: seconds that all loads of this call may take; None: `policy.load_timeout_s`.
+            keys: the keys, without duplicates.
+            load: `load(key, timeout_s)` returns the value of one key. The cache calls it on its own threads, for
+                several keys in parallel, and at most once a key in all processes together. It raises ValueNotFound
+                if there is no value, LoadDenied if the source refused the caller, and anything else if it fails.
+            timeout_s: limit for all loads of this call together, in seconds; None: `policy.load_timeout_s`.
 
         Returns:
-            All keys: their values, where each came from, and why a key has none. While Redis does not answer,
-            values come from L1 and from `load`.
+            For every key its value, the source of the value, and the reason if there is none. While Redis does not
+            answer, values come from L1 and from `load`.
 
         Raises:
             ValueError: a key belongs to no codec.
@@ -191,20 +191,20 @@ class TwoTierCache(Generic[V]):
             self.start()
         return self._process.reader.read(keys, load, timeout_s)
 
-    # Read and store by hand, where no loader can be given
+    # Read and store without a loader
 
     def peek_many(self, keys: Sequence[str], *, fenced: bool = True) -> tuple[dict[str, V], dict[str, Fence]]:
-        """Return what the tiers hold, and for each missing key the fence to hand to `fill`. Thread-safe.
+        """Return the cached values, and for each miss the fence that `fill` needs. Thread-safe.
 
-        A fence is the lease of the key, be it another's: while it stands, no invalidation has come between.
+        A fence is the lease of the key, even if another caller holds the lease. As long as the lease exists, the
+        key has not been invalidated.
 
         Args:
-            keys: each once.
+            keys: the keys, without duplicates.
             fenced: False to take no fences, which saves a round trip.
 
         Returns:
-            The values that were found, and the fences of keys that were not. No fences while Redis does not
-            answer.
+            The values that were found, and the fences of the missing keys. No fences while Redis does not answer.
 
         Raises:
             ValueError: a key belongs to no codec.
@@ -215,15 +215,15 @@ class TwoTierCache(Generic[V]):
         return self._process.reader.peek(keys, fenced=fenced)
 
     def fill(self, key: str, value: V, fence: Fence, ttl_s: float | None) -> bool:
-        """Store what was made after a miss. See `fill_many`. Returns whether it was stored."""
+        """Store a value that was computed after a miss. See `fill_many`. Returns True if it was stored."""
         return bool(self.fill_many({key: (value, fence)}, ttl_s))
 
     def fill_many(self, fills: Mapping[str, tuple[V, Fence]], ttl_s: float | None) -> list[str]:
-        """Store what was made after misses, each value only if its key was not invalidated since. Thread-safe.
+        """Store values that were computed after misses, unless their keys were invalidated since. Thread-safe.
 
         Args:
-            fills: by key the value, and the fence that `peek_many` gave.
-            ttl_s: seconds that the values live; None: without an end.
+            fills: by key, the value and the fence that `peek_many` returned.
+            ttl_s: TTL of the values in seconds; None: no expiry.
 
         Returns:
             The keys that were stored; none while Redis does not answer.
@@ -231,49 +231,49 @@ class TwoTierCache(Generic[V]):
         return self._process.direct.fill_many(fills, ttl_s)
 
     def release(self, fences: Mapping[str, Fence]) -> None:
-        """Give back fences under which nothing will be stored, so that the next miss of their keys is the first.
+        """Release fences that will not be used, so that the next miss of each key is granted the lease.
 
         Args:
-            fences: by key, as `peek_many` gave them. Those that were not granted to that call are left alone.
+            fences: by key, as `peek_many` returned them. Fences that were not granted to that call are ignored.
         """
         self._process.direct.release(fences)
 
     def write(self, key: str, value: V, ttl_s: float | None) -> bool:
-        """Replace a value whatever was there. See `write_many`. Returns False when Redis did not take it."""
+        """Store a value unconditionally. See `write_many`. Returns False if Redis did not accept it."""
         return self.write_many({key: value}, ttl_s)
 
     def write_many(self, values: Mapping[str, V], ttl_s: float | None) -> bool:
-        """Replace values in L2, and drop them from every worker's L1.
+        """Store values in L2 unconditionally, and drop them from every worker's L1.
 
-        A value whose bytes are in L2 already only gets its new life, and stays in every L1.
+        If L2 already holds the same bytes, only the TTL is set, and every L1 keeps the value.
 
         Args:
             values: by key.
-            ttl_s: seconds that the values live; None: without an end.
+            ttl_s: TTL of the values in seconds; None: no expiry.
 
         Returns:
-            False when Redis does not answer or took no writes.
+            False if Redis did not answer or refused the write.
         """
         return self._process.direct.write_many(values, ttl_s)
 
     def renew_many(self, values: Mapping[str, V], ttl_s: float | None) -> list[str]:
-        """Give values a new life if L2 still holds just these. Returns the keys of which it does."""
+        """Set the TTL of values that L2 still holds unchanged. Returns the keys of these values."""
         return self._process.direct.renew_many(values, ttl_s)
 
     def add(self, key: str, value: V, ttl_s: float | None) -> bool:
-        """Store a value if L2 holds none, atomically. Returns whether it was; False when Redis does not answer."""
+        """Store a value if L2 holds none, atomically. Returns True if stored; False if not, or in an outage."""
         return self._process.direct.add(key, value, ttl_s)
 
     def increment(self, key: str, delta: int) -> int | None:
-        """Add to a number in L2, atomically, and drop it from every worker's L1.
+        """Add `delta` to a number in L2, atomically, and drop it from every worker's L1.
 
-        A missing one is 0 without an end.
+        A missing number counts as 0 and is stored without expiry.
 
         Returns:
-            The new number; None when Redis does not answer or takes no writes.
+            The new number; None if Redis does not answer or refuses writes.
 
         Raises:
-            ValueError: the value is no number of 64 bits in decimal digits, or would become none.
+            ValueError: the value is not a 64-bit integer in decimal digits, or the sum does not fit into one.
         """
         return self._process.direct.increment(key, delta)
 
@@ -283,40 +283,41 @@ class TwoTierCache(Generic[V]):
         """Drop keys from both tiers of every worker, with their stale copies. Thread-safe.
 
         Once this has returned, no fetch that began before it can write an older value. Other workers drop theirs
-        when they hear of it, within 2 s whatever fails. Call it after the source has committed the change.
+        when they receive the message, and within 2 s whatever fails. Call it after the source has committed the
+        change.
 
         Args:
-            keys: may name a key more than once.
+            keys: the keys; duplicates are allowed.
 
         Returns:
-            How many different keys were given.
+            The number of distinct keys.
 
         Raises:
-            CacheUnavailable: Redis did not take it; this process has dropped its own values all the same.
+            CacheUnavailable: Redis did not accept it; this process has dropped its own values anyway.
             ValueError: a key belongs to no codec; nothing was dropped.
         """
         return self._process.invalidator.invalidate(keys)
 
     def invalidate_matching(self, pattern: str) -> None:
-        """Drop all keys that match a pattern, as `invalidate` does. Thread-safe. Costs a SCAN of the database.
+        """Drop all keys that match a pattern, as `invalidate` does. Thread-safe. Scans the whole database.
 
         Args:
             pattern: a glob pattern as Redis reads it, such as `customer_*`.
 
         Raises:
-            CacheUnavailable: Redis did not take it; this process has dropped its own values all the same.
+            CacheUnavailable: Redis did not accept it; this process has dropped its own values anyway.
         """
         self._process.invalidator.invalidate_matching(pattern)
 
-    # Life
+    # Lifecycle
 
     def in_background(self, work: Callable[[], None]) -> None:
-        """Run something short on a thread of the cache. Raises RuntimeError once the cache is closed."""
+        """Run a short task on a thread of the cache. Raises RuntimeError once the cache is closed."""
         self._process.submit(work)
 
     @property
     def mode(self) -> Mode:
-        """What the cache does right now."""
+        """The mode the cache is in now."""
         return mode_of(
             self.breaker,
             l1_is_on=bool(self.policy.l1_ttl_s),
@@ -325,12 +326,12 @@ class TwoTierCache(Generic[V]):
 
     @property
     def listener(self) -> Listener | None:
-        """This process's listener; None before the first read, and where none is wanted."""
+        """The listener of this process; None before the first read, and if the cache does not listen."""
         return self._process.listener if self._started else None
 
     @property
     def worker_queries(self) -> WorkerQueries:
-        """The way to ask all workers."""
+        """A client for queries to all workers."""
         return WorkerQueries(self._client, self.keys)
 
     def describe(self) -> dict[str, Any]:
@@ -345,7 +346,7 @@ class TwoTierCache(Generic[V]):
             self.on_pulse()
 
     def start(self) -> None:
-        """Start listening now rather than with the first read. Idempotent."""
+        """Start the listener now instead of at the first read. Idempotent. Raises RuntimeError once closed."""
         if not self._listens:
             return
         with self._start_lock:
@@ -356,10 +357,9 @@ class TwoTierCache(Generic[V]):
                 self._started = True
 
     def close(self) -> None:
-        """Stop the listener and wait for the loads under way. Idempotent.
+        """Stop the listener and wait for running loads. Idempotent.
 
-        A client that was given to the cache stays open, unless the cache was told that it owns it; one that
-        `from_url` made is closed.
+        A client that was passed in stays open unless `owns_client` is True. A client made by `from_url` is closed.
         """
         with self._start_lock:
             if self._closed:
@@ -372,7 +372,7 @@ class TwoTierCache(Generic[V]):
         _living.discard(self)
 
     def _after_fork(self) -> None:
-        """In the child: no thread, lock, socket, identity or value of the parent is used (race R13)."""
+        """Make new parts in the child: no thread, lock, socket, identity or value of the parent is used (R13)."""
         parents_listener = self._process.listener
         self._set_up()
         parents_listener.abandon()

@@ -1,7 +1,7 @@
-"""WorkerQueries that a command or a dashboard puts to all workers at once, and how a worker answers.
+"""Queries by a command or a dashboard to all workers at once, and the workers' answers.
 
-A question is published on the same server as the invalidations, and each worker hears both on one connection, in
-one order: a worker that has answered has handled every invalidation that was published before the question.
+A query is published on the same server as the invalidations. Each worker receives both on one connection, in one
+order. So a worker that has answered has handled every invalidation that was published before the query.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EVENTS_A_MESSAGE = 200
 
 
 class QueryResponder(Generic[V]):
-    """Answers worker_queries for one process; called on the listener's thread, so it only queues what it sends."""
+    """Answers queries for one process. It is called on the listener's thread, so it only queues its answers."""
 
     def __init__(
         self,
@@ -58,14 +58,14 @@ class QueryResponder(Generic[V]):
         self._clock = clock
 
     def answer(self, payload: bytes) -> None:
-        """Answer one question; what can't be read is passed over."""
+        """Answer one query; an unreadable query is ignored."""
         try:
             question = json.loads(payload)
             what, reply_to = question["what"], question.get("reply_to", "")
         except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
             return
         if question.get("database", self._database) != self._database:
-            return  # messages reach all databases; what this worker holds is of its own
+            return  # messages reach the workers of all databases; this worker caches values of its own only
         if what == "watch":
             self._event_log.watch(self._publish, WATCH_S)
             return
@@ -76,7 +76,7 @@ class QueryResponder(Generic[V]):
             answer |= self._describe()
         elif what == "explain":
             answer |= self._explain(str(question.get("key", "")))
-        # Published and not stored: a Redis that is full, or a replica, refuses to store anything.
+        # Published and not stored: a full Redis and a replica refuse writes.
         self._send("PUBLISH", reply_to, json.dumps(answer))
 
     def _is_ours(self, reply_to: object) -> bool:
@@ -106,14 +106,14 @@ class QueryResponder(Generic[V]):
 
 
 def digest(codecs: Codecs[V], key: str, value: V) -> str:
-    """What tells two values of a key apart without showing either."""
+    """Return a short hash of a value, to compare values of a key without showing them."""
     return hashlib.sha256(codecs.of(key).encode(value)).hexdigest()[:12]
 
 
 class WorkerQueries:
-    """The asking side, for commands and the dashboard. Raises redis-py's errors when the server does not answer.
+    """The querying side, for commands and the dashboard. Raises redis-py's errors when the server does not answer.
 
-    Anybody may write under the keys that it reads: what can't be read is given as it is, or as an empty dict.
+    Any client may write under the keys that it reads: an unreadable answer or registration is an empty dict.
     """
 
     def __init__(self, client: Redis, keys: KeySpace, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -123,27 +123,27 @@ class WorkerQueries:
         self._clock = clock
 
     def listeners(self) -> int:
-        """How many workers listen, on all nodes of a cluster."""
+        """Return the number of workers that listen, on all nodes of a cluster."""
         where = {"target_nodes": "all"} if isinstance(self._client, Cluster) else {}
         ((_, count),) = self._client.pubsub_numsub(self._keys.queries, **where)
         return int(count)
 
     def reachable(self) -> int:
-        """How many workers listen and are registered in this database; those of another can't answer here."""
+        """Return the number of workers that listen and are registered in this database; others don't answer."""
         return min(self.listeners(), int(self._client.hlen(self._keys.workers)))
 
     def query(self, what: str, *, timeout_s: float = 1.0, **details: str) -> list[dict[str, Any]]:
-        """Ask all listening workers; returns what has come within the time, with `after_ms` of each answer."""
+        """Query all listening workers. Returns the answers of the first `timeout_s` seconds, with `after_ms`."""
         return list(self.answers(what, timeout_s=timeout_s, expected=None, **details))
 
     def answers(
         self, what: str, *, timeout_s: float = 1.0, expected: int | None = None, **details: str
     ) -> Iterator[dict[str, Any]]:
-        """Yield answers as they come, until all listeners, or `expected`, have answered or the time is over."""
+        """Yield answers as they arrive, until all listeners (or `expected`) have answered or the time is up."""
         reply_to = f"{self._keys.prefix}:__reply:{secrets.token_hex(8)}"
         with self._client.pubsub() as replies:  # type: ignore[no-untyped-call]
             replies.subscribe(reply_to)
-            replies.get_message(timeout=timeout_s)  # the confirmation: from here on no answer can be missed
+            replies.get_message(timeout=timeout_s)  # the confirmation: after it no answer can be missed
             asked_at_s = self._clock()
             question = {"what": what, "reply_to": reply_to, "database": self._database, **details}
             listening = self._publish(question)
@@ -159,29 +159,29 @@ class WorkerQueries:
                 yield answer
 
     def _publish(self, question: dict[str, Any]) -> int:
-        """Return how many workers receive it; a node of a cluster counts those alone that are connected to it."""
+        """Publish a query. Returns the number of receivers, on all nodes: a cluster's node counts only its own."""
         received = int(self._client.publish(self._keys.queries, json.dumps(question)))
         return self.listeners() if isinstance(self._client, Cluster) else received
 
     def watch(self) -> None:
-        """Have all workers publish their events for the next few seconds; ask again to go on."""
+        """Make all workers publish their events for the next `WATCH_S` seconds; call again to continue."""
         self._publish({"what": "watch", "database": self._database})
 
     def workers(self) -> dict[str, dict[str, Any]]:
-        """Every worker that has registered and not left, by identity: `pid`, `host`, `started_at_s`."""
+        """Return every registered worker by identity, with `pid`, `host` and `started_at_s`."""
         try:
             registered = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.workers))
-        except ResponseError:  # a key of another type: anybody may write under the prefix
+        except ResponseError:  # a key of another type: any client may write under the prefix
             return {}
         return {identity.decode(errors="replace"): _read(about) for identity, about in registered.items()}
 
     def forget_worker(self, identity: str) -> None:
-        """Drop the registration of a worker that has died without leaving."""
+        """Drop the registration of a worker that died without signing off."""
         self._client.hdel(self._keys.workers, identity)
 
 
 def _read(payload: object) -> dict[str, Any]:
-    """Return the JSON object; an empty one for anything else, since anyone may write and publish here."""
+    """Return the JSON object; an empty dict for anything else, since any client may write and publish here."""
     try:
         found = json.loads(payload) if isinstance(payload, bytes) else None
     except (ValueError, RecursionError):

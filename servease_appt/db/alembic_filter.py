@@ -1,7 +1,7 @@
-"""For a host that keeps its own tables in the same database and has Alembic compare them with its models.
+"""A filter for a host whose Alembic compares its own tables in the same database with its models.
 
-The service's tables belong to none of the host's models: `flask db migrate` would write a migration that drops
-them.
+The service's tables belong to none of the host's models. Without the filter, `flask db migrate` would write a
+migration that drops them.
 """
 
 from typing import Any, Final
@@ -16,20 +16,20 @@ OUR_TABLES: Final = frozenset(
         "appointment_day_locks",
     }
 )
-"""Every table that `flask servease db upgrade` and `db rules --enforce` make."""
+"""Every table that `flask servease db upgrade` and `db rules --enforce` create."""
 
 
 def include_object(_object: Any, name: str | None, type_: str, reflected: bool, compare_to: Any) -> bool:
-    """Return whether Alembic should look at something, for `context.configure(include_object=…)`.
+    """Return True if Alembic should compare an object, for `context.configure(include_object=…)`.
 
     Args:
-        name: the thing's name.
+        name: the name of the object.
         type_: `table`, `column`, `index` and the like.
-        reflected: whether it was found in the database, and not in the host's models.
-        compare_to: what the host's models have under the same name; None for nothing.
+        reflected: True if the object was found in the database, and not in the host's models.
+        compare_to: the object of the same name in the host's models; None if there is none.
 
     Returns:
-        False for a table of the service's that the host's models know nothing of; True for all else.
+        False for a table of this service that is not in the host's models; True for all else.
 
     Example:
         >>> from flask_migrate import Migrate

@@ -1,7 +1,7 @@
-"""How a connection to PostgreSQL is made, and the settings that hold for what is sent over it.
+"""Connections to PostgreSQL, and the settings of their statements.
 
-The settings travel with the statements (`SET LOCAL`, in the same round trip), not with the connection: a pooler in
-transaction mode refuses or forgets what belongs to a session, and gives each transaction to another one.
+The settings are sent with the statements (`SET LOCAL`, in the same round trip), not with the connection: a pooler
+in transaction mode refuses or loses settings of a session, and may run each transaction in another session.
 """
 
 import re
@@ -22,40 +22,40 @@ _LINK_OPTIONS: Final = {
     "keepalives_interval": 3,
     "keepalives_count": 3,
 }
-"""The kernel's own limits, in seconds and ms: they end a dead link even where no call waits on it."""
+"""The kernel's limits, `tcp_user_timeout` in ms, times in s: they end a dead connection even when it is idle."""
 
 STATEMENT_SETTINGS: Final = {"statement_timeout": "3000", "lock_timeout": "2000", "jit": "off"}
-"""For each statement; in ms where a number. No request waits longer for PostgreSQL than its client would,
-and no statement here runs long enough to earn back what compiling it costs."""
+"""Settings of each statement; numbers are ms. No request waits longer for PostgreSQL than its client would, and
+no statement here runs long enough for JIT compilation to pay off."""
 TRANSACTION_SETTINGS: Final = STATEMENT_SETTINGS | {
     "idle_in_transaction_session_timeout": "5000",
-    # The use cases check the rules under their locks: the trigger for other writers need not do it again.
+    # The use cases check the rules under their locks, so the trigger for other writers need not.
     "servease.has_checked_rules": "on",
 }
 
 _FIRST_MOMENT: Final = datetime(1, 1, 1, tzinfo=UTC)
 _LAST_MOMENT: Final = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 NO_LIMITS: Final = {"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}
-"""For what is not done within a request."""
+"""Settings of work outside of requests."""
 
 _GIVEN_OPTION: Final = re.compile(r"(?:-c\s*|--)([\w.]+)=")
 _UTC_NAMES: Final = frozenset({"UTC", "Etc/UTC"})
 
 
 class Cursor(cursor):  # type: ignore[misc] # psycopg2 has no types
-    """A cursor that sends its connection's settings in front of each statement, in the same message."""
+    """A cursor that sends its connection's settings before each statement, in the same message."""
 
     def execute(self, query: str, arguments: Any = None) -> None:
-        """As the driver's."""
+        """Execute a statement, as the driver's cursor does, with the settings before it."""
         super().execute(self.connection.settings + query, arguments)
 
 
 class ServiceConnection(connection):  # type: ignore[misc] # psycopg2 has no types
-    """A connection in autocommit mode; transactions are begun and ended by statements, so none is hidden.
+    """A connection in autocommit mode; only explicit statements begin and end transactions.
 
     Attributes:
-        settings: SQL that goes in front of each statement, "" within a transaction, which has them already.
-        outside: what `settings` is outside of a transaction.
+        settings: SQL before each statement; "" within a transaction, which has the settings already.
+        outside: the value of `settings` outside of a transaction.
         begin: the statement that begins a transaction with its settings.
     """
 
@@ -72,10 +72,10 @@ def connector(
     """Return a function that makes a connection to `url`.
 
     Args:
-        url: session options in it win over the settings here, but for the time zone; so does a `connect_timeout`,
-            `tcp_user_timeout` or `keepalives…`.
-        statement_settings: what holds for each statement outside of a transaction.
-        transaction_settings: what holds in a transaction.
+        url: its session options override the settings here, except the time zone; so do its `connect_timeout`,
+            `tcp_user_timeout` and `keepalives…`.
+        statement_settings: settings of each statement outside of a transaction.
+        transaction_settings: settings of a transaction.
 
     Raises:
         ValueError: libpq does not know an option in `url`.
@@ -108,12 +108,12 @@ def connector(
 
 
 def psycopg2_url(url: str) -> URL:
-    """Return the URL with the driver of this service; SQLAlchemy would take plain `postgresql` for another."""
+    """Return the URL with the driver of this service; SQLAlchemy may choose another for plain `postgresql`."""
     return make_url(_hosts_apart(url)).set(drivername="postgresql+psycopg2")
 
 
 def _hosts_apart(url: str) -> str:
-    """Write libpq's list of hosts (`h1:5432,h2:5433`) as SQLAlchemy reads it: `?host=h1:5432&host=h2:5433`."""
+    """Convert libpq's list of hosts (`h1:5432,h2:5433`) to SQLAlchemy's: `?host=h1:5432&host=h2:5433`."""
     match = re.fullmatch(r"(\w[\w+]*://)((?:[^/?#]*@)?)([^/?#@]*,[^/?#@]*)([^?#]*)(?:\?([^#]*))?", url)
     if match is None:
         return url
@@ -128,7 +128,7 @@ def _set_local(settings: dict[str, str], given: set[str]) -> str:
 
 
 def _readable_date(text: str | None, row: cursor) -> date | None:
-    """A date; one that Python can't hold is the nearest that it can."""
+    """Return a date; for a date outside of Python's range, the nearest one in it."""
     try:
         found: date | None = DATE(text, row)
     except ValueError:
@@ -137,7 +137,7 @@ def _readable_date(text: str | None, row: cursor) -> date | None:
 
 
 def _readable_moment(text: str | None, row: cursor) -> datetime | None:
-    """A moment in UTC, whatever the session's time zone; one that Python can't hold is the nearest that it can."""
+    """Return a time in UTC, for any session time zone; for one outside of Python's range, the nearest in it."""
     try:
         found: datetime | None = PYDATETIMETZ(text, row)
         if found is None or found.tzinfo is UTC:

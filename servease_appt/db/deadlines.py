@@ -1,10 +1,10 @@
-"""A last deadline for every round trip to PostgreSQL, connecting included.
+"""A deadline for every round trip to PostgreSQL, including connecting.
 
-PostgreSQL itself ends a statement that takes too long, but not when it is frozen, or when a network drops what is
-sent: then the driver would wait for ever, and a worker's threads would be lost one by one. One thread a process
-watches the connections in use and shuts the socket of one whose time is over; the driver then reports a lost
-connection. The name look-up and the handshakes of several hosts, which have no socket to shut, run in a thread of
-their own that is given up at the deadline.
+PostgreSQL ends a statement that takes too long, but not if the server is frozen or the network drops packets. The
+driver would then wait forever, and a worker would lose its threads one by one. One thread for each process watches
+the connections in use and shuts down the socket of a connection at its deadline; the driver then reports a lost
+connection. Name look-ups and handshakes with several hosts have no socket to shut down. They run in a separate
+thread, which is abandoned at the deadline.
 """
 
 import os
@@ -18,18 +18,18 @@ from psycopg2 import InterfaceError, OperationalError
 from psycopg2.extensions import connection
 
 DEADLINE_S: Final = 3.5
-"""For one transaction or one block of reads. Above the `statement_timeout`, so that PostgreSQL's own error comes
-first where it can still send one. With the trial of the breaker, which may be the next use of the same request, it
-stays below the 5 s that a client waits at most."""
+"""Seconds for one transaction or one block of reads. Above the `statement_timeout`, so that PostgreSQL's own error
+arrives first if it can send one. Together with the breaker's trial, which may be the next use in the same request,
+it stays below the 5 s that a client waits at most."""
 
 _CHECK_EVERY_S: Final = 0.1
 _SLOW_REFUSAL_S: Final = 1.5
 
 
 class Deadline:
-    """The time limit of one use of PostgreSQL, as a context: at its end the connections used in it are cut.
+    """The time limit of one use of PostgreSQL: a context manager that cuts its connections at the deadline.
 
-    `watch` is called by the thread that uses the connections, the cut is made by the watching thread.
+    The thread that uses the connections calls `watch`; the watching thread cuts them.
     """
 
     __slots__ = ("_at_s", "_connections", "passed")
@@ -52,32 +52,32 @@ class Deadline:
         return self._at_s - time.monotonic()
 
     def extend_to(self, at_s: float) -> None:
-        """Set the deadline anew, to a moment on the clock of `time.monotonic`."""
+        """Set the deadline to a time of `time.monotonic`."""
         self._at_s = at_s
 
     def watch(self, used: connection) -> None:
-        """Cut this connection too when the deadline passes; at once when it has."""
+        """Add a connection to cut when the deadline passes, or at once if it has passed."""
         self._connections.append(used)
         if self.passed:
             _cut(used)
 
     def cut(self) -> None:
-        """Shut the sockets of all that is watched; the calls on them return at once."""
+        """Shut down the sockets of all watched connections; the calls on them return at once."""
         self.passed = True
         for used in list(self._connections):
             _cut(used)
 
     def connect(self, make: Callable[[], connection]) -> connection:
-        """Return the connection that `make` gives, which is closed again if it comes after the deadline.
+        """Return the connection that `make` returns; a connection made after the deadline is closed.
 
         Raises:
-            OperationalError: it did not come in time. Errors of `make` pass through.
+            OperationalError: there was no connection in time. Errors of `make` pass through.
         """
         began_s = time.monotonic()
         try:
             made = _Attempt(make).wait(self.left_s)
         except OperationalError:
-            # The driver's own connect timeout: it is no refusal, nothing answered.
+            # After the driver's connect timeout: the server did not answer, so this is no refusal.
             self.passed = time.monotonic() - began_s > _SLOW_REFUSAL_S
             raise
         if made is None:
@@ -88,7 +88,7 @@ class Deadline:
 
 
 class _Attempt:
-    """One attempt to connect, in a thread that can be left behind."""
+    """One attempt to connect, in a thread that can be abandoned."""
 
     def __init__(self, make: Callable[[], connection]) -> None:
         self._make = make
@@ -149,7 +149,7 @@ class _Watch:
             self._busy.wait()
             time.sleep(_CHECK_EVERY_S)
             with self._lock:
-                # Under the lock: the connections of a use that has ended may be in use again.
+                # Under the lock, since the connections of an ended use may be in use again.
                 for deadline in [d for d in self._running if d.left_s <= 0]:
                     self._running.discard(deadline)
                     deadline.cut()
@@ -158,7 +158,7 @@ class _Watch:
 
 
 def _cut(used: connection) -> None:
-    """Shut the socket down. The descriptor stays the driver's to close."""
+    """Shut the socket down. The driver closes the descriptor."""
     try:
         with socket.socket(fileno=os.dup(used.fileno())) as its_socket:
             its_socket.shutdown(socket.SHUT_RDWR)
@@ -170,7 +170,7 @@ _watch = _Watch()
 
 
 def _start_anew() -> None:
-    """A fork copies neither the thread nor what other threads had under way."""
+    """Make a new watch in a forked child, which has neither the thread nor the running deadlines."""
     global _watch  # noqa: PLW0603 - one watch a process
     _watch = _Watch()
 

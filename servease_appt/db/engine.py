@@ -1,4 +1,4 @@
-"""A pool of connections to PostgreSQL, and the one place where its failures become `DatabaseUnavailable`."""
+"""A pool of connections to PostgreSQL, which converts failures to `DatabaseUnavailable`."""
 
 import logging
 import os
@@ -26,8 +26,8 @@ from servease_appt.db.versions import VERSION_TABLE, VERSIONS
 _log = logging.getLogger(__name__)
 
 POOL_SIZE: Final = 256
-"""As many as gunicorn may have threads (WEB_THREADS): connections are made as they are needed, so a worker has as
-many as threads have asked at once, and no thread waits for another's."""
+"""The maximum number of gunicorn's threads (WEB_THREADS), so that no thread waits for another's connection.
+Connections are made on demand, so a worker has only as many as its threads have used at once."""
 POOL_TIMEOUT_S: Final = 2
 _HANGS: Final = "PostgreSQL did not answer in time"
 
@@ -35,22 +35,22 @@ _READY: Final = text(
     f"SELECT (SELECT version_num FROM {VERSION_TABLE}), EXISTS ("  # noqa: S608 - a name of our own
     "SELECT FROM appointments, time_slots, appointment_history, idempotency_keys WHERE false)"
 )
-"""Needs the same tables and rights as the requests do, and reads no row of theirs."""
+"""Needs the same tables and rights as the requests, and reads no rows."""
 
 
 class Database:
-    """A pool of connections; thread-safe, and safe to use on both sides of a fork.
+    """A pool of connections. Thread-safe and fork-safe.
 
     While PostgreSQL hangs, a use of it ends at its deadline (3.5 s). That opens a breaker: further uses fail at
-    once, but for one a second that tries again.
+    once, except one trial each second.
     """
 
     def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
-        """No connection is made before it is needed.
+        """Make a pool; connections are made on demand.
 
         Args:
-            url: `postgresql://…`, whatever driver it names; several hosts as libpq takes them.
-            pool_size: connections at most; further threads wait for one, `POOL_TIMEOUT_S` at most.
+            url: `postgresql://…` with any driver name; several hosts in libpq's form.
+            pool_size: maximum number of connections; further threads wait for `POOL_TIMEOUT_S` seconds at most.
 
         Raises:
             ValueError: libpq does not know an option in `url`.
@@ -77,10 +77,10 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """One READ COMMITTED transaction: committed at the end, rolled back on any exception.
+        """Run one READ COMMITTED transaction: committed at the end, rolled back on any exception.
 
         Raises:
-            DatabaseUnavailable: also out of the commit, and then it is unknown whether it took place.
+            DatabaseUnavailable: if raised by the commit, it is unknown whether the commit took place.
         """
         with self.reading() as connection:
             driver: Any = connection.connection.dbapi_connection
@@ -98,7 +98,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection on which each statement stands alone. Raises `DatabaseUnavailable`."""
+        """Provide a connection in autocommit mode. Raises `DatabaseUnavailable`."""
         admission = self._breaker.admit()
         if admission is Admission.REFUSED:
             raise DatabaseUnavailable(_HANGS, cause=Cause.DEADLINE)
@@ -127,7 +127,7 @@ class Database:
                 self._using.deadline = outer
 
     def ping(self) -> None:
-        """Return when PostgreSQL answers and has the tables of this version, or of a newer one.
+        """Check that PostgreSQL answers and has the tables of this version or of a newer one.
 
         Raises:
             DatabaseUnavailable: it does not.
@@ -138,7 +138,7 @@ class Database:
                 raise DatabaseUnavailable(OUT_OF_DATE, cause=Cause.TABLES)
 
     def close(self) -> None:
-        """Close all idle connections; may be called twice."""
+        """Close all idle connections. Idempotent."""
         self._engine.dispose()
 
     def _make_connection(self) -> Any:
@@ -152,7 +152,7 @@ class Database:
 
     def _breaker_changed(self, opened: bool) -> None:
         if opened:
-            # The idle connections may lead to the server that hangs, too: each would cost a trial.
+            # Idle connections may lead to the hanging server, too: each would cost a trial.
             self._engine.dispose()
             _log.warning("PostgreSQL hangs: requests fail at once, with one trial in %g s", COOL_DOWN_S)
         else:
@@ -160,7 +160,7 @@ class Database:
 
 
 def _roll_back(connection: Connection) -> None:
-    """End the transaction; a connection that can't is thrown away, which ends it as well."""
+    """Roll the transaction back; if that fails, discard the connection, which also ends the transaction."""
     if connection.invalidated:
         return
     try:
@@ -170,10 +170,10 @@ def _roll_back(connection: Connection) -> None:
 
 
 def _refuse_if_lost(driver: ServiceConnection) -> None:
-    """Have the pool make new connections when PostgreSQL has closed this one meanwhile.
+    """Raise InvalidatePoolError, so that the pool makes new connections, if PostgreSQL has closed this one.
 
-    An idle connection has nothing to read until the server ends it, so a look at the socket tells what otherwise
-    takes a round trip before every use. Where there is something to read, PostgreSQL is asked.
+    The socket of an idle connection has nothing to read until the server closes it, so polling it saves a round
+    trip before every use. If there is something to read, a statement is sent to find out.
     """
     try:
         news = select.poll()
@@ -186,7 +186,7 @@ def _refuse_if_lost(driver: ServiceConnection) -> None:
 
 
 def _leave_to_parent_after_fork(engine: Engine) -> None:
-    """A child must not talk over its parent's sockets, nor close them: it starts with an empty pool."""
+    """Give a forked child an empty pool: it must neither use nor close its parent's connections."""
     reference = weakref.ref(engine)
 
     def forget() -> None:

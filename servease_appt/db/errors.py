@@ -1,4 +1,4 @@
-"""The one error that every failure to reach or use PostgreSQL becomes, with its cause."""
+"""The error for every failure to reach or use PostgreSQL, with its cause."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ OUT_OF_DATE: Final = f"the tables are out of date: {_UPGRADE}"
 
 
 class Cause(StrEnum):
-    """Why PostgreSQL can't be used: what an operator looks for in the log."""
+    """The cause for which PostgreSQL can't be used, as logged for operators."""
 
     UNREACHABLE = "unreachable"
     DEADLINE = "deadline"
@@ -46,7 +46,7 @@ _MEANINGS: Final = {
     "57P01": (Cause.STOPPING, "PostgreSQL is shutting down"),
     "57P03": (Cause.STOPPING, "PostgreSQL is starting or shutting down"),
 }
-"""By SQLSTATE, what an operator should read."""
+"""Cause and message for operators, by SQLSTATE."""
 
 _REFUSALS: Final = {
     "unsupported startup parameter": (
@@ -66,20 +66,20 @@ _REFUSALS: Final = {
     "pgbouncer cannot connect": (Cause.POOLER, "the connection pooler can't reach PostgreSQL"),
     "server login has been failing": (Cause.POOLER, "the connection pooler can't reach PostgreSQL"),
 }
-"""A refused connection has no SQLSTATE in the driver, only its text."""
+"""Cause and message by part of the error's text: the driver gives no SQLSTATE for a refused connection."""
 
 
 _LOST_TWICE: Final = "This connection is closed"
-"""What the pool says when a connection is lost on check-out, and the new one as well."""
+"""The pool's message when a connection and its replacement are lost on check-out."""
 
 
 class DatabaseUnavailable(Exception):
     """PostgreSQL can't be reached, is too slow, full, read-only, denies a right, or has not been migrated.
 
     Attributes:
-        cause: why, as one of a few; failures of the same cause share a log line.
-        detail: PostgreSQL's own primary message or "". It never holds the values of a row.
-        retry_after_s: whole seconds after which asking again makes sense.
+        cause: the cause; failures of the same cause share a log line.
+        detail: PostgreSQL's primary message, or "". It never contains values of a row.
+        retry_after_s: whole seconds after which a retry is reasonable.
     """
 
     def __init__(
@@ -97,23 +97,23 @@ class DatabaseUnavailable(Exception):
 
 
 class UpgradeRefused(Exception):
-    """An upgrade can't work with what the database holds. The text names what differs, in one line."""
+    """An upgrade can't work with the database's tables or rows. The text names what differs, in one line."""
 
 
 class LockNotAvailable(Exception):
-    """Others held for too long what a step of an upgrade needs. The text names them; steps done before stay."""
+    """Other sessions held a lock of an upgrade's step too long. The text names them; earlier steps stay."""
 
 
 def sqlstate(error: exc.DBAPIError) -> str | None:
-    """Return the five characters by which PostgreSQL says what is wrong; None where it sent none."""
+    """Return PostgreSQL's SQLSTATE, five characters; None if it sent none."""
     return _code(error.orig)
 
 
 @contextmanager
 def unavailable() -> Iterator[None]:
-    """Turn what the driver and the pool say of PostgreSQL's state into `DatabaseUnavailable`.
+    """Convert errors of the driver and the pool about PostgreSQL's state to `DatabaseUnavailable`.
 
-    A violated constraint and a value that it can't take pass through: they say nothing of its state.
+    A violated constraint and an invalid value pass through: they are no sign of PostgreSQL's state.
     """
     try:
         yield
@@ -132,16 +132,16 @@ def unavailable() -> Iterator[None]:
 
 
 def hide_rows(context: ExceptionContext) -> None:
-    """Cut an error's text down to PostgreSQL's primary message, as SQLAlchemy's `handle_error` listener.
+    """Reduce an error's text to PostgreSQL's primary message, as SQLAlchemy's `handle_error` listener.
 
-    What PostgreSQL adds (DETAIL, CONTEXT, the line of the statement) holds whole rows, notes of customers
-    included, and the text of an unexpected error goes into the log.
+    PostgreSQL's additions (DETAIL, CONTEXT, the line of the statement) contain whole rows, with notes of
+    customers, and the text of an unexpected error is logged.
     """
     cut_to_primary(context.original_exception, context.sqlalchemy_exception)
 
 
 def cut_to_primary(original: BaseException, wrapped: exc.StatementError | None) -> None:
-    """Cut the texts of a driver's error, and of SQLAlchemy's around it, down to PostgreSQL's primary message."""
+    """Reduce the texts of a driver's error and of SQLAlchemy's wrapper to PostgreSQL's primary message."""
     primary = _primary(original)
     if not primary:
         return
@@ -152,7 +152,7 @@ def cut_to_primary(original: BaseException, wrapped: exc.StatementError | None) 
 
 def _says_unavailable(error: object, *, disconnected: bool) -> bool:
     lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
-    # Out of a protocol error the driver makes an error of no class in particular, and without a SQLSTATE.
+    # The driver reports a protocol error as a plain DatabaseError without a SQLSTATE.
     nameless = type(error) is psycopg2.DatabaseError and _code(error) is None
     return disconnected or lost or nameless or _code(error) in _MEANINGS
 

@@ -1,4 +1,4 @@
-"""What the log says while PostgreSQL can't be used."""
+"""The log of PostgreSQL failures."""
 
 import logging
 import threading
@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 class FailureLog:
-    """Logs one line for each cause and minute, with the number of failures that had none. Thread-safe."""
+    """Logs one line for each cause and minute, with the number of unlogged failures. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -23,7 +23,7 @@ class FailureLog:
         self._unlogged: dict[Cause, int] = {}
 
     def note(self, error: DatabaseUnavailable) -> None:
-        """Log the failure, or count it for the next line of its cause."""
+        """Log a failure, or count it for the next line of its cause."""
         with self._lock:
             now = self._clock()
             if now < self._quiet_until.get(error.cause, 0.0):

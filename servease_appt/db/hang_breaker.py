@@ -1,4 +1,4 @@
-"""Keeps threads away from a PostgreSQL that hangs."""
+"""A circuit breaker for a PostgreSQL that hangs, so that threads do not wait for it."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ TRIAL_S: Final = 1.0
 
 
 class Admission(Enum):
-    """What `HangBreaker.admit` answers."""
+    """The result of `HangBreaker.admit`."""
 
     NORMAL = "normal"
     TRIAL = "trial"
@@ -19,11 +19,11 @@ class Admission(Enum):
 
 
 class HangBreaker:
-    """Opens when a use of PostgreSQL got no answer in time; one trial at a time then finds out. Thread-safe.
+    """A breaker that opens when PostgreSQL does not answer in time, and then allows single trials. Thread-safe.
 
-    It differs from the cache's breaker in two points. The first trial may start at once: often it is one link that
-    is dead, and not the server. And a use that began before the last trial that succeeded says nothing new when it
-    fails. A server that refuses needs no breaker, since it answers at once.
+    It differs from the cache's breaker in two points. The first trial may start at once, because often only one
+    connection is dead and not the server. And it ignores the failure of a use that began before the last
+    successful trial. A server that refuses needs no breaker, since it answers at once.
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class HangBreaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether uses are refused, but for trials."""
+        """True while all uses except trials are refused."""
         return self._open
 
     def admit(self) -> Admission:
-        """Say how PostgreSQL may be used now. After TRIAL report `succeeded()` or `failed()`."""
+        """Return how PostgreSQL may be used now. After TRIAL, report `succeeded()` or `failed()`."""
         if not self._open:
             return Admission.NORMAL
         with self._lock:
@@ -54,12 +54,12 @@ class HangBreaker:
                 return Admission.NORMAL
             if now_s < self._trial_at_s:
                 return Admission.REFUSED
-            # A trial that never reports must not keep the place.
+            # The time limit also ends a trial that never reports.
             self._trial_at_s = now_s + TRIAL_S + COOL_DOWN_S
             return Admission.TRIAL
 
     def succeeded(self) -> None:
-        """Close after a trial that PostgreSQL answered."""
+        """Close the breaker after a trial that PostgreSQL answered."""
         with self._lock:
             was_open, self._open = self._open, False
             self._closed_at_s = self._clock()
@@ -67,11 +67,11 @@ class HangBreaker:
             self._on_change(False)
 
     def failed(self, began_at_s: float, admission: Admission) -> None:
-        """Open, or stay open for a cool-down after a failed trial.
+        """Open the breaker, or keep it open for a cool-down after a failed trial.
 
         Args:
-            began_at_s: when the use began that got no answer, on the clock of `time.monotonic`.
-            admission: what `admit` answered then.
+            began_at_s: start of the use without an answer, on the clock of `time.monotonic`.
+            admission: the result of `admit` for that use.
         """
         with self._lock:
             if self._open:

@@ -1,8 +1,8 @@
-"""Whether the numbers that triggers keep (see `servease_appt.db.migrations.kept_counts`) are those of the rows.
+"""Check and repair the counts that triggers keep (see `servease_appt.db.migrations.kept_counts`).
 
-Triggers miss what comes past them: a restore with triggers turned off leaves numbers that are too small, one that
-brings the counts along leaves them doubled. Every function here takes a connection in autocommit mode or one
-transaction, and sees all of it in one statement, so writers may go on meanwhile.
+Triggers miss some writes: a restore with triggers turned off leaves counts that are too small, and a restore that
+includes the counts doubles them. Every function here takes a connection in autocommit mode or in a transaction,
+and reads everything in one statement, so writers may continue meanwhile.
 """
 
 import random
@@ -14,10 +14,10 @@ from sqlalchemy import Connection, text
 from servease_appt.db.engine import Database
 
 LAST_DAY: Final = (date(9999, 12, 31) - date(2000, 1, 1)).days + 1
-"""The bucket of all that is later than Python's calendar; day 0 is 2000-01-01."""
+"""The bucket of all dates after the end of Python's calendar; day 0 is 2000-01-01."""
 
 DAY: Final = "greatest(least(scheduled_date, DATE '10000-01-01'), DATE '4713-01-02 BC') - DATE '2000-01-01'"
-"""SQL for a row's day, which any date has."""
+"""SQL for a row's day number, which is defined for any date."""
 
 INTO_COUNTS: Final = """
     SELECT level, day >> (5 * level), coalesce(status, '*'), coalesce(appointment_type, '*'), sum(number)
@@ -31,7 +31,7 @@ INTO_COUNTS: Final = """
     GROUP BY level, day >> (5 * level), CUBE (status, appointment_type)
     HAVING sum(number) <> 0
 """
-"""SQL that makes rows of `appointment_counts` out of `changes`: day, status, type and number."""
+"""SQL that makes rows of `appointment_counts` from `changes`: day, status, type and number."""
 
 _EXPECTED: Final = f"""
     WITH changes AS (
@@ -76,24 +76,24 @@ _EPOCH: Final = date(2000, 1, 1)
 
 
 def differences(connection: Connection) -> int:
-    """Return how many of the kept numbers are wrong. Reads all appointments once: seconds for millions."""
+    """Return the number of wrong kept counts. Reads all appointments once: seconds for millions."""
     return int(connection.execute(_COMPARE).scalar_one())
 
 
 def repair(connection: Connection) -> int:
-    """Put wrong numbers right, and return how many they were. To be called in a READ COMMITTED transaction.
+    """Repair wrong counts and return their number. Call it in a READ COMMITTED transaction.
 
-    Writers go on: what they change meanwhile is added to the numbers as it always is.
+    Writers may continue: their changes are added to the counts as usual.
     """
     connection.execute(_ONE_FOLDER)
     return connection.execute(_REPAIR).rowcount
 
 
 def sampled_differences(connection: Connection, days: int = 6) -> int:
-    """Return for how many of some days the kept number is wrong: the first, the last, and others by chance.
+    """Return the number of sampled days with a wrong kept count: the first day, the last, and random ones.
 
-    Costs a look into an index for each row of those days, however many appointments there are. 0 does not prove
-    that all are right; `differences` does.
+    Costs one index look-up for each row of those days, for any number of appointments. 0 does not prove that
+    all counts are right; `differences` does.
     """
     first, last = connection.execute(_RANGE).one()
     chosen: set[date] = set()
@@ -110,10 +110,10 @@ def sampled_differences(connection: Connection, days: int = 6) -> int:
 
 
 def fold(database: Database) -> None:
-    """Add up the changes that have piled up, for every reader. Cheap; writers need not wait for it.
+    """Add the pending changes to the counts, which makes reads faster. Cheap; writers do not wait for it.
 
     Raises:
-        DatabaseUnavailable: PostgreSQL is away, or has not been upgraded.
+        DatabaseUnavailable: PostgreSQL can't be used, or has not been upgraded.
     """
     with database.transaction() as connection:
         connection.execute(_FOLD)

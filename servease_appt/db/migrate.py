@@ -1,4 +1,4 @@
-"""Bringing a database to the tables of this version beside services that write to it, and back again."""
+"""Upgrade a database to the tables of this version and downgrade it, while services write to it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -35,14 +35,14 @@ _EXEMPTIONS: Final = text(
 
 @dataclass(frozen=True, slots=True)
 class UpgradeReport:
-    """What an upgrade found and did.
+    """The result of an upgrade.
 
     Attributes:
-        before: the version that was found, None for none.
+        before: the version found; None: none.
         after: the version now.
-        exemptions: constraint name and the rows that it does not bind.
-        violations: every row that breaks a rule; they are reported, never changed.
-        repaired: how many of the kept numbers were wrong, and have been put right; 0 in a first upgrade.
+        exemptions: pairs of a constraint's name and the rows that it does not bind.
+        violations: every row that breaks a rule; rows are reported, never changed.
+        repaired: the number of wrong kept counts that were repaired; 0 in a first upgrade.
     """
 
     before: str | None
@@ -54,13 +54,13 @@ class UpgradeReport:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What `check` found.
+    """The result of `check`.
 
     Attributes:
-        found: the version of the database, None for none.
+        found: the version of the database; None: none.
         needed: the version that this code needs.
-        missing: what an upgrade would do to the tables, a line for each statement.
-        wrong_counts: how many of the kept numbers differ from the rows; None where there are no such tables.
+        missing: the statements that an upgrade would run, one line for each.
+        wrong_counts: the number of kept counts that differ from the rows; None: there are no such tables.
     """
 
     found: str | None
@@ -72,20 +72,20 @@ class CheckReport:
 def upgrade(
     url: str, default_capacity: int = 3, progress: Callable[[str], None] = lambda _text: None
 ) -> UpgradeReport:
-    """Run what is missing, while others read and write; of several upgrades at a time one runs, the others wait.
+    """Run the missing steps while others read and write. Of several upgrades, one runs and the others wait.
 
-    Each step is a transaction of its own (see `servease_appt.db.online`). The next upgrade continues one that
-    was interrupted.
+    Each step is a separate transaction (see `servease_appt.db.online`). The next upgrade continues one that was
+    interrupted.
 
     Args:
-        url: `postgresql://…`, whatever driver it names
-        default_capacity: what the report counts as room where no slot is defined.
-        progress: called with a line for the operator where a step has to wait.
+        url: `postgresql://…` with any driver name.
+        default_capacity: the capacity that the report assumes where no slot is defined.
+        progress: called with a line for the operator when a step has to wait.
 
     Raises:
         UpgradeRefused: tables of the same name are not those of the platform; nothing was changed.
-        LockNotAvailable: others held a lock for too long; what was done before stays.
-        DatabaseUnavailable: PostgreSQL is away.
+        LockNotAvailable: other sessions held a lock too long; earlier steps stay.
+        DatabaseUnavailable: PostgreSQL can't be used.
     """
     with only_upgrade(url), connected(url) as connection:
         before = _version(connection)
@@ -103,11 +103,11 @@ def upgrade(
 
 
 def plan(url: str) -> list[str]:
-    """Return what an upgrade would send, a line for each statement, and change nothing.
+    """Return the statements that an upgrade would send, one line for each, and change nothing.
 
     Raises:
         UpgradeRefused: an upgrade would be refused.
-        DatabaseUnavailable: PostgreSQL is away.
+        DatabaseUnavailable: PostgreSQL can't be used.
     """
     with connected(url) as connection:
         version = _version(connection)
@@ -115,11 +115,11 @@ def plan(url: str) -> list[str]:
 
 
 def check(url: str) -> CheckReport:
-    """Compare the database with what this version needs, whatever its version says. Changes nothing.
+    """Compare the database with the needs of this code, independent of its version number. Changes nothing.
 
     Raises:
         UpgradeRefused: tables of the same name are not those of the platform.
-        DatabaseUnavailable: PostgreSQL is away.
+        DatabaseUnavailable: PostgreSQL can't be used.
     """
     with connected(url) as connection:
         steps = OnlineSteps(connection, dry_run=True)
@@ -133,37 +133,37 @@ def check(url: str) -> CheckReport:
 
 
 def repair_counts(url: str) -> int:
-    """Put the kept numbers right, while others write. Return how many were wrong. Raises `DatabaseUnavailable`."""
+    """Repair the kept counts while others write. Returns how many were wrong. Raises `DatabaseUnavailable`."""
     with connected(url) as connection:
         return repair(connection)
 
 
 def downgrade(url: str, progress: Callable[[str], None] = lambda _text: None) -> None:
-    """Drop all that upgrades have made, while others read and write, and leave the platform's own tables.
+    """Drop everything that upgrades have made, except the platform's tables, while others read and write.
 
-    No row of `appointments`, `time_slots` or `appointment_history` is lost, and none of their columns. The answers
-    that are kept for `Idempotency-Key` go.
+    No row or column of `appointments`, `time_slots` or `appointment_history` is lost. The answers stored for
+    `Idempotency-Key` are lost.
 
     Raises:
-        LockNotAvailable: others held a lock for too long; what was dropped before stays so.
-        DatabaseUnavailable: PostgreSQL is away.
+        LockNotAvailable: other sessions held a lock too long; earlier steps stay.
+        DatabaseUnavailable: PostgreSQL can't be used.
     """
     with only_upgrade(url), connected(url) as connection:
         removal.run(OnlineSteps(connection, progress=progress))
 
 
 def current(url: str) -> tuple[str | None, str | None]:
-    """Return the version of the database, None for none, and the version that this code needs.
+    """Return the version of the database (None: none) and the version that this code needs.
 
     Raises:
-        DatabaseUnavailable: PostgreSQL is away.
+        DatabaseUnavailable: PostgreSQL can't be used.
     """
     with connected(url) as connection:
         return _version(connection), VERSIONS[-1]
 
 
 def repair(connection: Connection) -> int:
-    """Put the kept numbers right on a connection of this module; see `kept_counts.repair`."""
+    """Repair the kept counts on a connection of this module; see `kept_counts.repair`."""
     driver = connection.connection.dbapi_connection
     assert driver is not None  # noqa: S101 - the connection is open
     driver.settings = ""
@@ -178,12 +178,12 @@ def repair(connection: Connection) -> int:
 
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
-    """Give a connection in autocommit mode, without time limits, whose errors are those of an upgrade."""
+    """Provide a connection in autocommit mode, without time limits, which raises an upgrade's errors."""
     try:
         with unavailable(), _engine(url).connect() as connection:
             yield connection
     except DatabaseUnavailable as error:
-        # For a request it means "run an upgrade", which is of no use here.
+        # The message for requests is "run an upgrade", which is wrong here.
         if error.cause is Cause.TABLES:
             raise UpgradeRefused(f"PostgreSQL refuses a step: {error.detail}") from error
         raise
@@ -193,10 +193,10 @@ def connected(url: str) -> Iterator[Connection]:
 
 @contextmanager
 def only_upgrade(url: str) -> Iterator[None]:
-    """Hold the lock of upgrades, on a connection of its own.
+    """Hold the lock of upgrades, on a separate connection.
 
-    It is a transaction's lock, since a pooler in transaction mode knows no other. It is not waited for within a
-    statement: an index that is made meanwhile would wait for the end of that statement.
+    The lock belongs to a transaction, since a pooler in transaction mode supports no session locks. It is polled:
+    the creation of an index would wait for the end of a statement that waits for the lock.
     """
     with connected(url) as connection:
         while True:
@@ -228,9 +228,9 @@ def _engine(url: str) -> Engine:
 
 
 def _run(connection: Connection, steps: OnlineSteps) -> None:
-    """Run every step of every version: each finds out for itself whether it is done.
+    """Run every step of every version; each step checks if it is done already.
 
-    So it does not matter how far an upgrade came, nor whether an index or a trigger was dropped since.
+    So an interrupted upgrade, and an index or trigger dropped since, make no difference.
     """
     v1_platform_tables.refuse_unknown_tables(OnlineSteps(connection, dry_run=True))
     scripts = _scripts()

@@ -1,8 +1,8 @@
-"""The tables, as SQLAlchemy sees them.
+"""The tables as SQLAlchemy models.
 
-The first three are the platform's: Django made them, without defaults in the database, so every column is given
-a value on insert. Constraints and indexes live in the migrations alone, where they can depend on what an adopted
-database holds.
+The first three are the platform's: Django made them without defaults in the database, so every insert sets every
+column. Constraints and indexes are only in the migrations, where they can depend on the rows of an adopted
+database.
 """
 
 from datetime import date, datetime, time
@@ -33,7 +33,7 @@ class Base(DeclarativeBase):
 
 
 class Appointment(Base):
-    """One appointment; when it takes place is wall-clock time in the business time zone."""
+    """One appointment; its date and time are wall-clock time in the business time zone."""
 
     __tablename__ = "appointments"
 
@@ -59,7 +59,7 @@ class Appointment(Base):
 
 
 class TimeSlot(Base):
-    """A stretch of a day with a capacity of its own; an end of 00:00 is midnight."""
+    """A part of a day with its own capacity; an end of 00:00 is midnight at the end of the day."""
 
     __tablename__ = "time_slots"
 
@@ -72,7 +72,7 @@ class TimeSlot(Base):
 
 
 class AppointmentHistory(Base):
-    """An accepted change; it outlives its appointment, so nothing refers to that."""
+    """An accepted change. It outlives its appointment, so it has no foreign key to it."""
 
     __tablename__ = "appointment_history"
 
@@ -86,7 +86,7 @@ class AppointmentHistory(Base):
 
 
 class IdempotencyKey(Base):
-    """A key that a user sent with a request, who holds it, and what came of it."""
+    """An idempotency key of a user's request, its holder and the stored answer."""
 
     __tablename__ = "idempotency_keys"
 
@@ -102,7 +102,7 @@ class IdempotencyKey(Base):
     answer_headers: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
 
 
-# Written by triggers alone.
+# Written only by triggers.
 
 Table(
     "appointment_counts",

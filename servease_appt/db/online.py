@@ -1,10 +1,10 @@
-"""How the steps of an upgrade run beside services that write: no lock is waited for long, or held over a scan.
+"""Online execution of an upgrade's steps, while services write: short lock waits, no strong lock during a scan.
 
 A statement that waits for a strong lock makes all later statements on the table wait, too. So each step is a
-transaction of its own with one kind of lock, gives up after a tenth of a second, and tries again later: writers
-wait that long at most, and since PostgreSQL looks for deadlocks only after a second, a writer is never the one
-that it ends. What reads a whole table (a check of old rows, an index, a count) runs outside of these, with
-locks that let others write.
+separate transaction with one kind of lock. It gives up after a tenth of a second and tries again later, so writers
+wait that long at most. PostgreSQL looks for deadlocks only after a second, so it never ends a writer for one. A
+statement that reads a whole table (a check of old rows, an index, a count) runs separately, with locks that let
+others write.
 """
 
 import random
@@ -39,7 +39,7 @@ _INDEX_STATE: Final = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_reg
 
 
 class Firing(Enum):
-    """For whose changes a trigger fires; the value is PostgreSQL's `tgenabled`."""
+    """The sessions for which a trigger fires; the value is PostgreSQL's `tgenabled`."""
 
     ORIGIN = "O"
     ALWAYS = "A"
@@ -47,15 +47,15 @@ class Firing(Enum):
 
     @property
     def keyword(self) -> str:
-        """What stands before TRIGGER in `ENABLE … TRIGGER`."""
+        """The keyword before TRIGGER in `ENABLE … TRIGGER`."""
         return "" if self is Firing.ORIGIN else f"{self.name} "
 
 
 class OnlineSteps:
-    """Runs statements beside writers, on a connection in autocommit mode; or only notes them, for a dry run.
+    """Runs statements while others write, on a connection in autocommit mode; a dry run only records them.
 
     Attributes:
-        planned: what a dry run would have sent, in order.
+        planned: the statements that a dry run recorded, in order.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class OnlineSteps:
         self.planned: list[str] = []
 
     def query(self, statement: str, **parameters: Any) -> Any:
-        """Return the first column of the first row, None without one. Runs in a dry run, too."""
+        """Return the first column of the first row; None if there is no row. Runs in a dry run, too."""
         return self._connection.execute(text(statement), parameters).scalar()
 
     def rows(self, statement: str, **parameters: Any) -> list[Any]:
@@ -83,38 +83,39 @@ class OnlineSteps:
         return list(self._connection.execute(text(statement), parameters).all())
 
     def exists(self, table: str) -> bool:
-        """Whether there is a table, view, index or sequence of this name."""
+        """Return True if there is a table, view, index or sequence of this name."""
         return self.query("SELECT to_regclass(:name) IS NOT NULL", name=table) is True
 
     def run(self, *statements: str) -> None:
-        """Run the statements in one transaction that waits for locks a moment only, again until it succeeds.
+        """Run the statements in one transaction with a short lock timeout, and retry until it succeeds.
 
         Raises:
-            LockNotAvailable: it did not within `PATIENCE_S`.
+            LockNotAvailable: it did not succeed within `PATIENCE_S` seconds.
         """
         self._attempt(statements, lambda: self._transaction(statements, f"{LOCK_TIMEOUT_MS}ms"))
 
     def scan(self, *statements: str) -> None:
-        """Run the statements in one transaction that may take long; for those whose locks let others write.
+        """Run the statements in one transaction that may take long; only for locks that let others write.
 
         Raises:
-            LockNotAvailable: it got no lock within `PATIENCE_S`.
+            LockNotAvailable: it got no lock within `PATIENCE_S` seconds.
         """
         self._attempt(statements, lambda: self._transaction(statements, "5s"))
 
     def function(self, name: str, definition: str) -> None:
-        """Make or replace a function whose body differs from that between the two `$body$` of `definition`.
+        """Create or replace a function if its body differs from that between the two `$body$` of `definition`.
 
-        `{schema}` in it stands for the schema that the tables are in.
+        `{schema}` in `definition` stands for the schema of the tables.
         """
         wanted = definition.replace("{schema}", self.query("SELECT quote_ident(current_schema())"))
         if self.query(_BODY, name=name) != wanted.split("$body$")[1]:
             self.run(wanted)
 
     def trigger(self, name: str, event: str, action: str, firing: Firing = Firing.ORIGIN) -> bool:
-        """Make a trigger on `appointments`, or have it fire as it should, and return whether there was none.
+        """Create a trigger on `appointments`, or correct when it fires. Returns True if there was none.
 
-        Turning all triggers off and on, as a restore does, forgets which of them were to fire for replication.
+        Turning all triggers off and on, as a restore does, loses the setting of triggers that fire for
+        replication.
         """
         state = self.query(_TRIGGER, name=name)
         if state == firing.value:
@@ -125,14 +126,14 @@ class OnlineSteps:
         return state is None
 
     def index(self, name: str, definition: str) -> None:
-        """Make an index while others write. One that an earlier attempt left unfinished is made anew.
+        """Create an index while others write. An index that an earlier attempt left unfinished is replaced.
 
         Args:
-            name: its name
-            definition: what stands behind ON.
+            name: the name of the index.
+            definition: the SQL after ON.
 
         Raises:
-            LockNotAvailable: transactions from before did not end within `PATIENCE_S`.
+            LockNotAvailable: earlier transactions did not end within `PATIENCE_S` seconds.
         """
         if self.query(_INDEX_STATE, name=name) is True:
             return
@@ -145,7 +146,7 @@ class OnlineSteps:
         self._attempt((create,), build)
 
     def drop_index(self, name: str) -> None:
-        """Drop an index, if there is one of that name, while others read and write."""
+        """Drop an index, if it exists, while others read and write."""
         if self.exists(name):
             drop = f"DROP INDEX CONCURRENTLY IF EXISTS {name}"
             if self.dry_run:
@@ -190,9 +191,9 @@ class OnlineSteps:
             driver.settings = driver.outside
 
     def _alone(self, statement: str) -> None:
-        """Run what must be no part of a transaction, so its settings can't travel with it.
+        """Run a statement outside of a transaction, with its settings set on the session.
 
-        Behind a pooler they stay PostgreSQL's own: a session is not ours to set there.
+        Behind a pooler, PostgreSQL's defaults apply: other clients share the session.
         """
         run, driver = self._connection.exec_driver_sql, self._driver()
         driver.settings = ""
@@ -217,6 +218,6 @@ class OnlineSteps:
 
 
 def _in_one_line(statement: str) -> str:
-    """The statement without line breaks, shortened for a terminal."""
+    """Return the statement without line breaks, shortened for a terminal."""
     line = " ".join(statement.split())
     return line if len(line) <= 160 else f"{line[:157]}..."

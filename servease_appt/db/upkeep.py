@@ -1,4 +1,4 @@
-"""The regular maintenance of the kept counts, in each worker."""
+"""The periodic maintenance of the kept counts, in each worker."""
 
 import logging
 import random
@@ -18,13 +18,13 @@ SAMPLE_EVERY_S: Final = 600.0
 
 
 class Upkeep:
-    """Folds the changes of the kept counts, and compares some of these with the rows. Survives a fork.
+    """Folds the changes of the kept counts, and compares samples with the rows. Fork-safe.
 
-    PostgreSQL may hang, so the work is done in a thread of its own, one at a time.
+    PostgreSQL may hang, so the work runs in a separate thread, one at a time.
     """
 
     def __init__(self, database: Database, on_sampled: Callable[[int], None] = lambda _wrong: None) -> None:
-        """`on_sampled` is called with how many of the sampled days were counted wrong."""
+        """`on_sampled` is called with the number of sampled days whose count is wrong."""
         self._database = database
         self._on_sampled = on_sampled
         self._set_up()
@@ -36,14 +36,14 @@ class Upkeep:
         self._sample_at_s = 0.0
 
     def step(self, now_s: float) -> None:
-        """Start what is due and return at once.
+        """Start the work that is due, and return at once. For one thread at a time.
 
         Args:
-            now_s: seconds of a clock that only moves forward. Called by one thread at a time.
+            now_s: seconds of a monotonic clock.
         """
         if now_s < self._fold_at_s or (self._thread is not None and self._thread.is_alive()):
             return
-        # The first time later, too: a worker that starts has requests to answer, and others start with it.
+        # Not at once at the start: a starting worker has requests to answer, and other workers start with it.
         is_first = self._fold_at_s == 0
         self._fold_at_s = now_s + FOLD_EVERY_S * random.uniform(0.5, 1)
         if is_first:
@@ -57,7 +57,7 @@ class Upkeep:
         self._thread.start()
 
     def wait(self) -> None:
-        """Wait until what was started has ended."""
+        """Wait until the started work has ended."""
         if self._thread is not None:
             self._thread.join()
 

@@ -1,6 +1,6 @@
-"""Which rows break a rule: those of an adopted database, which were made before the rules were.
+"""Find rows that break a rule: rows of an adopted database that are older than the rules.
 
-Such rows are shown as they are and can be worked on; this names them so that somebody may put them right.
+The service shows such rows unchanged and can update them; this lists them so that staff can correct them.
 """
 
 from collections import defaultdict
@@ -42,7 +42,7 @@ class _Running(NamedTuple):
 
 
 def violations(connection: Connection, default_capacity: int) -> list[Violation]:
-    """Every row that breaks a rule, once for each rule, by table, rule and id."""
+    """Return every row that breaks a rule, once for each rule, sorted by table, rule and id."""
     running = _running(connection)
     found = [
         *_single_rows(connection),
@@ -76,7 +76,7 @@ def _single_rows(connection: Connection) -> Iterator[Violation]:
 
 
 def _running(connection: Connection) -> list[_Running]:
-    """The open appointments by start."""
+    """Return the open appointments, sorted by start."""
     rows = connection.execute(
         select(
             Appointment.id,
@@ -124,7 +124,7 @@ def _double_booked(running: Iterable[_Running]) -> Iterator[str]:
 
 
 def _overlapping(rows: Sequence[_Running]) -> set[str]:
-    """Those of the rows, which come by start, that share a moment with another."""
+    """Return the ids of rows that overlap another one; the rows are sorted by start."""
     found: set[str] = set()
     longest = rows[0]
     for row in rows[1:]:

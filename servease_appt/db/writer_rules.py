@@ -1,4 +1,4 @@
-"""Holding other writers to the rules about many rows; see `servease_appt.db.migrations.writer_rules`."""
+"""Enforce the rules about many rows for other writers; see `servease_appt.db.migrations.writer_rules`."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -13,22 +13,22 @@ from servease_appt.db.online import OnlineSteps
 from servease_appt.db.violations import CAPACITY, CUSTOMER_GAP_RULE, violations
 
 DAYS: Final = tuple(date(2000, 1, 1) + timedelta(days=n) for n in range(36525))
-"""This century's. Bookings of later days are held to the rules by the service alone."""
+"""The days of this century. For other days only the service enforces the rules."""
 
 _HELD: Final = (CAPACITY, CUSTOMER_GAP_RULE)
 
 
 def enforce(url: str, default_capacity: int, day_locks: Mapping[date, int]) -> None:
-    """Hold every writer to capacity and the customer's 30 minutes from now on. Others may write meanwhile.
+    """Enforce capacity and the customer's 30 minutes for every writer from now on. Others may write meanwhile.
 
     Args:
         url: `postgresql://…`
-        default_capacity: how many may run at once where no slot is defined; the service's own setting.
-        day_locks: the number of the lock of each day to be held to the rules.
+        default_capacity: maximum of simultaneous appointments where no slot is defined; the service's setting.
+        day_locks: the lock number of each day for which the rules are enforced.
 
     Raises:
         UpgradeRefused: rows break these rules already, or there are no tables; nothing was changed.
-        LockNotAvailable: others held a lock for too long; nothing was changed.
+        LockNotAvailable: other sessions held a lock too long; nothing was changed.
         DatabaseUnavailable: PostgreSQL can't be used.
     """
     with only_upgrade(url), connected(url) as connection:
@@ -36,7 +36,7 @@ def enforce(url: str, default_capacity: int, day_locks: Mapping[date, int]) -> N
         _refuse_if_broken(connection, default_capacity)
         writer_rules.install(steps, default_capacity, day_locks)
         try:
-            # A row that was written between the first look and the trigger was not refused.
+            # The trigger did not check rows that were written after the first check and before it.
             _refuse_if_broken(connection, default_capacity)
         except UpgradeRefused:
             writer_rules.remove(steps)
@@ -44,13 +44,13 @@ def enforce(url: str, default_capacity: int, day_locks: Mapping[date, int]) -> N
 
 
 def release(url: str) -> None:
-    """Let other writers do what they want again. Raises as `enforce` does for locks and PostgreSQL."""
+    """Stop enforcing the rules for other writers. Raises LockNotAvailable or DatabaseUnavailable."""
     with only_upgrade(url), connected(url) as connection:
         writer_rules.remove(OnlineSteps(connection))
 
 
 def capacity_in_force(url: str) -> int | None:
-    """Return the capacity that other writers are held to; None while they are not."""
+    """Return the capacity that is enforced for other writers; None while it is not."""
     with connected(url) as connection:
         return writer_rules.capacity_in_force(OnlineSteps(connection))
 

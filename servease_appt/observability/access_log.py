@@ -1,4 +1,4 @@
-"""What the access log records of a request; the application puts it into the request's WSGI environment."""
+"""The entry of a request in the access log, which the application puts into the WSGI environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ ACCESS = "servease.access"
 """The environment's key that holds an `AccessLogEntry`."""
 
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
-"""Every other method is logged and counted as `other`: callers may send any word."""
+"""All other methods are logged and counted as `other`: callers may send any word."""
 
 
 class AccessLogEntry(NamedTuple):

@@ -1,4 +1,4 @@
-"""The cache's counters as JSON: read from totals, whichever workers these are the sum of."""
+"""The cache's counters as JSON, computed from the totals of one worker or of all workers."""
 
 from __future__ import annotations
 
@@ -104,9 +104,9 @@ def _hit_rate(counts: Mapping[str, int]) -> float | None:
 
 
 def worker_status(lookups: Lookups, metrics: Metrics, secret_key: str) -> dict[str, Any]:
-    """Return what a worker answers to the query `status` beside the state of its cache: counters and states only.
+    """Return the counters and states that a worker adds to its cache's state in answers to the query `status`.
 
-    Cheap enough for the listener's thread: reads this process's own series.
+    Cheap enough for the listener's thread: it reads only this process's series.
     """
     own = metrics.worker_totals()
     return {
@@ -119,12 +119,12 @@ def worker_status(lookups: Lookups, metrics: Metrics, secret_key: str) -> dict[s
 
 
 def secret_key_id(secret_key: str) -> str:
-    """Return a short hash that tells two secret keys apart. It signs nothing, and 32 bits reveal no key."""
+    """Return a short hash to compare secret keys. It signs nothing, and 32 bits reveal no key."""
     return hmac.new(secret_key.encode(), b"servease secret key id", "sha256").hexdigest()[:8]
 
 
 def sum_of_workers(statuses: Iterable[tuple[Tiers, Endpoints]]) -> Totals:
-    """Sum what workers answered to `status`: for a command, whose host may not have the workers' files."""
+    """Return the sum of workers' answers to `status`, for a command whose host may not have the workers' files."""
     return Totals(
         sample
         for tiers, endpoints in statuses
@@ -146,7 +146,7 @@ def _reference_samples(endpoints: Endpoints) -> Iterator[tuple[Series, float]]:
 
 
 def lookups_summary(tiers: Tiers) -> dict[str, Any]:
-    """Return how many references were looked up, how many each tier had, and the hit rate."""
+    """Return the number of references looked up, the hits of each tier, and the hit rate (0 to 1, None: none)."""
 
     def count(tier: str, event: str) -> int:
         return sum(events.get(event, 0) for events in tiers.get(tier, {}).values())

@@ -1,4 +1,4 @@
-"""Compare samples of what is cached with the source they were loaded from, outside of requests.
+"""Compare samples of cached values with their source, outside of requests.
 
 A value counts as a mismatch only if it differs twice: it may change between the two reads of one comparison, and
 an invalidation takes a moment to arrive. L1 is compared with L2 at a few keys per second. L2 is compared with the
@@ -42,7 +42,7 @@ class _Difference:
 
 
 class Coherence:
-    """Compares for one worker. `step` is called a few times per second, by one thread at a time."""
+    """Runs the comparisons of one worker. `step` is called a few times per second, by one thread at a time."""
 
     def __init__(self, lookups: Lookups, metrics: Metrics) -> None:
         self._lookups = lookups

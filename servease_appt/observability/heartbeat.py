@@ -21,7 +21,7 @@ AT_MOST_EVERY_S: Final = 0.25
 
 
 class Heartbeat:
-    """Called by the cache's listener about twice a second, whether Redis answers or not; never blocks."""
+    """The listener's callback, called about twice a second even if Redis does not answer. Never blocks."""
 
     def __init__(
         self, lookups: Lookups, metrics: Metrics, metric_history: MetricHistory, upkeep: Upkeep

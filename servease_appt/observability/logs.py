@@ -1,10 +1,10 @@
 """Logs as JSON lines, configured by `gunicorn.conf.py` alone: importing the package configures no logging.
 
 A line contains no token, e-mail address, name or query string. The access line is built from the route's name, not
-from the requested path; in every other text whatever looks like a secret is replaced by `***`. Escapes are ASCII,
+from the requested path. In all other texts, `***` replaces everything that looks like a secret. Escapes are ASCII,
 so that no text from outside can end a line or send an escape sequence to a terminal.
 
-The standard library's `json` and not orjson, since only the former escapes U+0085, U+2028 and lone surrogates.
+This uses the standard library's `json`: unlike orjson, it escapes U+0085, U+2028 and lone surrogates.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class GunicornLogger(Logger):  # type: ignore[misc] # gunicorn is not typed
-    """gunicorn's logger, with an access line made from `AccessLogEntry`; gunicorn's own has the query."""
+    """gunicorn's logger, with an access line made from `AccessLogEntry`; gunicorn's own contains the query."""
 
     def access(
         self,
@@ -87,7 +87,7 @@ class GunicornLogger(Logger):  # type: ignore[misc] # gunicorn is not typed
 
 
 def clean(text: str) -> str:
-    """Return the text with what looks like a secret or like personal data replaced by `***`."""
+    """Return the text with secrets and personal data, as far as they can be recognised, replaced by `***`."""
     return _SECRET.sub("***", text)
 
 

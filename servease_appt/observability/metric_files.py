@@ -1,6 +1,6 @@
-"""The metrics library's files, one per worker and metric type, and how a dead worker's files are merged.
+"""The metrics library's files, one per worker and metric type, and the merging of dead workers' files.
 
-The library keeps a file for every process that ever ran. Here the counters and histograms of dead workers are
+The library keeps the files of every process that ever ran. Here the counters and histograms of dead workers are
 summed into one file per type, so that reading costs the same after a thousand restarts as after the first.
 """
 
@@ -25,14 +25,14 @@ _not_merged: set[int] = set()
 
 
 def directory() -> Path | None:
-    """Return where the files are; None for a process that keeps its metrics in memory."""
+    """Return the directory of the files; None for a process that keeps its metrics in memory."""
     given = os.environ.get(DIRECTORY_VARIABLE)
     return None if given is None else Path(given)
 
 
 @contextmanager
 def readable(where: Path) -> Iterator[list[Path]]:
-    """Give the files to read. None is merged meanwhile, so that no worker is counted twice or left out.
+    """Provide the files to read. No file is merged meanwhile, so that no worker is counted twice or left out.
 
     A file that a starting worker has created and not yet written is left out: the library fails on it.
     """

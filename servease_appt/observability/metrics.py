@@ -1,7 +1,7 @@
 """The metrics of the service: summed over all workers where `PROMETHEUS_MULTIPROC_DIR` is set.
 
-This is the one place where events are counted. What a single worker has counted is read from its own series, and
-the sum over the workers from the metrics library's files (`worker_sums.py`).
+All events are counted here. The counts of a single worker are read from its own series, and the sums over the
+workers from the metrics library's files (`worker_sums.py`).
 
 No id, token or path is ever a label: labels are tiers, events, entities, routes, operations, states and statuses,
 each from a bounded list.
@@ -208,7 +208,7 @@ class Metrics:
         self._build(servease_appt.__version__, platform.python_version()).set(1)
 
     def kept_counts_sampled(self, wrong_days: int) -> None:
-        """How many days of a sample have a kept count that is not the number of their rows."""
+        """Set the number of sampled days whose kept count differs from the number of their rows."""
         self._wrong_days().set(wrong_days)
 
     # Read

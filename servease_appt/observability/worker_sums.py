@@ -1,4 +1,4 @@
-"""Read the counters back: those of this process, or the sum over all workers from the metrics library's files.
+"""Read the counters: those of this process, or the sum over all workers from the metrics library's files.
 
 The library's own collector takes 20 ms for a thousand series, because it parses and merges every label of every
 worker each time. Here series are added up by their raw keys and each key is parsed once per process, because the
@@ -104,7 +104,7 @@ def _of_all(where: Path) -> Iterator[tuple[Series, float]]:
 class AllWorkers(Collector):
     """The files of all workers, merged by the library, for Prometheus.
 
-    In a host's process the files hold the host's metrics, too: those are for the host to show.
+    In a host's process the files also hold the host's metrics, which are left out.
     """
 
     def __init__(self, where: Path) -> None:

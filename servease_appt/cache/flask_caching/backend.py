@@ -1,4 +1,4 @@
-"""The backend: what Flask-Caching calls, on the two tiers of `TwoTierCache`."""
+"""The Flask-Caching backend on the two tiers of `TwoTierCache`."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ log = logging.getLogger(__name__)
 
 MAX_KEY_CHARS = 200
 FEW = 2
-"""So many keys, as a memoized method has versions, are looked up in memory one by one."""
+"""Up to this many keys (a memoized method has two versions) are looked up in L1 one by one."""
 RUN_POLL_S = (0.005, 0.1)
-"""How often a call looks whether another has stored what it waits for: at first, and at last."""
+"""Seconds between two checks by a call that waits for another call's value: the first and the longest pause."""
 
 
 class TwoTierBackend(BaseCache):
-    """A backend of Flask-Caching whose values are in this process's memory and in Redis.
+    """A Flask-Caching backend with two tiers: L1 in this process and L2 in Redis.
 
-    While Redis does not answer, `get` finds what memory may still serve, `set` returns False, and `delete`,
-    `clear` and Flask-Caching's `delete_memoized` raise CacheUnavailable: a deletion that did not happen must not
-    look like one. When one of these has returned, no worker serves the old value any more.
+    While Redis does not answer, `get` returns values that L1 may still serve, `set` returns False, and `delete`,
+    `clear` and Flask-Caching's `delete_memoized` raise CacheUnavailable: a deletion that failed must not look like
+    a success. When one of these has returned, no worker serves the old value any more.
 
-    Thread-safe and fork-safe. Each `get` returns an object of its own, so the application may change it. Threads
-    and connections end with the application, or with `close()`.
+    Thread-safe and fork-safe. Each `get` returns a new object, so the application may change it. Threads and
+    connections end with the application, or with `close()`.
 
     Args:
         settings: see `read_settings`.
-        response_class: the application's class of responses.
+        response_class: the application's response class.
     """
 
     def __init__(self, settings: BackendSettings, response_class: type[Response] = Response) -> None:
@@ -64,22 +64,22 @@ class TwoTierBackend(BaseCache):
         )
         self._run_wait_s = settings.run_wait_s
         self._others = OtherWorkers(self.tiers, settings.eviction_wait_s)
-        # A collection may run at any moment, also while this thread holds a lock that closing needs.
+        # On a thread: garbage collection may run while this thread holds a lock that closing needs.
         self._when_collected = weakref.finalize(self, _thread.start_new_thread, self.tiers.close, ())
         self._when_collected.atexit = False  # the cache closes itself then
 
     @classmethod
     def factory(cls, app: Flask, config: dict[str, Any], args: list[Any], kwargs: dict[str, Any]) -> Self:  # noqa: ARG003 - Flask-Caching's signature
-        """Make the backend that an application's settings ask for. Called by Flask-Caching.
+        """Return a backend for an application's settings. Called by Flask-Caching.
 
         Raises:
-            ValueError: a setting can't be honoured; the text is one line that names it.
+            ValueError: a setting is invalid or not supported; the text is one line that names it.
         """
         return cls(read_settings(config, kwargs), app.response_class)
 
     @property
     def serializer(self) -> Serializer:
-        """What turns values into bytes. Flask-Caching sets it to CACHE_SERIALIZER where that is given."""
+        """The serializer of values. Flask-Caching replaces it if CACHE_SERIALIZER is set."""
         return self._boxes.serializer
 
     @serializer.setter
@@ -87,12 +87,12 @@ class TwoTierBackend(BaseCache):
         self._boxes.serializer = serializer
 
     def get(self, key: str) -> Any:
-        """Return the value, or None."""
+        """Return the value; None if it is missing."""
         held = self.tiers.l1.get(self._name(key))
         return self.get_many(key)[0] if held is MISS else self._boxes.open(held)
 
     def get_many(self, *keys: str) -> list[Any]:
-        """Return the values in the order of the keys, None for each that is missing."""
+        """Return the values in the order of the keys; None for each missing one."""
         names = list(map(self._name, keys))
         if len(names) <= FEW:
             held = [box for box in map(self.tiers.l1.get, names) if box is not MISS]
@@ -105,7 +105,7 @@ class TwoTierBackend(BaseCache):
         return [self._boxes.open(found.get(name)) for name in names]
 
     def has(self, key: str) -> bool:
-        """Return whether there is a value, be it None."""
+        """Return True if there is a value, even if the value is None."""
         return bool(self.tiers.peek_many([self._name(key)], fenced=False)[0])
 
     def set(self, key: str, value: Any, timeout: int | timedelta | None = None) -> bool | None:
@@ -114,38 +114,38 @@ class TwoTierBackend(BaseCache):
         Args:
             key: any text.
             value: what `serializer` supports.
-            timeout: 0 or -1 for no end, None for CACHE_DEFAULT_TIMEOUT.
+            timeout: TTL in seconds; 0 or -1: no expiry; None: CACHE_DEFAULT_TIMEOUT.
 
-        Returns:
-            False where it was not stored: a fill that an invalidation forestalled, a value longer than
-            CACHE_MAX_VALUE_BYTES, or Redis does not answer.
+            Returns:
+                True if it was stored. False if its key was invalidated since the miss, if the value is longer than
+                CACHE_MAX_VALUE_BYTES, or if Redis does not answer.
 
-        Raises:
-            TypeError: the value could not be given back as it is.
+            Raises:
+                TypeError: the serializer can't restore the value unchanged.
             ValueError: the timeout is below -1.
         """
         return bool(self.set_many({key: value}, timeout))
 
     def set_many(self, mapping: Mapping[str, Any], timeout: int | timedelta | None = None) -> list[str]:
-        """Store several values, the written ones in one step. Returns the keys that were stored; see `set`."""
+        """Store several values; writes are stored in one step. Returns the stored keys. See `set`."""
         ttl_s = self._ttl_s(timeout)
         boxes = {self._name(key): self._boxes.box(key, value) for key, value in mapping.items()}
         stored = set(self._store(self._short_enough(boxes), ttl_s))
         return [key for key in mapping if self._name(key) in stored]
 
     def add(self, key: str, value: Any, timeout: int | timedelta | None = None) -> bool:
-        """Store a value unless there is one, atomically over all workers. Returns whether it was stored."""
+        """Store a value if there is none, atomically over all workers. Returns True if it was stored."""
         boxes = self._short_enough({self._name(key): self._boxes.box(key, value)})
         return any(self.tiers.add(name, box, self._ttl_s(timeout)) for name, box in boxes.items())
 
     def inc(self, key: str, delta: int = 1) -> int | None:
-        """Add to a number, atomically over all workers; a missing one is 0 and gets no end.
+        """Add to a number, atomically over all workers; a missing number counts as 0 and gets no expiry.
 
         Returns:
-            The new number, or None where Redis does not answer.
+            The new number; None if Redis does not answer.
 
         Raises:
-            ValueError: the value is no whole number of 64 bits.
+            ValueError: the value is not a 64-bit integer.
         """
         name = self._name(key)
         self._notes.forget([name])
@@ -156,11 +156,11 @@ class TwoTierBackend(BaseCache):
         return self.inc(key, -delta)
 
     def delete(self, key: str) -> bool:
-        """Drop a key from both tiers of every worker. Raises CacheUnavailable."""
+        """Drop a key from both tiers of every worker. Returns True. Raises CacheUnavailable."""
         return bool(self.delete_many(key))
 
     def delete_many(self, *keys: str) -> list[str]:
-        """Drop keys from both tiers of every worker, atomically; returns them. Raises CacheUnavailable."""
+        """Drop keys from both tiers of every worker, atomically. Returns the keys. Raises CacheUnavailable."""
         names = list(map(self._name, keys))
         self._notes.forget(names)
         if names:
@@ -169,7 +169,7 @@ class TwoTierBackend(BaseCache):
         return list(keys)
 
     def clear(self) -> bool:
-        """Drop everything under the prefix, and nothing else. Raises CacheUnavailable."""
+        """Drop all values under the prefix, and nothing else. Returns True. Raises CacheUnavailable."""
         self._notes.forget_all()
         self.tiers.invalidate_matching(f"entry_{self._inner()}*")
         self._others.wait()
@@ -179,8 +179,8 @@ class TwoTierBackend(BaseCache):
         """Wait while another call computes the value of a key that a `get` of this call has missed.
 
         Returns:
-            (True, the value), or (False, None) when this call is to compute it: nobody else does, the other has
-            given up, or it has taken longer than CACHE_RUN_WAIT.
+            (True, the value), or (False, None) if this call must compute it: no other call does, the other call
+            gave up, or it took longer than CACHE_RUN_WAIT.
         """
         name, deadline_s, pause_s = self._name(key), time.monotonic() + self._run_wait_s, RUN_POLL_S[0]
         fence = self._notes.look(name)
@@ -197,10 +197,10 @@ class TwoTierBackend(BaseCache):
         return False, None
 
     def give_up_run(self, key: str) -> tuple[bool, Any]:
-        """Let the next call compute a value that this one will not store.
+        """Release the fence of a value that this call will not store, so that the next call computes it.
 
         Returns:
-            (True, the last known value) where there is one that no deletion has dropped, else (False, None).
+            (True, the stale copy) if there is one that no deletion has dropped, else (False, None).
         """
         name = self._name(key)
         fence = self._notes.take(name)
@@ -212,12 +212,12 @@ class TwoTierBackend(BaseCache):
         return True, self._boxes.open(Boxed(fence.stale))
 
     def close(self) -> None:
-        """Stop the threads and close the connections; a client of the host's stays open. Idempotent."""
+        """Stop the threads and close the connections; a client passed in by the host stays open. Idempotent."""
         self._when_collected.detach()
         self.tiers.close()
 
     def _store(self, boxes: Mapping[str, Boxed], ttl_s: float | None) -> Iterable[str]:
-        """Store boxes, each as what it is: a fill, a longer life for a version, or a write."""
+        """Store boxes as fills, version renewals or writes. Yields the keys that were stored."""
         fills: dict[str, tuple[Boxed, Fence]] = {}
         renewals: dict[str, Boxed] = {}
         writes: dict[str, Boxed] = {}
@@ -241,13 +241,13 @@ class TwoTierBackend(BaseCache):
         written = self.tiers.write_many(writes, ttl_s)
         if any(map(is_version, writes)):  # `delete_memoized`
             if not written:
-                raise CacheUnavailable("Redis did not take the new version of a memoized function")
+                raise CacheUnavailable("Redis did not accept the new version of a memoized function")
             self._others.wait()
         if written:
             yield from writes
 
     def _short_enough(self, boxes: dict[str, Boxed]) -> dict[str, Boxed]:
-        """Return the boxes that may be stored. What a longer one would have replaced is dropped."""
+        """Return the boxes that may be stored. The old values of those that are too long are dropped."""
         too_long = [name for name, box in boxes.items() if len(box.payload) > self._boxes.max_bytes]
         for name in too_long:
             log.warning(
@@ -255,14 +255,12 @@ class TwoTierBackend(BaseCache):
                 name.removeprefix("entry_"), len(boxes[name].payload), self._boxes.max_bytes,
             )  # fmt: skip
         if too_long:
-            with contextlib.suppress(
-                CacheUnavailable
-            ):  # nothing is stored while Redis does not answer, either way
+            with contextlib.suppress(CacheUnavailable):  # nothing is stored while Redis does not answer
                 self.tiers.invalidate(too_long)
         return {name: box for name, box in boxes.items() if name not in too_long}
 
     def _name(self, key: str) -> str:
-        """Return what the tiers call a key; one that can't travel in a message goes by its hash."""
+        """Return the tiers' name of a key; a key that a message can't contain is replaced by its hash."""
         text = str(key)
         if len(text) > MAX_KEY_CHARS or not text.isprintable():
             digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
@@ -275,5 +273,5 @@ class TwoTierBackend(BaseCache):
     def _ttl_s(self, timeout: int | timedelta | None) -> float | None:
         seconds = self._normalize_timeout(timeout)
         if seconds < -1:
-            raise ValueError(f"a timeout is 0 (no end) or more seconds, not {seconds}")
+            raise ValueError(f"a timeout is 0 (no expiry) or more seconds, not {seconds}")
         return float(seconds) if seconds > 0 else None

@@ -1,4 +1,4 @@
-"""Cached values as the tiers hold them: as bytes, so that every reader gets an object of its own."""
+"""Cached values as the tiers hold them: as bytes, so that every reader receives a new object."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from servease_appt.cache.flask_caching.serializer import Refused
 
 
 class Serializer(Protocol):
-    """What turns values into bytes: the backend's own, or the one that CACHE_SERIALIZER names."""
+    """Converts values to bytes and back: the backend's own serializer, or that of CACHE_SERIALIZER."""
 
     def dumps(self, value: Any, /) -> bytes:
         """Return the bytes of a value."""
 
     def loads(self, payload: bytes, /) -> Any:
-        """Return the value of bytes."""
+        """Return the value that the bytes encode."""
 
 
 class Boxed:
-    """The bytes of a cached value of any type, None included. Two are equal when their bytes are.
+    """The bytes of a cached value of any type, None included. Equal if the bytes are equal.
 
-    One read from L2 also has the value that its bytes were checked by, for the first who opens it.
+    A box read from L2 also has the value decoded as a check, which the first reader receives.
     """
 
     __slots__ = ("checked", "payload")
@@ -38,11 +38,11 @@ class Boxed:
 
 
 class Boxes:
-    """Put values into boxes and take them out again. Thread-safe.
+    """Converts values to boxes and back. Thread-safe.
 
     Args:
         serializer: may be replaced before the first value is boxed.
-        max_bytes: the longest payload that may be stored.
+        max_bytes: maximum length of a payload, in bytes.
     """
 
     def __init__(self, serializer: Serializer, max_bytes: int) -> None:
@@ -50,24 +50,24 @@ class Boxes:
         self.max_bytes = max_bytes
 
     def codec(self, name: str) -> Codec[Boxed]:
-        """Return the codec by which the tiers store boxes."""
+        """Return the codec with which the tiers store boxes."""
         return Codec(name, encode=lambda box: box.payload, decode=self._from_l2, max_bytes=self.max_bytes)
 
     def box(self, key: str, value: Any) -> Boxed:
-        """Return the box of a value. Raises TypeError, naming the key, for one that the serializer can't keep."""
+        """Return the box of a value. Raises TypeError, naming the key, if the serializer refuses the value."""
         try:
             payload = self.serializer.dumps(value)
         except Refused as refusal:
             raise TypeError(f"cache key {key!r}: {refusal}") from None
         if not payload:
             raise TypeError(
-                f"cache key {key!r}: {type(self.serializer).__name__} gave no bytes for a value of type"
+                f"cache key {key!r}: {type(self.serializer).__name__} returned no bytes for a value of type"
                 f" {type(value).__qualname__}; store what it supports, or set another CACHE_SERIALIZER"
             )
         return Boxed(payload)
 
     def open(self, box: Boxed | None) -> Any:
-        """Return the value in a box; None where there is no box."""
+        """Return the value in a box; None if there is no box."""
         if box is None:
             return None
         if box.checked:

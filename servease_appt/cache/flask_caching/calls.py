@@ -1,15 +1,14 @@
-"""Tell a fill from a write, since Flask-Caching calls the same `set` for both.
+"""Distinguish fills from writes, since Flask-Caching calls the same `set` for both.
 
-A fill stores what was computed after a miss, and is refused when the key was invalidated meanwhile; a write always
-wins. A `set` is a fill only if a `get` of the same key found nothing before it
+A fill stores a value that was computed after a miss, and is refused if the key was invalidated meanwhile. A write
+is unconditional. A `set` is a fill only if it follows a miss of the same key
 
 * in the same request, or
 * in the same call of a decorated function (`@cached`, `@memoize`, `{% cache %}`), in a request or not.
 
-A memoized function has a version, under a key of its own, which is written by its decorated calls and by
-`delete_memoized`. A decorated call never replaces it: it creates it where it is missing, or has the version that
-it read live longer. Else a call that began before `delete_memoized` could bring back the old version, and with it
-all old values.
+A memoized function has a version under a separate key, which its decorated calls and `delete_memoized` write. A
+decorated call never replaces it: it creates a missing version, or extends the TTL of the version that it read.
+Else a call that began before `delete_memoized` could bring back the old version, and with it all old values.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ _outside_requests: ContextVar[dict[tuple[int, str], Fence]] = ContextVar("fences
 
 
 class FenceNotes:
-    """The fences that the misses of a request, or of a thread where there is none, left for the writes after them.
+    """The fences of the misses of a request, or of a thread outside of requests, for the fills that follow.
 
-    Thread-safe. None outlives its request; of a thread's at most `MAX_NOTES` are kept outside of requests.
+    Thread-safe. No fence outlives its request. Outside of requests, a thread keeps at most `MAX_NOTES`.
     """
 
     def __init__(self) -> None:
         self._number = next(_numbers)
 
     def keep(self, fences: Mapping[str, Fence]) -> None:
-        """Keep fences by key. In a request the earliest stays: what is computed may be as old as that one."""
+        """Keep fences by key. A request keeps the earliest fence of a key: its value may be as old as that."""
         notes, in_request = self._notes(), has_request_context()
         for key, fence in fences.items():
             if in_request and (self._number, key) in notes:
@@ -53,24 +52,24 @@ class FenceNotes:
             notes[self._number, key] = fence
 
     def look(self, key: str) -> Fence | None:
-        """Return the fence of a key."""
+        """Return the fence of a key; None if there is none."""
         return self._notes().get((self._number, key))
 
     def replace(self, key: str, fence: Fence) -> None:
-        """Keep a fence in the place of another."""
+        """Replace the fence of a key."""
         self._notes()[self._number, key] = fence
 
     def take(self, key: str) -> Fence | None:
-        """Return the fence of a key, and forget it."""
+        """Remove and return the fence of a key; None if there is none."""
         return self._notes().pop((self._number, key), None)
 
     def forget(self, keys: Iterable[str]) -> None:
-        """Forget the fences of these keys."""
+        """Remove the fences of these keys."""
         for key in keys:
             self.take(key)
 
     def forget_all(self) -> None:
-        """Forget the fences of all keys."""
+        """Remove the fences of all keys."""
         notes = self._notes()
         for note in [note for note in list(notes) if note[0] == self._number]:
             notes.pop(note, None)
@@ -88,27 +87,27 @@ class FenceNotes:
 
 
 def is_version(key: str) -> bool:
-    """Say whether a key is that of a memoized function's version."""
+    """Return True if a key is that of a memoized function's version."""
     return key.endswith(VERSION_SUFFIX)
 
 
 def may_fill(keys: Iterable[str]) -> bool:
-    """Say whether a `get` of these keys that finds nothing makes the next `set` of them a fill."""
+    """Return True if the next `set` after a miss of these keys is a fill."""
     if has_request_context() and not any(map(is_version, keys)):
         return True
     return in_decorated_call()
 
 
 def in_decorated_call() -> bool:
-    """Say whether Flask-Caching calls its backend for a decorated function, rather than for the application."""
+    """Return True if Flask-Caching calls its backend for a decorated function, not for the application."""
     return decorated_call() is not None
 
 
 def decorated_call() -> FrameType | None:
-    """Return the frame of the decorated call for which Flask-Caching calls its backend, or None.
+    """Return the frame of the decorated call for which Flask-Caching calls its backend; None if there is none.
 
-    It hands over keys and values and nothing else, so its frames are looked at, from the backend outwards, past
-    the methods that only pass the call on (those of a subclass, too).
+    Flask-Caching passes only keys and values. So this searches the stack from the backend outwards, and skips
+    methods that only pass the call on (also those of a subclass).
     """
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as `logging` and `warnings` find their callers
     while frame is not None:

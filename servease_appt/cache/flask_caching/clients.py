@@ -1,7 +1,7 @@
-"""Make the Redis client that RedisCache, RedisSentinelCache or RedisClusterCache would make of the same settings.
+"""Make the Redis client that RedisCache, RedisSentinelCache or RedisClusterCache make from the same settings.
 
-The differences: it speaks RESP3, it gives up after 0.2 s and does not retry (`CACHE_OPTIONS` may say otherwise),
-and a master's replicas are never read, since they are behind it.
+The differences: it uses RESP3, it has a timeout of 0.2 s and no retries (`CACHE_OPTIONS` may change these), and
+it never reads from replicas, since they lag behind the primary.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def make_client(config: Mapping[str, Any], options: Mapping[str, Any]) -> Redis:
 
     Args:
         config: the `CACHE_REDIS_*` settings.
-        options: `CACHE_OPTIONS` without what is not the client's.
+        options: the client's options from `CACHE_OPTIONS`.
 
     Raises:
         InvalidSetting: a ValueError that names the setting.
@@ -43,7 +43,7 @@ def make_client(config: Mapping[str, Any], options: Mapping[str, Any]) -> Redis:
         if config.get("CACHE_REDIS_CLUSTER"):
             return _cluster(config, options)
         client = _sentinel_master(config, options) if sentinel else _single(config, options)
-        # An option that redis-py does not know shows when a connection is made.
+        # redis-py refuses an unknown option only when a connection is made.
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
     except TypeError as error:
         raise InvalidSetting("CACHE_OPTIONS", sorted(options), f"redis-py's options ({error})") from error
@@ -58,7 +58,7 @@ def _single(config: Mapping[str, Any], options: Mapping[str, Any]) -> Redis:
     if isinstance(host, RedisCluster):
         raise InvalidSetting("CACHE_REDIS_HOST", host, "for a cluster, its nodes in CACHE_REDIS_CLUSTER")
     if isinstance(host, Redis):
-        # A client of our own on the host's pool: closing ours leaves the host's connections open.
+        # A new client on the host's pool: closing it leaves the host's connections open.
         return Redis(connection_pool=host.connection_pool)
     if not isinstance(host, str):
         raise InvalidSetting("CACHE_REDIS_HOST", host, "a name, an address or a redis.Redis client")
@@ -74,7 +74,7 @@ def _from_url(url: Any, database: Any, options: Mapping[str, Any]) -> Redis:
     try:
         if scheme in _OWN_SCHEMES and not options:
             return connect(url)
-        # The database of the URL, where it names one, is the one.
+        # The database in the URL, if any, wins.
         return Redis.from_url(url, **(client_options() | {"db": database} | dict(options)))
     except (ValueError, AttributeError) as error:
         allowed = (
@@ -110,7 +110,7 @@ def _cluster(config: Mapping[str, Any], options: Mapping[str, Any]) -> Redis:
     if config.get("CACHE_REDIS_DB"):
         raise InvalidSetting("CACHE_REDIS_DB", config["CACHE_REDIS_DB"], "0: a cluster has no other database")
     arguments = client_options() | dict(options)
-    arguments.pop("skip_full_coverage_check", None)  # redis-py has done without that check for years
+    arguments.pop("skip_full_coverage_check", None)  # an option of old versions of redis-py
     if url:
         from_url = parse_url(url)  # type: ignore[no-untyped-call]
         nodes = [(from_url.pop("host", "localhost"), from_url.pop("port", 6379))]

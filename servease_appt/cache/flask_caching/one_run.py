@@ -1,4 +1,4 @@
-"""Flask-Caching's Cache, with decorators that run a function once for all workers."""
+"""Flask-Caching's Cache, with single-flight decorators: one run of a function for all workers."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _not_to_store: ContextVar[object] = ContextVar("not_to_store", default=None)
 
 
 class TwoTierFlaskCache(Cache):
-    """As `flask_caching.Cache`, for TwoTierBackend: `@cached` and `@memoize` run their function once at a time.
+    """`flask_caching.Cache` for TwoTierBackend, with single-flight `@cached` and `@memoize`.
 
-    * While one call of a key runs its function, the others wait for its value, in whichever thread or worker, at
-      most CACHE_RUN_WAIT seconds (10); then they run it themselves. If it fails, the next of them runs it.
-    * Where the function raises (other than by `abort`) and CACHE_STALE_TIMEOUT is more than 0, the last known
-      value is returned up to that many seconds past its expiry, and the error is logged. A deletion drops it.
-    * `@cached` shares views only for GET and HEAD; neither requests with `Authorization` nor responses with
-      `Set-Cookie` are shared, unless `shared=True` is given.
+    * While one call of a key runs the function, calls in all threads and workers wait for its value, at most
+      CACHE_RUN_WAIT seconds (10). Then they run the function themselves. If the run fails, the next call runs it.
+    * If the function raises (other than by `abort`) and CACHE_STALE_TIMEOUT is more than 0, the last known value
+      is returned up to that many seconds past its expiry, and the error is logged. A deletion drops this value.
+    * Unless `shared=True`, `@cached` caches views only for GET and HEAD, and neither answers to requests with
+      `Authorization` nor responses with `Set-Cookie`.
 
     Example:
         app.config["CACHE_TYPE"] = "servease_appt.cache.flask_caching.TwoTierBackend"
@@ -43,7 +43,7 @@ class TwoTierFlaskCache(Cache):
     """
 
     def get(self, *args: Any, **kwargs: Any) -> Any:
-        """Return a value, as `Cache.get` does; note what a decorated call has missed."""
+        """Return a value as `Cache.get` does, and note the miss of a decorated call."""
         found = super().get(*args, **kwargs)
         if found is None:
             call = decorated_call()
@@ -51,7 +51,7 @@ class TwoTierFlaskCache(Cache):
         return found
 
     def set(self, *args: Any, **kwargs: Any) -> Any:
-        """Store a value, as `Cache.set` does; where it was not stored, others need not wait for it."""
+        """Store a value as `Cache.set` does. If it was not stored, waiting calls stop waiting for it."""
         stored = False
         try:
             stored = bool(super().set(*args, **kwargs))
@@ -76,11 +76,11 @@ class TwoTierFlaskCache(Cache):
         Args:
             timeout: seconds; None: CACHE_DEFAULT_TIMEOUT.
             key_prefix: see `Cache.cached`.
-            shared: whether answers to requests with `Authorization`, and answers with `Set-Cookie`, may be given
-                to everybody, and whatever the method of the request is.
+            shared: True to cache answers for all callers: also answers to requests with `Authorization` or with
+                any method, and answers with `Set-Cookie`.
             unless: see `Cache.cached`.
             response_filter: see `Cache.cached`.
-            options: the others that `Cache.cached` has.
+            options: all other options of `Cache.cached`.
         """
         if not shared:
             unless, response_filter = _unless_private(unless), _keep_unless_cookies(response_filter)
@@ -118,12 +118,14 @@ class TwoTierFlaskCache(Cache):
             try:
                 return run(*args, **kwargs)
             except HTTPException:
-                raise  # a result, which Flask-Caching stores
+                raise  # an HTTP exception is a result, which Flask-Caching stores
             except Exception:
                 there, value = backend.give_up_run(key)
                 if not there:
                     raise
-                log.warning("%s failed: its last known value stands in", function.__qualname__, exc_info=True)
+                log.warning(
+                    "%s failed: its last known value is returned", function.__qualname__, exc_info=True
+                )
                 _not_to_store.set(value)
                 return cast("R", value)
             except BaseException:
@@ -133,7 +135,7 @@ class TwoTierFlaskCache(Cache):
         return once
 
     def _kept(self, keep: Callable[[Any], Any] | None) -> Callable[[Any], bool]:
-        """Return a filter that also leaves out what this call has not computed, and lets others go on then."""
+        """Return a filter that also excludes values that this call has not computed, and releases their fences."""
 
         def filtered(value: Any) -> bool:
             not_to_store = _not_to_store.get()
@@ -151,7 +153,7 @@ class TwoTierFlaskCache(Cache):
 
 
 def _missed_key() -> str | None:
-    """Return the key that the decorated call which this is part of has missed."""
+    """Return the key that the current decorated call has missed; None if there is none."""
     missed = _missed.get()
     return missed[1] if missed is not None and missed[0] is decorated_call() else None
 
@@ -179,7 +181,7 @@ def _keep_unless_cookies(keep: Callable[[Any], Any] | None) -> Callable[[Any], b
 
 
 def _headers_of(value: Any) -> set[str]:
-    """Return the names of the headers that a view's result sets."""
+    """Return the names of the headers in a view's result."""
     if isinstance(value, Response):
         return {name.title() for name, _ in value.headers}
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""Wait until the other workers have dropped what was deleted, so that nobody reads it afterwards."""
+"""Wait until the other workers have dropped deleted keys, so that no reader finds them afterwards."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class OtherWorkers:
 
     Args:
         tiers: the cache.
-        timeout_s: the longest that one deletion waits; 0: not at all. Workers that have not answered by then are
-            not waited for during the next `SILENT_FOR_S`; they serve nothing from memory once their channel has
-            been silent for 1.5 s.
-        clock: seconds that only grow.
+        timeout_s: seconds that one deletion waits at most; 0: it does not wait. Deletions of the next
+            `SILENT_FOR_S` seconds do not wait for workers that have not answered by then. These serve nothing
+            from L1 once their channel has been silent for 1.5 s.
+        clock: returns seconds, and never goes back.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class OtherWorkers:
         self._silent_until_s = 0.0
 
     def wait(self) -> None:
-        """Return when all of them have handled every invalidation that was sent before, or the time is over."""
+        """Wait until all of them have handled every earlier invalidation, or the time is up."""
         if not self._timeout_s:
             return
         queries, listener = self._tiers.worker_queries, self._tiers.listener
@@ -50,7 +50,7 @@ class OtherWorkers:
             answers = queries.answers("heard", timeout_s=self._timeout_s, expected=expected)
             missing = expected - sum(1 for _ in answers)
         except (RedisError, OSError) as error:
-            log.debug("The other workers could not be asked whether they have handled a deletion: %s", error)
+            log.debug("The query to the other workers after a deletion failed: %s", error)
             return
         if missing > 0:
             log.warning(

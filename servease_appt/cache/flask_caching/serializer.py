@@ -1,9 +1,8 @@
-"""Serialize Python values as JSON text so that they come back equal and of the same type, at every depth.
+"""Serialize Python values to JSON so that deserialized values are equal and of the same type, at every depth.
 
-JSON has texts, numbers, booleans, null, lists and objects with text keys. Every other supported type is an
-object with a single key, its tag: `{"$date": "2026-05-04"}`. A dict that would read like one, or whose keys are
-not all plain texts, is written as `{"$dict": [[key, value], ...]}`. Nothing here depends on an application's
-JSON provider.
+JSON has strings, numbers, booleans, null, lists and objects with string keys. Every other supported type is an
+object with a single key, its tag: `{"$date": "2026-05-04"}`. A dict that looks like a tagged object, or whose keys
+are not all strings, is written as `{"$dict": [[key, value], ...]}`. The application's JSON provider is not used.
 """
 
 from __future__ import annotations
@@ -21,21 +20,21 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 MAX_DEPTH = 100
-"""How deep values may be nested: far below what Python's own JSON parser can read from any call depth."""
+"""Maximum nesting of values: far below the limit of Python's JSON parser at any call depth."""
 LARGE_INT_BITS = 1024
-"""Larger integers are written in hexadecimal, which Python's limit on decimal digits does not concern."""
+"""Larger integers are written in hexadecimal, since Python limits the decimal digits of conversions."""
 
 Pack = Callable[[Any], Any]
 
 
 class Refused(TypeError):
-    """A value that could not be restored as it was."""
+    """Raised for a value that could not be restored unchanged."""
 
 
 class TaggedType(NamedTuple):
-    """How one type beyond JSON is written: as `{tag: pack(value, pack_inner)}`, and read by `unpack(content)`.
+    """A type that JSON lacks: written as `{tag: pack(value, pack_inner)}`, read by `unpack(content)`.
 
-    `pack_inner` packs a value held by this one. Several types may share a tag.
+    `pack_inner` packs a value inside this one. Several types may share a tag.
     """
 
     type: type
@@ -45,12 +44,12 @@ class TaggedType(NamedTuple):
 
 
 class ExactSerializer:
-    """Serialize values exactly, or raise `Refused`. Thread-safe: nothing changes after construction.
+    """Serializes values exactly, or raises `Refused`. Thread-safe: immutable after construction.
 
-    A type is matched by identity: an instance of a subclass is refused, since it would come back as its base.
+    A type is matched by identity: an instance of a subclass is refused, since it would be restored as its base.
 
     Args:
-        more_types: types to support beside those of this module.
+        more_types: types to support in addition to those of this module.
     """
 
     def __init__(self, more_types: Iterable[TaggedType] = ()) -> None:
@@ -60,18 +59,18 @@ class ExactSerializer:
         self._decode_tagged = json.JSONDecoder(object_hook=self._from_object).decode
 
     def dumps(self, value: Any) -> bytes:
-        """Return the bytes of a value; equal values of equal types and order give equal bytes.
+        """Return the bytes of a value. Equal values with equal types and order have equal bytes.
 
         Raises:
-            Refused: a TypeError that names the type and what to do about it.
+            Refused: a TypeError that names the type and a remedy.
         """
-        # As it is, not escaped: escapes would join two lone surrogates into one character.
+        # Not escaped: escapes would join two lone surrogates into one character.
         return _encode(self._pack(value, 0)).encode("utf-8", "surrogatepass")
 
     def loads(self, payload: bytes) -> Any:
-        """Return the value of bytes that `dumps` gave. Raises ValueError, TypeError or KeyError for others."""
+        """Return the value of bytes from `dumps`. Raises ValueError, TypeError or KeyError for other bytes."""
         text = payload.decode("utf-8", "surrogatepass")
-        # In a JSON text a quote inside a string is escaped, so this is found where a tag is and nowhere else.
+        # JSON escapes a quote inside a string, so this text occurs only in tags.
         return self._decode_tagged(text) if '{"$' in text else json.loads(text)
 
     def _pack(self, value: Any, depth: int) -> Any:
@@ -149,7 +148,7 @@ def _pack_decimal(value: Decimal, _: Pack) -> str:
 
 
 def _pack_set(value: set[Any] | frozenset[Any], pack: Pack) -> list[Any]:
-    # Sorted, since the order of a set is another in each process, and equal values are to give equal bytes.
+    # Sorted, since the order of a set differs between processes, and equal values must have equal bytes.
     return sorted(map(pack, value), key=_encode)
 
 
@@ -167,7 +166,7 @@ def _pack_zone(zone: Any, pack: Pack) -> Any:
     if type(zone) is timezone:
         offset, name = zone.utcoffset(None), zone.tzname(None)
         return [_pack_timedelta(offset, pack), name if name != timezone(offset).tzname(None) else None]
-    # Two zones are equal only if they are the same object, as those of one key are.
+    # Two zones are equal only if they are the same object, and ZoneInfo has one object for each key.
     if type(zone) is ZoneInfo and _is_the_zone_of_its_key(zone):
         return zone.key
     raise Refused(

@@ -1,4 +1,4 @@
-"""Numbers among an application's settings, and the error for what can't be honoured."""
+"""Readers of numeric settings, and the error for an invalid setting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class InvalidSetting(ValueError):
-    """A setting that can't be honoured; the text is one line that names it, its value and what is allowed."""
+    """A setting that is invalid or not supported. The text is one line: the name, the value, what is allowed."""
 
     def __init__(self, name: str, value: object, allowed: str) -> None:
         super().__init__(f"{name} is {value!r}; allowed: {allowed}")
@@ -27,7 +27,7 @@ def seconds(config: Mapping[str, Any], name: str, default: float) -> float:
 
 
 def whole_number(config: Mapping[str, Any], name: str, default: int, *, at_least: int = 1) -> int:
-    """Return a whole number. Raises InvalidSetting for anything else, and for less than `at_least`."""
+    """Return an integer of at least `at_least`. Raises InvalidSetting for anything else."""
     value = config.get(name, default)
     try:
         number = int(value)

@@ -1,6 +1,6 @@
-"""Read Flask-Caching's settings: what they mean to RedisCache, RedisSentinelCache and RedisClusterCache.
+"""Read Flask-Caching's settings, with the meaning they have for RedisCache, RedisSentinelCache, RedisClusterCache.
 
-Everything that can't be honoured is refused at the start, with one line that names the setting.
+A setting that is invalid or not supported is refused at the start, with one line that names it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DEFAULTS = CachePolicy()
 FOR_EVER_S = 365 * 24 * 3600.0
 DEFAULT_MAX_VALUE_BYTES = 16 * 1024**2
 _NOT_THE_CLIENTS = ("default_timeout", "ignore_delete_many_errors", "key_prefix", "check_connection")
-# What a glob pattern, a hash tag, a message or a log line would read as more than a character.
+# Characters with a special meaning in a glob pattern, a hash tag, a message or a log line.
 _UNSAFE = {code: f"%{code:02X}" for code in (*range(0x20), *b"*?[]\\^{}%", 0x7F)}
 
 
@@ -31,34 +31,34 @@ class BackendSettings:
 
     client: Redis
     key_prefix: str | Callable[[], str]
-    """As it was set; what a function says at the moment is put before each key."""
+    """The setting as given. A function is called for each operation, and its result is put before the key."""
     default_timeout_s: int
-    """Seconds; 0 or -1: no end."""
+    """Seconds; 0 or -1: no expiry."""
     ignore_delete_many_errors: bool
     policy: CachePolicy
     max_value_bytes: int
-    """Longer values are not stored."""
+    """Maximum length of a value in bytes; longer values are not stored."""
     run_wait_s: float
-    """How long a call of `TwoTierFlaskCache` waits for another call of the same key before it runs itself."""
+    """Seconds that a call of `TwoTierFlaskCache` waits for another run of the same key before it runs itself."""
     eviction_wait_s: float
-    """How long a deletion waits for the other workers to have dropped what it names; 0: not at all."""
+    """Seconds that a deletion waits for the other workers to drop the keys; 0: it does not wait."""
 
     @property
     def prefix(self) -> str:
-        """What every key and the channel begin with."""
+        """The prefix of every key and of the channel."""
         return safe_prefix(self.key_prefix) if isinstance(self.key_prefix, str) else DEFAULT_PREFIX
 
 
 def read_settings(config: Mapping[str, Any], options: Mapping[str, Any]) -> BackendSettings:
-    """Return the settings that an application's `CACHE_*` settings ask for.
+    """Return the backend's settings for an application's `CACHE_*` settings.
 
     Args:
         config: Flask-Caching's settings.
-        options: what Flask-Caching hands to a backend's constructor, with `CACHE_OPTIONS` in it.
+        options: the arguments that Flask-Caching passes to a backend's constructor, with `CACHE_OPTIONS`.
 
     Raises:
         InvalidSetting: a ValueError that names the setting, the value and what is allowed.
-        RuntimeError: `check_connection` is wanted, and Redis does not answer.
+        RuntimeError: `check_connection` is set, and Redis does not answer.
     """
     if config.get("CACHE_ARGS"):
         raise InvalidSetting(
@@ -96,7 +96,7 @@ def read_settings(config: Mapping[str, Any], options: Mapping[str, Any]) -> Back
 
 
 def safe_prefix(prefix: str) -> str:
-    """Return a prefix with each character escaped that would be more than itself in a pattern or a message."""
+    """Return a prefix whose characters with a special meaning in patterns or messages are escaped."""
     return prefix.translate(_UNSAFE)
 
 

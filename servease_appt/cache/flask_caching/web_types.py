@@ -1,4 +1,4 @@
-"""What cached views return beside plain data: responses, markup, aborts and HTTP statuses."""
+"""Types that cached views return besides plain data: responses, markup, aborts and HTTP statuses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ABORTS: dict[str, type[HTTPException]] = {
 
 
 def web_types(response_class: type[Response]) -> list[TaggedType]:
-    """Return the types to give `ExactSerializer` for an application whose responses are of `response_class`."""
+    """Return the additional types of `ExactSerializer` for an application with `response_class`."""
     responses: dict[str, type[werkzeug.wrappers.Response]] = {
         "flask": Response,
         "werkzeug": werkzeug.wrappers.Response,
@@ -47,7 +47,7 @@ def _response_type(name: str, kind: type[werkzeug.wrappers.Response]) -> TaggedT
         response.headers.extend([(field, value) for field, value in headers])
         if kind is CachedResponse:
             return CachedResponse(response, timeout)
-        response.__class__ = kind  # as Flask itself does to what a view returns
+        response.__class__ = kind  # as Flask does with the return value of a view
         return cast("werkzeug.wrappers.Response", response)
 
     return TaggedType(kind, f"$response-{name}", _pack_response, unpack)

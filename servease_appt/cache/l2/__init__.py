@@ -13,7 +13,7 @@ from servease_appt.cache.stats import Observer
 
 
 def make_l2(client: Redis, keys: KeySpace, breaker: Breaker, observer: Observer | None) -> L2:
-    """Return the implementation that fits what `connect` has made."""
+    """Return the implementation for a client that `connect` made."""
     if isinstance(client, Cluster):
         return ClusterL2(client, keys, breaker, observer)
     return SingleServerL2(client, keys, breaker, observer)

@@ -1,8 +1,8 @@
-"""L2 on a Redis Cluster: the same operations, one pipeline for each node that holds some of the keys.
+"""L2 on a Redis Cluster: the same operations, with one pipeline for each node that holds some of the keys.
 
-A key's value, lease, absence and copy share its slot (see `keys.py`), so each script still runs where all it needs
-is. Only the sequence lies elsewhere: an invalidation deletes in every slot first and announces last, which is the
-order that counts; the server's news of changes covers a crash in between. A cluster has database 0 alone.
+A key's value, lease, absence and stale copy share its slot (see `keys.py`), so each script runs on one node. The
+sequence is in another slot. An invalidation therefore deletes in every slot first and announces last, which is the
+order that matters; tracking messages cover a crash in between. A cluster has only database 0.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from servease_appt.cache.stats import Observer
 SILENT_FOR_S: Final = 1.5
 
 Commands = Sequence[tuple[str | bytes, Sequence[Any]]]
-"""Each a key, which says where it goes, and the command."""
+"""Pairs of a key, which selects the node, and the command."""
 
 
 class Cluster:
-    """A cluster client that is made when it is first needed, so that an application starts without its Redis.
+    """A cluster client that is made at its first use, so that an application starts without its Redis.
 
-    Everything else is redis-py's RedisCluster, by the same names. Raises its errors. Thread-safe.
+    It delegates all other attributes to redis-py's RedisCluster, and raises its errors. Thread-safe.
     """
 
     def __init__(self, nodes: Sequence[tuple[str, int]], options: dict[str, Any]) -> None:
@@ -54,21 +54,21 @@ class Cluster:
         self._made: Any = None
 
     def client(self) -> Any:
-        """The client; asks the first node that answers for the others."""
+        """Return the shared client. The first call reads the topology from the first node that answers."""
         with self._lock:
             if self._made is None:
                 self._made = self.new_client()
             return self._made
 
     def new_client(self) -> Any:
-        """A client of the caller's own, which knows who has what right now."""
+        """Return a new client with the current topology. The caller closes it."""
         nodes = [_node(host, port) for host, port in self._nodes]
         return RedisCluster(startup_nodes=nodes, **self._options)
 
     def learn_anew(self) -> None:
-        """Ask the nodes again who has what, before the next command.
+        """Read the topology again before the next command.
 
-        The old client is left to those who are using it, and closed when the last of them is done.
+        Calls that use the old client keep it; it is closed when the last of them is done.
         """
         with self._lock:
             self._made = None
@@ -85,7 +85,7 @@ class Cluster:
 
 
 class ClusterL2(SingleServerL2):
-    """As `SingleServerL2`. What needs several nodes asks them one after the other."""
+    """`L2` on a cluster. An operation that needs several nodes calls them one after the other."""
 
     listens_where_it_reads = False
 
@@ -96,7 +96,7 @@ class ClusterL2(SingleServerL2):
         super().__init__(cluster, keys, breaker, observer)  # type: ignore[arg-type] # has the same commands
 
     def read(self, keys: Sequence[str]) -> tuple[list[bytes | None], int | None]:
-        """One pipeline a node; a value of a wrong type is a missing one."""
+        """See `L2.read`. Sends one pipeline to each node; a value of a wrong type counts as missing."""
         names = [*map(self.keys.data, keys), self.keys.sequence]
         answers = self._run("read", lambda: self._each([(name, ("GET", name)) for name in names]))
         *payloads, sequence = (None if isinstance(answer, ResponseError) else answer for answer in answers)
@@ -116,7 +116,7 @@ class ClusterL2(SingleServerL2):
         mode = "refresh" if refresh else "load"
         calls = [(self.keys.group(key), (token, lease_ms, mode, wanted.get(key, ""))) for key in keys]
         answers = self._run("acquire", lambda: self._scripts("acquire", calls))
-        # A call that was repeated finds its own lease.
+        # A repeated call finds its own lease, which counts as granted.
         return [
             lease._replace(state=LeaseState.GRANTED)
             if lease.payload.rpartition(b"#")[2] == token.encode()
@@ -148,7 +148,7 @@ class ClusterL2(SingleServerL2):
         """See `SingleServerL2.read_timed`."""
         calls = [((self.keys.data(key),), (1,)) for key in keys]
         answers = self._run("read", lambda: self._scripts("read_timed", calls))
-        # A key's script can't see the sequence, which lies elsewhere.
+        # The script can't read the sequence, which is in another slot.
         sequence = self._run(
             "read", lambda: self._checked([(self.keys.sequence, ("GET", self.keys.sequence))])
         )
@@ -157,7 +157,7 @@ class ClusterL2(SingleServerL2):
     def write(
         self, writes: Sequence[Write], source: str, *, mode: WriteMode = WriteMode.ALWAYS, l1_ms: int = 0
     ) -> list[Written]:
-        """See `SingleServerL2.write`; each value in a step of its own."""
+        """See `SingleServerL2.write`. Each value is stored in a separate step."""
         calls = [(self.keys.group(w.key), (mode, l1_ms, "", "", "", w.payload, w.ttl_ms)) for w in writes]
         results = [Written(flag) for (flag,) in self._run("write", lambda: self._scripts("write", calls))]
         changed = [w.key for w, result in zip(writes, results, strict=True) if result is Written.CHANGED]
@@ -176,9 +176,9 @@ class ClusterL2(SingleServerL2):
         self._cluster.learn_anew()
 
     def _announce(self, names: Sequence[str], head: str, tail: str) -> int:
-        """Delete in every slot, then count and publish where the sequence is.
+        """Delete in every slot, then increment the sequence and publish on its node.
 
-        One DEL for all that belongs to a key: a fill between its value's and its lease's would be stored for good.
+        One DEL deletes all that belongs to a key: a fill between separate deletions of value and lease would stay.
         """
         size = len(self.keys.group(""))
         groups = [names[start : start + size] for start in range(0, len(names), size)]
@@ -218,7 +218,7 @@ class ClusterL2(SingleServerL2):
     ) -> list[Any]:
         """Send each command to the node of its key, and return the answers in the order given.
 
-        A node that is gone or has handed on a slot makes the next call ask the cluster anew; this one fails.
+        If a node is gone or no longer has a slot, this call fails and the next one reads the topology again.
         """
         answers: list[Any] = [None] * len(commands)
         try:
@@ -268,10 +268,10 @@ def _is_about_topology(error: RedisError) -> bool:
 
 
 class ClusterChannel:
-    """As `Channel`: messages, heartbeat and changes from the node of the sequence, changes from all others.
+    """The channel of a cluster: messages and heartbeats from the node of the sequence, tracking from all nodes.
 
-    PUBLISH reaches every node of a cluster, so one subscription is enough; changes are told by the node where
-    they happen. A node that no longer answers makes the whole channel fail, as a silent server does.
+    PUBLISH reaches every node of a cluster, so one subscription is enough. Each node sends tracking messages only
+    for its own keys. A node that stops answering makes the whole channel fail, as a silent server does.
     """
 
     def __init__(self, cluster: Cluster, sequence: str, clock: Callable[[], float] = elapsed_s) -> None:
@@ -289,10 +289,10 @@ class ClusterChannel:
             self.close()
             raise
         finally:
-            client.close()  # the channels have connections of their own
+            client.close()  # the channels have their own connections
 
     def send(self, *command: str | bytes) -> None:
-        """Send to the node of the sequence; tracking is asked of all, and each heartbeat of ours is one of all."""
+        """Send to the node of the sequence; tracking commands and heartbeats go to all nodes."""
         self._main.send(*command)
         if command[0] == "CLIENT":
             for other in self._others:
@@ -313,7 +313,7 @@ class ClusterChannel:
             self._main.wait(wake, timeout_s, [other.link for other in self._others])
 
     def receive(self) -> tuple[bool, Frame]:
-        """See `Channel.receive`; what the other nodes answer is only a sign of life."""
+        """See `Channel.receive`. Answers of the other nodes only prove that they are alive."""
         there, frame = self._main.receive()
         if there:
             return True, frame

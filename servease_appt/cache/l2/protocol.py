@@ -1,4 +1,4 @@
-"""What the cache needs of its second tier; `single_server.py` and `cluster.py` provide it."""
+"""The interface of the second tier, which `single_server.py` and `cluster.py` implement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from redis import Redis
 
 
 class LeaseState(StrEnum):
-    """What `L2.acquire` says of a key."""
+    """The state of a key in the answer of `L2.acquire`."""
 
     VALUE = "value"
     ABSENT = "absent"
@@ -21,8 +21,8 @@ class LeaseState(StrEnum):
 class Lease(NamedTuple):
     """The answer for one key, with the stale copy if there is one.
 
-    `payload` is the value, or the lease: the caller's own, to hand to `fill` and `release`, or the one that
-    another holds.
+    `payload` is the value or the lease. A granted lease is passed to `fill` and `release`; a held lease belongs to
+    another caller.
     """
 
     state: LeaseState
@@ -31,7 +31,7 @@ class Lease(NamedTuple):
 
 
 class Fill(NamedTuple):
-    """One value to store under the lease `token`; `payload` is None where the source has none."""
+    """One value to store under the lease `token`; `payload` is None if the source has no value."""
 
     key: str
     token: bytes
@@ -41,7 +41,7 @@ class Fill(NamedTuple):
 
 
 class Write(NamedTuple):
-    """One value to store; `ttl_ms` 0: without an end."""
+    """One value to store; `ttl_ms` 0: no expiry."""
 
     key: str
     payload: bytes
@@ -49,34 +49,34 @@ class Write(NamedTuple):
 
 
 class WriteMode(StrEnum):
-    """When `L2.write` stores a value."""
+    """The condition under which `L2.write` stores a value."""
 
     ALWAYS = "always"
     IF_ABSENT = "if_absent"
     IF_SAME = "if_same"
-    """Only its life is set, and only if the same bytes are there."""
+    """Only set the TTL, and only if the same bytes are stored."""
 
 
 class Written(IntEnum):
-    """What `L2.write` did with a value."""
+    """The result of `L2.write` for one value."""
 
     REFUSED = 0
     WAS_THERE = 1
-    """The same bytes were there: their life was set, and nobody was told."""
+    """The same bytes were stored: their TTL was set, and no message was published."""
     CHANGED = 2
 
 
 class SequenceWatch(Protocol):
-    """Compares the sequence with what was seen before (see `recovery.py`). Thread-safe."""
+    """Compares the sequence with the highest number seen (see `recovery.py`). Thread-safe."""
 
     l2_is_old: bool
-    """Whether the server has lost invalidations, so that nothing that it holds may be used."""
+    """True if the server has lost invalidations, so that its values must not be used."""
 
     def highest_sequence_seen(self) -> int:
-        """Return the highest number seen, to be taken before a command is sent; 0: none."""
+        """Return the highest number seen; 0: none. Take it before a command is sent."""
 
     def compare(self, seen: int, sequence: int | None) -> None:
-        """Compare it with the sequence that the command's answer tells of; None: there is none."""
+        """Compare `seen` with the sequence in the command's answer; None: no sequence."""
 
     def acknowledge(self, sequence: int) -> None:
         """Note the number that the server gave to an invalidation of ours."""
@@ -86,13 +86,13 @@ class L2(Protocol):
     """The operations of L2. Thread-safe. Every method raises L2Unavailable; writes may raise L2RefusedWrite."""
 
     client: Redis
-    """redis-py's client, for what is not the cache's: one-time links, doctors. It raises redis-py's errors."""
+    """The redis-py client, for other uses: one-time links, the doctor. It raises redis-py's errors."""
     watch: SequenceWatch | None
-    """Is told of the sequence by every command that reads it or counts it up."""
+    """Called by every command that reads or increments the sequence; None: nothing is compared."""
     on_demoted: Callable[[], None] | None
-    """Called when the server turns out to be a replica, which takes no writes."""
+    """Called when the server turns out to be a replica, which refuses writes."""
     listens_where_it_reads: bool
-    """Whether the listener's connection sees every key, so that it can compare values in its own order."""
+    """True if the listener's connection can read every key, so that it can compare values in its own order."""
 
     def read(self, keys: Sequence[str]) -> tuple[list[bytes | None], int | None]:
         """Return the stored bytes in the order of `keys`, and the sequence number if there is one."""
@@ -106,60 +106,60 @@ class L2(Protocol):
         take_over: dict[str, bytes] | None = None,
         refresh: bool = False,
     ) -> list[Lease]:
-        """Ask for the lease of each key, or get what makes it needless.
+        """Request the lease of each key. Returns the value or absence instead if L2 has one.
 
-        `take_over` names for a key the lease whose holder was waited for in vain. With `refresh` the value is
-        there and the lease is wanted all the same.
+        `take_over` has, by key, leases to take over because their holders did not finish. With `refresh`, the
+        lease is granted although L2 has a value.
         """
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
-        """Store values whose lease still stands; False for each that was refused."""
+        """Store values whose leases still exist. Returns True for each stored value, False for each refused."""
 
     def release(self, leases: Sequence[tuple[str, bytes]]) -> None:
-        """Give back leases, as pairs of key and token, that are still held."""
+        """Release leases, given as pairs of key and token, that are still held."""
 
     def discard(self, seen: Sequence[tuple[str, bytes]]) -> None:
-        """Delete stored bytes that can't be read, as pairs of key and the bytes seen."""
+        """Delete bytes that can't be decoded, given as pairs of key and bytes, unless they were replaced."""
 
     def ttl_ms(self, keys: Sequence[str]) -> list[int]:
-        """Return what is left of each key's life; negative where it is gone or has no end."""
+        """Return the remaining TTL of each key in milliseconds; negative if it is missing or has no expiry."""
 
     def invalidate(self, keys: Sequence[str], source: str) -> int:
-        """Delete keys with all that belongs to them and tell every worker, atomically. Returns the sequence.
+        """Delete keys with all that belongs to them and publish that, atomically. Returns the sequence.
 
-        Tried even while the breaker is open: an invalidation matters more than the time it may cost.
+        Tried even while the breaker is open: an invalidation is worth the wait.
         """
 
     def read_timed(self, keys: Sequence[str]) -> tuple[list[bytes | None], list[int], int | None]:
-        """As `read`, with what is left of each value's life in ms (-1: no end) between the two."""
+        """Return the same as `read`, with the remaining TTLs in milliseconds (-1: no expiry) in between."""
 
     def write(
         self, writes: Sequence[Write], source: str, *, mode: WriteMode = WriteMode.ALWAYS, l1_ms: int = 0
     ) -> list[Written]:
-        """Store values in one step, and tell every worker unless the same bytes were there.
+        """Store values in one step, and publish their keys unless the same bytes were stored.
 
         Args:
             writes: the values.
-            source: who tells the workers.
-            mode: which of them to store.
-            l1_ms: the longest that any L1 holds a value; a life that is cut shorter than that is told, too.
+            source: the identity of this worker, for the message.
+            mode: the condition for storing.
+            l1_ms: the longest lifetime in any L1, in milliseconds; a TTL shortened below it is published, too.
         """
 
     def increment(self, key: str, delta: int, source: str) -> bytes:
-        """Add to a number and tell every worker. Returns the new bytes.
+        """Add `delta` to a number and publish that. Returns the new bytes.
 
         Raises:
-            L2RefusedWrite: also for what is no number of 64 bits.
+            L2RefusedWrite: also if the value is not a 64-bit integer.
         """
 
     def invalidate_matching(self, pattern: str, source: str, *, announce_start: bool = False) -> int:
-        """Delete all keys that match a glob pattern, then tell every worker. Returns the sequence.
+        """Delete all keys that match a glob pattern, then publish that. Returns the sequence.
 
-        With `announce_start` workers are told of the start, too, and which number it had.
+        With `announce_start`, the start is published, too, and the last message has its sequence number.
         """
 
     def scan(self, pattern: str) -> Iterator[str]:
-        """Yield the keys with a value in L2 that match a glob pattern, by SCAN, without the prefix."""
+        """Yield, by SCAN, the keys of values in L2 that match a glob pattern, without the prefix."""
 
     def ping(self) -> None:
-        """See whether L2 answers."""
+        """Check that L2 answers."""

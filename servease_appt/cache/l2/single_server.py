@@ -1,7 +1,7 @@
-"""L2 on a single Redis server: a handful of operations, each one round trip.
+"""L2 on a single Redis server: each operation is one round trip, except those that scan.
 
-The scripts beside this file hold what must be atomic. Every redis-py error becomes `L2Unavailable` here; what to
-do without L2 is not decided here.
+Scripts do what must be atomic. Every redis-py error becomes `L2Unavailable` here; the callers decide how to
+continue without L2.
 """
 
 from __future__ import annotations
@@ -55,21 +55,21 @@ class SingleServerL2:
         self._read_timed = _script(client, "read_timed")
 
     def read(self, keys: Sequence[str]) -> tuple[list[bytes | None], int | None]:
-        """One MGET: the stored bytes in the order of `keys`, and the sequence number if there is one."""
+        """See `L2.read`. Sends one MGET."""
         prefix = self.keys.data("")
         names = [prefix + key for key in keys]
 
         def fetch() -> list[bytes | None]:
             stored = _answers(self.client.mget(*names, self.keys.sequence), len(names) + 1)
             if not _VALUE_TYPES.issuperset(map(type, stored)):
-                raise InvalidResponse("MGET was answered with what is no value")
+                raise InvalidResponse("the answer to MGET has an item that is no value")
             return stored
 
         *payloads, sequence = self._run("read", fetch)
         return payloads, sequence_of(sequence)
 
     def read_timed(self, keys: Sequence[str]) -> tuple[list[bytes | None], list[int], int | None]:
-        """As `read`, with what is left of each value's life in ms (-1: no end) between the two."""
+        """See `L2.read_timed`."""
         names = [*map(self.keys.data, keys), self.keys.sequence]
 
         def fetch() -> list[Any]:
@@ -108,7 +108,7 @@ class SingleServerL2:
         return leases
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
-        """Store values whose lease still stands; False for each that was refused."""
+        """See `L2.fill`."""
         args = [field for fill in fills for field in fill_args(fill)]
 
         def store() -> list[bool]:
@@ -118,7 +118,7 @@ class SingleServerL2:
         return self._run("fill", store)
 
     def release(self, leases: Sequence[tuple[str, bytes]]) -> None:
-        """Give back leases, as pairs of key and token, that are still held."""
+        """See `L2.release`."""
         self._run(
             "release",
             lambda: self._release(
@@ -127,7 +127,7 @@ class SingleServerL2:
         )
 
     def discard(self, seen: Sequence[tuple[str, bytes]]) -> None:
-        """Delete stored bytes that can't be read, as pairs of key and the bytes seen."""
+        """See `L2.discard`."""
         self._run(
             "discard",
             lambda: self._discard(
@@ -137,7 +137,7 @@ class SingleServerL2:
         )
 
     def ttl_ms(self, keys: Sequence[str]) -> list[int]:
-        """What is left of each key's life; negative where it is gone or has no end."""
+        """See `L2.ttl_ms`."""
 
         def pipelined() -> list[int]:
             with self.client.pipeline(transaction=False) as pipeline:
@@ -148,10 +148,7 @@ class SingleServerL2:
         return self._run("ttl_ms", pipelined)
 
     def invalidate(self, keys: Sequence[str], source: str) -> int:
-        """Delete keys with all that belongs to them and tell every worker, atomically. Returns the sequence.
-
-        Tried even while the breaker is open: an invalidation matters more than the time it may cost.
-        """
+        """See `L2.invalidate`."""
         head, tail = own_message_parts(Invalidation(keys=tuple(keys), source=source))
         names = [name for key in keys for name in self.keys.group(key)]
         return self._announce(names, head, tail)
@@ -189,11 +186,11 @@ class SingleServerL2:
         return cast("bytes", number)
 
     def invalidate_matching(self, pattern: str, source: str, *, announce_start: bool = False) -> int:
-        """Delete all keys that match a glob pattern, then tell every worker. Returns the sequence.
+        """See `L2.invalidate_matching`.
 
-        Not atomic, and right all the same: leases go first, in a scan of their own, so that every load that began
-        before it is either refused or has stored its value before the second scan begins, which then finds it
-        (a SCAN returns each key that is there from its start to its end).
+        It is not atomic, and still correct: a first scan deletes the leases. So every load that began before it is
+        either refused or has stored its value before the second scan begins, which then finds the value (a SCAN
+        returns each key that exists from its start to its end).
         """
         message = Invalidation(pattern=pattern, source=source)
         if announce_start:
@@ -206,7 +203,7 @@ class SingleServerL2:
         return self._announce([], *own_message_parts(message))
 
     def scan(self, pattern: str) -> Iterator[str]:
-        """The keys with a value in L2 that match a glob pattern, by SCAN, without the prefix."""
+        """See `L2.scan`."""
         own = f"{self.keys.prefix}:__"
         for name in self.client.scan_iter(match=self.keys.patterns.data(pattern), count=SCAN_BATCH):
             text = name.decode(errors="replace")
@@ -214,7 +211,7 @@ class SingleServerL2:
                 yield self.keys.plain(text)
 
     def ping(self) -> None:
-        """See whether L2 answers."""
+        """See `L2.ping`."""
         self._run("ping", self.client.ping, guarded=False)
 
     def _announce(self, names: Sequence[str], head: str, tail: str) -> int:
@@ -239,13 +236,13 @@ class SingleServerL2:
             self.watch.compare(seen, sequence)
 
     def _counted(self, seen: int, sequence: int) -> None:
-        """Compare the sequence as it was before the server counted it up."""
+        """Compare the sequence before the server's increment, and note the new one."""
         self._compare(seen, sequence - 1)
         if self.watch is not None:
             self.watch.acknowledge(sequence)
 
     def _delete_matching(self, pattern: str, *, values: bool) -> None:
-        """Delete what a SCAN finds; `values` alone, whatever side keys (the sequence!) the pattern matches."""
+        """Delete the keys that a SCAN finds; with `values`, skip the cache's own keys, such as the sequence."""
         own = f"{self.keys.prefix}:__".encode()
         found: Iterator[bytes] = self.client.scan_iter(match=pattern, count=SCAN_BATCH)
         wanted = (name for name in found if not (values and name.startswith(own)))
@@ -253,13 +250,13 @@ class SingleServerL2:
             self.client.unlink(*batch)
 
     def _leave_demoted_server(self) -> None:
-        """Have new connections made: behind the server's name there may be another one that takes writes."""
+        """Drop idle connections: the host name may now lead to another server, which accepts writes."""
         self.client.connection_pool.disconnect(inuse_connections=False)
         if self.on_demoted is not None:
             self.on_demoted()
 
     def _run(self, name: str, operation: Callable[[], T], *, guarded: bool = True) -> T:
-        """Map redis-py's errors, keep the breaker informed, and tell how long the operation `name` took."""
+        """Run an operation: map redis-py's errors, report to the breaker, and time it under `name`."""
         if guarded and not self.breaker.allows():
             raise L2Unavailable("the breaker is open")
         outcome, started_s = "error", time.monotonic()
@@ -272,7 +269,7 @@ class SingleServerL2:
             if isinstance(error, ReadOnlyError):
                 self._leave_demoted_server()
             raise L2RefusedWrite(str(error)) from error
-        except Exception as error:  # redis-py raises outside its own tree, and its parser what int() does
+        except Exception as error:  # redis-py also raises other types, and its parser the ValueError of int()
             self.breaker.failed()
             raise L2Unavailable(f"{type(error).__name__}: {error}") from error
         finally:
@@ -284,38 +281,38 @@ class SingleServerL2:
 
 @cache
 def script_source(name: str) -> str:
-    """Return the text of one of the scripts, with what it includes."""
+    """Return the text of a script, with its include expanded."""
     scripts = resources.files(__package__).joinpath("scripts")
     announce = scripts.joinpath("announce.lua").read_text()
     return scripts.joinpath(f"{name}.lua").read_text().replace("-- include announce.lua\n", announce)
 
 
 def fill_args(fill: Fill) -> tuple[bytes | str | int, ...]:
-    """Return what `fill.lua` takes for one key. An absence is no empty value."""
+    """Return the arguments of `fill.lua` for one key. An absence differs from an empty value."""
     if fill.payload is None:
         return fill.token, "absent", b"", fill.ttl_ms, fill.stale_ms
     return fill.token, "value", fill.payload, fill.ttl_ms, fill.stale_ms
 
 
 def fingerprint(payload: bytes) -> str:
-    """What `discard.lua` knows stored bytes by."""
+    """Return the hash by which `discard.lua` compares stored bytes."""
     return hashlib.sha1(payload, usedforsecurity=False).hexdigest()
 
 
 def _script(client: Redis, name: str) -> Script:
-    # As bytes: of a text, redis-py asks the connection how it is encoded, and connects to find out.
+    # As bytes: for a str, redis-py connects to find out the connection's encoding.
     return Script(client, script_source(name).encode())
 
 
 def _answers(reply: Any, count: int) -> list[Any]:
-    """The reply, if it can be one to `count` questions: a link that is out of step gives another's."""
+    """Return the reply if it has `count` answers: a connection out of step returns another command's reply."""
     if not isinstance(reply, list) or len(reply) != count:
         raise InvalidResponse(f"{count} answers were expected")
     return reply
 
 
 def read_lease(answer: Sequence[Any]) -> Lease:
-    """Return what `acquire.lua` said of one key."""
+    """Return the answer of `acquire.lua` for one key."""
     state, *rest = answer
     payload = rest[0] if rest else b""
     stale = rest[1] if len(rest) > 1 else None

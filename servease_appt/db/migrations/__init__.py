@@ -1,1 +1,1 @@
-"""The steps from one version of the tables to the next."""
+"""The migrations: the steps from one version of the tables to the next."""

@@ -1,16 +1,15 @@
-"""The table that lets PostgreSQL refuse two appointments of one employee at a time.
+"""The table that lets PostgreSQL refuse overlapping appointments of one employee.
 
-An exclusion constraint can't be added to a table beside writers: PostgreSQL builds its index under a lock that
-stops them, seconds for a million rows. So the times at which employees are busy have a table of their own,
-which a trigger keeps, and the constraint is made there while that is empty.
+An exclusion constraint can't be added to a table while others write: PostgreSQL builds its index under a lock that
+blocks writers, for seconds with a million rows. So the times at which employees are busy are in a separate table,
+which a trigger maintains. The constraint is created there while that table is empty.
 
-Rows from before that overlap others are left out of it: they can be worked on as they are, and are held to the
-rule once their employee or time changes. The trigger acts on such changes alone, so that starting or editing
-such a row works. The service checks the rule under its own locks; this is the second line, for all who write
-past it.
+Older rows that overlap others are not copied to it. They can be updated, and the rule applies to them once their
+employee or time changes. The trigger acts only on such changes, so that starting or editing such a row works. The
+service checks the rule under its own locks; this is the second check, for all other writers.
 
-The constraint needs equality on a uuid in a GiST index, which PostgreSQL has only with an extension that a managed
-server may not offer; a range type over uuid gives the same with plain PostgreSQL.
+The constraint needs equality on a uuid in a GiST index. PostgreSQL supports that only with an extension that a
+managed server may not offer; a range type over uuid does the same without one.
 """
 
 from typing import Final
@@ -112,7 +111,7 @@ _STALE: Final = f"""
     )
 """
 _FORGET: Final = f"DELETE {_STALE}"
-# More left out than at the last copy: rows came past the trigger.
+# More rows left out than at the last copy: some rows were written without the trigger.
 _DIFFERS: Final = f"""
     SELECT ({_LEFT_OUT}) > coalesce((
             SELECT substring(obj_description(oid, 'pg_constraint') FROM '[0-9]+')::bigint FROM pg_constraint
@@ -123,11 +122,11 @@ _BEFORE_ALL: Final = "00000000-0000-0000-0000-000000000000"
 
 
 def install(steps: OnlineSteps) -> None:
-    """Make the table and its triggers where they are missing, and copy what employees do already."""
+    """Create the table and its triggers if they are missing, and copy the times of existing appointments."""
     if steps.query("SELECT to_regtype('appointment_uuid_range')::text") is None:
         steps.run("CREATE TYPE appointment_uuid_range AS RANGE (subtype = uuid)")
     if steps.query(_OLD_CONSTRAINT):
-        # Of a version before, on the table of appointments itself; an index of the same name comes now.
+        # An earlier version had it on `appointments`; the new table gets an index of the same name.
         steps.run(f"ALTER TABLE appointments DROP CONSTRAINT {CONSTRAINT}")
     if not steps.exists("appointment_employee_times"):
         steps.run(_TABLE, f"COMMENT ON TABLE appointment_employee_times IS '{_TO_BE_COPIED}'")
@@ -139,7 +138,7 @@ def install(steps: OnlineSteps) -> None:
 
 
 def remove(steps: OnlineSteps) -> None:
-    """Drop all that `install` made."""
+    """Drop everything that `install` created."""
     if steps.exists("appointments"):
         steps.run(
             "DROP TRIGGER IF EXISTS appointment_employee_times_changed ON appointments",

@@ -1,23 +1,23 @@
-"""The tables, functions and triggers that keep the numbers which a page of the list needs.
+"""The tables, functions and triggers that keep the counts for the pages of the list.
 
-`count(*)` and `OFFSET` walk over what they pass by, so a page of a million appointments costs hundreds of times
-one of a thousand. Here triggers keep the number of appointments of each day, each 32 days and each 1,024 days,
-by status, by type, by both and in all. Adding up the largest buckets gives the count; going down through them,
-32 at a time, finds the day in which the wanted row lies, and only within that day rows are passed by.
+`count(*)` and `OFFSET` read every row that they skip, so a page of a million appointments costs hundreds of times
+as much as one of a thousand. Here triggers keep the number of appointments of each day, each 32 days and each
+1,024 days, by status, by type, by both and in total. The sum of the largest buckets is the count. A search down
+through the levels, 32 buckets at a time, finds the day of the wanted row, and only rows of that day are skipped.
 
-A writer only inserts what changed into `appointment_count_changes`. It waits for no other transaction and none
-waits for it, so the counts add no lock and no deadlock to the writers of `appointments`, the platform's other
-services included. Readers add the changes up with the counts. Both commit with the rows that they count, so what a
-statement sees of them is true of the rows that it sees. One writer in 64, and each that changes that much at
-once, folds the changes that have piled up into the counts, unless another one is at it, or its transaction sees
-an older state of things than now; each worker of the service folds them now and then, too.
+A writer only inserts its changes into `appointment_count_changes`. It waits for no other transaction and none
+waits for it, so the counts add no lock and no deadlock to the writers of `appointments`, including the platform's
+other services. Readers add the changes to the counts. Both commit with the rows that they count, so a statement
+sees counts that match the rows that it sees. One writer in 64, and each writer with at least 64 changes, folds the
+pending changes into the counts, unless another one is doing so or its transaction has an older snapshot. Each
+worker of the service also folds them periodically.
 
-Any row that the platform can store is counted. A status or type that begins with `*`, which stands for all, is
-kept with another `*` in front; a date beyond those of the calendar is counted with the first or the last day.
+Any row that the platform can store is counted. `*` stands for all, so a status or type that begins with `*` is
+stored with another `*` before it. A date outside of the calendar is counted with the first or the last day.
 
-The triggers count what sessions write. Logical replication fires no triggers of statements but those of TRUNCATE:
-what it applies is counted by a trigger of rows, which other sessions do not fire. What comes past all triggers (a
-restore with triggers turned off, or one that brings the counts along) is found and put right by
+The statement triggers count the writes of sessions. Logical replication fires no statement triggers except those
+of TRUNCATE, so a row trigger, which other sessions do not fire, counts its changes. Writes that no trigger sees (a
+restore with triggers turned off, or one that includes the counts) are found and repaired by
 `servease_appt.db.kept_counts`.
 """
 
@@ -230,7 +230,7 @@ _FORMER_REBUILD: Final = "SELECT count(*) FROM pg_proc WHERE oid = to_regproc('a
 
 
 def install(steps: OnlineSteps) -> None:
-    """Make what is missing and bring functions to this version. The numbers themselves come afterwards."""
+    """Create what is missing and update the functions. The counts themselves are computed afterwards."""
     if not (steps.exists("appointment_counts") and steps.exists("appointment_count_turns")):
         steps.run(*_TABLES)
     for table in ("appointment_counts", "appointment_count_changes"):
@@ -252,7 +252,7 @@ def install(steps: OnlineSteps) -> None:
 
 
 def remove(steps: OnlineSteps) -> None:
-    """Drop all that `install` made."""
+    """Drop everything that `install` created."""
     names = (*_TRIGGERS, "appointment_counts_replicated")
     if steps.exists("appointments"):
         steps.run(*(f"DROP TRIGGER IF EXISTS {name} ON appointments" for name in names))

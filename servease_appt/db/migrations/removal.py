@@ -1,4 +1,4 @@
-"""Drop all that the migrations have made, except what holds the platform's data."""
+"""Drop everything that the migrations have created, except the platform's tables and columns."""
 
 from typing import Final
 
@@ -31,7 +31,7 @@ _OUR_CONSTRAINTS: Final = {
 
 
 def run(steps: OnlineSteps) -> None:
-    """Drop all of it, the triggers first and the version last, so that an interrupted run can be continued."""
+    """Drop the triggers first and the version last, so that an interrupted run can be continued."""
     writer_rules.remove(steps)
     kept_counts.remove(steps)
     employee_times.remove(steps)

@@ -1,19 +1,18 @@
-"""A trigger that holds every writer of `appointments` to the rules about many rows at a time.
+"""A trigger that enforces the rules about many rows for every writer of `appointments`.
 
-The service checks capacity and the customer's 30 minutes under advisory locks of its own. A writer that knows
-neither can oversell a time that the service checks at the same moment. This trigger takes the same locks and
-makes the same checks. The service's own transactions say that they have checked already, and pass.
+The service checks capacity and the customer's 30 minutes under its own advisory locks. A writer without these
+checks can oversell a time that the service checks at the same moment. This trigger takes the same locks and makes
+the same checks. The service's own transactions set a flag that they have checked already, and skip it.
 
-The numbers of the locks are a hash that PostgreSQL does not have, so those of the days of this century are in a
-table. The locks of the days are enough for both rules: two starts that are less than 30 minutes apart share a
-day with the half hour before and after either. Other days keep to no rule here.
+The lock numbers are a hash that PostgreSQL does not have, so a table has those of the days of this century. The
+locks of the days are enough for both rules: two starts less than 30 minutes apart share a day with the half hour
+before and after either. For other days this trigger enforces no rule.
 
-It is off unless an operator turns it on: it refuses what the platform's services have been allowed so far, and a
-writer that changes many appointments in one transaction takes locks in an order of its own, so that PostgreSQL may
-have to end a deadlock.
+It is off unless an operator turns it on. It refuses writes that the platform's services have been allowed so far.
+And a writer that changes many appointments in one transaction takes the locks in its own order, so that PostgreSQL
+may have to end a deadlock.
 
-A trigger sees what others have committed while it waited only at READ COMMITTED, PostgreSQL's default and
-Django's.
+Only at READ COMMITTED, the default of PostgreSQL and Django, does a trigger see commits made while it waited.
 """
 
 from collections.abc import Mapping
@@ -111,7 +110,7 @@ _CAPACITY: Final = (
 
 
 def install(steps: OnlineSteps, default_capacity: int, day_locks: Mapping[date, int]) -> None:
-    """Turn the trigger on, with this capacity where no slot is defined, and these numbers of the days' locks."""
+    """Turn the trigger on, with this capacity where no slot is defined, and these lock numbers of days."""
     days = ",".join(day.isoformat() for day in day_locks)
     numbers = ",".join(map(str, day_locks.values()))
     steps.run(
@@ -129,7 +128,7 @@ def install(steps: OnlineSteps, default_capacity: int, day_locks: Mapping[date, 
 
 
 def remove(steps: OnlineSteps) -> None:
-    """Turn it off, and take it off the database."""
+    """Drop the trigger, its function and its table."""
     if steps.exists("appointments"):
         steps.run(f"DROP TRIGGER IF EXISTS {NAME} ON appointments")
     steps.run(f"DROP FUNCTION IF EXISTS {NAME}()", "DROP TABLE IF EXISTS appointment_day_locks")

@@ -1,9 +1,9 @@
 #!lua
--- Store what was loaded, but only under the fence that stood before the load began (races R2, R15, R17): it may have
--- another owner now (see `acquire.lua`), but no invalidation came.
+-- Store loaded values, but only under the fence that existed before the load began (races R2, R15, R17). The fence may
+-- have another owner now (see `acquire.lua`), but there was no invalidation.
 -- KEYS  four for each key: data, lease, absent, copy
--- ARGV  five for each key: lease, 'value' or 'absent', payload, ttl_ms (of a value, 0: no end; of an absence, 0: it is
---       not remembered), copy_ms (0: keep no copy)
+-- ARGV  five for each key: lease, 'value' or 'absent', payload, ttl_ms (of a value, 0: no expiry; of an absence, 0:
+--       not cached), copy_ms (0: no stale copy)
 local function fence(lease) return string.match(lease, '^[^#]*') end
 
 local stored = {}

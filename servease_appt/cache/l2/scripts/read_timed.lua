@@ -1,13 +1,13 @@
 #!lua flags=no-writes
--- Read values together with what is left of their lives, in one step: a value written in between would else be
--- given the life of the one before it.
--- KEYS  data keys; last the sequence, where it is wanted
--- ARGV  how many data keys there are
--- Returns for each data key its value and its life in ms (-1: no end); last the sequence.
+-- Read values and their remaining TTLs in one step: else a value written in between would be paired with the TTL of
+-- its predecessor.
+-- KEYS  data keys; last the sequence, if it is wanted
+-- ARGV  the number of data keys
+-- Returns for each data key its value and its TTL in ms (-1: no expiry); last the sequence.
 local answers, n = {}, tonumber(ARGV[1])
 for i = 1, n do
   local value = redis.pcall('GET', KEYS[i])
-  if type(value) == 'table' then value = false end -- of another type, which is not ours
+  if type(value) == 'table' then value = false end -- of another type, so not the cache's
   answers[2 * i - 1], answers[2 * i] = value, redis.call('PTTL', KEYS[i])
 end
 if KEYS[n + 1] then

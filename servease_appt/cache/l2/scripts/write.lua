@@ -1,17 +1,17 @@
 #!lua
--- Store values whatever was there, and tell every worker: unlike a fill, a write is news. Bytes that are there
--- already are no news: their life is set, and nobody is told.
--- KEYS  four for each key: data, lease, absent, copy; last the sequence, where a change is to be announced here
+-- Store values unconditionally and announce them: unlike a fill, a write changes the value that L1s may hold. If the
+-- same bytes are stored already, only their TTL is set, and nothing is announced.
+-- KEYS  four for each key: data, lease, absent, copy; last the sequence, if a change is announced here
 -- ARGV  mode ('always', 'if_absent' or 'if_same'), l1_ms (the longest that any L1 holds a value), channel, the
---       message before the sequence number, the message behind it; for each key payload, ttl_ms ('0': no end)
--- Returns for each key 0 (not stored), 1 (was there already) or 2 (written, or given less time than L1s may take);
--- last the new sequence number, where one was announced here.
+--       message before the sequence number, the message after it; for each key payload, ttl_ms ('0': no expiry)
+-- Returns for each key 0 (not stored), 1 (was stored already) or 2 (written, or its TTL shortened below l1_ms); last
+-- the new sequence number, if one was announced here.
 -- include announce.lua
 local mode, l1_ms = ARGV[1], tonumber(ARGV[2])
 local results, news = {}, false
 
--- Set the life of a value that stays. A life that is a little longer already is left alone: each change of it is
--- told to all by the server. Returns whether L1s may hold the value for too long now.
+-- Set the TTL of a value that stays. A TTL that is within 1 % of the new one is not changed: the server sends a
+-- tracking message for each change. Returns true if L1s may now hold the value for too long.
 local function set_life(data, ttl_ms)
   local left_ms = redis.call('PTTL', data)
   if ttl_ms == 0 then

@@ -1,1 +1,1 @@
-"""Each file is a version of the tables: `upgrade(steps)` makes what it adds, where that is missing."""
+"""The versions of the tables, one file for each: `upgrade(steps)` creates what is missing of it."""

@@ -1,12 +1,11 @@
-"""Make the platform's three tables, or adopt those that its Django service made.
+"""Create the platform's three tables, or adopt those that its Django service created.
 
-A table that is there stays as it is: no row, column, index or constraint of it is touched, with two exceptions.
-`appointments.duration_seconds` came with the platform's second migration; where it is missing it is added, 0 in
-every row, and keeps that default, so that a platform which does not know the column yet can go on writing.
-Django's list of migrations is told that it is there, or that migration would fail. And a foreign key of the
-history is taken off, because history outlives its appointment; the rows stay. Columns that are missing, or of a
-type that the service can't work with, or that it does not know and would have to fill, end the migration with
-their names before anything is changed.
+An existing table does not change: no row, column, index or constraint of it, with two exceptions.
+`appointments.duration_seconds` came with the platform's second migration. If it is missing, it is added with 0 in
+every row, and keeps that default, so that a platform without the column can continue to write. It is also entered
+in Django's list of migrations, or that migration would fail. And foreign keys of the history are dropped, because
+history outlives its appointment; the rows stay. A column that is missing, has an unsupported type, or is unknown
+and must be filled ends the migration with its name before anything is changed.
 """
 
 import re
@@ -85,7 +84,7 @@ _PLATFORM_IS_AT_ITS_FIRST = (
 
 
 def refuse_unknown_tables(steps: OnlineSteps) -> None:
-    """Raise `UpgradeRefused` where a table of our names is none that the service can work with."""
+    """Raise `UpgradeRefused` if an existing table of one of our names is not supported."""
     found = _found(steps)
     wrong = [
         problem for table in _TABLES if found[table] for problem in _problems(steps, table, found[table])
@@ -107,7 +106,7 @@ def upgrade(steps: OnlineSteps) -> None:
 
 
 def _found(steps: OnlineSteps) -> dict[str, dict[str, str]]:
-    """For each of the tables the columns that it has and their types; none where there is no such table."""
+    """Return the columns and types of each table; no columns if there is no such table."""
     return {table: dict(steps.rows(_COLUMNS_FOUND, table=table)) for table in _TABLES}
 
 
@@ -122,7 +121,7 @@ def _add_duration_seconds(steps: OnlineSteps) -> None:
 
 
 def _problems(steps: OnlineSteps, table: str, found: dict[str, str]) -> Iterator[str]:
-    """What the service can't work with in a table that is there."""
+    """Yield the unsupported properties of an existing table."""
     kind_of_table = steps.query(_KIND_OF_TABLE, table=table)
     if kind_of_table in _OTHER_KINDS:
         yield f"{table} is {_OTHER_KINDS[kind_of_table]}; the upgrade can adopt ordinary tables only"

@@ -1,10 +1,9 @@
-"""Make the table of idempotency keys, and an index for every order and filter that the service reads in.
+"""Create the table of idempotency keys, and an index for every order and filter of the service's reads.
 
-Each list is read in the order (scheduled_date, scheduled_time) descending, id ascending, and the indexes hold
-exactly that behind the column of their filter, so that a page can be found by its first row as well as by its
-number. Django's own indexes stay where they are. The index by status also finds what runs in a stretch of days:
-for what takes a day at most, looking one day back is enough. `appointments_long_open_idx` holds the few that
-take longer.
+Each list is read in the order (scheduled_date, scheduled_time) descending, id ascending. The indexes have exactly
+these columns after the column of their filter, so that a page can be found by its first row as well as by its
+number. Django's indexes stay. The index by status also finds appointments that run in a range of days: for those
+of a day at most, searching one day back is enough. `appointments_long_open_idx` has the few that take longer.
 """
 
 from servease_appt.db.online import OnlineSteps

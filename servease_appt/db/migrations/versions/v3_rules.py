@@ -1,22 +1,21 @@
-"""Let the tables themselves hold the rules that a table can hold, for every row made under them.
+"""Add constraints for the rules about single rows.
 
-An adopted database may have rows that break a rule. They must stay, be readable, and stay workable: an employee
-must be able to cancel an appointment of 0 minutes. `CHECK … NOT VALID` alone would pass over old rows only
-until they are updated; then the whole row is checked, also the columns that the update leaves alone, and the
+An adopted database may have rows that break a rule. They must stay readable and updatable: an employee must be
+able to cancel an appointment of 0 minutes. `CHECK … NOT VALID` alone would ignore old rows only until they are
+updated. Then PostgreSQL checks the whole row, also the columns that the update does not change, and the
 cancellation fails.
 
-So, where rows break a rule, its constraint binds only those made after them: for appointments those with a
-`created_at` later than that of the last row that breaks the rule, for time slots those on a later `date`. The
-service never changes `created_at`, and judges a slot that is moved to another date anew. What is not bound here
-is still held to the rules by the service, which checks every change under its locks; the constraints are the
-second line. Where no row breaks a rule, its constraint binds all rows. Each exemption is written into the
-comment of its constraint.
+So, if rows break a rule, its constraint binds only later rows: appointments with a `created_at` after that of the
+last row that breaks the rule, and time slots on a later `date`. The service never changes `created_at`, and checks
+a slot again that is moved to another date. The service still enforces the rules for rows that are not bound here,
+since it checks every change under its locks; the constraints are the second check. If no row breaks a rule, its
+constraint binds all rows. Each exemption is in the comment of its constraint.
 
-A constraint is added without looking at the rows, which takes a moment, and looks at them afterwards, while others
-write. A row that breaks the rule and came in between is found then, and the constraint made anew.
+A constraint is added without checking the rows, which takes a moment, and validated afterwards, while others
+write. The validation finds a row that broke the rule in between, and the constraint is then created again.
 
-Capacity and the customer's 30 minutes are rules about many rows at a moment that no constraint can express; the
-employee's time is in `servease_appt.db.migrations.employee_times`.
+Capacity and the customer's 30 minutes are rules about many rows, which no constraint can express; the rule about
+the employee's time is in `servease_appt.db.migrations.employee_times`.
 """
 
 from sqlalchemy.exc import IntegrityError
@@ -71,7 +70,7 @@ def _constrain(steps: OnlineSteps, table: str, name: str, rule: str) -> None:
 def _add(steps: OnlineSteps, table: str, name: str, rule: str) -> None:
     column, kind = _BOUND_BY[table]
     last = None
-    if not steps.dry_run:  # in a dry run there may not be such columns yet
+    if not steps.dry_run:  # in a dry run the columns may not exist yet
         last = steps.query(f"SELECT quote_literal(max({column})::text) FROM {table} WHERE NOT ({rule})")  # noqa: S608
     exempt = f" OR {column} <= {kind} {last}" if last else ""
     statements = [

@@ -1,4 +1,4 @@
-"""Keep the numbers that a page of the list needs; see `servease_appt.db.migrations.kept_counts`."""
+"""Add the counts for the pages of the list; see `servease_appt.db.migrations.kept_counts`."""
 
 from servease_appt.db.migrations import kept_counts
 from servease_appt.db.online import OnlineSteps

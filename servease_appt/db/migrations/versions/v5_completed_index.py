@@ -1,4 +1,4 @@
-"""Find what was completed on a day without walking over all appointments."""
+"""Add an index to find the appointments completed on a day without reading all appointments."""
 
 from servease_appt.db.online import OnlineSteps
 

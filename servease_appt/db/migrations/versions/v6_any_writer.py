@@ -1,9 +1,9 @@
-"""Let the tables work with whatever else writes to them, and with any row that they can hold.
+"""Support any other writer of the tables, and any row that they can hold.
 
-* `duration_seconds` has a default, for a platform that does not know the column.
-* The times at which employees are busy have a table of their own; see
+* `duration_seconds` has a default, for a platform without the column.
+* The times at which employees are busy are in a separate table; see
   `servease_appt.db.migrations.employee_times`.
-* The kept numbers take any status, type and date, and follow logical replication: with what version 4 makes now.
+* The kept counts accept any status, type and date, and follow logical replication: version 4 creates this now.
 """
 
 from servease_appt.db.migrations import employee_times
