@@ -8,3 +8,4 @@ class QuickWorker(BufferingWorker):
 
     read_timeout_s = 1.0
     write_timeout_s = 1.0
+    max_queued_s = 0.3

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 
 from servease_appt.api.parsing import LARGEST_BODY
@@ -16,6 +17,7 @@ from servease_appt.settings import Settings
 from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey
+from tests.serving.quick_worker import QuickWorker
 from tests.support.dataset import BASE, Dataset, token
 from tests.support.gunicorn import Gunicorn
 from tests.support.served import Served, settings
@@ -124,9 +126,44 @@ def test_clients_that_do_not_read_hold_no_thread(quick: Served) -> None:
             attacker.sendall(request.encode() * 60)
         for _ in range(5):
             assert quick.get(f"{BASE}/appointments/").status == 200
+        (worker,) = quick.gunicorn.worker_pids()
+        assert wait_until(lambda: _open_connections(worker, quick.gunicorn.port) < ATTACKERS, timeout_s=20)
     finally:
         for attacker in attackers:
             attacker.close()
+
+
+def _open_connections(pid: int, port: int) -> int:
+    """Count the connections of a process that clients have opened to a port and both sides keep open."""
+    links = psutil.Process(pid).net_connections("tcp")
+    return sum(link.laddr.port == port and link.status == psutil.CONN_ESTABLISHED for link in links)
+
+
+def test_a_request_that_has_waited_too_long_is_503(
+    quick: Served, running_fake_services: FakeServices
+) -> None:
+    """While both threads wait for a service, a third request is queued; when its turn comes, it is too late."""
+    dataset = quick.dataset
+    dataset.clear()
+    dataset.appointment()
+    quick.ask("POST", f"{BASE}/cache/invalidate/", {"entity": "customer", "ids": [dataset.alice_id]})
+    running_fake_services.customers.rule(hold=True)
+    request = f"GET {BASE}/appointments/ HTTP/1.1\r\n{JSON_POST}Connection: close\r\n\r\n".encode()
+    connections = [connect(quick) for _ in range(THREADS + 1)]
+    try:
+        for connection in connections:
+            connection.sendall(request)
+        running_fake_services.customers.wait_for(held=1)
+        sent_at_s = time.monotonic()
+        assert wait_until(lambda: time.monotonic() - sent_at_s > 2 * QuickWorker.max_queued_s, timeout_s=5)
+        running_fake_services.customers.release()
+        answers = [read_all(connection) for connection in connections]
+    finally:
+        running_fake_services.reset()
+        for connection in connections:
+            connection.close()
+    assert sorted(map(status, answers)) == [200] * THREADS + [503]
+    assert any(b"Retry-After: 1\r\n" in answer for answer in answers)
 
 
 MALFORMED = {
