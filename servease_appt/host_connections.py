@@ -60,7 +60,7 @@ class HostDatabase(Database):
         """Give a connection to read from; each statement sees what was committed before it.
 
         Raises:
-            DatabaseUnavailable: PostgreSQL is away.
+            DatabaseUnavailable: PostgreSQL does not answer.
         """
         with unavailable(), _rows_hidden(), self._engine.connect() as connection:
             connection.execute(_FOR_THIS_TRANSACTION)

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from cachetools import LRUCache
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.commands.core import Script
+from redis.exceptions import RedisClusterException, RedisError
 
 from servease_appt.cache.breaker import Breaker
 
@@ -66,7 +67,8 @@ class RateLimits:
         per_minute: dict[Cost, int],
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._take_one: Any = redis.register_script(_TAKE_ONE.encode())
+        # Not `register_script`: a cluster's client would connect to find that name.
+        self._take_one: Any = Script(redis, _TAKE_ONE.encode())
         self._prefix = prefix
         self._per_minute = per_minute
         self._clock = clock
@@ -98,7 +100,7 @@ class RateLimits:
             return 0
         try:
             wait_ms = int(self._take_one(keys=[bucket], args=[limit, _PERIOD_S]))
-        except (RedisError, OSError, ValueError):
+        except (RedisError, RedisClusterException, OSError, ValueError):
             self._breaker.failed()
             return 0
         self._breaker.succeeded()

@@ -82,3 +82,9 @@ def test_without_redis_everybody_is_let_through(own_valkey: EmbeddedValkey) -> N
 def test_zero_is_no_limit(redis_url: str, cost: Cost) -> None:
     """The operator can turn it off."""
     assert let_through(limits(redis_url, normal=0, costly=0), ALICE, 100, cost) == 100
+
+
+def test_nothing_is_connected_to_before_it_is_needed() -> None:
+    """An application starts without its Redis, a cluster included; then everybody is let through."""
+    worker = limits("redis+cluster://127.0.0.1:1")
+    assert let_through(worker, ALICE, 50) == 50

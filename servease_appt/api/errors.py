@@ -95,7 +95,7 @@ def _answer_if_ours(error: Exception) -> ResponseReturnValue:
 def _answer_of_host(error: Exception) -> ResponseReturnValue:
     """Answer as the application would without us: the error left one of its hooks, before any of ours ran.
 
-    Flask chooses the handler by the blueprint of the route, whoever raised the error.
+    Flask chooses the handler by the blueprint of the route, even if a hook of the host raised the error.
     """
     outside = request.blueprints[2:]  # first the resource, second the API
     handler = current_app._find_error_handler(error, outside)  # noqa: SLF001 - Flask has no public way to it
