@@ -18,7 +18,13 @@ from marshmallow import EXCLUDE, Schema, ValidationError
 from marshmallow import fields as f
 from marshmallow import validate as v
 
-from servease_appt.address_checks import HostCheck, RedisUrlCheck, check_url
+from servease_appt.address_checks import (
+    DATABASE_OPTIONS,
+    DatabaseUrlCheck,
+    HostCheck,
+    RedisUrlCheck,
+    check_url,
+)
 from servease_appt.masking import MASK, mask_refused_url, mask_url
 
 SECRET_KEY_MIN_BYTES = 32
@@ -268,13 +274,14 @@ class _Environment(Schema):
     redis_url = _text(
         None,
         "redis://host:port/1, the same with rediss://, unix:///path?db=1,"
-        " redis+sentinel://h1:p1,h2:p2/SERVICE/1 or redis+cluster://h1:p1,h2:p2",
+        " redis+sentinel://h1:p1,h2:p2/SERVICE/1 or redis+cluster://h1:p1,h2:p2, with one database",
         RedisUrlCheck(),
     )
     database_url = _text(
         None,
-        "a postgresql:// or postgresql+psycopg2:// URL",
-        check_url("postgresql", "postgresql+psycopg2", "postgres"),
+        "a postgresql:// or postgresql+psycopg2:// URL; sslmode can be"
+        f" {', '.join(DATABASE_OPTIONS['sslmode'])}, and other options of libpq have their own values",
+        DatabaseUrlCheck(),
     )
     database_schema = _text(
         None,

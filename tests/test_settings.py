@@ -92,6 +92,12 @@ def test_redis_url_overrides_host_and_port() -> None:
     assert Settings.from_mapping({**NEEDED, "REDIS_HOST": "r", "REDIS_URL": url}).redis_url == url
 
 
+@pytest.mark.parametrize("url", ["redis://h/1?db=1", "redis://h?db=2", "unix:///run/redis.sock?db=2"])
+def test_a_database_may_be_named_twice_if_it_is_the_same(url: str) -> None:
+    """Only two different numbers are a mistake."""
+    assert Settings.from_mapping({**NEEDED, "REDIS_URL": url}).redis_url == url
+
+
 def test_empty_values_count_as_unset() -> None:
     """Compose files hand over empty strings for what nobody has set."""
     assert (
@@ -115,7 +121,14 @@ def test_empty_values_count_as_unset() -> None:
         ("REDIS_URL", "redis+sentinel://a:1,b:x/main", "/SERVICE/"),
         ("REDIS_URL", "redis+cluster://", "redis+cluster://"),
         ("REDIS_URL", "redis+cluster://a:1,b:2/1", "redis+cluster://"),
+        ("REDIS_URL", "redis://h/1?db=2", "with one database"),
+        ("REDIS_URL", "redis://h?db=1&db=2", "with one database"),
+        ("REDIS_URL", "redis+sentinel://h:1/main/1?db=2", "with one database"),
         ("DATABASE_URL", "mysql://h/d", "postgresql://"),
+        ("DATABASE_URL", "postgresql://h/d?sslmode=zz", "sslmode can be disable, allow"),
+        ("DATABASE_URL", "postgresql://h/d?sslmode=", "sslmode can be disable, allow"),
+        ("DATABASE_URL", "postgresql://h/d?sslmode=require&sslmode=disable", "sslmode can be disable"),
+        ("DATABASE_URL", "postgresql://h/d?target_session_attrs=primaries", "libpq"),
         ("DATABASE_SCHEMA", "Own Schema", "lower-case letters"),
         ("DB_HOST", "db:5432", "a host name or an IP address"),
         ("DB_HOST", "user@db", "a host name or an IP address"),
