@@ -11,7 +11,12 @@ resource = Resource("metrics", "/metrics/", "Metrics")
 
 
 @resource.declare(
-    "GET", "/metrics", role=RequiredRole.OPEN, summary="Metrics as Prometheus text.", errors=[404]
+    "GET",
+    "/metrics",
+    role=RequiredRole.OPEN,
+    summary="Metrics as Prometheus text.",
+    media_type="text/plain",
+    errors=[404],
 )
 def metrics() -> Response:
     """Return the metrics; 404 where the operator has turned them off."""
