@@ -180,11 +180,11 @@ def test_patience_begins_anew_with_each_holder(make_cache: MakeCache, source: So
     loader = cache._process.loader
     batch = BatchLoad(loader, source.load, time.monotonic() + 5.0)
     flight: Flight[Versioned] = Flight(K, Completion())
-    batch._follow(flight, Lease(LeaseState.HELD, b"first"), cache.l1.epoch())
+    batch._has_to_load(flight, Lease(LeaseState.HELD, b"first"), cache.l1.epoch())
     batch._holders[K] = (b"first", 1.0)
-    batch._follow(flight, Lease(LeaseState.HELD, b"first"), cache.l1.epoch())
+    batch._has_to_load(flight, Lease(LeaseState.HELD, b"first"), cache.l1.epoch())
     assert batch._holders[K] == (b"first", 1.0)
-    batch._follow(flight, Lease(LeaseState.HELD, b"second"), cache.l1.epoch())
+    batch._has_to_load(flight, Lease(LeaseState.HELD, b"second"), cache.l1.epoch())
     holder, since_s = batch._holders[K]
     assert holder == b"second"
     assert since_s > 1.0
