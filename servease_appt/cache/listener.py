@@ -3,8 +3,8 @@
 It uses one RESP3 connection, whose frames arrive in one order. Twice a second it sends a heartbeat: a write that
 changes nothing, a question for the replication history, and a read of the sequence number. The answers prove that
 the connection works in both directions, that the server is a primary which accepts writes, and that no message
-before them was lost (races R6, R7, R9). L1 is trusted for `TRUST_S` from the moment the heartbeat was *sent*. After
-a new subscription, L1 is emptied at the first answer and not earlier, or a reader could fill it in between (R7).
+before them was lost (races R6, R7, R9). L1 is trusted for `TRUST_S` from the moment the heartbeat was *sent*.
+After a new subscription, L1 is emptied at the first answer. Earlier, a reader could fill it again (R7).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from servease_appt.cache.l1 import Entry
 from servease_appt.cache.l2.cluster import Cluster, ClusterChannel
 from servease_appt.cache.messages import UnreadableMessage, decode, sequence_of
 from servease_appt.cache.replication import Continuity, History, Replication, parse
+from servease_appt.cache.sentinel import sentinels_of
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +118,7 @@ class Listener:
         """The sequence according to messages after a gap, until the next heartbeat confirms or corrects it."""
         self._flushed = False
         self._before_flush: int | None = None
+        self._sentinels = sentinels_of(client)
         self._history = History()
         self._report: Replication | None = None
         self._own_invalidations = 0
@@ -281,6 +283,8 @@ class Listener:
         return self._last_beat_s + BEAT_S - self._clock()
 
     def _send_beat(self, channel: Channel | ClusterChannel) -> None:
+        if self._sentinels is not None:
+            self._sentinels.poll()
         now = self._last_beat_s = self._clock()
         self._pending += (_Write(now), _Report(now), _Beat(now, self._own_invalidations))
         channel.send("UNLINK", self._keys.beat)
@@ -411,6 +415,17 @@ class Listener:
             self._callbacks.on_cut_off()
             raise value
 
+    def _check_primary(self) -> None:
+        """Leave a server that is not the primary, and use neither tier while it is not known which one is."""
+        if self._report is not None and not self._report.is_primary:
+            raise HeartbeatTimeout("the server is not the primary")
+        if self._sentinels is None or not isinstance(self._channel, Channel):
+            return
+        objection = self._sentinels.objection(self._channel.address)
+        if objection is not None:
+            self._callbacks.on_cut_off()
+            raise HeartbeatTimeout(objection)
+
     def _history_is_broken(self) -> bool:
         """Return True if the server may lack invalidations that were seen before this heartbeat."""
         continuity = self._history.compare(self._report, reconnected=not self.confirmed)
@@ -421,8 +436,7 @@ class Listener:
     def _on_beat(self, value: object, sent_at_s: float, acknowledged: int) -> None:
         if isinstance(value, Exception):
             raise value
-        if self._report is not None and not self._report.is_primary:
-            raise HeartbeatTimeout("the server is not the primary")
+        self._check_primary()
         sequence = sequence_of(value)
         broken = self._history_is_broken()
         if not self.confirmed:

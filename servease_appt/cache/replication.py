@@ -1,8 +1,8 @@
 """The replication history of a server: proof that a promoted or restarted server has lost no invalidation.
 
 A sequence alone is no proof. After a failover to a replica that lags behind, other invalidations may count past
-the highest number seen before a worker reconnects. The server therefore also reports its replication id and offset.
-A promoted replica continues its primary's offset under a new id, and reports the old id and the offset of the
+the highest number seen before a worker reconnects. So the server also reports its replication id and its offset. A
+promoted replica continues its primary's offset under a new id, and reports the old id and the offset of the
 switch.
 """
 
