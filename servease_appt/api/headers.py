@@ -11,6 +11,7 @@ _ANSWER_HEADERS = "ETag, Location, Retry-After, Server-Timing, X-Cache, X-Reques
 _PREFLIGHT_MAX_AGE_S = "600"
 
 _ALWAYS = (
+    ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
     # Concerns pages that embed an answer as an image or a script. What CORS allows stays allowed.
@@ -18,11 +19,9 @@ _ALWAYS = (
     ("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
     ("Referrer-Policy", "no-referrer"),
 )
-_UNLESS_SET = (
-    ("Cache-Control", "no-store"),
-    # JSON loads nothing. The pages have a policy of their own.
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-)
+_POLICY = "Content-Security-Policy"
+_LOADS_NOTHING = "default-src 'none'; frame-ancestors 'none'"
+"""For JSON. The pages have policies of their own."""
 _HTTPS_ONLY = "max-age=31536000"
 """One year. Without `includeSubDomains`: this service does not know what else is under its host's name."""
 
@@ -46,8 +45,8 @@ def _finish(response: Response) -> Response:
     headers = response.headers
     for name, value in _ALWAYS:
         headers.add(name, value)
-    for name, value in _UNLESS_SET:
-        headers.setdefault(name, value)
+    if _POLICY not in headers:
+        headers.add(_POLICY, _LOADS_NOTHING)
     headers.add("X-Request-Id", request_id())
     headers.add("Vary", "Authorization, Origin" if origins else "Authorization")
     if origins:
