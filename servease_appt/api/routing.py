@@ -15,6 +15,7 @@ from marshmallow import Schema
 from servease_appt.api.context import container
 from servease_appt.api.errors import detail_error, rule_error
 from servease_appt.api.parsing import LARGEST_BODY, read_body, read_query
+from servease_appt.api.responses import JSON
 from servease_appt.api.tokens import ACCESS, read_caller
 from servease_appt.appointments.actors import Role
 from servease_appt.identifiers import canonical_uuid
@@ -47,6 +48,8 @@ class Route:
     summary: str
     answer: Schema | tuple[Schema, ...] | None
     """The schema of the answer, or several of which it is one; None for an answer without JSON."""
+    media_type: str
+    """The type of the answer. An answer with status 204 has none."""
     status: int
     query: Schema | None
     body: Schema | None
@@ -58,8 +61,12 @@ class Route:
     """Headers of the answer that clients may rely on."""
     errors: tuple[int, ...]
     """Error statuses that do not follow from the rest of the declaration."""
+    error_answer: Schema | None
+    """The body of the answers with these statuses; None for the usual one."""
     cost: Cost
     """Which of a caller's limits a request counts against."""
+    in_document: bool
+    """Whether the OpenAPI document has the route; files that a page loads are no part of the API."""
 
 
 class Resource(Blueprint):
@@ -88,6 +95,7 @@ class Resource(Blueprint):
         role: RequiredRole,
         summary: str,
         answer: Schema | tuple[Schema, ...] | None = None,
+        media_type: str = JSON,
         status: int = 200,
         query: Schema | None = None,
         body: Schema | None = None,
@@ -95,7 +103,9 @@ class Resource(Blueprint):
         headers: Sequence[str] = (),
         answer_headers: Sequence[str] = (),
         errors: Sequence[int] = (),
+        error_answer: Schema | None = None,
         cost: Cost = Cost.NORMAL,
+        in_document: bool = True,
     ) -> Callable[[View], View]:
         """Return a decorator that serves `method` of `path` by the function it decorates.
 
@@ -111,6 +121,7 @@ class Resource(Blueprint):
                 role=role,
                 summary=summary,
                 answer=answer,
+                media_type=media_type,
                 status=status,
                 query=query,
                 body=body,
@@ -118,7 +129,9 @@ class Resource(Blueprint):
                 headers=tuple(headers),
                 answer_headers=tuple(answer_headers),
                 errors=tuple(errors),
+                error_answer=error_answer,
                 cost=cost,
+                in_document=in_document,
             )
             self.routes.append(route)
             self.add_url_rule(

@@ -17,6 +17,7 @@ resource = Resource("metrics", "/metrics/", "Metrics")
     "/metrics",
     role=RequiredRole.OPEN,
     summary="Metrics as Prometheus text. 401 where the operator has set a token for them.",
+    media_type="text/plain",
     errors=[404],
 )
 def metrics() -> Response:
