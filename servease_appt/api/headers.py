@@ -11,7 +11,6 @@ _ANSWER_HEADERS = "ETag, Location, Retry-After, Server-Timing, X-Cache, X-Reques
 _PREFLIGHT_MAX_AGE_S = "600"
 
 _ALWAYS = (
-    ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
     # Concerns pages that embed an answer as an image or a script. What CORS allows stays allowed.
@@ -19,9 +18,11 @@ _ALWAYS = (
     ("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
     ("Referrer-Policy", "no-referrer"),
 )
-_POLICY = "Content-Security-Policy"
-_LOADS_NOTHING = "default-src 'none'; frame-ancestors 'none'"
-"""For JSON. The pages have policies of their own."""
+_UNLESS_SET = (
+    ("Cache-Control", "no-store"),
+    # JSON loads nothing. The pages have policies of their own.
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+)
 _HTTPS_ONLY = "max-age=31536000"
 """One year. Without `includeSubDomains`: this service does not know what else is under its host's name."""
 
@@ -43,10 +44,12 @@ def _finish(response: Response) -> Response:
         return response
     origins = container().settings.cors_allowed_origins
     headers = response.headers
+    given = {name for name, _ in headers}  # one look for all: `setdefault` goes through them each time
     for name, value in _ALWAYS:
         headers.add(name, value)
-    if _POLICY not in headers:
-        headers.add(_POLICY, _LOADS_NOTHING)
+    for name, value in _UNLESS_SET:
+        if name not in given:
+            headers.add(name, value)
     headers.add("X-Request-Id", request_id())
     headers.add("Vary", "Authorization, Origin" if origins else "Authorization")
     if origins:
