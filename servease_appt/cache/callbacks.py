@@ -53,5 +53,8 @@ class ListenerCallbacks(Protocol):
     def on_compared(self, key: str, entry: Entry[Any], payload: bytes | None) -> None:
         """Handle an answer to `Listener.verify`: `payload` is L2's current value of the key, None: none."""
 
+    def on_command_reply(self, command: str, reply: object) -> None:
+        """Handle the reply to a command of `Listener.send_soon`: an exception for an error reply."""
+
     def on_beat(self) -> None:
         """Handle an answered heartbeat."""

@@ -72,6 +72,7 @@ class _Tracking:
 @dataclass(slots=True)
 class _QueuedCommand:
     sent_at_s: float
+    name: str
 
 
 class HeartbeatTimeout(Exception):
@@ -312,8 +313,9 @@ class Listener:
         if ahead or now - self._last_beat_s >= BEAT_S:
             self._send_beat(channel)
         while self._queued_commands:
-            self._pending.append(_QueuedCommand(now))
-            channel.send(*self._queued_commands.popleft())
+            command = self._queued_commands.popleft()
+            self._pending.append(_QueuedCommand(now, str(command[0])))
+            channel.send(*command)
 
     def _trust(self, until_s: float) -> None:
         self._trusted_until_s = until_s
@@ -404,6 +406,8 @@ class Listener:
                 self._on_write(value)
             case _Report():
                 self._report = parse(value)
+            case _QueuedCommand(_, name):
+                self._callbacks.on_command_reply(name, value)
             case _Beat(sent_at_s, acknowledged):
                 self._on_beat(value, sent_at_s, acknowledged)
 
