@@ -47,10 +47,11 @@ _ROLES = {
 }
 _REQUEST_HEADERS = {
     "If-Match": "The `ETag` of the detail that the change is based on; 412 when it is out of date.",
+    "If-None-Match": "The `ETag` of the detail that the caller has; 304 while it is the current one.",
     "Idempotency-Key": "Up to 255 characters, kept 24 hours: the same request gets the first answer again.",
 }
 _ANSWER_HEADERS = {
-    "ETag": "The version of the detail, for `If-Match`.",
+    "ETag": "The version of the detail, for `If-Match` and `If-None-Match`.",
     "Location": "The path of the new appointment.",
     "Retry-After": "Seconds after which another try makes sense.",
     "Server-Timing": "Milliseconds spent on db, cache and upstream.",
@@ -154,7 +155,13 @@ def _responses(route: Route) -> dict[str, Any]:
         answer["content"] = {_JSON: {"schema": route.answer}}
     if route.answer_headers:
         answer["headers"] = _headers(route.answer_headers)
-    return {str(route.status): answer, **{str(status): _error(status) for status in _error_statuses(route)}}
+    unchanged = {"304": _unchanged(route)} if "If-None-Match" in route.headers else {}
+    errors = {str(status): _error(status) for status in _error_statuses(route)}
+    return {str(route.status): answer, **unchanged, **errors}
+
+
+def _unchanged(route: Route) -> dict[str, Any]:
+    return {"description": "The caller has the current detail.", "headers": _headers(route.answer_headers)}
 
 
 def _headers(names: Iterable[str]) -> dict[str, Any]:
