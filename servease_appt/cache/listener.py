@@ -74,12 +74,10 @@ class Listener:
         tracked: tuple[str, ...],
         clock: Callable[[], float] = elapsed_s,
     ) -> None:
-        """
-        Args:
-            client: a redis-py client; the listener makes its own connection.
-            keys: the names of keys and channels.
-            tracked: the prefixes of keys whose changes the server reports; empty: none (see `CachePolicy.tracking`).
-            clock: returns seconds, and never goes back.
+        """Prepare the listener; nothing is sent before `start`.
+
+        `tracked` has the prefixes of the keys whose changes the server reports; empty: none are reported (see
+        `CachePolicy.tracking`).
         """
         self._client = client
         self._keys = keys
