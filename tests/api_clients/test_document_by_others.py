@@ -80,8 +80,10 @@ def test_a_typescript_client(served: Served, document_folder: Path) -> None:
         shutil.copy(HERE / name, document_folder)
     generator = NODE_MODULES / "openapi-typescript" / "bin" / "cli.js"
     # By default, a field with a default would be required in requests, too.
-    options = ("--default-non-nullable=false", "--output", "schema.d.ts")
-    run("node", generator, "openapi.json", *options, folder=document_folder)
+    run(
+        "node", generator, "openapi.json", "--default-non-nullable=false", "--output", "schema.d.ts",
+        folder=document_folder,
+    )  # fmt: skip
     compiler = NODE_MODULES / "typescript" / "bin" / "tsc"
     options = ("--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom")
     run("node", compiler, *options, "round_trip.ts", folder=document_folder)
