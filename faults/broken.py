@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 VARIABLE: Final = "FAULTS_BROKEN"
@@ -57,16 +56,16 @@ def _lost_channel_unnoticed() -> None:
 
 def _shared_load_threads() -> None:
     """Loads from all services share a few threads."""
-    from servease_appt.cache.loading import Loader
+    from servease_appt.cache.load_threads import LoadThreads
 
-    make = Loader.__init__
+    make = LoadThreads.__init__
 
-    def make_with_shared_threads(self: Any, **parts: Any) -> None:
-        make(self, **parts)
-        shared = ThreadPoolExecutor(_SHARED_THREADS)
-        self._loads = dict.fromkeys(self._loads, shared)
+    def make_with_one_lane(self: Any, *arguments: Any, **options: Any) -> None:
+        make(self, *arguments, **options)
+        self._limit = _SHARED_THREADS
+        self._lanes = dict.fromkeys(self._lanes, next(iter(self._lanes.values())))
 
-    _replace(Loader, "__init__", make_with_shared_threads)
+    _replace(LoadThreads, "__init__", make_with_one_lane)
 
 
 def _leases_ignored() -> None:
@@ -74,15 +73,12 @@ def _leases_ignored() -> None:
     from servease_appt.cache.batch_load import BatchLoad
     from servease_appt.cache.l2.protocol import LeaseState
 
-    follow = BatchLoad._follow  # noqa: SLF001 - a protection that is taken out has no public name
+    has_to_load = BatchLoad._has_to_load  # noqa: SLF001 - a protection that is taken out has no public name
 
-    def follow_or_load(self: Any, flight: Any, lease: Any, epoch: Any) -> None:
-        if lease.state is LeaseState.HELD:
-            self._loader.start(flight, self._load, None, epoch, self._deadline_s)
-        else:
-            follow(self, flight, lease, epoch)
+    def loads_anyway(self: Any, flight: Any, lease: Any, epoch: Any) -> bool:
+        return lease.state is LeaseState.HELD or has_to_load(self, flight, lease, epoch)
 
-    _replace(BatchLoad, "_follow", follow_or_load)
+    _replace(BatchLoad, "_has_to_load", loads_anyway)
 
 
 def _publish_tried_once() -> None:
