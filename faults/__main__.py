@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from faults import broken, distribution, experiment, many_invalidations, overload, report, shutdown
@@ -25,6 +26,13 @@ SYNC_TOO = (
 )
 """What is run with sync workers as well: the class decides how workers wait, not how the cache works."""
 CACHE_INVALIDATIONS = 1_000_000
+CONTEST_S = 60.0
+_BESIDE: tuple[tuple[str, Callable[[], Figures]], ...] = (
+    ("overload", overload.run),
+    ("contest", partial(contest.run, CONTEST_S)),
+    ("cache-alone", partial(many_invalidations.measure, CACHE_INVALIDATIONS)),
+)
+"""What is measured beside the catalogue, by the section of the page."""
 
 
 def main() -> int:
@@ -68,17 +76,19 @@ def _figures(given: argparse.Namespace) -> Iterator[tuple[str, Figures]]:
 
 
 def _everything(history: Path | None) -> bool:
-    """Run all of it and keep what was measured. Returns whether every promise was kept."""
+    """Run all of it and keep what was measured, part by part. Returns whether every promise was kept."""
     results = _run_all("gthread", [*(fault.name for fault in FAULTS), shutdown.NAME], history)
     report.keep_table("gthread", results)
     sync = _run_all("sync", SYNC_TOO, None)
     report.keep_table("sync", sync)
     print(report.table(results), report.table(sync), sep="\n\nWith sync workers:\n\n")
-    overloaded, alone = overload.run(), many_invalidations.measure(CACHE_INVALIDATIONS)
-    report.keep_figures("overload", overloaded)
-    report.keep_figures("cache-alone", alone)
-    print(overloaded.text(), alone.text(), sep="\n\n")
-    return all(result.kept for result in results + sync) and overloaded.kept and alone.kept
+    kept = all(result.kept for result in results + sync)
+    for section, measure in _BESIDE:
+        figures = measure()
+        report.keep_figures(section, figures)
+        print(f"\n{figures.text()}")
+        kept = kept and figures.kept
+    return kept
 
 
 def _arguments() -> argparse.Namespace:
