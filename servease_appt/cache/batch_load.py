@@ -153,6 +153,7 @@ class BatchLoad(Generic[V]):
                     continue
                 if lease.state is LeaseState.GRANTED:
                     token = lease.payload
+            flight.loads = True
             loads.append(PendingLoad(flight, self._load, token, epoch, self._deadline_s))
         return loads
 

@@ -36,6 +36,8 @@ TRUST_S = 1.5
 AHEAD_S = 0.25
 BACKOFF_S = (0.05, 1.0)
 VERIFY_BATCH = 500
+VERIFY_EVERY_S = 0.002
+"""A change is compared at once, and changes that follow closely are compared together."""
 MAX_QUEUED_COMMANDS = 1000
 
 
@@ -81,6 +83,7 @@ class Listener:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._to_verify: dict[str, Entry[Any]] = {}
+        self._verified_at_s = float("-inf")
         self._beat_now = False
         self._reconnect = False
         self._queued_commands: deque[tuple[str | bytes, ...]] = deque(maxlen=MAX_QUEUED_COMMANDS)
@@ -155,7 +158,8 @@ class Listener:
             return
         with self._lock:
             self._to_verify.update(entries)
-        self._wake()
+        if threading.current_thread() is not self._thread:  # which sends what is due before it waits again
+            self._wake()
 
     def send_soon(self, *command: str | bytes) -> None:
         """Queue a command whose answer is ignored; it is dropped while the server does not answer."""
@@ -256,7 +260,10 @@ class Listener:
             self._send_what_is_due(channel)
 
     def _seconds_to_next_step(self) -> float:
-        return self._last_beat_s + BEAT_S - self._clock()
+        next_s = self._last_beat_s + BEAT_S
+        if self._to_verify:
+            next_s = min(next_s, self._verified_at_s + VERIFY_EVERY_S)
+        return next_s - self._clock()
 
     def _send_beat(self, channel: Channel | ClusterChannel) -> None:
         self._last_beat_s = self._clock()
@@ -272,16 +279,20 @@ class Listener:
             raise HeartbeatTimeout(f"no answer for {TRUST_S} s")
         with self._lock:
             ahead, self._beat_now = self._beat_now, False
-            entries = dict(list(self._to_verify.items())[:VERIFY_BATCH])
-            for key in entries:
-                del self._to_verify[key]
+            beats = ahead or now - self._last_beat_s >= BEAT_S
+            entries: dict[str, Entry[Any]] = {}
+            if self._to_verify and (beats or now - self._verified_at_s >= VERIFY_EVERY_S):
+                entries = dict(list(self._to_verify.items())[:VERIFY_BATCH])
+                for key in entries:
+                    del self._to_verify[key]
         if ahead:
             self._trust(min(self._trusted_until_s, now + AHEAD_S))
         # Before the heartbeat: once that is answered and L1 is trusted again, the changed keys have been compared.
         if entries:
+            self._verified_at_s = now
             self._pending.append(_Verification(now, entries))
             channel.send("MGET", *(self._keys.data(key) for key in entries))
-        if ahead or now - self._last_beat_s >= BEAT_S:
+        if beats:
             self._send_beat(channel)
         while self._queued_commands:
             self._pending.append(_QueuedCommand(now))
