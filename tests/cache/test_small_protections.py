@@ -154,9 +154,9 @@ def test_a_server_that_lost_invalidations_is_known_before_its_number(
     seen: list[tuple[int, bool]] = []
     confirmed = cache._process.handler.on_confirmed
 
-    def note(*, reconnected: bool, sequence_regressed: bool) -> None:
-        confirmed(reconnected=reconnected, sequence_regressed=sequence_regressed)
-        seen.append((listener.sequence, sequence_regressed))
+    def note(*, reconnected: bool, invalidations_lost: bool) -> None:
+        confirmed(reconnected=reconnected, invalidations_lost=invalidations_lost)
+        seen.append((listener.sequence, invalidations_lost))
 
     monkeypatch(cache._process.handler, "on_confirmed", note)
     client.set(f"{PREFIX}:__seq", 900)

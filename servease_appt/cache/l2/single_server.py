@@ -24,6 +24,7 @@ from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.commands import LuaScript, send
 from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, SequenceWatch, Write, WriteMode, Written
 from servease_appt.cache.messages import STARTS, Invalidation, own_message_parts, sequence_of
+from servease_appt.cache.refusals import Refusals
 from servease_appt.cache.stats import Observer
 
 T = TypeVar("T")
@@ -45,6 +46,7 @@ class SingleServerL2:
         self.keys = keys
         self.breaker = breaker
         self._observer = observer
+        self.refusals = Refusals()
         self.watch: SequenceWatch | None = None
         self.on_demoted: Callable[[], None] | None = None
         self._acquire = _script(client, "acquire")
@@ -267,6 +269,7 @@ class SingleServerL2:
         except ResponseError as error:
             outcome = "refused"
             self.breaker.succeeded()
+            self.refusals.refused(name, error)
             if isinstance(error, ReadOnlyError):
                 self._leave_demoted_server()
             raise L2RefusedWrite(str(error)) from error
@@ -277,6 +280,7 @@ class SingleServerL2:
             if self._observer is not None:
                 self._observer.redis_operation(name, time.monotonic() - started_s, outcome)
         self.breaker.succeeded()
+        self.refusals.accepted(name)
         return result
 
 
