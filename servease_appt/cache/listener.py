@@ -189,13 +189,11 @@ class Listener:
 
     def observe_sequence(self, sequence: int | None) -> None:
         """Send a heartbeat at once if a reader saw a higher sequence number in L2: a message may be lost."""
-        if self.started and not self._thread.is_alive():
-            self._revive()
-        if (
-            sequence is None
-            or not self.confirmed
-            or (self.sequence is not None and sequence <= self.sequence)
-        ):
+        if not self.confirmed:  # as after the end of the thread
+            if self.started and not self._thread.is_alive():
+                self._revive()
+            return
+        if sequence is None or (self.sequence is not None and sequence <= self.sequence):
             return
         with self._lock:
             if self._beat_now:

@@ -61,7 +61,8 @@ class LoadThreads(Generic[T]):
         self._finish = finish
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        # For each idle thread a lock that wakes it. The last one is woken first: the processor's caches still have it.
+        # For each idle thread a lock that wakes it. The last one is woken first: its data is still in the
+        # processor's caches.
         self._idle: list[threading.Lock] = []
         self._called = 0
         """Threads that were woken or started, and have not looked for a load yet."""

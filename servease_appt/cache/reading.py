@@ -101,9 +101,8 @@ class Reader(Generic[V]):
             missing, l2_answers = self._read_l2(lookup, unled, epoch)
         else:
             missing, l2_answers = [], not self._recovery.l2_is_old
-        self._refresh_what_is_due(
-            [key for key, source in lookup.sources.items() if source is Source.L2], load
-        )
+        if lookup.sources:  # all of them from L2
+            self._refresh_what_is_due(lookup.sources, load)
         lookup.cache_s = time.monotonic() - started_s
         if missing or batch.joined:
             for key, (value, source) in batch.run(missing, epoch, use_l2=l2_answers).items():
@@ -161,7 +160,7 @@ class Reader(Generic[V]):
         except L2Unavailable:
             self._recorder.count(Tier.L2, Event.ERROR, "-")
 
-    def _refresh_what_is_due(self, keys: list[str], load: Load[V]) -> None:
+    def _refresh_what_is_due(self, keys: Iterable[str], load: Load[V]) -> None:
         due, unknown = self._schedule.hit(keys, self._clock())
         if due:
             self._loader.refresh(due, load)
@@ -170,9 +169,10 @@ class Reader(Generic[V]):
 
     def _count_reads(self, keys: Sequence[str], lookup: Lookup[V]) -> None:
         sources = lookup.sources
-        hits = keys if not sources else [key for key in keys if key not in sources]
-        for name, n in self._codecs.tally(hits):
-            self._recorder.count(Tier.L1, Event.HIT, name, n)
+        if len(sources) < len(keys):
+            hits = keys if not sources else [key for key in keys if key not in sources]
+            for name, n in self._codecs.tally(hits):
+                self._recorder.count(Tier.L1, Event.HIT, name, n)
         if not sources:
             return
         for source, found_there in _by_source(sources).items():

@@ -26,37 +26,47 @@ class Outcome(Enum):
 
 
 class Completion:
-    """A countdown of the flights that one caller waits for; `wake` interrupts `wait`. Thread-safe."""
+    """A countdown of the flights that one caller waits for; `wake` interrupts `wait`.
+
+    One thread waits; any thread may call the other methods. Lighter than a `threading.Condition`, since each
+    reader of a missing key makes one.
+    """
+
+    __slots__ = ("_bell", "_left", "_lock")
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
+        # Locked until there is something to look at.
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._left = 0
-        self._woken = False
 
     def expect(self, more: int) -> None:
         """Add flights to wait for. Call it before they can complete."""
-        with self._condition:
+        with self._lock:
             self._left += more
 
     def count_down(self, completed: int = 1) -> None:
         """Note that flights have completed."""
-        with self._condition:
+        with self._lock:
             self._left -= completed
             if self._left == 0:
-                self._condition.notify_all()
+                self._ring()
 
     def wake(self) -> None:
         """Wake the waiter, so that it checks again."""
-        with self._condition:
-            self._woken = True
-            self._condition.notify_all()
+        with self._lock:
+            self._ring()
+
+    def _ring(self) -> None:
+        if self._bell.locked():
+            self._bell.release()
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for all flights, `wake` or the timeout. Returns True if all flights have completed."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._left <= 0 or self._woken, max(0.0, timeout_s))
-            self._woken = False
-            return self._left <= 0
+        if self._left > 0:
+            self._bell.acquire(timeout=max(0.0, timeout_s))
+        return self._left <= 0
 
 
 class Flight(Generic[V]):
@@ -122,8 +132,6 @@ class Flights(Generic[V]):
 
         A flight is not joined after its deadline, or if it began before `began_after_s`.
         """
-        if not self._by_key:
-            return {}
         with self._lock:
             joined = {
                 key: flight for key in keys if (flight := self._joinable(key, began_after_s)) is not None
@@ -168,6 +176,11 @@ class Flights(Generic[V]):
         if flight is None or flight.began_at_s < began_after_s or time.monotonic() >= flight.deadline_s:
             return None
         return flight
+
+    @property
+    def are_running(self) -> bool:
+        """True if there may be a flight to join."""
+        return bool(self._by_key)
 
     def finish(self, flights: Iterable[Flight[V]]) -> None:
         """Remove flights, so that the next reader of each key starts a new one."""

@@ -37,10 +37,10 @@ class TestLatch:
         completion = Completion()
         completion.expect(2)
         waiting = background.submit(completion.wait, LIMIT_S)
-        for _ in range(2):
-            eventually(lambda: vars(completion._condition)["_waiters"], "the waiting")
-            assert not waiting.done()
-            completion.count_down()
+        eventually(waiting.running, "the waiting")
+        completion.count_down()
+        assert not waiting.done()
+        completion.count_down()
         assert waiting.result(LIMIT_S / 2) is True
 
     def test_a_wake_counts_once_also_when_it_comes_before_the_wait(self) -> None:
