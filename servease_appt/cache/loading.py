@@ -78,6 +78,7 @@ class Loader(Generic[V]):
         identity: str,
         submit: Callable[[Callable[[], None]], object],
         keep: Callable[[list[tuple[str, Entry[V]]], Epoch], None],
+        fills_are_reported: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
         self.l1 = l1
@@ -89,6 +90,7 @@ class Loader(Generic[V]):
         self.flights = flights
         self._schedule = schedule
         self._keep = keep
+        self._fills_are_reported = fills_are_reported
         self._clock = clock
         self._identity = identity
         self._failures = FailureLog(clock)
@@ -154,7 +156,9 @@ class Loader(Generic[V]):
     def _refresh(self, keys: list[str], load: Load[V]) -> None:
         token, epoch = self.new_token(), self.l1.epoch()
         try:
-            leases = self.l2.acquire(keys, token, self.policy.lease_ms, refresh=True)
+            if not self._fills_are_reported():
+                keys = self._still_due(keys)
+            leases = self.l2.acquire(keys, token, self.policy.lease_ms, refresh=True) if keys else []
         except L2Unavailable:
             return
         deadline_s = time.monotonic() + self.policy.load_timeout_s
@@ -177,6 +181,18 @@ class Loader(Generic[V]):
         for key, left_ms in zip(keys, lifetimes_ms, strict=True):
             if left_ms > 0:
                 self._schedule.learned(key, now, left_ms / 1000)
+
+    def _still_due(self, keys: list[str]) -> list[str]:
+        """Return the keys that are due by their remaining TTL in L2, and schedule the others by it.
+
+        Without tracking messages, a worker does not know that another one has refreshed a key.
+        """
+        lifetimes_ms = dict(zip(keys, self.l2.ttl_ms(keys), strict=True))
+        now, due_below_ms = self._clock(), self.policy.refresh_below_s * 1000
+        for key, left_ms in lifetimes_ms.items():
+            if left_ms > due_below_ms:
+                self._schedule.learned(key, now, left_ms / 1000)
+        return [key for key, left_ms in lifetimes_ms.items() if 0 < left_ms <= due_below_ms]
 
     def _run(self, pending: PendingLoad[V]) -> None:
         flight, load, token, epoch, deadline_s = pending
