@@ -129,6 +129,8 @@ class Listener:
         self._before_flush: int | None = None
         self._sentinels = sentinels_of(client)
         self._history = History()
+        self.new_history: str | None = None
+        """The replication id of this connection's server, if another one was seen before; else None."""
         self._report: Replication | None = None
         self._own_invalidations = 0
         self._newer_than_report = False
@@ -464,6 +466,7 @@ class Listener:
             self._flushed = False
             reconnected, self.confirmed, self._confirmed_before = self._confirmed_before, True, True
             regressed = heard is not None and (sequence is None or sequence < heard)
+            self.new_history = self._history.new_id(self._report)
             self._callbacks.on_confirmed(reconnected=reconnected, invalidations_lost=regressed or broken)
             if reconnected:
                 log.warning("Invalidation channel is back")

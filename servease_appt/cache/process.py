@@ -222,6 +222,7 @@ class Process(Generic[V]):
             self.listener.stop()
             self._sign_off()
         self.requests.close()
+        self.recovery.close()
         self._background.shutdown(wait=True, cancel_futures=True)
         self.loader.close()
 

@@ -162,6 +162,12 @@ class L2(Protocol):
         With `announce_start`, the start is published, too, and the last message has its sequence number.
         """
 
+    def is_emptied(self, history: str) -> bool:
+        """Return True if all values were deleted since the server's replication id is `history`."""
+
+    def mark_emptied(self, history: str) -> None:
+        """Note that all values were deleted, by scans that began while the server's id was `history`."""
+
     def scan(self, pattern: str) -> Iterator[str]:
         """Yield, by SCAN, the keys of values in L2 that match a glob pattern, without the prefix."""
 

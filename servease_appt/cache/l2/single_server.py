@@ -205,6 +205,15 @@ class SingleServerL2:
             self._run("invalidate_matching", scan, guarded=False)
         return self._announce([], *own_message_parts(message))
 
+    def is_emptied(self, history: str) -> bool:
+        """See `L2.is_emptied`."""
+        stored = self._run("is_emptied", lambda: self.client.get(self.keys.emptied))
+        return stored == history.encode()
+
+    def mark_emptied(self, history: str) -> None:
+        """See `L2.mark_emptied`."""
+        self._run("mark_emptied", lambda: self.client.set(self.keys.emptied, history))
+
     def scan(self, pattern: str) -> Iterator[str]:
         """See `L2.scan`."""
         own = f"{self.keys.prefix}:__"
