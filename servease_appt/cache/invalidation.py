@@ -168,7 +168,7 @@ class InvalidationHandler(Generic[V]):
         """Drop everything: a message was lost."""
         self._invalidator.drop_all(Event.GAP, "a message was lost")
 
-    def on_counted_anew(self) -> None:
+    def on_sequence_restarted(self) -> None:
         """Drop everything: the sequence has started again, as after a flush."""
         self._invalidator.drop_all(Event.FLUSH, "the sequence has started again")
 

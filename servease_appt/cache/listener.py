@@ -123,7 +123,7 @@ class Listener:
         self.tracking: bool = False
         self.sequence: int | None = None
         self.last_answer_at_s: float = clock()
-        self._told: int | None = None
+        self._announced: int | None = None
         """The sequence according to messages after a gap, until the next heartbeat confirms or corrects it."""
         self._flushed = False
         self._before_flush: int | None = None
@@ -369,17 +369,17 @@ class Listener:
         self._newer_than_report = True
         if not self.confirmed:
             return  # the first answer to a heartbeat gives the true number
-        expected = self.sequence if self._told is None else self._told
+        expected = self.sequence if self._announced is None else self._announced
         if expected is None:
-            self._callbacks.on_counted_anew()
+            self._callbacks.on_sequence_restarted()
         elif sequence > expected + 1:
             self._callbacks.on_gap()
         elif sequence <= expected:
             return
-        elif self._told is None:
+        elif self._announced is None:
             self.sequence = sequence
             return
-        self._told = sequence
+        self._announced = sequence
         with self._lock:
             self._beat_now = True
 
@@ -474,10 +474,10 @@ class Listener:
             raise HeartbeatTimeout("the server was replaced or demoted")
         elif self._flushed:
             self._after_flush(sequence)
-        elif sequence != (self.sequence if self._told is None else self._told):
+        elif sequence != (self.sequence if self._announced is None else self._announced):
             self._callbacks.on_gap()
         # Last, so that no reader uses a server that has lost invalidations.
-        self.sequence, self._told = sequence, None
+        self.sequence, self._announced = sequence, None
         self._history.accept(self._report)
         self._newer_than_report = acknowledged != self._own_invalidations
         self._trust(sent_at_s + TRUST_S)
