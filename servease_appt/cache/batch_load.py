@@ -45,6 +45,8 @@ class BatchLoad(Generic[V]):
         self._completion: Completion | None = None
         self._loads_wait = False
         self.joined: dict[str, Flight[V]] = {}
+        self.found_in_l2 = False
+        """True if L2 had bytes for one of the keys after all."""
         self.cache_s = 0.0
 
     def join(self, keys: list[str]) -> list[str]:
@@ -174,6 +176,7 @@ class BatchLoad(Generic[V]):
         self._holders.pop(key, None)
         if lease.state is LeaseState.GRANTED:
             return True
+        self.found_in_l2 |= lease.state is LeaseState.VALUE
         value = loader.codecs.decode(key, lease.payload) if lease.state is LeaseState.VALUE else None
         if lease.state is LeaseState.VALUE and value is None:
             return True  # bytes that can't be decoded: load, and store nothing in their place

@@ -171,7 +171,6 @@ class Process(Generic[V]):
             direct=self.direct,
             schedule=self.schedule,
             recovery=self.recovery,
-            listener=self.listener,
             recorder=self._recorder,
             event_log=self.event_log,
             clock=self._clock,

@@ -73,6 +73,12 @@ class Recovery:
         if seen and (sequence is None or sequence < seen):
             self.distrust_l2()
 
+    def observe(self, seen: int, sequence: int | None) -> None:
+        """Compare as `compare` does, after a read. A higher number makes the listener check for a lost message."""
+        self.compare(seen, sequence)
+        if not self.l2_is_old:
+            self._listener.observe_sequence(sequence)
+
     def suspend(self) -> None:
         """Suspend comparisons: a flush deletes the sequence, which is no loss of invalidations."""
         self._suspended = True

@@ -80,6 +80,9 @@ class SequenceWatch(Protocol):
     def compare(self, seen: int, sequence: int | None) -> None:
         """Compare `seen` with the sequence in the command's answer; None: no sequence."""
 
+    def observe(self, seen: int, sequence: int | None) -> None:
+        """Compare as `compare` does, after a command that only reads the sequence."""
+
     def acknowledge(self, sequence: int) -> None:
         """Note the number that the server gave to an invalidation of ours."""
 

@@ -105,9 +105,10 @@ class SingleServerL2:
 
         seen = self._seen()
         leases, sequence = self._run("acquire", ask)
-        self._compare(seen, sequence)
-        if self.watch is not None and self.watch.l2_is_old:
-            raise L2Unavailable("the server has lost invalidations")
+        if self.watch is not None:
+            self.watch.observe(seen, sequence)
+            if self.watch.l2_is_old:
+                raise L2Unavailable("the server has lost invalidations")
         return leases
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
