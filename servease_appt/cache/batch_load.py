@@ -10,7 +10,8 @@ from servease_appt.cache.epochs import Epoch
 from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.l1 import NOT_FOUND
 from servease_appt.cache.l2.protocol import Lease, LeaseState
-from servease_appt.cache.loading import Load, Loader
+from servease_appt.cache.loaders import BatchLoader, Load
+from servease_appt.cache.loading import Loader, ToLoad
 from servease_appt.cache.results import NoValue, Source
 from servease_appt.cache.single_flight import Completion, Flight, Outcome
 from servease_appt.cache.stats import Event, Tier
@@ -34,13 +35,14 @@ class BatchLoad(Generic[V]):
     the lease. Every other call joins it. A failed load affects only its own key.
     """
 
-    def __init__(self, loader: Loader[V], load: Load[V], deadline_s: float) -> None:
+    def __init__(self, loader: Loader[V], load: Load[V] | BatchLoader[V], deadline_s: float) -> None:
         self._loader = loader
         self._load = load
         self._deadline_s = deadline_s
         self._use_l2 = True
         self._token = loader.new_token()
         self._holders: dict[str, tuple[bytes, float]] = {}
+        self._to_load: list[ToLoad[V]] = []
         self._completion = Completion()
         self.joined: dict[str, Flight[V]] = {}
         self.cache_s = 0.0
@@ -114,9 +116,15 @@ class BatchLoad(Generic[V]):
         leases = self._request_leases(flights)
         for key, flight in flights.items():
             if leases is None:
-                self._loader.start(flight, self._load, None, epoch, self._deadline_s)
+                self._to_load.append((flight, None))
             else:
                 self._follow(flight, leases[key], epoch)
+        self._start_loads(epoch)
+
+    def _start_loads(self, epoch: Epoch) -> None:
+        to_load, self._to_load = self._to_load, []
+        if to_load:
+            self._loader.start(to_load, self._load, epoch, self._deadline_s)
 
     def _request_leases(
         self, flights: dict[str, Flight[V]], take_over: dict[str, bytes] | None = None
@@ -138,7 +146,7 @@ class BatchLoad(Generic[V]):
         return dict(zip(keys, leases, strict=True))
 
     def _follow(self, flight: Flight[V], lease: Lease, epoch: Epoch) -> None:
-        """Handle L2's answer for one key: load, wait for the holder, or use the value."""
+        """Handle L2's answer for one key: note that it must be loaded, wait for the holder, or use the value."""
         loader, key = self._loader, flight.key
         if lease.stale is not None and flight.stale_value is None:
             flight.stale_value = loader.codecs.decode(key, lease.stale)
@@ -149,11 +157,11 @@ class BatchLoad(Generic[V]):
             return
         self._holders.pop(key, None)
         if lease.state is LeaseState.GRANTED:
-            loader.start(flight, self._load, lease.payload, epoch, self._deadline_s)
+            self._to_load.append((flight, lease.payload))
             return
         value = loader.codecs.decode(key, lease.payload) if lease.state is LeaseState.VALUE else None
         if lease.state is LeaseState.VALUE and value is None:
-            loader.start(flight, self._load, None, epoch, self._deadline_s)
+            self._to_load.append((flight, None))
             return
         outcome = Outcome.REMEMBERED_NOT_FOUND if value is None else Outcome.FROM_L2
         loader.keep_from_l2([(key, NOT_FOUND if value is None else value)], [len(lease.payload)], epoch)
@@ -198,9 +206,10 @@ class BatchLoad(Generic[V]):
         for key, flight in waiting.items():
             if leases is None:
                 self._holders.pop(key)
-                self._loader.start(flight, self._load, None, epoch, self._deadline_s)
+                self._to_load.append((flight, None))
             else:
                 self._follow(flight, leases[key], epoch)
+        self._start_loads(epoch)
 
     def _answer(self, flight: Flight[V], epoch: Epoch) -> Answer[V]:
         match flight.outcome:

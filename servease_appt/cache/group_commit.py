@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 log = logging.getLogger(__name__)
@@ -25,10 +25,10 @@ class GroupCommit(Generic[T]):
         self._waiting: list[T] = []
         self._committing = False
 
-    def bring(self, item: T) -> None:
-        """Enqueue `item`. This thread commits the queue, unless another thread is already doing so."""
+    def bring(self, items: Sequence[T]) -> None:
+        """Enqueue `items`. This thread commits the queue, unless another thread is already doing so."""
         with self._lock:
-            self._waiting.append(item)
+            self._waiting.extend(items)
             if self._committing:
                 return
             self._committing = True

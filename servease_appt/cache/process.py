@@ -25,10 +25,10 @@ from servease_appt.cache.keeping import L1Keeper
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import L1
 from servease_appt.cache.l2 import make_l2
+from servease_appt.cache.lifetimes import Policies
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.loading import Loader
 from servease_appt.cache.plain_requests import PlainRequests
-from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.reading import Reader
 from servease_appt.cache.recovery import OutageProbe, Recovery
 from servease_appt.cache.redis_client import database_of
@@ -54,7 +54,7 @@ class Process(Generic[V]):
         client: Redis,
         codecs: Codecs[V],
         keys: KeySpace,
-        policy: CachePolicy,
+        policies: Policies,
         recorder: Recorder,
         observer: Observer | None,
         describe: Callable[[], dict[str, Any]],
@@ -66,7 +66,8 @@ class Process(Generic[V]):
         self._client = client
         self._keys = keys
         self._codecs = codecs
-        self._policy = policy
+        self._policy = policy = policies.default
+        self._policies = policies
         self._recorder: Recorder = recorder
         self._clock = clock
         self._reconnect_at_s = float("-inf")
@@ -86,7 +87,7 @@ class Process(Generic[V]):
         )
         self.event_log = EventLog(recorder, codecs.name_of)
         self.listener = Listener(client, keys, tuple(f"{name}_" for name in codecs.names), clock)
-        self.schedule = RefreshSchedule(policy)
+        self.schedule = RefreshSchedule(self._policies)
         self.flights: Flights[V] = Flights()
         # Neither pool starts a thread before it is given work.
         self._background = ThreadPoolExecutor(BACKGROUND_THREADS, "servease-cache-background")
@@ -125,7 +126,7 @@ class Process(Generic[V]):
             l2=self.l2,
             flights=self.flights,
             codecs=self._codecs,
-            policy=self._policy,
+            policies=self._policies,
             schedule=self.schedule,
             recorder=self._recorder,
             event_log=self.event_log,
@@ -149,7 +150,7 @@ class Process(Generic[V]):
         return DirectStore(
             l2=self.l2,
             codecs=self._codecs,
-            policy=self._policy,
+            policies=self._policies,
             recorder=self._recorder,
             event_log=self.event_log,
             identity=self.identity,

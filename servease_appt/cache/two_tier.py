@@ -12,7 +12,7 @@ import atexit
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from redis import Redis
 
@@ -24,12 +24,14 @@ from servease_appt.cache.forks import after_fork
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import L1, MISS
 from servease_appt.cache.l2.protocol import L2
+from servease_appt.cache.lifetimes import Policies
 from servease_appt.cache.listener import Listener
-from servease_appt.cache.loading import Load
+from servease_appt.cache.loaders import BatchLoader, Load, LoadMany
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.process import Process
 from servease_appt.cache.redis_client import DEFAULT_TIMEOUT_S, check_client, connect
 from servease_appt.cache.results import Lookup
+from servease_appt.cache.shortcuts import Shortcuts
 from servease_appt.cache.stats import Observer, Recorder, Stats
 from servease_appt.cache.status import Mode, describe, mode_of
 from servease_appt.cache.worker_queries import WorkerQueries
@@ -37,7 +39,7 @@ from servease_appt.cache.worker_queries import WorkerQueries
 V = TypeVar("V")
 
 
-class TwoTierCache(Generic[V]):
+class TwoTierCache(Shortcuts[V]):
     """A cache in two tiers that keeps invalidated values out of both. Thread-safe and fork-safe.
 
     A key is a codec's name, an underscore and an id: `customer_17`. The first read of a process starts a thread
@@ -85,6 +87,7 @@ class TwoTierCache(Generic[V]):
         check_client(client)
         self.policy: CachePolicy = policy or CachePolicy()
         self.codecs: Codecs[V] = Codecs(codecs)
+        self.policies: Policies = Policies(self.policy, self.codecs.lifetimes)
         self.keys: KeySpace = KeySpace(prefix)
         self.recorder: Recorder = recorder or Stats()
         self._observer = observer
@@ -124,7 +127,7 @@ class TwoTierCache(Generic[V]):
             client=self._client,
             codecs=self.codecs,
             keys=self.keys,
-            policy=self.policy,
+            policies=self.policies,
             recorder=self.recorder,
             observer=self._observer,
             describe=self.describe,
@@ -158,7 +161,14 @@ class TwoTierCache(Generic[V]):
             return value
         return self.get_many((key,), load, timeout_s=timeout_s).values[key]
 
-    def get_many(self, keys: Sequence[str], load: Load[V], *, timeout_s: float | None = None) -> Lookup[V]:
+    def get_many(
+        self,
+        keys: Sequence[str],
+        load: Load[V] | None = None,
+        *,
+        load_many: LoadMany[V] | None = None,
+        timeout_s: float | None = None,
+    ) -> Lookup[V]:
         """Return many values, each from the nearest tier that has it. Thread-safe; never raises for an outage.
 
         Example:
@@ -177,6 +187,10 @@ class TwoTierCache(Generic[V]):
             load: `load(key, timeout_s)` returns the value of one key. The cache calls it on its own threads, for
                 several keys in parallel, and at most once a key in all processes together. It raises ValueNotFound
                 if there is no value, LoadDenied if the source refused the caller, and anything else if it fails.
+                It may return `Loaded` to set a TTL, or to have the value stored nowhere.
+            load_many: in place of `load`: `load_many(keys, timeout_s)` returns a dict of values by key. The cache
+                calls it once with all missing keys of a codec. A key that the dict lacks has no value. In place of
+                a value, the dict may hold one of the exceptions above.
             timeout_s: limit for all loads of this call together, in seconds; None: `policy.load_timeout_s`.
 
         Returns:
@@ -186,10 +200,14 @@ class TwoTierCache(Generic[V]):
         Raises:
             ValueError: a key belongs to no codec.
             RuntimeError: the cache is closed.
+            TypeError: neither or both of `load` and `load_many` are given, or can't be called like that.
         """
+        if (load is None) is (load_many is None):
+            raise TypeError("get_many needs load or load_many, and not both")
         if not self._started:
             self.start()
-        return self._process.reader.read(keys, load, timeout_s)
+        loader = load if load is not None else BatchLoader(cast("LoadMany[V]", load_many))
+        return self._process.reader.read(keys, loader, timeout_s)
 
     # Read and store without a loader
 
