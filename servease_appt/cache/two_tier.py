@@ -19,13 +19,13 @@ from redis import Redis
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.codecs import Codec, Codecs
+from servease_appt.cache.companion import Companion, NoCompanion
 from servease_appt.cache.direct import Fence
 from servease_appt.cache.forks import after_fork
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import L1, MISS
 from servease_appt.cache.l2.protocol import L2
 from servease_appt.cache.lifetimes import Policies
-from servease_appt.cache.listener import Listener
 from servease_appt.cache.loaders import BatchLoader, Load, LoadMany
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.process import Process
@@ -33,7 +33,7 @@ from servease_appt.cache.redis_client import DEFAULT_TIMEOUT_S, check_client, co
 from servease_appt.cache.results import Lookup
 from servease_appt.cache.shortcuts import Shortcuts
 from servease_appt.cache.stats import Observer, Recorder, Stats
-from servease_appt.cache.status import Mode, describe, mode_of
+from servease_appt.cache.status import ChannelState, Mode, channel_state, describe, mode_of
 from servease_appt.cache.worker_queries import WorkerQueries
 
 V = TypeVar("V")
@@ -96,8 +96,7 @@ class TwoTierCache(Shortcuts[V]):
         self._listens = listen
         self._clock = clock
         self._closed = False
-        self.describe_more: Callable[[], dict[str, Any]] = dict
-        self.on_pulse: Callable[[], None] | None = None
+        self._companion: Companion = NoCompanion()
         self._set_up()
         after_fork(self, TwoTierCache._after_fork)
         _living.add(self)
@@ -343,9 +342,9 @@ class TwoTierCache(Shortcuts[V]):
         )
 
     @property
-    def listener(self) -> Listener | None:
-        """The listener of this process; None before the first read, and if the cache does not listen."""
-        return self._process.listener if self._started else None
+    def channel(self) -> ChannelState | None:
+        """The state of the channel now; None before the first read, and if the cache does not listen."""
+        return channel_state(self._process.listener) if self._started else None
 
     @property
     def worker_queries(self) -> WorkerQueries:
@@ -356,12 +355,15 @@ class TwoTierCache(Shortcuts[V]):
         """Return the state of this process's cache, as JSON."""
         self._process.reader.count_hits_of_get()
         own = describe(self.identity, self.mode, self.l1, self._process.listener, self.breaker)
-        return own | self.describe_more()
+        return own | self._companion.describe()
+
+    def attach(self, companion: Companion) -> None:
+        """Let a companion work at each pulse and add its state to `describe`. It replaces the one before."""
+        self._companion = companion
 
     def _pulse(self) -> None:
         self._process.reader.count_hits_of_get()
-        if self.on_pulse is not None:
-            self.on_pulse()
+        self._companion.pulse()
 
     def start(self) -> None:
         """Start the listener now instead of at the first read. Idempotent. Raises RuntimeError once closed."""

@@ -50,7 +50,7 @@ def rolled_back(
     settle(cache)
     proxy.pubsub.refuse = True
     proxy.reset(LinkKind.PUBSUB)
-    eventually(lambda: cache.listener is not None and not cache.listener.confirmed, "the channel's loss")
+    eventually(lambda: not cache._process.listener.confirmed, "the channel's loss")
     restore()
     return cache
 

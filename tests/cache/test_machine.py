@@ -176,8 +176,8 @@ class Workers(RuleBasedStateMachine):
     @staticmethod
     def listener(cache: Cache) -> ByHand:
         """The cache's listener, which is one of ours."""
-        assert isinstance(cache.listener, ByHand)
-        return cache.listener
+        assert isinstance(cache._process.listener, ByHand)
+        return cache._process.listener
 
     # What is true, and what may still be served
 

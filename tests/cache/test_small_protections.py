@@ -150,7 +150,7 @@ def test_a_server_that_lost_invalidations_is_known_before_its_number(
     """While `on_confirmed` runs, readers still compare with what was heard before the connection was lost."""
     cache = make_cache()
     settle(cache)
-    listener: Any = cache.listener
+    listener: Any = cache._process.listener
     seen: list[tuple[int, bool]] = []
     confirmed = cache._process.handler.on_confirmed
 

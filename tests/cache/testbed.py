@@ -180,8 +180,7 @@ def settle(*caches: Cache) -> None:
     The connection keeps its order: all that was published or changed before has then been handled.
     """
     for cache in caches:
-        listener, asked_at_s = cache.listener, cache._clock()
-        assert listener is not None
+        listener, asked_at_s = cache._process.listener, cache._clock()
         listener._beat_now = True
         listener._wake()
         eventually(partial(_answered_since, cache, asked_at_s), "the answer to a heartbeat")

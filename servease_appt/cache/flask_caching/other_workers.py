@@ -40,8 +40,8 @@ class OtherWorkers:
         """Wait until all of them have handled every earlier invalidation, or the time is up."""
         if not self._timeout_s:
             return
-        queries, listener = self._tiers.worker_queries, self._tiers.listener
-        own = 1 if listener is not None and listener.confirmed else 0
+        queries, channel = self._tiers.worker_queries, self._tiers.channel
+        own = 1 if channel is not None and channel.confirmed else 0
         silent = self._silent if self._clock() < self._silent_until_s else 0
         try:
             expected = queries.reachable() - silent
