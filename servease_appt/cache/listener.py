@@ -21,11 +21,12 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from servease_appt.cache.callbacks import ListenerCallbacks
-from servease_appt.cache.channel import Changed, Channel, Published, Reply, Subscribed
+from servease_appt.cache.channel import Changed, Channel, Published, PushChannel, Reply, Subscribed
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import Entry
 from servease_appt.cache.l2.cluster import Cluster, ClusterChannel
+from servease_appt.cache.l2.protocol import Backend
 from servease_appt.cache.messages import UnreadableMessage, decode, sequence_of
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Listener:
 
     def __init__(
         self,
-        client: Redis,
+        client: Redis | Backend,
         keys: KeySpace,
         tracked: tuple[str, ...],
         clock: Callable[[], float] = elapsed_s,
@@ -88,7 +89,7 @@ class Listener:
         self._wake_out: socket.socket
         self._wake_in: socket.socket
         self._thread = threading.Thread(target=self._run, name="servease-cache-listener", daemon=True)
-        self._channel: Channel | ClusterChannel | None = None
+        self._channel: PushChannel | None = None
         self._pending: deque[_Beat | _Verification | _Tracking | _QueuedCommand] = deque()
         self._subscribed = False
         self._confirmed_before = False
@@ -233,7 +234,9 @@ class Listener:
         if channel is not None:
             channel.close()
 
-    def _connect(self) -> Channel | ClusterChannel:
+    def _connect(self) -> PushChannel:
+        if isinstance(self._client, Backend):
+            return self._client.open_channel(self._keys, self._clock)
         if isinstance(self._client, Cluster):
             return ClusterChannel(self._client, self._keys.sequence, self._clock)
         return Channel(self._client)
@@ -258,12 +261,12 @@ class Listener:
     def _seconds_to_next_step(self) -> float:
         return self._last_beat_s + BEAT_S - self._clock()
 
-    def _send_beat(self, channel: Channel | ClusterChannel) -> None:
+    def _send_beat(self, channel: PushChannel) -> None:
         self._last_beat_s = self._clock()
         self._pending.append(_Beat(self._last_beat_s))
         channel.send("GET", self._keys.sequence)
 
-    def _send_what_is_due(self, channel: Channel | ClusterChannel) -> None:
+    def _send_what_is_due(self, channel: PushChannel) -> None:
         now = self._clock()
         if self._reconnect:
             self._reconnect = False

@@ -25,6 +25,7 @@ from servease_appt.cache.keeping import L1Keeper
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import L1
 from servease_appt.cache.l2 import make_l2
+from servease_appt.cache.l2.protocol import Backend
 from servease_appt.cache.lifetimes import Policies
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.loading import Loader
@@ -51,7 +52,7 @@ class Process(Generic[V]):
     def __init__(
         self,
         *,
-        client: Redis,
+        client: Redis | Backend,
         codecs: Codecs[V],
         keys: KeySpace,
         policies: Policies,
@@ -231,12 +232,16 @@ class Process(Generic[V]):
             self.submit(self._register_directly)
 
     def _register_directly(self) -> None:
+        if isinstance(self._client, Backend):
+            return
         try:
             self._client.hset(self._keys.workers, self.identity, self._about)
         except (RedisError, OSError):
             log.debug("Redis does not answer: this worker registers again a few seconds later")
 
     def _sign_off(self) -> None:
+        if isinstance(self._client, Backend):
+            return
         try:
             self._client.hdel(self._keys.workers, self.identity)
         except (RedisError, OSError):

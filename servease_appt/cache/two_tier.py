@@ -24,7 +24,7 @@ from servease_appt.cache.direct import Fence
 from servease_appt.cache.forks import after_fork
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import L1, MISS
-from servease_appt.cache.l2.protocol import L2
+from servease_appt.cache.l2.protocol import L2, Backend
 from servease_appt.cache.lifetimes import Policies
 from servease_appt.cache.loaders import BatchLoader, Load, LoadMany
 from servease_appt.cache.policy import CachePolicy
@@ -55,7 +55,8 @@ class TwoTierCache(Shortcuts[V]):
         >>> cache.close()
 
     Args:
-        client: a redis-py client, preferably made by `connect`. Nothing is sent before the first read.
+        client: a redis-py client, preferably made by `connect`; or, in tests, a `testing.MemoryServer`. Nothing is
+            sent before the first read.
         codecs: one codec for each type of value; their names must differ.
         prefix: the prefix of all keys in Redis. Caches with the same prefix and database share their values.
         policy: lifetimes and deadlines; None: the defaults of `CachePolicy`.
@@ -73,7 +74,7 @@ class TwoTierCache(Shortcuts[V]):
 
     def __init__(
         self,
-        client: Redis,
+        client: Redis | Backend,
         codecs: tuple[Codec[V], ...],
         *,
         prefix: str,
@@ -349,7 +350,7 @@ class TwoTierCache(Shortcuts[V]):
     @property
     def worker_queries(self) -> WorkerQueries:
         """A client for queries to all workers."""
-        return WorkerQueries(self._client, self.keys)
+        return WorkerQueries(cast("Redis", self._client), self.keys)
 
     def describe(self) -> dict[str, Any]:
         """Return the state of this process's cache, as JSON."""

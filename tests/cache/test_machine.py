@@ -17,7 +17,7 @@ import socket
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -98,7 +98,7 @@ class ByHand(Listener):
         super().stop(timeout_s)
 
     def _connect(self) -> Channel:
-        self.bus = Bus(self._client)
+        self.bus = Bus(cast("redis.Redis", self._client))
         return self.bus
 
     def _disconnect(self) -> None:

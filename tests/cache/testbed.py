@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from servease_appt.cache import CachePolicy, Codec, LoadDenied, TwoTierCache, ValueNotFound
+from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.l1 import NOT_FOUND
 from servease_appt.cache.listener import TRUST_S
 from servease_appt.testing.processes import wait_until
@@ -193,3 +194,8 @@ def _answered_since(cache: Cache, asked_at_s: float) -> bool:
 def policy(**changes: Any) -> CachePolicy:
     """The tests' policy with some fields changed."""
     return replace(POLICY, **changes)
+
+
+def patient_breaker() -> Breaker:
+    """A breaker that stays closed: a slow answer on a busy machine must not hide the next ones."""
+    return Breaker(threshold=1000, cool_down_s=1.0)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum, StrEnum
 from typing import NamedTuple, Protocol
 
 from redis import Redis
+
+from servease_appt.cache.breaker import Breaker
+from servease_appt.cache.channel import PushChannel
+from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.stats import Observer
 
 
 class LeaseState(StrEnum):
@@ -80,6 +86,22 @@ class SequenceWatch(Protocol):
 
     def acknowledge(self, sequence: int) -> None:
         """Note the number that the server gave to an invalidation of ours."""
+
+
+class Backend(ABC):
+    """Something else than a Redis server behind the cache, such as `servease_appt.cache.testing.MemoryServer`."""
+
+    @abstractmethod
+    def make_l2(self, keys: KeySpace, breaker: Breaker, observer: Observer | None) -> L2:
+        """Return L2 for the process of one cache."""
+
+    @abstractmethod
+    def open_channel(self, keys: KeySpace, clock: Callable[[], float]) -> PushChannel:
+        """Return a new connection for a listener."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close all connections."""
 
 
 class L2(Protocol):
