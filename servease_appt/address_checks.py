@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv6Address
-from urllib.parse import urlsplit
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
 from marshmallow import ValidationError
 from marshmallow import validate as v
 
 _REDIS_PATHS = {
-    "redis": re.compile(r"(/\d*)?"),
-    "rediss": re.compile(r"(/\d*)?"),
+    "redis": re.compile(r"(?:/(?P<db>\d*))?"),
+    "rediss": re.compile(r"(?:/(?P<db>\d*))?"),
     "unix": re.compile(r"/.+"),
-    "redis+sentinel": re.compile(r"/[^/]+(/\d*)?"),
-    "redis+cluster": re.compile(r"(/0?)?"),
+    "redis+sentinel": re.compile(r"/[^/]+(?:/(?P<db>\d*))?"),
+    "redis+cluster": re.compile(r"(?:/(?P<db>0?))?"),
 }
 _REDIS_HOST = re.compile(r"([^:\[\]]+|\[[^\]]+\])(:\d{1,5})?")
 _HTTP_HOST = re.compile(r"([\w.~%-]+|\[[^\]]+\])(:\d*)?")
@@ -46,6 +47,30 @@ def check_url(*schemes: str, plain: bool = False) -> v.Validator:
     return UrlCheck()
 
 
+DATABASE_OPTIONS: Final = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "channel_binding": ("disable", "prefer", "require"),
+    "gssencmode": ("disable", "prefer", "require"),
+    "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+}
+"""Options of libpq with a fixed set of values. libpq itself refuses another value with each connection only."""
+
+
+class DatabaseUrlCheck(v.Validator):
+    """Checks scheme and port, and the options that guard a connection to PostgreSQL."""
+
+    _scheme_and_port = check_url("postgresql", "postgresql+psycopg2", "postgres")
+
+    def __call__(self, value: str) -> str:
+        self._scheme_and_port(value)
+        given = parse_qs(urlsplit(value).query, keep_blank_values=True)
+        for name, allowed in DATABASE_OPTIONS.items():
+            values = given.get(name, [])
+            if len(values) > 1 or not set(values) <= set(allowed):
+                raise ValidationError(f"{name} is one of {', '.join(allowed)}")
+        return value
+
+
 class HostCheck(v.Validator):
     """Refuses a host that would be more than a host in the URL made of it."""
 
@@ -61,7 +86,7 @@ class HostCheck(v.Validator):
 
 
 class RedisUrlCheck(v.Validator):
-    """Checks hosts and path as well: redis-py ignores what it can't use there."""
+    """Checks hosts, path and `db` as well: redis-py ignores what it can't use there."""
 
     _scheme_and_port = check_url(*_REDIS_PATHS)
 
@@ -71,6 +96,11 @@ class RedisUrlCheck(v.Validator):
         hosts = parts.netloc.rpartition("@")[2].split(",")
         if parts.scheme != "unix" and not all(_REDIS_HOST.fullmatch(host) for host in hosts):
             raise ValidationError("hosts")
-        if not _REDIS_PATHS[parts.scheme].fullmatch(parts.path):
+        path = _REDIS_PATHS[parts.scheme].fullmatch(parts.path)
+        if not path:
             raise ValidationError("path")
+        in_path = path.groupdict().get("db")
+        named = {*parse_qs(parts.query).get("db", []), *([in_path] if in_path else [])}
+        if len(named) > 1:
+            raise ValidationError("more than one database")
         return value

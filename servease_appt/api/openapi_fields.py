@@ -34,14 +34,18 @@ _ANSWER_PROPERTIES: dict[type, dict[str, Any]] = {
 _OTHER_WORDS = "Rows from before this service may hold other words."
 
 
+def first_sentence(schema: Schema) -> str:
+    """Return the first sentence of a schema's docstring: what the document says of it."""
+    return (schema.__doc__ or "").partition("\n")[0].partition(". ")[0].rstrip(".") + "."
+
+
 class Converter(OpenAPIConverter):
     """apispec's converter, which also knows this service's field types and names each set of words once."""
 
     def schema2jsonschema(self, schema: Schema) -> dict[str, Any]:
         """Return the JSON schema of a schema, described by the first sentence of its docstring."""
-        sentence = (schema.__doc__ or "").partition("\n")[0].partition(". ")[0]
         found: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call] # apispec's is
-        found["description"] = sentence.rstrip(".") + "."
+        found["description"] = first_sentence(schema)
         if isinstance(schema, ChangeSchema):
             found["additionalProperties"] = False
         return found

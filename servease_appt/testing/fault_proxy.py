@@ -206,12 +206,14 @@ class Proxy:
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
+        # First: it may be about to add a link.
+        self._thread.join(_LIMIT_S)
         for rules in self.rules.values():
             rules.hold_to_client.set()
-        threads = [thread for link in self.links() for thread in link.threads]
-        for link in self.links():
+        links = self.links()
+        for link in links:
             link.reset()
-        for thread in [self._thread, *threads]:
+        for thread in [thread for link in links for thread in link.threads]:
             thread.join(_LIMIT_S)
 
     def _accept(self) -> None:

@@ -121,8 +121,10 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/metrics"): Row(OPEN, _to("/metrics")),
     ("GET", "/openapi.json"): Row(OPEN, _to("/openapi.json")),
     ("GET", "/docs"): Row(OPEN, _to("/docs")),
-    ("GET", "/docs/page.css"): Row(OPEN, _to("/docs/page.css")),
-    ("GET", "/docs/page.js"): Row(OPEN, _to("/docs/page.js")),
+    **{
+        ("GET", f"/docs/{name}"): Row(OPEN, _to(f"/docs/{name}"))
+        for name in ("page.js", "swagger-ui-bundle.js", "swagger-ui.css")
+    },
 }
 
 DASHBOARD_ROWS: dict[tuple[str, str], Row] = {

@@ -14,6 +14,7 @@ from tests.support.forged_answers import forged_answers
 from tests.support.worker_process import worker_process
 
 PREFIX = "appointment_service"
+NOBODY = "7f3f6d5e-0f5f-4f6e-9f59-6a2f0c1d2e3f"
 
 
 def findings_of(cli: Cli, exit_code: int = 1, **settings: str) -> list[dict[str, Any]]:
@@ -126,3 +127,25 @@ def test_other_answers_and_registrations_are_left_out(cli: Cli, own_valkey: Embe
     assert [worker["pid"] for worker in explained[0]["workers"]] == [pid]
     assert any("could not be read" in finding["says"] for finding in findings)
     assert not any("failed:" in finding["says"] for finding in findings)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("keys",),
+        ("get", "customer", NOBODY),
+        ("ttl", "customer", NOBODY),
+        ("invalidate", "customer", NOBODY),
+        ("clear", "--yes"),
+        ("explain", "customer", NOBODY),
+        ("monitor",),
+        ("doctor",),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_cluster_that_does_not_answer_is_one_line(cli: Cli, words: tuple[str, ...]) -> None:
+    """Exit code 1 and the cause, as for a single server. Seen to fail: a traceback in 6 of 8 commands."""
+    with Cli({**cli.environment, "REDIS_URL": "redis+cluster://127.0.0.1:1"}) as other:
+        result = other.run(*words, exit_code=1)
+    assert "127.0.0.1:1" in result.output
+    assert "Traceback" not in result.output

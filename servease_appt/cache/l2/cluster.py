@@ -16,7 +16,8 @@ from typing import Any, Final, cast
 
 from redis import Redis
 from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from servease_appt.cache.breaker import Breaker
@@ -41,6 +42,28 @@ Commands = Sequence[tuple[str | bytes, Sequence[Any]]]
 """Pairs of a key, which selects the node, and the command."""
 
 
+class _Client(RedisCluster):
+    """RedisCluster with redis-py's usual base class of errors: RedisClusterException is no RedisError."""
+
+    def __init__(self, **options: Any) -> None:
+        try:
+            super().__init__(**options)
+        except RedisClusterException as error:
+            raise RedisConnectionError(str(error)) from error
+
+    def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().execute_command(*args, **kwargs)  # type: ignore[no-untyped-call]
+        except RedisClusterException as error:  # such as a slot that no node serves
+            raise RedisConnectionError(str(error)) from error
+
+    def get_node_from_key(self, key: str | bytes, replica: bool = False) -> ClusterNode:
+        try:
+            return super().get_node_from_key(key, replica)  # type: ignore[no-untyped-call,no-any-return]
+        except RedisClusterException as error:
+            raise RedisConnectionError(str(error)) from error
+
+
 class Cluster:
     """A cluster client that is made at its first use, so that an application starts without its Redis.
 
@@ -63,7 +86,7 @@ class Cluster:
     def new_client(self) -> Any:
         """Return a new client with the current topology. The caller closes it."""
         nodes = [_node(host, port) for host, port in self._nodes]
-        return RedisCluster(startup_nodes=nodes, **self._options)
+        return _Client(startup_nodes=nodes, **self._options)
 
     def learn_anew(self) -> None:
         """Read the topology again before the next command.
