@@ -6,10 +6,8 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.codecs import Codecs
@@ -21,6 +19,7 @@ from servease_appt.cache.l1 import L1, NOT_FOUND, Entry, NotFound
 from servease_appt.cache.l2.protocol import L2, Fill, LeaseState
 from servease_appt.cache.lifetimes import Policies
 from servease_appt.cache.load_calls import LoadCalls, LoadResult, keep_on_not_found
+from servease_appt.cache.load_threads import LoadThreads
 from servease_appt.cache.loaders import BatchLoader, Load
 from servease_appt.cache.refresh import RefreshSchedule
 from servease_appt.cache.single_flight import Completion, Flight, Flights, Outcome
@@ -28,15 +27,21 @@ from servease_appt.cache.stats import Event, Recorder, Tier
 
 V = TypeVar("V")
 
-ToLoad = tuple[Flight[V], bytes | None]
-"""A flight to load, and the lease under which L2 stores its value; None: L2 does not store it."""
-
 UNSHARED_S = 1.0
 """L1 lifetime of a value that was not stored in L2: Redis sends no tracking message for such a key."""
 
 
-@dataclass(frozen=True, slots=True)
-class _CompletedLoad(Generic[V]):
+class PendingLoad(NamedTuple, Generic[V]):
+    """A load to start, after `epoch` was taken. Only with a lease in `token` is its value stored in L2."""
+
+    flight: Flight[V]
+    load: Load[V] | BatchLoader[V]
+    token: bytes | None
+    epoch: Epoch
+    deadline_s: float
+
+
+class _CompletedLoad(NamedTuple, Generic[V]):
     """A completed load that waits to be stored in L2; without a token it is not stored there."""
 
     flight: Flight[V]
@@ -83,12 +88,12 @@ class Loader(Generic[V]):
         self._calls = LoadCalls(codecs, event_log, clock)
         self._numbers = itertools.count(1)
         self._submit = submit
-        # Each codec has its own threads, so that a source that hangs delays only its own loads.
-        self._loads = {
-            name: ThreadPoolExecutor(policy.max_loads, f"servease-cache-load-{name}") for name in codecs.names
-        }
         self.patience_s = policy.patience_s
         self._commits: GroupCommit[_CompletedLoad[V]] = GroupCommit(self._commit)
+        self._threads: LoadThreads[list[PendingLoad[V]]] = LoadThreads(
+            codecs.names, policy.max_loads, run=self._run, finish=self._commits.drain
+        )
+        self.hand_out = self._threads.hand_out
 
     def new_token(self) -> str:
         """Return a lease token that is unique among all calls of all processes."""
@@ -126,27 +131,20 @@ class Loader(Generic[V]):
 
     def close(self) -> None:
         """Wait for running loads; loads that have not begun are dropped."""
-        for threads in self._loads.values():
-            threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.close()
 
-    def start(
-        self,
-        to_load: Sequence[ToLoad[V]],
-        load: Load[V] | BatchLoader[V],
-        epoch: Epoch,
-        deadline_s: float,
-    ) -> None:
-        """Start loads: one call for each key, or one for all keys of a codec."""
-        if isinstance(load, BatchLoader):
-            by_codec: dict[str, list[ToLoad[V]]] = {}
-            for flight, token in to_load:
-                by_codec.setdefault(self.codecs.of(flight.key).name, []).append((flight, token))
-            for name, together in by_codec.items():
-                self._loads[name].submit(self._run_many, together, load, epoch, deadline_s)
-            return
-        for flight, token in to_load:
-            threads = self._loads[self.codecs.of(flight.key).name]
-            threads.submit(self._run, flight, load, token, epoch, deadline_s)
+    def start(self, loads: Sequence[PendingLoad[V]]) -> bool:
+        """Start loads, one or more, of one loader.
+
+        Returns:
+            True if the caller has to call `hand_out`; see `LoadThreads.start`.
+        """
+        if not isinstance(loads[0].load, BatchLoader):
+            return self._threads.start([(load.flight.key.partition("_")[0], [load]) for load in loads])
+        together: dict[str, list[PendingLoad[V]]] = {}
+        for load in loads:
+            together.setdefault(load.flight.key.partition("_")[0], []).append(load)
+        return self._threads.start(list(together.items()))
 
     def refresh(self, keys: Sequence[str], load: Load[V] | BatchLoader[V]) -> None:
         """Reload values that have not expired, each by one worker, in the background (fenced: R8)."""
@@ -163,12 +161,15 @@ class Loader(Generic[V]):
         except L2Unavailable:
             return
         deadline_s = time.monotonic() + self.policy.load_timeout_s
-        to_load: list[ToLoad[V]] = []
-        for key, lease in zip(keys, leases, strict=True):
-            if lease.state is LeaseState.GRANTED:
-                self.event_log.note(Tier.UPSTREAM, Event.REFRESH, (key,))
-                to_load.append((Flight[V](key, Completion(), deadline_s), lease.payload))
-        self.start(to_load, keep_on_not_found(load), epoch, deadline_s)
+        load = keep_on_not_found(load)
+        loads = [
+            PendingLoad(Flight[V](key, Completion(), deadline_s), load, lease.payload, epoch, deadline_s)
+            for key, lease in zip(keys, leases, strict=True)
+            if lease.state is LeaseState.GRANTED
+        ]
+        self.event_log.note(Tier.UPSTREAM, Event.REFRESH, [pending.flight.key for pending in loads])
+        if loads and self.start(loads):
+            self.hand_out()
 
     def _learn(self, keys: list[str]) -> None:
         try:
@@ -180,27 +181,25 @@ class Loader(Generic[V]):
             if left_ms > 0:
                 self._schedule.learned(key, now, left_ms / 1000)
 
-    def _run(
-        self, flight: Flight[V], load: Load[V], token: bytes | None, epoch: Epoch, deadline_s: float
-    ) -> None:
-        result = self._calls.call(flight.key, load, deadline_s)
-        self._commits.bring([_CompletedLoad(flight, result, token, epoch)])
-
-    def _run_many(
-        self, to_load: Sequence[ToLoad[V]], load: BatchLoader[V], epoch: Epoch, deadline_s: float
-    ) -> None:
-        results = self._calls.call_many([flight.key for flight, _ in to_load], load, deadline_s)
-        self._commits.bring(
-            [_CompletedLoad(flight, results[flight.key], token, epoch) for flight, token in to_load]
-        )
+    def _run(self, loads: list[PendingLoad[V]]) -> None:
+        """Call a loader for one key, or a batch loader for several keys of a codec."""
+        first = loads[0]
+        if isinstance(first.load, BatchLoader):
+            keys = [pending.flight.key for pending in loads]
+            results = self._calls.call_many(keys, first.load, first.deadline_s)
+        else:
+            key = first.flight.key
+            results = {key: self._calls.call(key, first.load, first.deadline_s)}
+        for flight, _, token, epoch, _ in loads:
+            self._commits.add(_CompletedLoad(flight, results[flight.key], token, epoch))
 
     def _commit(self, batch: list[_CompletedLoad[V]]) -> None:
         """Store a batch, then complete its flights, even if storing failed."""
         try:
             self._store(batch)
         finally:
+            self.flights.finish([completed.flight for completed in batch])
             for completed in batch:
-                self.flights.finish(completed.flight)
                 value = completed.result.value
                 completed.flight.complete(completed.result.outcome, None if value is NOT_FOUND else value)
 

@@ -12,6 +12,7 @@ from redis import Redis
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.channel import PushChannel
 from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.refusals import Refusals
 from servease_appt.cache.stats import Observer
 
 
@@ -113,6 +114,8 @@ class L2(Protocol):
     """Called by every command that reads or increments the sequence; None: nothing is compared."""
     on_demoted: Callable[[], None] | None
     """Called when the server turns out to be a replica, which refuses writes."""
+    refusals: Refusals
+    """The operations that the server refuses at present."""
     listens_where_it_reads: bool
     """True if the listener's connection can read every key, so that it can compare values in its own order."""
 

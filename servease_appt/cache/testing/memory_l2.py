@@ -12,6 +12,7 @@ from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, SequenceWatch, Write, WriteMode, Written
 from servease_appt.cache.messages import STARTS, Invalidation, own_message_parts, sequence_of
+from servease_appt.cache.refusals import Refusals
 from servease_appt.cache.stats import Observer
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class MemoryL2:
         self.client: Any = server
         self.watch: SequenceWatch | None = None
         self.on_demoted: Callable[[], None] | None = None
+        self.refusals = Refusals()
         self._server = server
         self._keys = keys
         self._breaker = breaker
