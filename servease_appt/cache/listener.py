@@ -90,6 +90,11 @@ class Listener:
         tracked: tuple[str, ...],
         clock: Callable[[], float] = elapsed_s,
     ) -> None:
+        """Prepare the listener; nothing is sent before `start`.
+
+        `tracked` has the prefixes of the keys whose changes the server reports; empty: none are reported (see
+        `CachePolicy.tracking`).
+        """
         self._client = client
         self._keys = keys
         self._tracked = tracked
@@ -269,10 +274,10 @@ class Listener:
     def _listen(self) -> None:
         channel = self._channel = self._connect()
         channel.send("SUBSCRIBE", self._keys.channel, self._keys.queries)
-        prefixes = [word for prefix in self._tracked for word in ("PREFIX", self._keys.data(prefix))]
-        now = self._clock()
-        self._pending.append(_Tracking(now))
-        channel.send("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
+        if self._tracked:
+            prefixes = [word for prefix in self._tracked for word in ("PREFIX", self._keys.data(prefix))]
+            self._pending.append(_Tracking(self._clock()))
+            channel.send("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
         self._send_beat(channel)
         while not self._stopping.is_set():
             channel.wait(self._wake_out, self._seconds_to_next_step())

@@ -71,6 +71,7 @@ class Loader(Generic[V]):
         identity: str,
         submit: Callable[[Callable[[], None]], object],
         keep: Callable[[list[tuple[str, Entry[V]]], Epoch], None],
+        fills_are_reported: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
         self.l1 = l1
@@ -83,6 +84,7 @@ class Loader(Generic[V]):
         self.flights = flights
         self._schedule = schedule
         self._keep = keep
+        self._fills_are_reported = fills_are_reported
         self._clock = clock
         self._identity = identity
         self._calls = LoadCalls(codecs, event_log, clock)
@@ -157,7 +159,9 @@ class Loader(Generic[V]):
     def _refresh(self, keys: list[str], load: Load[V] | BatchLoader[V]) -> None:
         token, epoch = self.new_token(), self.l1.epoch()
         try:
-            leases = self.l2.acquire(keys, token, self.policy.lease_ms, refresh=True)
+            if not self._fills_are_reported():
+                keys = self._still_due(keys)
+            leases = self.l2.acquire(keys, token, self.policy.lease_ms, refresh=True) if keys else []
         except L2Unavailable:
             return
         deadline_s = time.monotonic() + self.policy.load_timeout_s
@@ -180,6 +184,19 @@ class Loader(Generic[V]):
         for key, left_ms in zip(keys, lifetimes_ms, strict=True):
             if left_ms > 0:
                 self._schedule.learned(key, now, left_ms / 1000)
+
+    def _still_due(self, keys: list[str]) -> list[str]:
+        """Return the keys that are due by their remaining TTL in L2, and schedule the others by it.
+
+        Without tracking messages, a worker does not know that another one has refreshed a key.
+        """
+        lifetimes_ms = dict(zip(keys, self.l2.ttl_ms(keys), strict=True))
+        now = self._clock()
+        due_below_ms = {key: self._policies.of(key).refresh_below_s * 1000 for key in keys}
+        for key, left_ms in lifetimes_ms.items():
+            if left_ms > due_below_ms[key]:
+                self._schedule.learned(key, now, left_ms / 1000)
+        return [key for key, left_ms in lifetimes_ms.items() if 0 < left_ms <= due_below_ms[key]]
 
     def _run(self, loads: list[PendingLoad[V]]) -> None:
         """Call a loader for one key, or a batch loader for several keys of a codec."""
