@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 V = TypeVar("V")
 
@@ -75,3 +75,15 @@ class Found(Generic[V]):
     source: Source
     age_s: float = 0.0
     no_value: NoValue | None = None
+
+
+class Invalidated(NamedTuple):
+    """The result of `TwoTierCache.invalidate_and_count`.
+
+    Attributes:
+        keys: the number of distinct keys.
+        listeners: the number of connections to which the message was sent, of this process too; None: unknown.
+    """
+
+    keys: int
+    listeners: int | None

@@ -30,7 +30,7 @@ from servease_appt.cache.loaders import BatchLoader, Load, LoadMany
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.process import Process
 from servease_appt.cache.redis_client import DEFAULT_TIMEOUT_S, check_client, connect
-from servease_appt.cache.results import Lookup
+from servease_appt.cache.results import Invalidated, Lookup
 from servease_appt.cache.shortcuts import Shortcuts
 from servease_appt.cache.stats import Observer, Recorder, Stats
 from servease_appt.cache.status import ChannelState, Mode, channel_state, describe, mode_of
@@ -314,6 +314,10 @@ class TwoTierCache(Shortcuts[V]):
             CacheUnavailable: Redis did not accept it; this process has dropped its own values anyway.
             ValueError: a key belongs to no codec; nothing was dropped.
         """
+        return self.invalidate_and_count(keys).keys
+
+    def invalidate_and_count(self, keys: Iterable[str]) -> Invalidated:
+        """Do the same as `invalidate`, and return the number of listeners as well."""
         return self._process.invalidator.invalidate(keys)
 
     def invalidate_matching(self, pattern: str) -> None:

@@ -164,8 +164,7 @@ class TwoTierBackend(BaseCache):
         names = list(map(self._name, keys))
         self._notes.forget(names)
         if names:
-            self.tiers.invalidate(names)
-            self._others.wait()
+            self._others.wait(self.tiers.invalidate_and_count(names).listeners)
         return list(keys)
 
     def clear(self) -> bool:

@@ -73,6 +73,14 @@ class Written(IntEnum):
     CHANGED = 2
 
 
+class Announced(NamedTuple):
+    """An invalidation that the server has accepted."""
+
+    sequence: int
+    listeners: int | None
+    """The number of connections to which the message was sent; None: unknown, as in a cluster."""
+
+
 class SequenceWatch(Protocol):
     """Compares the sequence with the highest number seen (see `recovery.py`). Thread-safe."""
 
@@ -149,8 +157,8 @@ class L2(Protocol):
     def ttl_ms(self, keys: Sequence[str]) -> list[int]:
         """Return the remaining TTL of each key in milliseconds; negative if it is missing or has no expiry."""
 
-    def invalidate(self, keys: Sequence[str], source: str) -> int:
-        """Delete keys with all that belongs to them and publish that, atomically. Returns the sequence.
+    def invalidate(self, keys: Sequence[str], source: str) -> Announced:
+        """Delete keys with all that belongs to them and publish that, atomically.
 
         Tried even while the breaker is open: an invalidation is worth the wait.
         """

@@ -176,8 +176,9 @@ class L2Contract:
 
     def test_each_invalidation_and_change_has_the_next_number(self, l2: L2) -> None:
         """By which a listener notices that it has missed one. Readers see the last one."""
-        first = l2.invalidate([KEY], "w")
-        assert l2.invalidate([OTHER], "w") == first + 1
+        first, listeners = l2.invalidate([KEY], "w")
+        assert listeners in (0, None), "nobody listens"
+        assert l2.invalidate([OTHER], "w").sequence == first + 1
         assert l2.invalidate_matching("customer_*", "w") == first + 2
         l2.write([Write(KEY, b"one", TTL_MS)], "w")
         l2.write([Write(KEY, b"one", TTL_MS)], "w")

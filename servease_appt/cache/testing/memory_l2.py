@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, SequenceWatch, Write, WriteMode, Written
+from servease_appt.cache.l2.protocol import (
+    Announced,
+    Fill,
+    Lease,
+    LeaseState,
+    SequenceWatch,
+    Write,
+    WriteMode,
+    Written,
+)
 from servease_appt.cache.messages import STARTS, Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.refusals import Refusals
 from servease_appt.cache.stats import Observer
@@ -136,12 +145,13 @@ class MemoryL2:
         with self._operation("ttl_ms") as server:
             return [server.left_ms(self._keys.data(key)) for key in keys]
 
-    def invalidate(self, keys: Sequence[str], source: str) -> int:
+    def invalidate(self, keys: Sequence[str], source: str) -> Announced:
         """See `L2.invalidate`."""
         with self._operation("invalidate", guarded=False) as server:
             for key in keys:
                 server.delete(*self._keys.group(key))
-            return self._announce(server, Invalidation(keys=tuple(keys), source=source))
+            sequence = self._announce(server, Invalidation(keys=tuple(keys), source=source))
+            return Announced(sequence, server.subscribers(self._keys.channel))
 
     def write(
         self, writes: Sequence[Write], source: str, *, mode: WriteMode = WriteMode.ALWAYS, l1_ms: int = 0

@@ -140,6 +140,10 @@ class MemoryServer(Backend):
         self.publish(keys.channel, f"{head}{sequence}{tail}".encode())
         return sequence
 
+    def subscribers(self, topic: str) -> int:
+        """Return the number of channels that subscribe to a topic."""
+        return sum(topic in channel.topics for channel in self._open_channels())
+
     def publish(self, topic: str, payload: bytes) -> None:
         """Publish a message, as any client of a server can."""
         for channel in self._open_channels():
