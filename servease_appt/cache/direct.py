@@ -64,13 +64,18 @@ class DirectStore(Generic[V]):
         self._keep = keep
         self._drop = drop
 
-    def take_fences(self, missing: Sequence[str]) -> tuple[dict[str, V], dict[str, Fence]]:
-        """Return the values stored in L2 meanwhile, and the fences of keys that L2 still lacks."""
+    def take_fences(
+        self, missing: Sequence[str], *, refresh: bool = False
+    ) -> tuple[dict[str, V], dict[str, Fence]]:
+        """Return the values stored in L2 meanwhile, and the fences of keys that L2 still lacks.
+
+        With `refresh`, the fences of all keys are returned, although L2 has values.
+        """
         epoch, token = self._epoch(), self._new_token()
         values: dict[str, V] = {}
         fences: dict[str, Fence] = {}
         try:
-            leases = self._l2.acquire(missing, token, FENCE_MS)
+            leases = self._l2.acquire(missing, token, FENCE_MS, refresh=refresh)
         except L2Unavailable:
             self._recorder.count(Tier.L2, Event.ERROR, "-")
             return values, fences

@@ -232,6 +232,15 @@ class TwoTierCache(Shortcuts[V]):
             self.start()
         return self._process.reader.peek(keys, fenced=fenced)
 
+    def refresh_fence(self, key: str) -> Fence | None:
+        """Return the fence with which `fill` replaces a cached value before it expires. Thread-safe.
+
+        Returns:
+            None if another caller in any worker has it, or if Redis does not answer.
+        """
+        fence = self._process.direct.take_fences((key,), refresh=True)[1].get(key)
+        return fence if fence is not None and fence.granted else None
+
     def fill(self, key: str, value: V, fence: Fence, ttl_s: float | None) -> bool:
         """Store a value that was computed after a miss. See `fill_many`. Returns True if it was stored."""
         return bool(self.fill_many({key: (value, fence)}, ttl_s))
