@@ -311,7 +311,7 @@ class TestRefreshAhead:
 
     def test_more_than_l1_holds_values_is_refused(self, new_worker: NewWorker) -> None:
         """It would not be noticed in time."""
-        with pytest.raises(ValueError, match="CACHE_REFRESH_AHEAD.*CACHE_L1_TIMEOUT or less"):
+        with pytest.raises(ValueError, match=r"CACHE_REFRESH_AHEAD.*CACHE_L1_TIMEOUT or less"):
             new_worker(cache_class=TwoTierFlaskCache, CACHE_REFRESH_AHEAD=25)
 
     def test_it_is_off_unless_it_is_set(self, workers: list[Worker], client: redis.Redis) -> None:
