@@ -90,7 +90,7 @@ def test_a_write_notices_by_itself(how: str, rolled_back: Cache, source: Source)
     value from before the lost invalidation was served to its end."""
     match how:
         case "write":
-            rolled_back.write("vehicle_1", V1, 60)
+            rolled_back.set("vehicle_1", V1, ttl_s=60)
         case "increment":
             rolled_back.increment("vehicle_9", 1)
         case _:

@@ -316,7 +316,7 @@ class Workers(RuleBasedStateMachine):
     def write(self, worker: int, key: str) -> None:
         """The source changes, and a worker stores the new value by hand."""
         value = self.source.put(key)
-        assert self.caches[worker].write(key, value, 60)
+        assert self.caches[worker].set(key, value, ttl_s=60)
         self.free_leases((key,))
         self.changed(key, value.version, worker)
 

@@ -41,7 +41,7 @@ class MemoryL2:
         self.client: Any = server
         self.watch: SequenceWatch | None = None
         self.on_demoted: Callable[[], None] | None = None
-        self.refusals = Refusals()
+        self.refusals: Refusals = Refusals()
         self._server = server
         self._keys = keys
         self._breaker = breaker

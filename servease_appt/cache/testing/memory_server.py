@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -45,7 +46,7 @@ class MemoryServer(Backend):
         self.bus: Bus = Bus()
         self.down: bool = False
         """True to have every operation fail, and every channel end, until it is set to False."""
-        self.lock = threading.RLock()
+        self.lock: AbstractContextManager[bool] = threading.RLock()
         self._stored: dict[str, tuple[bytes, float | None]] = {}
         self._channels: list[MemoryChannel] = []
         if isinstance(clock, HandClock):
