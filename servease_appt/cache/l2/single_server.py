@@ -22,7 +22,16 @@ from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.commands import LuaScript, send
-from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, SequenceWatch, Write, WriteMode, Written
+from servease_appt.cache.l2.protocol import (
+    Announced,
+    Fill,
+    Lease,
+    LeaseState,
+    SequenceWatch,
+    Write,
+    WriteMode,
+    Written,
+)
 from servease_appt.cache.messages import STARTS, Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.refusals import Refusals
 from servease_appt.cache.stats import Observer
@@ -151,7 +160,7 @@ class SingleServerL2:
 
         return self._run("ttl_ms", pipelined)
 
-    def invalidate(self, keys: Sequence[str], source: str) -> int:
+    def invalidate(self, keys: Sequence[str], source: str) -> Announced:
         """See `L2.invalidate`."""
         head, tail = own_message_parts(Invalidation(keys=tuple(keys), source=source))
         names = [name for key in keys for name in self.keys.group(key)]
@@ -199,12 +208,12 @@ class SingleServerL2:
         message = Invalidation(pattern=pattern, source=source)
         if announce_start:
             began = self._announce([], *own_message_parts(replace(message, began=STARTS)))
-            message = replace(message, began=began)
+            message = replace(message, began=began.sequence)
         keys = self.keys.patterns
         for name in (keys.lease, keys.data, keys.stale_copy, keys.absent):
             scan = partial(self._delete_matching, name(pattern), values=name == keys.data)
             self._run("invalidate_matching", scan, guarded=False)
-        return self._announce([], *own_message_parts(message))
+        return self._announce([], *own_message_parts(message)).sequence
 
     def is_emptied(self, history: str) -> bool:
         """See `L2.is_emptied`."""
@@ -227,19 +236,14 @@ class SingleServerL2:
         """See `L2.ping`."""
         self._run("ping", self.client.ping, guarded=False)
 
-    def _announce(self, names: Sequence[str], head: str, tail: str) -> int:
+    def _announce(self, names: Sequence[str], head: str, tail: str) -> Announced:
         seen = self._seen()
-        sequence = int(
-            self._run(
-                "invalidate",
-                lambda: self._invalidate(
-                    keys=[self.keys.sequence, *names], args=[self.keys.channel, head, tail]
-                ),
-                guarded=False,
-            )
+        keys, args = [self.keys.sequence, *names], [self.keys.channel, head, tail]
+        sequence, listeners = self._run(
+            "invalidate", lambda: _answers(self._invalidate(keys=keys, args=args), 2), guarded=False
         )
-        self._counted(seen, sequence)
-        return sequence
+        self._counted(seen, int(sequence))
+        return Announced(int(sequence), listeners)
 
     def _seen(self) -> int:
         return 0 if self.watch is None else self.watch.highest_sequence_seen()
