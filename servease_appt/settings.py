@@ -20,6 +20,7 @@ from marshmallow import validate as v
 
 from servease_appt.address_checks import (
     DATABASE_OPTIONS,
+    REDIS_OPTIONS,
     DatabaseUrlCheck,
     HostCheck,
     RedisUrlCheck,
@@ -71,6 +72,7 @@ class Settings:
     cache_l1_maxsize: int
     cache_negative_timeout_s: float
     cache_stale_timeout_s: float
+    cache_tracking: bool = True
     max_concurrent_appointments: int
     default_appointment_duration_minutes: int
     business_timezone: ZoneInfo
@@ -273,8 +275,11 @@ class _Environment(Schema):
     redis_port = _whole(6379, 1, 65535)
     redis_url = _text(
         None,
-        "redis://host:port/1, the same with rediss://, unix:///path?db=1,"
-        " redis+sentinel://h1:p1,h2:p2/SERVICE/1 or redis+cluster://h1:p1,h2:p2, with one database",
+        "redis://host:port/1, unix:///path?db=1,"
+        " redis+sentinel://h1:p1,h2:p2/SERVICE/1 or redis+cluster://h1:p1,h2:p2, with one database;"
+        " rediss://, rediss+sentinel:// and rediss+cluster:// use TLS, with the options"
+        f" {', '.join(sorted(REDIS_OPTIONS['rediss+cluster']))};"
+        f" sentinels have {', '.join(sorted(REDIS_OPTIONS['redis+sentinel']))}",
         RedisUrlCheck(),
     )
     database_url = _text(
@@ -314,6 +319,7 @@ class _Environment(Schema):
     cache_l1_maxsize = _whole(10_000, 1, 10_000_000)
     cache_negative_timeout_s = _seconds(60, 0, 86400)
     cache_stale_timeout_s = _seconds(3600, 0, 604800)
+    cache_tracking = f.Boolean(load_default=True, metadata={"allowed": "1 or 0"})
     max_concurrent_appointments = _whole(3, 1, 10_000)
     default_appointment_duration_minutes = _whole(60, 1, 1440)
     business_timezone = _Timezone(

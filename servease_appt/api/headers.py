@@ -6,7 +6,7 @@ from flask.sansio.scaffold import Scaffold
 from servease_appt.api.context import container
 from servease_appt.api.request_state import request_began, request_id
 
-_REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, X-Request-Id"
+_REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id"
 _ANSWER_HEADERS = "ETag, Location, Retry-After, Server-Timing, X-Cache, X-Request-Id, X-Total-Count"
 _PREFLIGHT_MAX_AGE_S = "600"
 

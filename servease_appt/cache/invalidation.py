@@ -150,12 +150,15 @@ class InvalidationHandler(Generic[V]):
         self._answer_guard = Guard("The answer to a query")
         self._registered_at_s = float("-inf")
 
-    def on_confirmed(self, *, reconnected: bool, sequence_regressed: bool) -> None:
+    def on_confirmed(self, *, reconnected: bool, invalidations_lost: bool) -> None:
         """Drop everything that was cached before a new subscription, since it may be stale (R6, R7)."""
-        if sequence_regressed:
-            self._recovery.distrust_l2()
+        self._recovery.confirm_l2(invalidations_lost=invalidations_lost)
         self._invalidator.drop_all(Event.RECONNECT if reconnected else Event.FLUSH, "subscribed")
         self._register()
+
+    def on_cut_off(self) -> None:
+        """Stop using L2 until its server is confirmed as the primary."""
+        self._recovery.suspend_l2()
 
     def on_restarted(self) -> None:
         """Count a restart of a listener that ended by an error."""

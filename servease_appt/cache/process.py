@@ -85,7 +85,8 @@ class Process(Generic[V]):
             clock=clock,
         )
         self.event_log = EventLog(recorder, codecs.name_of)
-        self.listener = Listener(client, keys, tuple(f"{name}_" for name in codecs.names), clock)
+        tracked = tuple(f"{name}_" for name in codecs.names) if policy.tracking else ()
+        self.listener = Listener(client, keys, tracked, clock)
         self.schedule = RefreshSchedule(policy)
         self.flights: Flights[V] = Flights()
         # Neither pool starts a thread before it is given work.
@@ -132,6 +133,7 @@ class Process(Generic[V]):
             identity=self.identity,
             submit=self.submit,
             keep=self.keeper.keep,
+            fills_are_reported=lambda: self.listener.tracking,
             clock=self._clock,
         )
 

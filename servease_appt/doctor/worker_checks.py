@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from servease_appt.cache import CacheUnavailable
 from servease_appt.cache.messages import sequence_of
+from servease_appt.doctor import growth_checks
 from servease_appt.doctor.findings import Area, Finding
 from servease_appt.doctor.texts import counted
 from servease_appt.inspection.session import OperatorSession
@@ -38,14 +40,16 @@ def check(session: OperatorSession) -> Iterator[Finding]:
     sequence = sequence_of(session.client.get(session.keys.sequence))
     registered = registered_workers(queries)
     listening = queries.listeners()
+    asked_at_s = time.monotonic()
     answers = query_statuses(queries)
     yield from _listening(session, listening, len(registered), answers)
     yield from _silent(session, registered, answers.readable, listening)
     for status in answers.readable:
-        yield from _state(status, sequence)
+        yield from _state(status, sequence, tracking_wanted=session.settings.cache_tracking)
     yield from _versions(answers.readable)
     yield from _secret_keys(session, answers.readable)
     yield _live_test(session)
+    yield from growth_checks.check(queries, answers.readable, asked_at_s)
 
 
 def _listening(
@@ -138,7 +142,7 @@ def _is_alive(pid: int | None) -> bool:
     return True
 
 
-def _state(status: WorkerStatus, sequence: int | None) -> Iterator[Finding]:
+def _state(status: WorkerStatus, sequence: int | None, *, tracking_wanted: bool) -> Iterator[Finding]:
     name = short_name(status.worker)
     well = True
     if not status.channel_confirmed:
@@ -155,7 +159,7 @@ def _state(status: WorkerStatus, sequence: int | None) -> Iterator[Finding]:
             "It missed messages. It notices that within 0.5 s and empties its L1.",
             "Run this again. If it stays behind, restart it.",
         )
-    if not status.tracking:
+    if tracking_wanted and not status.tracking:
         well = False
         yield _area.warning(
             f"{name} is not informed of changes by other Redis clients.",
