@@ -31,6 +31,7 @@ _TAGS = {
     "Appointment actions": "Change the status, the schedule or the employee. Each accepted change writes one"
     " history row.",
     "Appointment views": "The appointments of one customer, employee or vehicle, free starts, and statistics.",
+    "Changes": "What has changed since a client has looked, for clients that keep a copy.",
     "History": "Accepted changes. Read only.",
     "Time slots": "When the workshop takes bookings, and how many at once.",
     "Cache": "Invalidate cached names, and read the cache's counters.",
@@ -65,6 +66,7 @@ _ERRORS = {
     403: "The role does not allow it.",
     404: "There is no such object or page, or the object is another customer's.",
     409: "A request with this Idempotency-Key is still running.",
+    410: "The changes asked for are no longer kept: read everything again.",
     412: "`If-Match` is out of date.",
     413: "The body is larger than 1 MB.",
     415: "The body is not JSON.",
