@@ -22,7 +22,7 @@ from servease_appt.db.errors import DatabaseUnavailable
 
 _log = logging.getLogger(__name__)
 
-_MESSAGES = {
+MESSAGES = {
     400: "The request could not be understood.",
     404: "Not found.",
     403: "You may not do this.",
@@ -37,6 +37,7 @@ _MESSAGES = {
     422: "This Idempotency-Key was used with another body before.",
     431: "The request's headers are too large.",
 }
+"""The sentence of an error answer, by its status, where nothing more specific is known."""
 _ERROR = ErrorSchema()
 _KEPT_HEADERS = frozenset({"Allow", "Retry-After", "WWW-Authenticate"})
 
@@ -67,7 +68,7 @@ def detail_error(status: int, detail: str | None = None, **headers: str) -> ApiE
     """Any other status: `{"detail": "what is wrong"}`. Underscores in header names stand for dashes."""
     return ApiError(
         status,
-        _ERROR.dump({"detail": detail or _MESSAGES[status]}),
+        _ERROR.dump({"detail": detail or MESSAGES[status]}),
         {name.replace("_", "-"): value for name, value in headers.items()},
     )
 
@@ -147,8 +148,8 @@ def _from_werkzeug(error: HTTPException) -> ApiError | None:
         return None
     headers = {name: value for name, value in error.get_headers() if name in _KEPT_HEADERS}
     if status == 400:
-        return rule_error(_MESSAGES[400])
-    return ApiError(status, _ERROR.dump({"detail": _MESSAGES.get(status, error.name)}), headers)
+        return rule_error(MESSAGES[400])
+    return ApiError(status, _ERROR.dump({"detail": MESSAGES.get(status, error.name)}), headers)
 
 
 def _key_busy(error: bookings.KeyBusy) -> ApiError:

@@ -9,12 +9,18 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 
 import servease_appt
-from servease_appt.api.openapi_examples import BODIES
-from servease_appt.api.openapi_fields import Converter
+from servease_appt.api.openapi_errors import (
+    FIELD_OR_RULE_ERRORS,
+    error_answer,
+    error_components,
+    header_objects,
+)
+from servease_appt.api.openapi_examples import BODIES, PARAMETERS, UNAVAILABLE, example_of
+from servease_appt.api.openapi_fields import Converter, first_sentence
+from servease_appt.api.responses import JSON
 from servease_appt.api.routing import RequiredRole, Resource, Route
-from servease_appt.api.schemas.operations import FIELD_ERRORS, ErrorSchema
+from servease_appt.api.schemas.operations import FIELD_ERRORS
 
-_JSON = "application/json"
 _PATH_ID = re.compile(r"<(\w+)>")
 _INFO = {
     "summary": "Appointments of a vehicle service workshop.",
@@ -51,31 +57,6 @@ _REQUEST_HEADERS = {
     "If-None-Match": "The `ETag` of the detail that the caller has; 304 while it is the current one.",
     "Idempotency-Key": "Up to 255 characters, kept 24 hours: the same request gets the first answer again.",
 }
-_ANSWER_HEADERS = {
-    "ETag": "The version of the detail, for `If-Match` and `If-None-Match`.",
-    "Location": "The path of the new appointment.",
-    "Retry-After": "Seconds after which another try makes sense.",
-    "Server-Timing": "Milliseconds spent on db, cache and upstream.",
-    "WWW-Authenticate": "The scheme to authenticate with: `Bearer`.",
-    "X-Cache": "Where the names came from: l1, l2, upstream, stale, unknown.",
-    "X-Total-Count": "How many rows there are; the array stops at 500. Absent from a page.",
-}
-_ERRORS = {
-    400: "A field is wrong: `{field: [sentence, …]}`. Or a rule is broken: `{detail: [sentence, …]}`.",
-    401: "There is no valid token.",
-    403: "The role does not allow it.",
-    404: "There is no such object or page, or the object is another customer's.",
-    409: "A request with this Idempotency-Key is still running.",
-    410: "The changes asked for are no longer kept: read everything again.",
-    412: "`If-Match` is out of date.",
-    413: "The body is larger than 1 MB.",
-    415: "The body is not JSON.",
-    422: "The Idempotency-Key was used with another body.",
-    429: "The caller has made too many requests.",
-    503: "PostgreSQL or another server that is needed does not answer.",
-}
-_ERROR_HEADERS = {401: ["WWW-Authenticate"], 409: ["Retry-After"], 429: ["Retry-After"], 503: ["Retry-After"]}
-_FIELD_ERRORS = "FieldOrRuleErrors"
 
 
 class _Plugin(MarshmallowPlugin):
@@ -94,16 +75,19 @@ def build_document(resources: Iterable[Resource]) -> dict[str, Any]:
     )
     converter: Any = plugin.converter  # None only before the plugin belongs to a document
     spec.components.security_scheme("token", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
-    spec.components.schema(_FIELD_ERRORS, converter.field2property(FIELD_ERRORS))
+    spec.components.schema(FIELD_OR_RULE_ERRORS, converter.field2property(FIELD_ERRORS))
+    for name, error in error_components().items():
+        spec.components.response(name, error)
     tags: dict[str, None] = {}
     for resource in resources:
         tags[resource.tag] = None
-        for route in resource.routes:
+        for route in (route for route in resource.routes if route.in_document):
             path = _PATH_ID.sub(r"{\1}", route.path)
             spec.path(path, operations={route.method.lower(): _operation(route, resource.tag)})
     for tag in tags:
         spec.tag({"name": tag, "description": _TAGS[tag]})
     document: dict[str, Any] = spec.to_dict()
+    _add_parameter_examples(document)
     return document
 
 
@@ -125,7 +109,7 @@ def _operation(route: Route, tag: str) -> dict[str, Any]:
     if route.body is not None:
         required = any(field.required for field in route.body.fields.values())
         content = {"schema": type(route.body), "example": BODIES[type(route.body)]}
-        operation["requestBody"] = {"required": required, "content": {_JSON: content}}
+        operation["requestBody"] = {"required": required, "content": {JSON: content}}
     return operation
 
 
@@ -150,24 +134,49 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": "Done."}
-    if isinstance(route.answer, tuple):
-        answer["content"] = {_JSON: {"schema": {"oneOf": list(route.answer)}}}
-    elif route.answer is not None:
-        answer["content"] = {_JSON: {"schema": route.answer}}
+    return {
+        str(route.status): _answer(route),
+        **({"304": _unchanged(route)} if "If-None-Match" in route.headers else {}),
+        **{str(status): _error(route, status) for status in _error_statuses(route)},
+    }
+
+
+def _answer(route: Route) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": _about(route)}
+    if route.status != 204:
+        answer["content"] = {route.media_type: _content(route)}
     if route.answer_headers:
-        answer["headers"] = _headers(route.answer_headers)
-    unchanged = {"304": _unchanged(route)} if "If-None-Match" in route.headers else {}
-    errors = {str(status): _error(status) for status in _error_statuses(route)}
-    return {str(route.status): answer, **unchanged, **errors}
+        answer["headers"] = header_objects(route.answer_headers)
+    return answer
 
 
 def _unchanged(route: Route) -> dict[str, Any]:
-    return {"description": "The caller has the current detail.", "headers": _headers(route.answer_headers)}
+    return {
+        "description": "The caller has the current detail.",
+        "headers": header_objects(route.answer_headers),
+    }
 
 
-def _headers(names: Iterable[str]) -> dict[str, Any]:
-    return {name: {"description": _ANSWER_HEADERS[name], "schema": {"type": "string"}} for name in names}
+def _about(route: Route) -> str:
+    if route.status == 204:
+        return "Done; the answer has no body."
+    if route.answer is None:
+        return f"What was asked for, as {route.media_type}."
+    schemas = route.answer if isinstance(route.answer, tuple) else (route.answer,)
+    return " Or: ".join(
+        f"An array. {first_sentence(schema)}" if schema.many else first_sentence(schema) for schema in schemas
+    )
+
+
+def _content(route: Route) -> dict[str, Any]:
+    if route.answer is None:
+        return {"schema": {"type": "string"}}
+    if isinstance(route.answer, tuple):
+        examples = {
+            "array" if schema.many else "page": {"value": example_of(schema)} for schema in route.answer
+        }
+        return {"schema": {"oneOf": list(route.answer)}, "examples": examples}
+    return {"schema": route.answer, "example": example_of(route.answer)}
 
 
 def _error_statuses(route: Route) -> list[int]:
@@ -185,11 +194,14 @@ def _error_statuses(route: Route) -> list[int]:
     return sorted(found - {route.status})
 
 
-def _error(status: int) -> dict[str, Any]:
-    error: dict[str, Any] = {
-        "description": _ERRORS[status],
-        "content": {_JSON: {"schema": _FIELD_ERRORS if status == 400 else ErrorSchema}},
-    }
-    if status in _ERROR_HEADERS:
-        error["headers"] = _headers(_ERROR_HEADERS[status])
-    return error
+def _error(route: Route, status: int) -> str | dict[str, Any]:
+    return error_answer(status, route.error_answer if status in route.errors else None, UNAVAILABLE)
+
+
+def _add_parameter_examples(document: dict[str, Any]) -> None:
+    """Give each required parameter its example; for the others one would be taken for a filter that is set."""
+    for item in document["paths"].values():
+        for operation in item.values():
+            for parameter in operation["parameters"]:
+                if parameter.get("required"):
+                    parameter["example"] = PARAMETERS[parameter["name"]]

@@ -36,6 +36,11 @@ _ANSWER_PROPERTIES: dict[type, dict[str, Any]] = {
 _OTHER_WORDS = "Rows from before this service may hold other words."
 
 
+def first_sentence(schema: Schema) -> str:
+    """Return the first sentence of a schema's docstring: what the document says of it."""
+    return (schema.__doc__ or "").partition("\n")[0].partition(". ")[0].rstrip(".") + "."
+
+
 def _comma_separated(field: marshmallow_fields.Field[Any], **_: Any) -> dict[str, Any]:
     return {"style": "form", "explode": False} if isinstance(field, fields.CommaSeparated) else {}
 
@@ -45,9 +50,8 @@ class Converter(OpenAPIConverter):
 
     def schema2jsonschema(self, schema: Schema) -> dict[str, Any]:
         """Return the JSON schema of a schema, described by the first sentence of its docstring."""
-        sentence = (schema.__doc__ or "").partition("\n")[0].partition(". ")[0]
         found: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call] # apispec's is
-        found["description"] = sentence.rstrip(".") + "."
+        found["description"] = first_sentence(schema)
         if isinstance(schema, ChangeSchema):
             found["additionalProperties"] = False
         return found
@@ -67,7 +71,8 @@ class Converter(OpenAPIConverter):
         properties = dict(_PROPERTIES.get(type(field), {}))
         if isinstance(field.root, AnswerSchema):
             # Values from before this service are shown as they are, so limits are promised of requests alone.
-            examples = {"examples": [FIELDS[field.name]]} if field.name in FIELDS else {}
+            known = field.name in FIELDS and (field.allow_none or FIELDS[field.name] is not None)
+            examples = {"examples": [FIELDS[field.name]]} if known else {}
             return properties | _ANSWER_PROPERTIES.get(type(field), {}) | examples
         if isinstance(field, fields.Whole):
             properties |= {"minimum": field.low, "maximum": field.high}

@@ -3,7 +3,8 @@
 One declaration is checked on every request and written into the OpenAPI document, so that both always agree.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -12,8 +13,9 @@ from flask import Blueprint, Response, request
 from marshmallow import Schema
 
 from servease_appt.api.context import container
-from servease_appt.api.errors import detail_error
+from servease_appt.api.errors import detail_error, rule_error
 from servease_appt.api.parsing import LARGEST_BODY, read_body, read_query
+from servease_appt.api.responses import JSON
 from servease_appt.api.tokens import ACCESS, read_caller
 from servease_appt.appointments.actors import Role
 from servease_appt.identifiers import canonical_uuid
@@ -22,6 +24,7 @@ from servease_appt.rate_limits import Cost
 View = Callable[..., Response]
 AS_WRITTEN: dict[str, Any] = {"strict_slashes": False, "merge_slashes": False}
 """Rule options: with and without the trailing slash, and never a redirect."""
+_PORT = re.compile(r":\d*\Z")
 
 
 class RequiredRole(Enum):
@@ -45,6 +48,8 @@ class Route:
     summary: str
     answer: Schema | tuple[Schema, ...] | None
     """The schema of the answer, or several of which it is one; None for an answer without JSON."""
+    media_type: str
+    """The type of the answer. An answer with status 204 has none."""
     status: int
     query: Schema | None
     body: Schema | None
@@ -56,8 +61,12 @@ class Route:
     """Headers of the answer that clients may rely on."""
     errors: tuple[int, ...]
     """Error statuses that do not follow from the rest of the declaration."""
+    error_answer: Schema | None
+    """The body of the answers with these statuses; None for the usual one."""
     cost: Cost
     """Which of a caller's limits a request counts against."""
+    in_document: bool
+    """Whether the OpenAPI document has the route; files that a page loads are no part of the API."""
 
 
 class Resource(Blueprint):
@@ -86,6 +95,7 @@ class Resource(Blueprint):
         role: RequiredRole,
         summary: str,
         answer: Schema | tuple[Schema, ...] | None = None,
+        media_type: str = JSON,
         status: int = 200,
         query: Schema | None = None,
         body: Schema | None = None,
@@ -93,7 +103,9 @@ class Resource(Blueprint):
         headers: Sequence[str] = (),
         answer_headers: Sequence[str] = (),
         errors: Sequence[int] = (),
+        error_answer: Schema | None = None,
         cost: Cost = Cost.NORMAL,
+        in_document: bool = True,
     ) -> Callable[[View], View]:
         """Return a decorator that serves `method` of `path` by the function it decorates.
 
@@ -109,6 +121,7 @@ class Resource(Blueprint):
                 role=role,
                 summary=summary,
                 answer=answer,
+                media_type=media_type,
                 status=status,
                 query=query,
                 body=body,
@@ -116,7 +129,9 @@ class Resource(Blueprint):
                 headers=tuple(headers),
                 answer_headers=tuple(answer_headers),
                 errors=tuple(errors),
+                error_answer=error_answer,
                 cost=cost,
+                in_document=in_document,
             )
             self.routes.append(route)
             self.add_url_rule(
@@ -133,7 +148,10 @@ class Resource(Blueprint):
 
 
 def _checked(route: Route, view: View, token_types: Sequence[str]) -> View:
-    """Return `view` behind the checks of `route`: token, role, rate, size, ids, query, body, in this order."""
+    """Return `view` behind the checks of `route`: host, token, role, rate, size, ids, query, body, in this order.
+
+    An open route has no check of the host: probes call it by any address, and no answer of its repeats that.
+    """
     roles = route.role.value
     customer_body = route.customer_body or route.body
 
@@ -142,6 +160,8 @@ def _checked(route: Route, view: View, token_types: Sequence[str]) -> View:
         body = route.body
         if roles is not None:
             parts = container()
+            if not host_allowed(request.host, parts.settings.allowed_hosts):
+                raise rule_error("This host is not served here.")
             caller = read_caller(
                 request.environ.get("HTTP_AUTHORIZATION"), parts.settings.secret_key, token_types
             )
@@ -164,6 +184,22 @@ def _checked(route: Route, view: View, token_types: Sequence[str]) -> View:
         return view(**given)
 
     return checked
+
+
+def host_allowed(host: str, allowed: Collection[str]) -> bool:
+    """Return whether a request may have this `Host`.
+
+    Args:
+        host: the header, with or without a port, in upper or lower case.
+        allowed: names in lower case without port; one that begins with a dot also means all names that end with
+            it. Empty allows every host.
+    """
+    if not allowed:
+        return True
+    name = _PORT.sub("", host).lower()
+    return name in allowed or any(
+        entry[0] == "." and (name == entry[1:] or name.endswith(entry)) for entry in allowed
+    )
 
 
 def _id_or_404(text: str) -> str:

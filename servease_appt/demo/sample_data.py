@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import create_engine, insert, text
 
+from servease_appt.api.openapi_examples import APPOINTMENT, HISTORY_ROW, SLOT
 from servease_appt.db.models import Appointment, AppointmentHistory, TimeSlot
 from servease_appt.demo.sample_appointments import Schedule, make_schedule
 from servease_appt.demo.sample_entities import People, make_people
@@ -26,7 +27,9 @@ class DemoData:
         """Make the data for a moment (aware); the same moment gives the same data, down to the ids."""
         rng = random.Random(SEED)
         people = make_people(rng, now.year)
-        return cls(people, make_schedule(rng, people, now, timezone))
+        schedule = make_schedule(rng, people, now, timezone)
+        _give_example_ids(schedule)
+        return cls(people, schedule)
 
     def insert(self, database_url: str) -> None:
         """Write the schedule into an empty database that has the service's tables."""
@@ -40,3 +43,11 @@ class DemoData:
                 connection.execute(text("ANALYZE"))
         finally:
             engine.dispose()
+
+
+def _give_example_ids(schedule: Schedule) -> None:
+    """Give an appointment, a row of history and a slot the ids that the examples of the OpenAPI document name."""
+    pending = next(row for row in reversed(schedule.appointments) if row["status"] == "pending")
+    pending["id"] = APPOINTMENT  # pending: no row of history names it
+    schedule.history[-1]["id"] = HISTORY_ROW
+    schedule.slots[-1]["id"] = SLOT

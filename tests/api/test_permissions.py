@@ -122,11 +122,14 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/metrics"): Row(OPEN, _to("/metrics")),
     ("GET", "/openapi.json"): Row(OPEN, _to("/openapi.json")),
     ("GET", "/docs"): Row(OPEN, _to("/docs")),
-    ("GET", "/docs/page.css"): Row(OPEN, _to("/docs/page.css")),
-    ("GET", "/docs/page.js"): Row(OPEN, _to("/docs/page.js")),
+    **{
+        ("GET", f"/docs/{name}"): Row(OPEN, _to(f"/docs/{name}"))
+        for name in ("page.js", "swagger-ui-bundle.js", "swagger-ui.css")
+    },
 }
 
-DASHBOARD_ROWS: dict[tuple[str, str], Row] = {
+PAGE_ROWS: dict[tuple[str, str], Row] = {
+    ("GET", "/"): Row(OPEN, _to("/")),
     ("GET", "/ops/cache/"): Row(OPEN, _to("/ops/cache/")),
     ("GET", "/ops/cache/page.css"): Row(OPEN, _to("/ops/cache/page.css")),
     **{
@@ -146,7 +149,7 @@ DASHBOARD_ROWS: dict[tuple[str, str], Row] = {
 }
 """Not part of the API, and not in its document."""
 
-ALL_ROWS = {**ROWS, **DASHBOARD_ROWS}
+ALL_ROWS = {**ROWS, **PAGE_ROWS}
 
 
 def test_every_route_has_a_row(app: Flask) -> None:

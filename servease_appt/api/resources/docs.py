@@ -1,4 +1,4 @@
-"""The OpenAPI document of this API, and a page to try it. The page loads nothing from other hosts."""
+"""The OpenAPI document of this API, and Swagger UI to try it. The page loads nothing from other hosts."""
 
 from functools import cache
 from html import escape
@@ -11,10 +11,14 @@ from servease_appt.api.responses import json_response
 from servease_appt.api.routing import RequiredRole, Resource
 from servease_appt.api.schemas.operations import DocumentSchema
 
+# Swagger UI's style sheet has its icons as data URLs.
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:;"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:;"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_MAX_AGE_S = 3600
+_SWAGGER_UI = "flask_swagger_ui"
+"""The package that has Swagger UI's files in its folder `dist`. Its Python code is not used."""
 
 resource = Resource("docs", "/docs/", "This document")
 DOCUMENT = DocumentSchema()
@@ -26,23 +30,31 @@ def openapi_document() -> Response:
     return json_response({**api_document(), "servers": [{"url": _base() or "/"}]})
 
 
-@resource.declare("GET", "/docs", role=RequiredRole.OPEN, summary="A page to try the API.")
+@resource.declare(
+    "GET", "/docs", role=RequiredRole.OPEN, summary="A page to try the API.", media_type="text/html"
+)
 def docs_page() -> Response:
     """Return the page."""
-    page = _file("page.html").decode().replace("{{base}}", escape(_base()))
+    page = _file("servease_appt.api", "docs_page/page.html").decode().replace("{{base}}", escape(_base()))
     return Response(page, mimetype="text/html", headers={"Content-Security-Policy": _POLICY})
 
 
-@resource.declare("GET", "/docs/page.css", role=RequiredRole.OPEN, summary="The page's style.")
-def docs_style() -> Response:
-    """Return the style sheet."""
-    return Response(_file("page.css"), mimetype="text/css")
+def _declare_file(name: str, package: str, path: str, mimetype: str) -> None:
+    """Serve a file that the page loads at `/docs/<name>`."""
+
+    def send() -> Response:
+        headers = {"Cache-Control": f"public, max-age={_MAX_AGE_S}"}
+        return Response(_file(package, path), mimetype=mimetype, headers=headers)
+
+    send.__name__ = f"docs_{name.replace('.', '_').replace('-', '_')}"
+    resource.declare(
+        "GET", f"/docs/{name}", role=RequiredRole.OPEN, summary="A file of the page.", in_document=False
+    )(send)
 
 
-@resource.declare("GET", "/docs/page.js", role=RequiredRole.OPEN, summary="The page's script.")
-def docs_script() -> Response:
-    """Return the script."""
-    return Response(_file("page.js"), mimetype="text/javascript")
+_declare_file("page.js", "servease_appt.api", "docs_page/page.js", "text/javascript")
+_declare_file("swagger-ui-bundle.js", _SWAGGER_UI, "dist/swagger-ui-bundle.js", "text/javascript")
+_declare_file("swagger-ui.css", _SWAGGER_UI, "dist/swagger-ui.css", "text/css")
 
 
 def _base() -> str:
@@ -51,5 +63,5 @@ def _base() -> str:
 
 
 @cache
-def _file(name: str) -> bytes:
-    return files("servease_appt.api").joinpath("docs_page", name).read_bytes()
+def _file(package: str, path: str) -> bytes:
+    return files(package).joinpath(path).read_bytes()

@@ -27,6 +27,7 @@ def healthy() -> Response:
     summary="Can requests be served? 503 when PostgreSQL does not answer, and on the way out.",
     answer=READINESS,
     errors=[503],
+    error_answer=READINESS,
 )
 def ready() -> Response:
     """Return the state of each part."""
