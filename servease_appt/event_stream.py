@@ -65,7 +65,7 @@ class EventStream:
         Raises:
             DatabaseUnavailable: PostgreSQL can't be used.
         """
-        events.publish(self._database)
+        _publish_all(self._database)
         if self._breaker.allows():
             self._deliver()
         with self._database.reading() as connection:
@@ -77,7 +77,6 @@ class EventStream:
             for _ in range(_MOST_ROUNDS):
                 if events.deliver(self._database, self.add, _AT_ONCE) < _AT_ONCE:
                     break
-                events.publish(self._database)
         except (RedisError, RedisClusterException) as error:
             self._breaker.failed()
             _log.debug("Redis does not take booking events: %s", error)
@@ -96,6 +95,12 @@ class EventStream:
             _log.warning("Redis takes no booking events: they stay in PostgreSQL until it does")
         elif state is BreakerState.CLOSED:
             _log.warning("Redis takes booking events again")
+
+
+def _publish_all(database: Database) -> None:
+    for _ in range(_MOST_ROUNDS):
+        if not events.publish(database):
+            break
 
 
 def _fields(event: BookingEvent) -> dict[Any, Any]:

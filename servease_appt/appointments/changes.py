@@ -51,7 +51,8 @@ def list_changes(
 ) -> Changes:
     """Return changes that the actor may see: all for staff, those of their own appointments for a customer.
 
-    What was committed before this call is among them. No change appears later with a smaller number.
+    What was committed before this call is among them or among those that follow. No change appears later with a
+    smaller number.
 
     Args:
         after: the number of the last change seen; None to begin with the oldest that is kept.
@@ -63,7 +64,7 @@ def list_changes(
         Forbidden: the actor is another service.
     """
     owner = only_customer(actor)
-    events.publish(database)
+    more_unpublished = events.publish(database)
     with database.reading() as connection:
         if after is None and since is not None:
             last, is_dropped, first = connection.execute(_SINCE, {"since": since}).one()
@@ -78,6 +79,7 @@ def list_changes(
     if after is not None and not dropped <= after <= last:
         raise ChangesDropped
     listed = [BookingEvent(*row[2:]) for row in found if row[2] is not None]
-    has_more = len(listed) > limit
-    listed = listed[:limit]
-    return Changes(listed, listed[-1].number if has_more else last, has_more)
+    if len(listed) > limit:
+        listed = listed[:limit]
+        return Changes(listed, listed[-1].number, has_more=True)
+    return Changes(listed, last, has_more=more_unpublished)

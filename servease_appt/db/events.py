@@ -15,7 +15,7 @@ _BATCH: Final = 5000
 """Events in one transaction: a statement that changes a million appointments makes a million."""
 
 _PUBLISH: Final = text("SELECT appointment_events_publish(:most)")
-_DROP: Final = text("SELECT appointment_events_drop(:kept, :most)")
+_DROP: Final = text("SELECT appointment_events_drop(:most)")
 _DELIVERY: Final = text(
     "SELECT pg_try_advisory_xact_lock(hashtextextended('appointment_events delivery', 0)), delivered_number"
     " FROM appointment_events_state"
@@ -57,20 +57,23 @@ class Backlog(NamedTuple):
     oldest_s: float
 
 
-def publish(database: Database) -> None:
+def publish(database: Database) -> bool:
     """Number the events that have been committed, oldest first, up to some thousand. Writers do not wait for it.
+
+    Returns:
+        True if more may be left.
 
     Raises:
         DatabaseUnavailable: PostgreSQL can't be used, or has not been upgraded.
     """
     with database.transaction() as connection:
-        connection.execute(_PUBLISH, {"most": _BATCH})
+        return bool(connection.execute(_PUBLISH, {"most": _BATCH}).scalar_one() >= _BATCH)
 
 
 def drop_old(database: Database) -> None:
     """Delete published events that are older than `KEPT`, up to some thousand. Raises `DatabaseUnavailable`."""
     with database.transaction() as connection:
-        connection.execute(_DROP, {"kept": KEPT, "most": _BATCH})
+        connection.execute(_DROP, {"most": _BATCH})
 
 
 def deliver(database: Database, send: Callable[[Sequence[BookingEvent]], None], most: int = 500) -> int:

@@ -17,6 +17,7 @@ with a transaction.
 
 from typing import Final
 
+from servease_appt.db.events import KEPT
 from servease_appt.db.online import Firing, OnlineSteps
 
 _TABLES: Final = (
@@ -83,6 +84,8 @@ _CHANGED: Final = """
     $body$
 """
 
+# No argument: whoever may use the schema may call it.
+_KEPT: Final = f"INTERVAL '{KEPT.days} days'"
 _LOCK: Final = "pg_advisory_xact_lock(hashtextextended('appointment_events', 0))"
 _PUBLISH: Final = f"""
     CREATE OR REPLACE FUNCTION appointment_events_publish(most integer) RETURNS bigint
@@ -119,20 +122,20 @@ _PUBLISH: Final = f"""
     $body$
 """  # noqa: S608 - constants
 _DROP: Final = f"""
-    CREATE OR REPLACE FUNCTION appointment_events_drop(older_than interval, most integer) RETURNS bigint
+    CREATE OR REPLACE FUNCTION appointment_events_drop(most integer) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = {{schema}}, pg_temp AS $body$
     DECLARE
         dropped bigint;
     BEGIN
         IF current_setting('transaction_isolation') <> 'read committed'
-            OR NOT EXISTS (SELECT FROM appointment_events WHERE published_at < clock_timestamp() - older_than)
+            OR NOT EXISTS (SELECT FROM appointment_events WHERE published_at < clock_timestamp() - {_KEPT})
         THEN
             RETURN 0;
         END IF;
         PERFORM {_LOCK};
         WITH gone AS (
             DELETE FROM appointment_events WHERE id IN (
-                SELECT id FROM appointment_events WHERE published_at < clock_timestamp() - older_than
+                SELECT id FROM appointment_events WHERE published_at < clock_timestamp() - {_KEPT}
                 ORDER BY published_at, number LIMIT most
             ) RETURNING number, published_at
         ),
@@ -174,6 +177,6 @@ def remove(steps: OnlineSteps) -> None:
     steps.run(
         "DROP FUNCTION IF EXISTS appointment_events_changed()",
         "DROP FUNCTION IF EXISTS appointment_events_publish(integer)",
-        "DROP FUNCTION IF EXISTS appointment_events_drop(interval, integer)",
+        "DROP FUNCTION IF EXISTS appointment_events_drop(integer)",
         "DROP TABLE IF EXISTS appointment_events, appointment_events_state",
     )
