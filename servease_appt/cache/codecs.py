@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Generic, TypeVar, cast
@@ -94,8 +94,10 @@ class Codecs(Generic[V]):
         name = key.partition("_")[0]
         return name if name in self._by_name else "-"
 
-    def tally(self, keys: Iterable[str]) -> Iterable[tuple[str, int]]:
+    def tally(self, keys: Sequence[str]) -> Iterable[tuple[str, int]]:
         """Return the number of keys of each codec, by their first letters alone if these are distinct."""
+        if len(keys) < 2:
+            return [(self.name_of(key), 1) for key in keys]
         if self._by_initial is None:
             return Counter(map(self.name_of, keys)).items()
         counts = Counter(map(_INITIAL, keys))

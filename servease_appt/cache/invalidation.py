@@ -168,7 +168,7 @@ class InvalidationHandler(Generic[V]):
         """Drop everything: a message was lost."""
         self._invalidator.drop_all(Event.GAP, "a message was lost")
 
-    def on_counted_anew(self) -> None:
+    def on_sequence_restarted(self) -> None:
         """Drop everything: the sequence has started again, as after a flush."""
         self._invalidator.drop_all(Event.FLUSH, "the sequence has started again")
 
@@ -184,6 +184,7 @@ class InvalidationHandler(Generic[V]):
         """Drop the keys of a message; a request from another client is carried out in L2, too."""
         if invalidation.sequence is not None:
             self._requests.covered(invalidation)
+            self._recovery.emptied_by(invalidation)
             if invalidation.began == STARTS:
                 return  # the message at the end of the scans drops the keys
         ours = tuple(filter(None, map(self._codecs.canonical, invalidation.keys)))

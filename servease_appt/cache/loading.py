@@ -21,7 +21,7 @@ from servease_appt.cache.load_failures import FailureLog
 from servease_appt.cache.load_threads import LoadThreads
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.refresh import RefreshSchedule
-from servease_appt.cache.single_flight import Completion, Flight, Flights, Outcome
+from servease_appt.cache.single_flight import Completion, Flight, Flights, Outcome, complete_all
 from servease_appt.cache.stats import Event, Recorder, Tier
 
 V = TypeVar("V")
@@ -229,9 +229,14 @@ class Loader(Generic[V]):
             self._store(batch)
         finally:
             self.flights.finish([completed.flight for completed in batch])
-            for completed in batch:
-                value = completed.value
-                completed.flight.complete(completed.outcome, None if value is NOT_FOUND else value)
+            complete_all(
+                (
+                    completed.flight,
+                    completed.outcome,
+                    None if completed.value is NOT_FOUND else completed.value,
+                )
+                for completed in batch
+            )
 
     def _store(self, batch: list[_CompletedLoad[V]]) -> None:
         """Store a batch in L2, store in L1 what L2 did not refuse, and release the other leases."""

@@ -171,7 +171,6 @@ class Process(Generic[V]):
             direct=self.direct,
             schedule=self.schedule,
             recovery=self.recovery,
-            listener=self.listener,
             recorder=self._recorder,
             event_log=self.event_log,
             clock=self._clock,
@@ -222,6 +221,7 @@ class Process(Generic[V]):
             self.listener.stop()
             self._sign_off()
         self.requests.close()
+        self.recovery.close()
         self._background.shutdown(wait=True, cancel_futures=True)
         self.loader.close()
 

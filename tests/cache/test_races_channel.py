@@ -187,7 +187,7 @@ def test_r10_swapped_and_doubled_messages(make_cache: MakeCache, source: Source,
     b.get(K, source.load)
     hear(12, K)
     assert held_in_l1(b, K) is None
-    assert (listener.sequence, listener._told) == (11, 13), "until the server says so"
+    assert (listener.sequence, listener._announced) == (11, 13), "until the server says so"
     assert in_l2(client) is not None
 
 

@@ -89,7 +89,7 @@ class Cluster:
         nodes = [_node(host, port) for host, port in self._nodes]
         return _Client(startup_nodes=nodes, **self._options)
 
-    def learn_anew(self) -> None:
+    def reload_topology(self) -> None:
         """Read the topology again before the next command.
 
         Calls that use the old client keep it; it is closed when the last of them is done.
@@ -198,7 +198,7 @@ class ClusterL2(SingleServerL2):
         return cast("bytes", number)
 
     def _leave_demoted_server(self) -> None:
-        self._cluster.learn_anew()
+        self._cluster.reload_topology()
 
     def _announce(self, names: Sequence[str], head: str, tail: str) -> int:
         """Delete in every slot, then increment the sequence and publish on its node.
@@ -259,7 +259,7 @@ class ClusterL2(SingleServerL2):
                     if isinstance(answer, RedisError) and _is_about_topology(answer):
                         raise answer
         except RedisError:
-            self._cluster.learn_anew()
+            self._cluster.reload_topology()
             raise
         return answers
 

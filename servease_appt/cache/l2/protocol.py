@@ -80,6 +80,9 @@ class SequenceWatch(Protocol):
     def compare(self, seen: int, sequence: int | None) -> None:
         """Compare `seen` with the sequence in the command's answer; None: no sequence."""
 
+    def observe(self, seen: int, sequence: int | None) -> None:
+        """Compare as `compare` does, after a command that only reads the sequence."""
+
     def acknowledge(self, sequence: int) -> None:
         """Note the number that the server gave to an invalidation of ours."""
 
@@ -161,6 +164,12 @@ class L2(Protocol):
 
         With `announce_start`, the start is published, too, and the last message has its sequence number.
         """
+
+    def is_emptied(self, history: str) -> bool:
+        """Return True if all values were deleted since the server's replication id is `history`."""
+
+    def mark_emptied(self, history: str) -> None:
+        """Note that all values were deleted, by scans that began while the server's id was `history`."""
 
     def scan(self, pattern: str) -> Iterator[str]:
         """Yield, by SCAN, the keys of values in L2 that match a glob pattern, without the prefix."""

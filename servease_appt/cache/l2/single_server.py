@@ -105,9 +105,10 @@ class SingleServerL2:
 
         seen = self._seen()
         leases, sequence = self._run("acquire", ask)
-        self._compare(seen, sequence)
-        if self.watch is not None and self.watch.l2_is_old:
-            raise L2Unavailable("the server has lost invalidations")
+        if self.watch is not None:
+            self.watch.observe(seen, sequence)
+            if self.watch.l2_is_old:
+                raise L2Unavailable("the server has lost invalidations")
         return leases
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
@@ -204,6 +205,15 @@ class SingleServerL2:
             scan = partial(self._delete_matching, name(pattern), values=name == keys.data)
             self._run("invalidate_matching", scan, guarded=False)
         return self._announce([], *own_message_parts(message))
+
+    def is_emptied(self, history: str) -> bool:
+        """See `L2.is_emptied`."""
+        stored = self._run("is_emptied", lambda: self.client.get(self.keys.emptied))
+        return stored == history.encode()
+
+    def mark_emptied(self, history: str) -> None:
+        """See `L2.mark_emptied`."""
+        self._run("mark_emptied", lambda: self.client.set(self.keys.emptied, history))
 
     def scan(self, pattern: str) -> Iterator[str]:
         """See `L2.scan`."""
