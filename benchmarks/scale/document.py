@@ -13,10 +13,10 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "scaling.md"
 Results = Mapping[str, Any]
 
 
-def write() -> Path:
-    """Replace every marked section of the document; return its path."""
+def write() -> list[Path]:
+    """Replace every marked section of the document; return the paths of what was written."""
     DOCUMENT.write_text(rendered(DOCUMENT.read_text("utf-8")), encoding="utf-8")
-    return DOCUMENT
+    return [DOCUMENT]
 
 
 def rendered(text: str) -> str:

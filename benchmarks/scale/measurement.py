@@ -23,6 +23,7 @@ from servease_appt.testing.servers import EmbeddedValkey
 
 PREFIX = "appointment_service"
 DATABASE = 1
+PARTS = ("costs", "stock", "loads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +73,32 @@ QUICK = Extent(
 )
 
 
-def measure(extent: Extent) -> dict[str, Any]:
-    """Measure all of it. Takes some minutes for `FULL`, a few seconds for `QUICK`."""
+def measure(extent: Extent, parts: Sequence[str] = PARTS) -> dict[str, Any]:
+    """Measure these parts. All of them take some minutes for `FULL`, a few seconds for `QUICK`."""
+    results: dict[str, Any] = {}
+    with EmbeddedValkey() as server:
+        if "costs" in parts:
+            results |= _measure_costs(server, extent)
+        if "stock" in parts:
+            _say("memory of an entity")
+            with connect(server.url(DATABASE), timeout_s=60.0) as client:
+                results["memory"] = memory_per_entity(Writer.of(client, PREFIX), extent.entities)
+            _say("scans of a pattern")
+            results["scans"] = scans_of_a_pattern(server, extent.pattern_keys, extent.pattern_workers)
+        if "loads" in parts:
+            results["loads"] = [_measure_load(server, *load) for load in extent.loads]
+    return results
+
+
+def _measure_costs(server: EmbeddedValkey, extent: Extent) -> dict[str, Any]:
     costs: dict[str, list[Cost]] = {}
     heartbeats: list[tuple[int, float]] = []
-    with EmbeddedValkey() as server:
-        for listeners in extent.listeners:
-            _say(f"{listeners} listeners")
-            idle, measured = _measure_listeners(server, extent, listeners)
-            heartbeats.append((listeners, idle))
-            for name, cost in measured.items():
-                costs.setdefault(name, []).append(cost)
-        _say("memory of an entity")
-        with connect(server.url(DATABASE), timeout_s=60.0) as client:
-            memory = memory_per_entity(Writer.of(client, PREFIX), extent.entities)
-        _say("scans of a pattern")
-        scans = scans_of_a_pattern(server, extent.pattern_keys, extent.pattern_workers)
-        loads = []
-        for listeners, tracking, load in extent.loads:
-            _say(f"steady load on {listeners} listeners, tracking {'on' if tracking else 'off'}")
-            address = Address(server.port, DATABASE, PREFIX)
-            loads.append(run_load(server, address, listeners, load, tracking=tracking).as_json())
+    for listeners in extent.listeners:
+        _say(f"{listeners} listeners")
+        idle, measured = _measure_listeners(server, extent, listeners)
+        heartbeats.append((listeners, idle))
+        for name, cost in measured.items():
+            costs.setdefault(name, []).append(cost)
     lines = {name: [(cost.listeners, cost.cpu_us) for cost in row] for name, row in costs.items()}
     lines["heartbeats of a second"] = heartbeats
     fits = {name: fit(points) for name, points in lines.items()}
@@ -103,10 +109,13 @@ def measure(extent: Extent) -> dict[str, Any]:
             name: {"a_us": round(line.a, 2), "b_us": round(line.b, 4), "worst": round(line.worst, 3)}
             for name, line in fits.items()
         },
-        "memory": memory,
-        "scans": scans,
-        "loads": loads,
     }
+
+
+def _measure_load(server: EmbeddedValkey, listeners: int, tracking: bool, load: Load) -> dict[str, Any]:
+    _say(f"steady load on {listeners} listeners, tracking {'on' if tracking else 'off'}")
+    address = Address(server.port, DATABASE, PREFIX)
+    return run_load(server, address, listeners, load, tracking=tracking).as_json()
 
 
 def _measure_listeners(

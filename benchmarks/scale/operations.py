@@ -215,6 +215,10 @@ def measure_operations(bench: Bench, calls: int) -> dict[str, Cost]:
     writer = bench.writer
     few = max(10, calls // 4)
     return {
+        "read from L2": bench.measure(writer.l2.read, calls=calls, prepare=writer.fill),
+        "read of 60 keys from L2": bench.measure(
+            writer.l2.read, calls=few, keys_per_call=60, prepare=writer.fill
+        ),
         "fill": bench.measure(writer.fill, calls=calls, tracking=1),
         "fill of 60 keys": bench.measure(writer.fill, calls=few, keys_per_call=60, tracking=1),
         "refresh": bench.measure(
