@@ -17,7 +17,7 @@ ARGS ?=
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
 
-.PHONY: help demo test test-lowest test-flask-caching mutation bench bench-quick bench-scale faults docs check format lock clean
+.PHONY: help demo test test-lowest test-flask-caching mutation bench bench-quick bench-scale faults docs audit check format lock clean
 
 help:
 	@echo "make demo    the whole service with embedded servers and demo data, until Ctrl-C (ARGS=--check: check and stop)"
@@ -30,6 +30,7 @@ help:
 	@echo "make bench-scale   measure what 1 to 1,000 workers cost Redis, and write docs/scaling.md's tables (ARGS=--quick)"
 	@echo "make faults  break it under load and check what every request saw (ARGS='--only NAME': one fault)"
 	@echo "make docs    the documents and the API's reference as a site in build/docs; a warning or a broken link fails"
+	@echo "make audit   known vulnerabilities of the locked dependencies; says where there was no data (exit code 2)"
 	@echo "make check   formatting, lint, types, the types of the public API and import rules"
 	@echo "make format  rewrite the sources as 'make check' wants them"
 	@echo "make lock    resolve the dependencies anew into requirements.lock"
@@ -119,6 +120,9 @@ check: $(TOOLS_STAMP)
 	@$(PY) -m tools.public_types $(TYPED_PACKAGES)
 	@$(VENV)/bin/lint-imports
 
+audit: $(TOOLS_STAMP)
+	@$(PY) -m tools.audit
+
 format: $(STAMP)
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
@@ -132,6 +136,7 @@ lock: $(TOOLS_STAMP)
 		docs/site/requirements.in -o requirements-docs.lock
 	@$(VENV)/bin/uv pip compile $(LOCK_FLAGS) --constraint requirements.lock --upgrade tools/requirements.in \
 		-o requirements-tools.lock
+	@$(PY) -m tools.sbom
 
 clean:
 	@rm -rf $(VENV) $(BENCH_VENV) $(DOCS_VENV) $(LOWEST_VENV) build .demo .coverage .coverage.* dist mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

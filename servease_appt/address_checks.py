@@ -15,8 +15,19 @@ _REDIS_PATHS = {
     "rediss": re.compile(r"(?:/(?P<db>\d*))?"),
     "unix": re.compile(r"/.+"),
     "redis+sentinel": re.compile(r"/[^/]+(?:/(?P<db>\d*))?"),
+    "rediss+sentinel": re.compile(r"/[^/]+(?:/(?P<db>\d*))?"),
     "redis+cluster": re.compile(r"(?:/(?P<db>0?))?"),
+    "rediss+cluster": re.compile(r"(?:/(?P<db>0?))?"),
 }
+_TLS_OPTIONS = {"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
+_SENTINEL_OPTIONS = {"sentinel_username", "sentinel_password"}
+REDIS_OPTIONS = {
+    "redis+sentinel": _SENTINEL_OPTIONS,
+    "rediss+sentinel": _SENTINEL_OPTIONS | _TLS_OPTIONS,
+    "redis+cluster": set(),
+    "rediss+cluster": _TLS_OPTIONS,
+}
+"""The options of a URL, for the schemes that redis-py does not know: it ignores none of the other schemes' own."""
 _REDIS_HOST = re.compile(r"([^:\[\]]+|\[[^\]]+\])(:\d{1,5})?")
 _HTTP_HOST = re.compile(r"([\w.~%-]+|\[[^\]]+\])(:\d*)?")
 
@@ -86,7 +97,7 @@ class HostCheck(v.Validator):
 
 
 class RedisUrlCheck(v.Validator):
-    """Checks hosts, path and `db` as well: redis-py ignores what it can't use there."""
+    """Checks hosts, path and options as well: redis-py ignores what it can't use there."""
 
     _scheme_and_port = check_url(*_REDIS_PATHS)
 
@@ -99,8 +110,11 @@ class RedisUrlCheck(v.Validator):
         path = _REDIS_PATHS[parts.scheme].fullmatch(parts.path)
         if not path:
             raise ValidationError("path")
+        given = parse_qs(parts.query, keep_blank_values=True)
+        if "ssl" in given or not given.keys() <= REDIS_OPTIONS.get(parts.scheme, given.keys()):
+            raise ValidationError("options")
         in_path = path.groupdict().get("db")
-        named = {*parse_qs(parts.query).get("db", []), *([in_path] if in_path else [])}
+        named = {*given.get("db", []), *([in_path] if in_path else [])}
         if len(named) > 1:
             raise ValidationError("more than one database")
         return value

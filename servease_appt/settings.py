@@ -20,6 +20,7 @@ from marshmallow import validate as v
 
 from servease_appt.address_checks import (
     DATABASE_OPTIONS,
+    REDIS_OPTIONS,
     DatabaseUrlCheck,
     HostCheck,
     RedisUrlCheck,
@@ -274,8 +275,11 @@ class _Environment(Schema):
     redis_port = _whole(6379, 1, 65535)
     redis_url = _text(
         None,
-        "redis://host:port/1, the same with rediss://, unix:///path?db=1,"
-        " redis+sentinel://h1:p1,h2:p2/SERVICE/1 or redis+cluster://h1:p1,h2:p2, with one database",
+        "redis://host:port/1, unix:///path?db=1,"
+        " redis+sentinel://h1:p1,h2:p2/SERVICE/1 or redis+cluster://h1:p1,h2:p2, with one database;"
+        " rediss://, rediss+sentinel:// and rediss+cluster:// use TLS, with the options"
+        f" {', '.join(sorted(REDIS_OPTIONS['rediss+cluster']))};"
+        f" sentinels have {', '.join(sorted(REDIS_OPTIONS['redis+sentinel']))}",
         RedisUrlCheck(),
     )
     database_url = _text(

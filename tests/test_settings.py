@@ -88,7 +88,7 @@ def test_redis_url_overrides_host_and_port() -> None:
         Settings.from_mapping({**NEEDED, "REDIS_HOST": "r", "REDIS_PORT": "1234"}).redis_url
         == "redis://r:1234/1"
     )
-    url = "redis+sentinel://a:1,b:2/main/1"
+    url = "rediss+sentinel://a:1,b:2/main/1?sentinel_password=x&ssl_ca_certs=/ca.pem"
     assert Settings.from_mapping({**NEEDED, "REDIS_HOST": "r", "REDIS_URL": url}).redis_url == url
 
 
@@ -119,6 +119,9 @@ def test_empty_values_count_as_unset() -> None:
         ("REDIS_URL", "unix://", "unix://"),
         ("REDIS_URL", "redis+sentinel://a:1,b:2", "/SERVICE/"),
         ("REDIS_URL", "redis+sentinel://a:1,b:x/main", "/SERVICE/"),
+        ("REDIS_URL", "redis+sentinel://a:1/main?db=true", "rediss+sentinel:// "),
+        ("REDIS_URL", "redis+sentinel://a:1/main?protocol=3", "sentinel_password"),
+        ("REDIS_URL", "redis+cluster://a:1?ssl_cert_reqs=none", "rediss+cluster:// use TLS"),
         ("REDIS_URL", "redis+cluster://", "redis+cluster://"),
         ("REDIS_URL", "redis+cluster://a:1,b:2/1", "redis+cluster://"),
         ("REDIS_URL", "redis://h/1?db=2", "with one database"),

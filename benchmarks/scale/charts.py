@@ -49,8 +49,9 @@ def line_chart(chart: Chart, lines: Mapping[str, Points]) -> str:
         f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{escape(chart.x)}</text>',
         f'<text x="0" y="{TOP - 12}">{escape(chart.y)}</text>',
     ]
-    for x in _ticks(min(xs), max(xs), log=True):
-        parts.append(_text(x_at(x), HEIGHT - BOTTOM + 18, _short(x), "middle"))
+    parts += [
+        _text(x_at(x), HEIGHT - BOTTOM + 18, _short(x), "middle") for x in _ticks(min(xs), max(xs), log=True)
+    ]
     for y in _ticks(low, high, log=chart.log_y):
         parts.append(f'<path class="axis" d="M{LEFT} {y_at(y):.1f}H{WIDTH - RIGHT}"/>')
         parts.append(_text(LEFT - 8, y_at(y) + 4, _short(y), "end"))

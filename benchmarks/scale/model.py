@@ -8,6 +8,7 @@ events, and computes how much of the time each tier holds the key. `validation.p
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 GROUPS_PER_DECADE = 40
@@ -156,9 +157,9 @@ def popularity(entities: int, zipf: float) -> Iterator[tuple[float, float]]:
     steps = max(1, round(decades * GROUPS_PER_DECADE))
     first = edges[-1]
     edges += [first * 10 ** (decades * step / steps) for step in range(1, steps + 1)]
-    weights = [_integral(low, high, zipf) for low, high in zip(edges, edges[1:], strict=False)]
+    weights = [_integral(low, high, zipf) for low, high in pairwise(edges)]
     total = sum(weights)
-    for low, high, weight in zip(edges, edges[1:], weights, strict=False):
+    for (low, high), weight in zip(pairwise(edges), weights, strict=True):
         yield high - low, weight / total / (high - low)
 
 
@@ -184,7 +185,7 @@ def _lru_idle_s(scenario: Scenario, groups: list[tuple[float, float]]) -> float:
 
 
 def _l1_hits(scenario: Scenario, share: float, idle_s: float) -> float:
-    """Return the part of one worker's reads of a key that L1 answers, which is also how much of the time it is held."""
+    """Return the part of one worker's reads that L1 answers: also the part of the time in which it is held."""
     rate = scenario.pages_per_worker * scenario.keys_per_page * share
     invalidated = scenario.invalidations * share
     life_s = _mean_life_s(scenario.l1_ttl_s, invalidated)

@@ -1,12 +1,12 @@
-"""`python -m benchmarks.scale.simulation`: compute the tables and charts of `docs/scaling.md`, in a few seconds."""
+"""`python -m benchmarks.scale.simulation`: compute the tables and charts of `docs/scaling.md`."""
 
 import json
 import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from benchmarks.report import number
 from benchmarks.scale import charts, document
@@ -32,7 +32,9 @@ def read_costs() -> Costs:
     return Costs.of(json.loads((document.RESULTS / "measured.json").read_text("utf-8")))
 
 
-def steady(workers: int, *, fills: float, invalidations: float, tracking: bool, per_listener: int = 1) -> Any:
+def steady(
+    workers: int, *, fills: float, invalidations: float, tracking: bool, per_listener: int = 1
+) -> float:
     """Return the share of Redis' core by workers, for given fills and invalidations a second."""
     costs = read_costs()
     listeners = math.ceil(workers / per_listener)
@@ -59,12 +61,14 @@ def capacity_table() -> str:
     for fills, invalidations in ((100, 10), (500, 50), (1_000, 100), (2_000, 200)):
         row = [f"{fills:,} fills, {invalidations:,} invalidations"]
         for tracking, per_listener in ((True, 1), (False, 1), (True, PER_HOST), (False, PER_HOST)):
-            found = most_workers(
-                lambda n, f=fills, i=invalidations, t=tracking, p=per_listener: steady(
-                    n, fills=f, invalidations=i, tracking=t, per_listener=p
-                )
+            core = partial(
+                steady,
+                fills=fills,
+                invalidations=invalidations,
+                tracking=tracking,
+                per_listener=per_listener,
             )
-            row.append(f"{_rounded(found):,}")
+            row.append(f"{_rounded(most_workers(core)):,}")
         rows.append(row)
     heads = [
         "a second",

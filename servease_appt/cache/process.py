@@ -205,6 +205,7 @@ class Process(Generic[V]):
             listener=self.listener,
             register=self._register,
             requests=self.requests,
+            refusals=self.l2.refusals,
             on_pulse=on_pulse,
             clock=self._clock,
         )
@@ -234,8 +235,11 @@ class Process(Generic[V]):
     def _register_directly(self) -> None:
         try:
             self._client.hset(self._keys.workers, self.identity, self._about)
-        except (RedisError, OSError):
+        except (RedisError, OSError) as error:
+            self.l2.refusals.refused("HSET", error)
             log.debug("Redis does not answer: this worker registers again a few seconds later")
+        else:
+            self.l2.refusals.accepted("HSET")
 
     def _sign_off(self) -> None:
         try:

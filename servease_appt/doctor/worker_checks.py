@@ -166,6 +166,15 @@ def _state(status: WorkerStatus, sequence: int | None, *, tracking_wanted: bool)
             "After a DEL, EVAL or FLUSHDB in redis-cli its L1 keeps the value until it expires.",
             "Allow its Redis user CLIENT TRACKING; use `cache invalidate` until then.",
         )
+    if status.redis_refuses is not None:
+        well = False
+        yield _area.problem(
+            f"{name}: Redis refuses what it sends: {status.redis_refuses.rstrip('.')}.",
+            "What is refused does not happen: values are not stored, or invalidations answer 503.",
+            "Give its Redis user the rights in deploy/users.acl."
+            if status.redis_refuses.startswith("NOPERM")
+            else "See the findings about Redis: memory, replication, disk.",
+        )
     for breaker, state in status.all_breakers.items():
         if state != "closed":
             well = False

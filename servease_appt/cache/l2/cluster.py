@@ -30,7 +30,8 @@ from servease_appt.cache.l2.single_server import (
     SingleServerL2,
     fill_args,
     fingerprint,
-    read_lease,
+    read_leases,
+    read_stored,
     script_source,
 )
 from servease_appt.cache.messages import Invalidation, own_message_parts, sequence_of
@@ -139,18 +140,19 @@ class ClusterL2(SingleServerL2):
         mode = "refresh" if refresh else "load"
         calls = [(self.keys.group(key), (token, lease_ms, mode, wanted.get(key, ""))) for key in keys]
         answers = self._run("acquire", lambda: self._scripts("acquire", calls))
+        owner = token.encode()
         # A repeated call finds its own lease, which counts as granted.
         return [
-            lease._replace(state=LeaseState.GRANTED)
-            if lease.payload.rpartition(b"#")[2] == token.encode()
-            else lease
-            for lease in (read_lease(answer) for (answer,) in answers)
+            lease._replace(state=LeaseState.GRANTED) if lease.payload.rpartition(b"#")[2] == owner else lease
+            for answer in answers
+            for lease in read_leases(answer, owner, 1)
         ]
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
         """See `SingleServerL2.fill`."""
         calls = [(self.keys.group(f.key), fill_args(f)) for f in fills]
-        return [flag == 1 for (flag,) in self._run("fill", lambda: self._scripts("fill", calls))]
+        answers = self._run("fill", lambda: self._scripts("fill", calls))
+        return [stored for answer in answers for stored in read_stored(answer, 1)]
 
     def release(self, leases: Sequence[tuple[str, bytes]]) -> None:
         """See `SingleServerL2.release`."""
