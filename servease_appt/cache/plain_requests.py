@@ -5,6 +5,10 @@ It drops the request if a numbered message that covers it has followed on the or
 deletion happened after the request was published. So there is no lock that could hide a later request. A request
 that fails is retried at each heartbeat.
 
+The messages that a thousand workers receive take Redis longer than the shortest delays differ. So the script does
+nothing if the sequence is ahead of what the worker has received: it waits again, and the message that is under way
+may cover the request. After `MAX_REFUSALS` the request is carried out in any case.
+
 Keys are deleted and announced in one step. A pattern is not: its scans must begin after the request. So the
 worker that carries it out also announces the start, and its last message has the sequence number of the start.
 """
@@ -33,6 +37,8 @@ BATCH: Final = 500
 """Keys for one script call: a call with 10,000 keys would block Redis for a tenth of a second."""
 LONGEST_DELAY_S: Final = 0.03
 STEEPNESS: Final = 7.0
+MAX_REFUSALS: Final = 4
+"""After these, at most half a second has passed."""
 CLAIM_S: Final = 1.0
 """Seconds to wait for the scans of another worker; up to half is added at random."""
 
@@ -61,14 +67,18 @@ class PlainRequests:
 
     def __init__(
         self,
-        carry_out: Callable[[Invalidation], None],
+        carry_out: Callable[[Invalidation, int | None], int | None],
         *,
         elected: bool,
+        sequence: Callable[[], int | None],
         event_log: EventLog,
         submit: Callable[[Callable[[], None]], object],
     ) -> None:
         self._carry_out = carry_out
         self._elected = elected
+        self._sequence = sequence
+        self._own_sequence = 0
+        self._refusals = 0
         self._event_log = event_log
         self._submit = submit
         self._lock = threading.Lock()
@@ -127,7 +137,8 @@ class PlainRequests:
         return len(self._keys) + len(self._patterns)
 
     def _run(self) -> None:
-        self._closing.wait(self.delay_s())
+        # Longer after each refusal: the messages may be late because Redis or the network is busy.
+        self._closing.wait(self.delay_s() * 2**self._refusals)
         with self._lock:
             last = next(self._numbers)
             keys = dict(self._keys)
@@ -137,10 +148,11 @@ class PlainRequests:
             }
         try:
             for batch in _batches(keys):
-                self._carry_out(Invalidation(keys=tuple(batch)))
-                self._done(batch, self._keys)
+                if self._try(Invalidation(keys=tuple(batch))):
+                    self._done(batch, self._keys)
             for pattern, number in patterns.items():
-                self._carry_out(Invalidation(pattern=pattern))
+                if not self._try(Invalidation(pattern=pattern)):
+                    continue
                 with self._lock:
                     asked = self._patterns.get(pattern)
                     if asked is not None and asked.number == number:
@@ -155,8 +167,18 @@ class PlainRequests:
             self._running = False
             came = [*self._keys.values(), *(asked.number for asked in self._patterns.values())]
             newer = any(number > last for number in came)
-        if newer and not self._failing:
+        if (newer or self._refusals) and not self._failing:
             self.begin()
+
+    def _try(self, request: Invalidation) -> bool:
+        """Carry out a request unless something was announced that this worker has not received yet."""
+        received = self._sequence() if self._elected and self._refusals < MAX_REFUSALS else None
+        sequence = self._carry_out(request, None if received is None else max(received, self._own_sequence))
+        if sequence is None:
+            self._refusals += 1
+            return False
+        self._refusals, self._own_sequence = 0, sequence
+        return True
 
     def _done(self, batch: dict[str, int], pending: dict[str, int]) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from redis import Redis
 
+from servease_appt.cache.messages import Invalidation
 from servease_appt.cache.refusals import Refusals
 
 
@@ -156,11 +157,16 @@ class L2(Protocol):
             L2RefusedWrite: also if the value is not a 64-bit integer.
         """
 
-    def invalidate_matching(self, pattern: str, source: str, *, announce_start: bool = False) -> int:
-        """Delete all keys that match a glob pattern, then publish that. Returns the sequence.
+    def carry_out(self, request: Invalidation, source: str, *, if_at: int | None = None) -> int | None:
+        """Delete and publish what another client requested by a plain PUBLISH. Returns the sequence.
 
-        With `announce_start`, the start is published, too, and the last message has its sequence number.
+        With `if_at`, nothing is done and None is returned if the server's sequence is another number: the caller
+        has not received yet what was announced last. For a pattern the start is published, too, and the last
+        message has its sequence number.
         """
+
+    def invalidate_matching(self, pattern: str, source: str) -> int:
+        """Delete all keys that match a glob pattern, then publish that. Returns the sequence."""
 
     def scan(self, pattern: str) -> Iterator[str]:
         """Yield, by SCAN, the keys of values in L2 that match a glob pattern, without the prefix."""
