@@ -70,7 +70,11 @@ class FakeListener:
         self._keys = keys
         self._counts = counts
         self._identity = f"fake:{number}:{number:08x}"
-        self._beat = encode("GET", keys.sequence)
+        self._beat = (
+            encode("UNLINK", keys.beat),
+            encode("INFO", "REPLICATION"),
+            encode("GET", keys.sequence),
+        )
         self._rest = b""
         self._pending: dict[bytes, tuple[float, int]] = {}
         self._sequence = b""
@@ -88,7 +92,8 @@ class FakeListener:
         """Send what is due: the heartbeat, the register, the requests that nobody carried out."""
         if now_s >= self._beat_at_s:
             self._beat_at_s = now_s + BEAT_S
-            self._send(self._beat)
+            for command in self._beat:  # as the real one does, which sends each on its own
+                self._send(command)
         if now_s >= self._register_at_s:
             self._register_at_s = now_s + REGISTER_S
             about = f'{{"pid": 4711, "host": "fake", "started_at_s": {time.time():.6f}}}'

@@ -28,6 +28,8 @@ TTL_MS = 600_000
 STALE_MS = 3_600_000
 LEASE_MS = 2_500
 SOURCE = "bench:1:0"
+OF_LISTENERS = frozenset({"get", "hset", "unlink"})
+"""Commands of heartbeats and registrations."""
 _encode = {codec.name: codec.encode for codec in CODECS}
 _numbers = itertools.count(1)
 
@@ -171,7 +173,6 @@ class Bench:
         elapsed_s, used_s = time.monotonic() - started_s, cpu_seconds([self.pid]) - used_s
         after = command_counts(self.writer.client)
         counts = self.listeners.counts()
-        beats = {"get": 2 * size * elapsed_s, "hset": size * elapsed_s / 5}
         return Cost(
             listeners=size,
             cpu_us=(used_s * 1e6 - self.idle_us_per_s * elapsed_s) / calls,
@@ -183,7 +184,7 @@ class Bench:
             commands={
                 name: (n - commands.get(name, 0)) / calls
                 for name, n in after.items()
-                if name not in beats and n > commands.get(name, 0)
+                if name not in OF_LISTENERS and n > commands.get(name, 0)
             },
         )
 
