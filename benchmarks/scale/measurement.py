@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.scale.alternatives import measure_alternatives
 from benchmarks.scale.crowd import Address, crowd
 from benchmarks.scale.fits import fit
 from benchmarks.scale.operations import (
@@ -18,12 +19,13 @@ from benchmarks.scale.operations import (
 )
 from benchmarks.scale.steady_load import Load, run_load
 from benchmarks.scale.stock import memory_per_entity, scans_of_a_pattern
+from benchmarks.scale.worker_cost import measure_worker
 from servease_appt.cache import connect
 from servease_appt.testing.servers import EmbeddedValkey
 
 PREFIX = "appointment_service"
 DATABASE = 1
-PARTS = ("costs", "stock", "loads")
+PARTS = ("costs", "stock", "alternatives", "worker", "loads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,9 @@ class Extent:
     entities: int
     pattern_keys: Sequence[int]
     pattern_workers: Sequence[int]
+    alternatives: tuple[int, int, int]
+    """Connections, keys that each has read, and calls."""
+    worker_messages: int
     loads: Sequence[tuple[int, bool, Load]]
     """Listeners, whether tracking is on, and the load."""
 
@@ -58,6 +63,8 @@ FULL = Extent(
     entities=100_000,
     pattern_keys=(100_000, 1_000_000),
     pattern_workers=(1, 4, 16),
+    alternatives=(256, 100, 50),
+    worker_messages=5_000,
     loads=((1_000, False, _TARGET), (100, True, _TARGET), (100, False, _TARGET), (1_000, True, _TARGET)),
 )
 QUICK = Extent(
@@ -69,6 +76,8 @@ QUICK = Extent(
     entities=1_000,
     pattern_keys=(2_000,),
     pattern_workers=(1,),
+    alternatives=(4, 10, 5),
+    worker_messages=20,
     loads=((8, True, Load(fills_per_s=50, invalidations_per_s=20, seconds=0.4)),),
 )
 
@@ -85,6 +94,12 @@ def measure(extent: Extent, parts: Sequence[str] = PARTS) -> dict[str, Any]:
                 results["memory"] = memory_per_entity(Writer.of(client, PREFIX), extent.entities)
             _say("scans of a pattern")
             results["scans"] = scans_of_a_pattern(server, extent.pattern_keys, extent.pattern_workers)
+        if "alternatives" in parts:
+            _say("other ways to report changes")
+            results["alternatives"] = measure_alternatives(*extent.alternatives)
+        if "worker" in parts:
+            _say("what a worker pays for a message")
+            results["worker"] = measure_worker(extent.worker_messages)
         if "loads" in parts:
             results["loads"] = [_measure_load(server, *load) for load in extent.loads]
     return results

@@ -6,7 +6,7 @@ INFO's `commandstats` would leave out the sending of messages, which is most of 
 
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,12 @@ _numbers = itertools.count(1)
 def new_keys(count: int) -> list[str]:
     """Return customers that were not named before."""
     return [f"customer_00000000-0000-4000-8000-{next(_numbers):012x}" for _ in range(count)]
+
+
+def one_by_one(operation: Callable[[list[str]], object], keys: Iterable[str]) -> None:
+    """Call an operation once for each key."""
+    for key in keys:
+        operation([key])
 
 
 def payload_of(key: str) -> bytes:
