@@ -103,6 +103,8 @@ def costs_table(results: Results) -> str:
 
 def formula(line: Mapping[str, float]) -> str:
     """Return a fitted line as text."""
+    if not line["b_us"]:
+        return f"{number(line['a_us'])} (± {line['worst']:.0%})"
     return f"{number(line['a_us'])} + {number(line['b_us'])} N (± {line['worst']:.0%})"
 
 

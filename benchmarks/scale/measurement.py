@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.scale.alternatives import measure_alternatives
 from benchmarks.scale.crowd import Address, crowd
-from benchmarks.scale.fits import fit
+from benchmarks.scale.fits import constant, fit
 from benchmarks.scale.operations import (
     Bench,
     Cost,
@@ -116,7 +116,9 @@ def _measure_costs(server: EmbeddedValkey, extent: Extent) -> dict[str, Any]:
             costs.setdefault(name, []).append(cost)
     lines = {name: [(cost.listeners, cost.cpu_us) for cost in row] for name, row in costs.items()}
     lines["heartbeats of a second"] = heartbeats
-    fits = {name: fit(points) for name, points in lines.items()}
+    fits = {
+        name: constant(points) if name.startswith("read") else fit(points) for name, points in lines.items()
+    }
     return {
         "costs": {name: [cost.as_json() for cost in row] for name, row in costs.items()},
         "heartbeats": [{"listeners": n, "cpu_us_per_s": round(us, 1)} for n, us in heartbeats],

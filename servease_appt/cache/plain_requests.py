@@ -139,6 +139,8 @@ class PlainRequests:
     def _run(self) -> None:
         # Longer after each refusal: the messages may be late because Redis or the network is busy.
         self._closing.wait(self.delay_s() * 2**self._refusals)
+        # Before what is pending is looked at: a message that is handled meanwhile must not count as received.
+        received = self._sequence() if self._elected and self._refusals < MAX_REFUSALS else None
         with self._lock:
             last = next(self._numbers)
             keys = dict(self._keys)
@@ -146,39 +148,47 @@ class PlainRequests:
             patterns = {
                 p: asked.number for p, asked in self._patterns.items() if asked.claimed_until_s < now_s
             }
+        refused = False
         try:
-            for batch in _batches(keys):
-                if self._try(Invalidation(keys=tuple(batch))):
-                    self._done(batch, self._keys)
-            for pattern, number in patterns.items():
-                if not self._try(Invalidation(pattern=pattern)):
-                    continue
-                with self._lock:
-                    asked = self._patterns.get(pattern)
-                    if asked is not None and asked.number == number:
-                        del self._patterns[pattern]
+            refused = not self._carry_out_all(keys, patterns, received)
             self._failing = False
         except L2Unavailable as error:
             self._event_log.note(Tier.L2, Event.FAILED_INVALIDATION, [*keys, *patterns], str(error))
             if not self._failing:
                 log.warning("A request to invalidate failed and will be retried: %s", error)
             self._failing = True
+        self._refusals = self._refusals + 1 if refused else 0
         with self._lock:
             self._running = False
             came = [*self._keys.values(), *(asked.number for asked in self._patterns.values())]
             newer = any(number > last for number in came)
-        if (newer or self._refusals) and not self._failing:
+        if (newer or refused) and not self._failing:
             self.begin()
 
-    def _try(self, request: Invalidation) -> bool:
-        """Carry out a request unless something was announced that this worker has not received yet."""
-        received = self._sequence() if self._elected and self._refusals < MAX_REFUSALS else None
-        sequence = self._carry_out(request, None if received is None else max(received, self._own_sequence))
-        if sequence is None:
-            self._refusals += 1
-            return False
-        self._refusals, self._own_sequence = 0, sequence
+    def _carry_out_all(self, keys: dict[str, int], patterns: dict[str, int], received: int | None) -> bool:
+        """Carry out requests, by their numbers. Returns False if one was refused: see the module's docstring."""
+        for batch in _batches(keys):
+            received = self._try(Invalidation(keys=tuple(batch)), received)
+            if received is None:
+                return False
+            self._done(batch, self._keys)
+        for pattern, number in patterns.items():
+            received = self._try(Invalidation(pattern=pattern), received)
+            if received is None:
+                return False
+            with self._lock:
+                asked = self._patterns.get(pattern)
+                if asked is not None and asked.number == number:
+                    del self._patterns[pattern]
         return True
+
+    def _try(self, request: Invalidation, received: int | None) -> int | None:
+        """Return the sequence after carrying out a request; None if it was refused."""
+        if_at = None if received is None else max(received, self._own_sequence)
+        sequence = self._carry_out(request, if_at)
+        if sequence is not None:
+            self._own_sequence = sequence
+        return sequence
 
     def _done(self, batch: dict[str, int], pending: dict[str, int]) -> None:
         with self._lock:

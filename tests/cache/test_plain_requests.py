@@ -144,6 +144,27 @@ def test_a_request_is_carried_out_at_last_whatever_is_announced(request_: Invali
     assert by_hand.requests.pending() == 0
 
 
+def test_a_message_that_is_received_during_the_work_counts_as_not_received() -> None:
+    """What is pending was looked at before the message covered it."""
+    by_hand = ByHand()
+    by_hand.requests.add(Invalidation(pattern="customer_*"), 5)
+    lock, by_hand.counted = by_hand.requests._lock, 6
+
+    class Late:
+        """The lock, behind whose release the listener handles the start of another worker's scans."""
+
+        def __enter__(self) -> None:
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+            by_hand.received = 6
+
+    by_hand.requests._lock = Late()  # type: ignore[assignment]
+    by_hand.run_once()
+    assert (by_hand.done, by_hand.tried) == ([], [5])
+
+
 def test_the_second_batch_waits_for_no_message_of_the_first() -> None:
     """A worker knows the number of its own announcement before its message returns."""
     by_hand = ByHand()
