@@ -19,7 +19,8 @@ ARGS ?=
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
 
-.PHONY: help demo test test-lowest test-flask-caching mutation bench bench-quick races faults docs api-tools check format lock clean
+.PHONY: help demo test test-lowest test-flask-caching mutation bench bench-quick bench-scale races faults docs api-tools audit check \
+	format lock clean
 
 help:
 	@echo "make demo    the whole service with embedded servers and demo data, until Ctrl-C (ARGS=--check: check and stop)"
@@ -30,8 +31,10 @@ help:
 	@echo "make mutation   test the tests of the parts where a wrong line costs most (a few minutes; by hand or nightly)"
 	@echo "make bench   measure it against its peers and against the least possible (bench-quick: under a minute)"
 	@echo "make races   force races on this cache and on its peers, and write the table of docs/races.md (five minutes)"
+	@echo "make bench-scale   measure what 1 to 1,000 workers cost Redis, and write docs/scaling.md's tables (ARGS=--quick)"
 	@echo "make faults  break it under load and check what every request saw (ARGS='--only NAME': one fault)"
 	@echo "make docs    the documents and the API's reference as a site in build/docs; a warning or a broken link fails"
+	@echo "make audit   known vulnerabilities of the locked dependencies; says where there was no data (exit code 2)"
 	@echo "make api-tools   the linter and the client generators with which the tests then try the OpenAPI document"
 	@echo "make check   formatting, lint, types, the types of the public API and import rules"
 	@echo "make format  rewrite the sources as 'make check' wants them"
@@ -104,6 +107,9 @@ races: $(BENCH_STAMP)
 bench-quick: $(BENCH_STAMP)
 	@$(BENCH_VENV)/bin/python -m benchmarks --quick $(ARGS)
 
+bench-scale: $(BENCH_STAMP)
+	@$(BENCH_VENV)/bin/python -m benchmarks.scale $(ARGS)
+
 $(DOCS_STAMP): pyproject.toml requirements-docs.lock
 	@echo "Installing the service and Sphinx into $(DOCS_VENV) ..."
 	@test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
@@ -136,6 +142,9 @@ check: $(TOOLS_STAMP)
 	@$(PY) -m tools.public_types $(TYPED_PACKAGES)
 	@$(VENV)/bin/lint-imports
 
+audit: $(TOOLS_STAMP)
+	@$(PY) -m tools.audit
+
 format: $(STAMP)
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
@@ -149,6 +158,7 @@ lock: $(TOOLS_STAMP)
 		docs/site/requirements.in -o requirements-docs.lock
 	@$(VENV)/bin/uv pip compile $(LOCK_FLAGS) --constraint requirements.lock --upgrade tools/requirements.in \
 		-o requirements-tools.lock
+	@$(PY) -m tools.sbom
 	@$(VENV)/bin/uv pip compile $(LOCK_FLAGS) --upgrade tests/api_clients/requirements.in -o requirements-api-tools.lock
 
 clean:

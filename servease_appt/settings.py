@@ -7,6 +7,7 @@ since `SECRET_KEY` and `CACHE_KEY_PREFIX` mean something else there.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, cast
@@ -17,10 +18,18 @@ from marshmallow import EXCLUDE, Schema, ValidationError
 from marshmallow import fields as f
 from marshmallow import validate as v
 
-from servease_appt.address_checks import HostCheck, RedisUrlCheck, check_url
+from servease_appt.address_checks import (
+    DATABASE_OPTIONS,
+    REDIS_OPTIONS,
+    DatabaseUrlCheck,
+    HostCheck,
+    RedisUrlCheck,
+    check_url,
+)
 from servease_appt.masking import MASK, mask_refused_url, mask_url
 
 SECRET_KEY_MIN_BYTES = 32
+METRICS_TOKEN_MIN_LENGTH = 16
 SAMPLE_SECRET_KEYS = frozenset(
     {
         "replace-me-with-32-or-more-random-bytes",
@@ -33,7 +42,7 @@ SAMPLE_SECRET_KEYS = frozenset(
 _SAMPLE_PREFIXES = ("django-insecure", "your-secret-key", "changeme")
 CONFIG_PREFIX = "SERVEASE_"
 """What the names begin with in a host application's `app.config`."""
-_SECRET_NAMES = frozenset({"SECRET_KEY", "DB_PASSWORD"})
+_SECRET_NAMES = frozenset({"SECRET_KEY", "DB_PASSWORD", "METRICS_TOKEN"})
 _LONGEST_SHOWN = 200
 
 
@@ -63,11 +72,14 @@ class Settings:
     cache_l1_maxsize: int
     cache_negative_timeout_s: float
     cache_stale_timeout_s: float
+    cache_tracking: bool = True
     max_concurrent_appointments: int
     default_appointment_duration_minutes: int
     business_timezone: ZoneInfo
     cors_allowed_origins: tuple[str, ...]
+    allowed_hosts: tuple[str, ...]
     metrics_enabled: bool
+    metrics_token: str | None
     rate_limit_per_minute: int
     rate_limit_costly_per_minute: int
 
@@ -136,6 +148,7 @@ class Settings:
     def __repr__(self) -> str:
         shown = {field.name: getattr(self, field.name) for field in fields(self)}
         shown["secret_key"] = MASK
+        shown["metrics_token"] = self.metrics_token and MASK
         shown |= {name: mask_url(value) for name, value in shown.items() if name.endswith("_url")}
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
@@ -200,14 +213,27 @@ class _Timezone(f.Field[ZoneInfo]):
             raise ValidationError(str(error)) from None
 
 
-class _CommaList(f.Field[tuple[str, ...]]):
+class _Origins(f.Field[tuple[str, ...]]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:
-        items = value.split(",") if isinstance(value, str) else value
-        origins = tuple(item.strip().rstrip("/") for item in items if item.strip())
+        origins = tuple(item.rstrip("/") for item in _items(value))
         check = check_url("http", "https", plain=True)
         if any(urlsplit(str(check(origin))).path for origin in origins):
             raise ValidationError("an origin has no path")
         return origins
+
+
+class _HostNames(f.Field[tuple[str, ...]]):
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:
+        names = tuple(item.lower() for item in _items(value))
+        if not all(_HOST_NAME.fullmatch(name) for name in names):
+            raise ValidationError("not the name of a host")
+        return names
+
+
+def _items(value: Any) -> list[str]:
+    """Return the items of a comma list, or of a list in a host's configuration, without the empty ones."""
+    given = value.split(",") if isinstance(value, str) else value
+    return [item.strip() for item in given if item.strip()]
 
 
 def _text(default: str | None, allowed: str, *checks: v.Validator) -> f.String:
@@ -233,6 +259,7 @@ def _seconds(default: float, low: float, high: float) -> f.Float:
 _UPSTREAM = "an http:// or https:// URL without query, user or password"
 _HOST = "a host name or an IP address"
 _NAME = v.Regexp(r"^[A-Za-z0-9_.:-]{1,64}\Z")
+_HOST_NAME = re.compile(r"\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]{2,45}\]", re.ASCII)
 
 
 class _Environment(Schema):
@@ -248,14 +275,18 @@ class _Environment(Schema):
     redis_port = _whole(6379, 1, 65535)
     redis_url = _text(
         None,
-        "redis://host:port/1, the same with rediss://, unix:///path?db=1,"
-        " redis+sentinel://h1:p1,h2:p2/SERVICE/1 or redis+cluster://h1:p1,h2:p2",
+        "redis://host:port/1, unix:///path?db=1,"
+        " redis+sentinel://h1:p1,h2:p2/SERVICE/1 or redis+cluster://h1:p1,h2:p2, with one database;"
+        " rediss://, rediss+sentinel:// and rediss+cluster:// use TLS, with the options"
+        f" {', '.join(sorted(REDIS_OPTIONS['rediss+cluster']))};"
+        f" sentinels have {', '.join(sorted(REDIS_OPTIONS['redis+sentinel']))}",
         RedisUrlCheck(),
     )
     database_url = _text(
         None,
-        "a postgresql:// or postgresql+psycopg2:// URL",
-        check_url("postgresql", "postgresql+psycopg2", "postgres"),
+        "a postgresql:// or postgresql+psycopg2:// URL; sslmode can be"
+        f" {', '.join(DATABASE_OPTIONS['sslmode'])}, and other options of libpq have their own values",
+        DatabaseUrlCheck(),
     )
     database_schema = _text(
         None,
@@ -288,17 +319,30 @@ class _Environment(Schema):
     cache_l1_maxsize = _whole(10_000, 1, 10_000_000)
     cache_negative_timeout_s = _seconds(60, 0, 86400)
     cache_stale_timeout_s = _seconds(3600, 0, 604800)
+    cache_tracking = f.Boolean(load_default=True, metadata={"allowed": "1 or 0"})
     max_concurrent_appointments = _whole(3, 1, 10_000)
     default_appointment_duration_minutes = _whole(60, 1, 1440)
     business_timezone = _Timezone(
         load_default=ZoneInfo("UTC"), metadata={"allowed": "an IANA time zone such as UTC or Asia/Colombo"}
     )
-    cors_allowed_origins = _CommaList(
+    cors_allowed_origins = _Origins(
         load_default=(), metadata={"allowed": "a comma list of origins such as https://app.example.com"}
+    )
+    allowed_hosts = _HostNames(
+        load_default=(),
+        metadata={
+            "allowed": "a comma list of host names without port, such as api.example.com,"
+            " or .example.com for it and all names below it"
+        },
     )
     rate_limit_per_minute = _whole(60_000, 0, 10_000_000)
     rate_limit_costly_per_minute = _whole(6_000, 0, 10_000_000)
     metrics_enabled = f.Boolean(load_default=True, metadata={"allowed": "1 or 0"})
+    metrics_token = _text(
+        None,
+        f"at least {METRICS_TOKEN_MIN_LENGTH} letters, digits or any of -._~+/=",
+        v.Regexp(rf"^[A-Za-z0-9._~+/=-]{{{METRICS_TOKEN_MIN_LENGTH},512}}\Z"),
+    )
 
     NAMES: dict[str, str] = {}  # noqa: RUF012 - filled once below, by variable name
 

@@ -61,6 +61,13 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
     assert {f"{PACKAGE}/py.typed", f"{PACKAGE}/__init__.py"} <= names
 
 
+def test_the_wheel_carries_its_bill_of_materials(built: Path) -> None:
+    """Where PEP 770 has scanners look for it."""
+    with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
+        (path,) = [name for name in wheel.namelist() if ".dist-info/sboms/" in name]
+        assert wheel.read(path) == (ROOT / "sbom.cdx.json").read_bytes()
+
+
 def test_a_plain_install_serves(built: Path, tmp_path: Path) -> None:
     """With the wheel and what it requires alone every module can be imported; none imports demo or test code."""
     python = plain_install(next(built.glob("*.whl")), tmp_path / "venv")

@@ -1,5 +1,7 @@
 """A user who asks too often is told when to come back; nobody else notices."""
 
+from collections.abc import Iterator
+
 import pytest
 import redis
 
@@ -8,6 +10,9 @@ from servease_appt.rate_limits import Cost, RateLimits
 from servease_appt.testing.servers import EmbeddedValkey
 
 ALICE, BOB = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+
+
+_CLIENTS: list[redis.Redis] = []
 
 
 class Clock:
@@ -20,10 +25,20 @@ class Clock:
         return self.now_s
 
 
+@pytest.fixture(autouse=True)
+def clients() -> Iterator[list[redis.Redis]]:
+    """The clients that a test's limits use, closed at its end."""
+    _CLIENTS.clear()
+    yield _CLIENTS
+    for client in _CLIENTS:
+        client.close()
+
+
 def limits(url: str, normal: int = 20, costly: int = 10, clock: Clock | None = None) -> RateLimits:
     """One worker's limits."""
     per_minute = {Cost.NORMAL: normal, Cost.COSTLY: costly}
-    return RateLimits(connect(url), "test", per_minute, clock or Clock())
+    _CLIENTS.append(connect(url))
+    return RateLimits(_CLIENTS[-1], "test", per_minute, clock or Clock())
 
 
 def let_through(worker: RateLimits, user: str, requests: int, cost: Cost = Cost.NORMAL) -> int:

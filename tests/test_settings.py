@@ -48,9 +48,11 @@ def test_defaults_are_those_of_the_table() -> None:
         default_appointment_duration_minutes=60,
         business_timezone=ZoneInfo("UTC"),
         cors_allowed_origins=(),
+        allowed_hosts=(),
         rate_limit_per_minute=60_000,
         rate_limit_costly_per_minute=6_000,
         metrics_enabled=True,
+        metrics_token=None,
     )
 
 
@@ -86,8 +88,14 @@ def test_redis_url_overrides_host_and_port() -> None:
         Settings.from_mapping({**NEEDED, "REDIS_HOST": "r", "REDIS_PORT": "1234"}).redis_url
         == "redis://r:1234/1"
     )
-    url = "redis+sentinel://a:1,b:2/main/1"
+    url = "rediss+sentinel://a:1,b:2/main/1?sentinel_password=x&ssl_ca_certs=/ca.pem"
     assert Settings.from_mapping({**NEEDED, "REDIS_HOST": "r", "REDIS_URL": url}).redis_url == url
+
+
+@pytest.mark.parametrize("url", ["redis://h/1?db=1", "redis://h?db=2", "unix:///run/redis.sock?db=2"])
+def test_a_database_may_be_named_twice_if_it_is_the_same(url: str) -> None:
+    """Only two different numbers are a mistake."""
+    assert Settings.from_mapping({**NEEDED, "REDIS_URL": url}).redis_url == url
 
 
 def test_empty_values_count_as_unset() -> None:
@@ -111,9 +119,19 @@ def test_empty_values_count_as_unset() -> None:
         ("REDIS_URL", "unix://", "unix://"),
         ("REDIS_URL", "redis+sentinel://a:1,b:2", "/SERVICE/"),
         ("REDIS_URL", "redis+sentinel://a:1,b:x/main", "/SERVICE/"),
+        ("REDIS_URL", "redis+sentinel://a:1/main?db=true", "rediss+sentinel:// "),
+        ("REDIS_URL", "redis+sentinel://a:1/main?protocol=3", "sentinel_password"),
+        ("REDIS_URL", "redis+cluster://a:1?ssl_cert_reqs=none", "rediss+cluster:// use TLS"),
         ("REDIS_URL", "redis+cluster://", "redis+cluster://"),
         ("REDIS_URL", "redis+cluster://a:1,b:2/1", "redis+cluster://"),
+        ("REDIS_URL", "redis://h/1?db=2", "with one database"),
+        ("REDIS_URL", "redis://h?db=1&db=2", "with one database"),
+        ("REDIS_URL", "redis+sentinel://h:1/main/1?db=2", "with one database"),
         ("DATABASE_URL", "mysql://h/d", "postgresql://"),
+        ("DATABASE_URL", "postgresql://h/d?sslmode=zz", "sslmode can be disable, allow"),
+        ("DATABASE_URL", "postgresql://h/d?sslmode=", "sslmode can be disable, allow"),
+        ("DATABASE_URL", "postgresql://h/d?sslmode=require&sslmode=disable", "sslmode can be disable"),
+        ("DATABASE_URL", "postgresql://h/d?target_session_attrs=primaries", "libpq"),
         ("DATABASE_SCHEMA", "Own Schema", "lower-case letters"),
         ("DB_HOST", "db:5432", "a host name or an IP address"),
         ("DB_HOST", "user@db", "a host name or an IP address"),
@@ -135,6 +153,9 @@ def test_empty_values_count_as_unset() -> None:
         ("BUSINESS_TIMEZONE", "Mars/Olympus", "IANA"),
         ("CORS_ALLOWED_ORIGINS", "*", "a comma list of origins"),
         ("CORS_ALLOWED_ORIGINS", "https://app.example.com/login", "a comma list of origins"),
+        ("ALLOWED_HOSTS", "https://api.example.com", "without port"),
+        ("ALLOWED_HOSTS", "api.example.com:443", "without port"),
+        ("ALLOWED_HOSTS", "*", "without port"),
         ("METRICS_ENABLED", "maybe", "1 or 0"),
     ],
 )
@@ -208,9 +229,10 @@ def test_repr_shows_no_secret() -> None:
     """Settings end up in logs and tracebacks."""
     urls = {"DATABASE_URL": "postgresql://u:db-pw@h/d", "REDIS_URL": "redis://:redis-pw@h/1"}
 
-    shown = repr(Settings.from_mapping({"SECRET_KEY": SECRET, **urls}))
+    shown = repr(Settings.from_mapping({"SECRET_KEY": SECRET, "METRICS_TOKEN": "scrape-0123456789", **urls}))
 
     assert SECRET not in shown
+    assert "scrape" not in shown
     assert "-pw" not in shown
     assert "redis://:***@h/1" in shown
 
@@ -221,6 +243,15 @@ def test_passwords_of_urls_that_are_refused_are_masked() -> None:
 
     assert "mysql://u:***@h/d" in line
     assert mask_url("redis://:a:b@h") == "redis://:***@h"
+
+
+@pytest.mark.parametrize("token", ["short", "sixteen or more, with blanks", "x" * 513])
+def test_a_token_for_metrics_that_can_not_be_used_is_not_shown(token: str) -> None:
+    """The line says what is allowed instead."""
+    (line,) = problems(METRICS_TOKEN=token)
+
+    assert line.startswith("METRICS_TOKEN='***' ")
+    assert "at least 16" in line
 
 
 PASSWORD = "hush-REST"

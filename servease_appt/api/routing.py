@@ -3,7 +3,8 @@
 One declaration is checked on every request and written into the OpenAPI document, so that both always agree.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -12,7 +13,7 @@ from flask import Blueprint, Response, request
 from marshmallow import Schema
 
 from servease_appt.api.context import container
-from servease_appt.api.errors import detail_error
+from servease_appt.api.errors import detail_error, rule_error
 from servease_appt.api.parsing import LARGEST_BODY, read_body, read_query
 from servease_appt.api.responses import JSON
 from servease_appt.api.tokens import ACCESS, read_caller
@@ -23,6 +24,7 @@ from servease_appt.rate_limits import Cost
 View = Callable[..., Response]
 AS_WRITTEN: dict[str, Any] = {"strict_slashes": False, "merge_slashes": False}
 """Rule options: with and without the trailing slash, and never a redirect."""
+_PORT = re.compile(r":\d*\Z")
 
 
 class RequiredRole(Enum):
@@ -146,7 +148,10 @@ class Resource(Blueprint):
 
 
 def _checked(route: Route, view: View, token_types: Sequence[str]) -> View:
-    """Return `view` behind the checks of `route`: token, role, rate, size, ids, query, body, in this order."""
+    """Return `view` behind the checks of `route`: host, token, role, rate, size, ids, query, body, in this order.
+
+    An open route has no check of the host: probes call it by any address, and no answer of its repeats that.
+    """
     roles = route.role.value
     customer_body = route.customer_body or route.body
 
@@ -155,6 +160,8 @@ def _checked(route: Route, view: View, token_types: Sequence[str]) -> View:
         body = route.body
         if roles is not None:
             parts = container()
+            if not host_allowed(request.host, parts.settings.allowed_hosts):
+                raise rule_error("This host is not served here.")
             caller = read_caller(
                 request.environ.get("HTTP_AUTHORIZATION"), parts.settings.secret_key, token_types
             )
@@ -177,6 +184,22 @@ def _checked(route: Route, view: View, token_types: Sequence[str]) -> View:
         return view(**given)
 
     return checked
+
+
+def host_allowed(host: str, allowed: Collection[str]) -> bool:
+    """Return whether a request may have this `Host`.
+
+    Args:
+        host: the header, with or without a port, in upper or lower case.
+        allowed: names in lower case without port; one that begins with a dot also means all names that end with
+            it. Empty allows every host.
+    """
+    if not allowed:
+        return True
+    name = _PORT.sub("", host).lower()
+    return name in allowed or any(
+        entry[0] == "." and (name == entry[1:] or name.endswith(entry)) for entry in allowed
+    )
 
 
 def _id_or_404(text: str) -> str:

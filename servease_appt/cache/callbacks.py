@@ -11,11 +11,14 @@ from servease_appt.cache.messages import Invalidation
 class ListenerCallbacks(Protocol):
     """The listener's callbacks. Called on the listener's thread: they must be quick and must not raise."""
 
-    def on_confirmed(self, *, reconnected: bool, sequence_regressed: bool) -> None:
+    def on_confirmed(self, *, reconnected: bool, invalidations_lost: bool) -> None:
         """Handle a confirmed subscription: everything cached before may be stale.
 
-        `sequence_regressed`: the server's sequence is lower than before, so it has lost invalidations.
+        `invalidations_lost`: the server has lost invalidations, or can't prove that it has not.
         """
+
+    def on_cut_off(self) -> None:
+        """Handle a primary without enough replicas: there may be another primary, which takes invalidations."""
 
     def on_restarted(self) -> None:
         """Handle a restart of the thread, which ended by an error. Called on a reader's thread."""
@@ -49,6 +52,9 @@ class ListenerCallbacks(Protocol):
 
     def on_compared(self, key: str, entry: Entry[Any], payload: bytes | None) -> None:
         """Handle an answer to `Listener.verify`: `payload` is L2's current value of the key, None: none."""
+
+    def on_command_reply(self, command: str, reply: object) -> None:
+        """Handle the reply to a command of `Listener.send_soon`: an exception for an error reply."""
 
     def on_beat(self) -> None:
         """Handle an answered heartbeat."""

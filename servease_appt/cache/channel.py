@@ -73,6 +73,11 @@ class Channel:
         connected: socket.socket = self._connection._sock  # noqa: SLF001
         return connected
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host and port of the server. Only for a connection by TCP."""
+        return str(self._connection.host), int(self._connection.port)
+
     def has_frame(self) -> bool:
         """Return True if a frame was received that has not been read."""
         return bool(self._connection.can_read(0))

@@ -22,6 +22,7 @@ from servease_appt.cache.messages import STARTS, Invalidation
 from servease_appt.cache.plain_requests import PlainRequests
 from servease_appt.cache.recovery import OutageProbe, Recovery
 from servease_appt.cache.refresh import RefreshSchedule
+from servease_appt.cache.refusals import Refusals
 from servease_appt.cache.single_flight import Flights
 from servease_appt.cache.stats import Event, Tier
 from servease_appt.cache.worker_queries import QueryResponder
@@ -125,6 +126,7 @@ class InvalidationHandler(Generic[V]):
         listener: Listener,
         register: Callable[[], None],
         requests: PlainRequests,
+        refusals: Refusals,
         on_pulse: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
@@ -141,18 +143,22 @@ class InvalidationHandler(Generic[V]):
         self._listener = listener
         self._register_worker = register
         self._requests = requests
+        self._refusals = refusals
         self._on_pulse = on_pulse
         self._clock = clock
         self._pulse_guard = Guard("The heartbeat callback")
         self._answer_guard = Guard("The answer to a query")
         self._registered_at_s = float("-inf")
 
-    def on_confirmed(self, *, reconnected: bool, sequence_regressed: bool) -> None:
+    def on_confirmed(self, *, reconnected: bool, invalidations_lost: bool) -> None:
         """Drop everything that was cached before a new subscription, since it may be stale (R6, R7)."""
-        if sequence_regressed:
-            self._recovery.distrust_l2()
+        self._recovery.confirm_l2(invalidations_lost=invalidations_lost)
         self._invalidator.drop_all(Event.RECONNECT if reconnected else Event.FLUSH, "subscribed")
         self._register()
+
+    def on_cut_off(self) -> None:
+        """Stop using L2 until its server is confirmed as the primary."""
+        self._recovery.suspend_l2()
 
     def on_restarted(self) -> None:
         """Count a restart of a listener that ended by an error."""
@@ -227,6 +233,13 @@ class InvalidationHandler(Generic[V]):
     def on_compared(self, key: str, entry: Entry[Any], payload: bytes | None) -> None:
         """Drop an entry that differs from L2's value."""
         self._keeper.compared(key, entry, payload)
+
+    def on_command_reply(self, command: str, reply: object) -> None:
+        """Note whether the server takes what this worker sends about itself: its registration, its answers."""
+        if isinstance(reply, Exception):
+            self._refusals.refused(command, reply)
+        else:
+            self._refusals.accepted(command)
 
     def on_beat(self) -> None:
         """Probe L2, empty an old L2, carry out pending requests and register, since the server answers."""

@@ -1,9 +1,10 @@
 """The listener: one thread a process that receives invalidations and detects lost ones.
 
-It uses one RESP3 connection, whose frames arrive in one order. Twice a second it sends a heartbeat: it reads the
-sequence number. The answer proves that the connection works in both directions and that no message before it was
-lost (races R6, R7, R9). L1 is trusted for `TRUST_S` from the moment the heartbeat was *sent*. After a new
-subscription, L1 is emptied at the first answer and not earlier, or a reader could fill it in between (R7).
+It uses one RESP3 connection, whose frames arrive in one order. Twice a second it sends a heartbeat: a write that
+changes nothing, a question for the replication history, and a read of the sequence number. The answers prove that
+the connection works in both directions, that the server is a primary which accepts writes, and that no message
+before them was lost (races R6, R7, R9). L1 is trusted for `TRUST_S` from the moment the heartbeat was *sent*.
+After a new subscription, L1 is emptied at the first answer. Earlier, a reader could fill it again (R7).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 
 from servease_appt.cache.callbacks import ListenerCallbacks
 from servease_appt.cache.channel import Changed, Channel, Published, Reply, Subscribed
@@ -27,6 +28,8 @@ from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import Entry
 from servease_appt.cache.l2.cluster import Cluster, ClusterChannel
 from servease_appt.cache.messages import UnreadableMessage, decode, sequence_of
+from servease_appt.cache.replication import Continuity, History, Replication, parse
+from servease_appt.cache.sentinel import sentinels_of
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +43,19 @@ MAX_QUEUED_COMMANDS = 1000
 
 
 @dataclass(slots=True)
+class _Write:
+    sent_at_s: float
+
+
+@dataclass(slots=True)
+class _Report:
+    sent_at_s: float
+
+
+@dataclass(slots=True)
 class _Beat:
     sent_at_s: float
+    acknowledged: int
 
 
 @dataclass(slots=True)
@@ -58,6 +72,7 @@ class _Tracking:
 @dataclass(slots=True)
 class _QueuedCommand:
     sent_at_s: float
+    name: str
 
 
 class HeartbeatTimeout(Exception):
@@ -74,6 +89,11 @@ class Listener:
         tracked: tuple[str, ...],
         clock: Callable[[], float] = elapsed_s,
     ) -> None:
+        """Prepare the listener; nothing is sent before `start`.
+
+        `tracked` has the prefixes of the keys whose changes the server reports; empty: none are reported (see
+        `CachePolicy.tracking`).
+        """
         self._client = client
         self._keys = keys
         self._tracked = tracked
@@ -89,7 +109,7 @@ class Listener:
         self._wake_in: socket.socket
         self._thread = threading.Thread(target=self._run, name="servease-cache-listener", daemon=True)
         self._channel: Channel | ClusterChannel | None = None
-        self._pending: deque[_Beat | _Verification | _Tracking | _QueuedCommand] = deque()
+        self._pending: deque[_Write | _Report | _Beat | _Verification | _Tracking | _QueuedCommand] = deque()
         self._subscribed = False
         self._confirmed_before = False
         self._last_beat_s = 0.0
@@ -104,6 +124,11 @@ class Listener:
         """The sequence according to messages after a gap, until the next heartbeat confirms or corrects it."""
         self._flushed = False
         self._before_flush: int | None = None
+        self._sentinels = sentinels_of(client)
+        self._history = History()
+        self._report: Replication | None = None
+        self._own_invalidations = 0
+        self._newer_than_report = False
 
     def start(self, callbacks: ListenerCallbacks) -> None:
         """Start the thread, which calls `callbacks`. Call it once at most."""
@@ -179,6 +204,11 @@ class Listener:
             self._beat_now = True
         self._wake()
 
+    def note_own_invalidation(self) -> None:
+        """Note that the server acknowledged an invalidation, which the last report of its history may lack."""
+        self._own_invalidations += 1
+        self._newer_than_report = True
+
     def reconnect(self) -> None:
         """Open the connection again: its host name may now lead to another server."""
         if not self.started:
@@ -241,10 +271,10 @@ class Listener:
     def _listen(self) -> None:
         channel = self._channel = self._connect()
         channel.send("SUBSCRIBE", self._keys.channel, self._keys.queries)
-        prefixes = [word for prefix in self._tracked for word in ("PREFIX", self._keys.data(prefix))]
-        now = self._clock()
-        self._pending.append(_Tracking(now))
-        channel.send("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
+        if self._tracked:
+            prefixes = [word for prefix in self._tracked for word in ("PREFIX", self._keys.data(prefix))]
+            self._pending.append(_Tracking(self._clock()))
+            channel.send("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
         self._send_beat(channel)
         while not self._stopping.is_set():
             channel.wait(self._wake_out, self._seconds_to_next_step())
@@ -259,8 +289,12 @@ class Listener:
         return self._last_beat_s + BEAT_S - self._clock()
 
     def _send_beat(self, channel: Channel | ClusterChannel) -> None:
-        self._last_beat_s = self._clock()
-        self._pending.append(_Beat(self._last_beat_s))
+        if self._sentinels is not None:
+            self._sentinels.poll()
+        now = self._last_beat_s = self._clock()
+        self._pending += (_Write(now), _Report(now), _Beat(now, self._own_invalidations))
+        channel.send("UNLINK", self._keys.beat)
+        channel.send("INFO", "REPLICATION")
         channel.send("GET", self._keys.sequence)
 
     def _send_what_is_due(self, channel: Channel | ClusterChannel) -> None:
@@ -284,8 +318,9 @@ class Listener:
         if ahead or now - self._last_beat_s >= BEAT_S:
             self._send_beat(channel)
         while self._queued_commands:
-            self._pending.append(_QueuedCommand(now))
-            channel.send(*self._queued_commands.popleft())
+            command = self._queued_commands.popleft()
+            self._pending.append(_QueuedCommand(now, str(command[0])))
+            channel.send(*command)
 
     def _trust(self, until_s: float) -> None:
         self._trusted_until_s = until_s
@@ -320,6 +355,7 @@ class Listener:
 
         Any client can publish a message, so such a number counts only after a heartbeat has confirmed it.
         """
+        self._newer_than_report = True
         if not self.confirmed:
             return  # the first answer to a heartbeat gives the true number
         expected = self.sequence if self._told is None else self._told
@@ -371,28 +407,66 @@ class Listener:
                 payloads = value if isinstance(value, list) else [None] * len(entries)
                 for (key, entry), payload in zip(entries.items(), payloads, strict=True):
                     self._callbacks.on_compared(key, entry, payload)
-            case _Beat(sent_at_s):
-                self._on_beat(value, sent_at_s)
+            case _Write():
+                self._on_write(value)
+            case _Report():
+                self._report = parse(value)
+            case _QueuedCommand(_, name):
+                self._callbacks.on_command_reply(name, value)
+            case _Beat(sent_at_s, acknowledged):
+                self._on_beat(value, sent_at_s, acknowledged)
 
-    def _on_beat(self, value: object, sent_at_s: float) -> None:
+    def _on_write(self, value: object) -> None:
+        """Leave a server that refuses every write because another one is, or may be, the primary."""
+        if isinstance(value, ReadOnlyError):
+            raise value
+        if isinstance(value, RedisError) and str(value).startswith("NOREPLICAS"):
+            self._callbacks.on_cut_off()
+            raise value
+
+    def _check_primary(self) -> None:
+        """Leave a server that is not the primary, and use neither tier while it is not known which one is."""
+        if self._report is not None and not self._report.is_primary:
+            raise HeartbeatTimeout("the server is not the primary")
+        if self._sentinels is None or not isinstance(self._channel, Channel):
+            return
+        objection = self._sentinels.objection(self._channel.address)
+        if objection is not None:
+            self._callbacks.on_cut_off()
+            raise HeartbeatTimeout(objection)
+
+    def _history_is_broken(self) -> bool:
+        """Return True if the server may lack invalidations that were seen before this heartbeat."""
+        continuity = self._history.compare(self._report, reconnected=not self.confirmed)
+        return continuity is Continuity.BROKEN or (
+            continuity is Continuity.CONTINUED and self._newer_than_report
+        )
+
+    def _on_beat(self, value: object, sent_at_s: float, acknowledged: int) -> None:
         if isinstance(value, Exception):
             raise value
+        self._check_primary()
         sequence = sequence_of(value)
+        broken = self._history_is_broken()
         if not self.confirmed:
             if not self._subscribed:
                 raise HeartbeatTimeout("the subscription was not confirmed")
             heard = self._before_flush if self._flushed else self.sequence
             self._flushed = False
             reconnected, self.confirmed, self._confirmed_before = self._confirmed_before, True, True
-            sequence_regressed = heard is not None and (sequence is None or sequence < heard)
-            self._callbacks.on_confirmed(reconnected=reconnected, sequence_regressed=sequence_regressed)
+            regressed = heard is not None and (sequence is None or sequence < heard)
+            self._callbacks.on_confirmed(reconnected=reconnected, invalidations_lost=regressed or broken)
             if reconnected:
                 log.warning("Invalidation channel is back")
+        elif broken:
+            raise HeartbeatTimeout("the server was replaced or demoted")
         elif self._flushed:
             self._after_flush(sequence)
         elif sequence != (self.sequence if self._told is None else self._told):
             self._callbacks.on_gap()
         # Last, so that no reader uses a server that has lost invalidations.
         self.sequence, self._told = sequence, None
+        self._history.accept(self._report)
+        self._newer_than_report = acknowledged != self._own_invalidations
         self._trust(sent_at_s + TRUST_S)
         self._callbacks.on_beat()

@@ -6,10 +6,8 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.codecs import Codecs
@@ -20,6 +18,7 @@ from servease_appt.cache.group_commit import GroupCommit
 from servease_appt.cache.l1 import L1, NOT_FOUND, Entry, NotFound
 from servease_appt.cache.l2.protocol import L2, Fill, LeaseState
 from servease_appt.cache.load_failures import FailureLog
+from servease_appt.cache.load_threads import LoadThreads
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.refresh import RefreshSchedule
 from servease_appt.cache.single_flight import Completion, Flight, Flights, Outcome
@@ -34,8 +33,17 @@ UNSHARED_S = 1.0
 """L1 lifetime of a value that was not stored in L2: Redis sends no tracking message for such a key."""
 
 
-@dataclass(frozen=True, slots=True)
-class _CompletedLoad(Generic[V]):
+class PendingLoad(NamedTuple, Generic[V]):
+    """A load to start, after `epoch` was taken. Only with a lease in `token` is its value stored in L2."""
+
+    flight: Flight[V]
+    load: Load[V]
+    token: bytes | None
+    epoch: Epoch
+    deadline_s: float
+
+
+class _CompletedLoad(NamedTuple, Generic[V]):
     """A completed load that waits to be stored in L2; without a token it is not stored there.
 
     `value` is `NOT_FOUND` for every outcome but `LOADED`.
@@ -70,6 +78,7 @@ class Loader(Generic[V]):
         identity: str,
         submit: Callable[[Callable[[], None]], object],
         keep: Callable[[list[tuple[str, Entry[V]]], Epoch], None],
+        fills_are_reported: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
         self.l1 = l1
@@ -81,17 +90,18 @@ class Loader(Generic[V]):
         self.flights = flights
         self._schedule = schedule
         self._keep = keep
+        self._fills_are_reported = fills_are_reported
         self._clock = clock
         self._identity = identity
         self._failures = FailureLog(clock)
         self._numbers = itertools.count(1)
         self._submit = submit
-        # Each codec has its own threads, so that a source that hangs delays only its own loads.
-        self._loads = {
-            name: ThreadPoolExecutor(policy.max_loads, f"servease-cache-load-{name}") for name in codecs.names
-        }
         self.patience_s = policy.patience_s
         self._commits: GroupCommit[_CompletedLoad[V]] = GroupCommit(self._commit)
+        self._threads: LoadThreads[PendingLoad[V]] = LoadThreads(
+            codecs.names, policy.max_loads, run=self._run, finish=self._commits.drain
+        )
+        self.hand_out = self._threads.hand_out
 
     def new_token(self) -> str:
         """Return a lease token that is unique among all calls of all processes."""
@@ -129,15 +139,11 @@ class Loader(Generic[V]):
 
     def close(self) -> None:
         """Wait for running loads; loads that have not begun are dropped."""
-        for threads in self._loads.values():
-            threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.close()
 
-    def start(
-        self, flight: Flight[V], load: Load[V], token: bytes | None, epoch: Epoch, deadline_s: float
-    ) -> None:
-        """Start a load. Only with a token is its value stored in L2."""
-        threads = self._loads[self.codecs.of(flight.key).name]
-        threads.submit(self._run, flight, load, token, epoch, deadline_s)
+    def start(self, loads: Sequence[PendingLoad[V]]) -> bool:
+        """Start loads. Returns True if the caller has to call `hand_out`; see `LoadThreads.start`."""
+        return self._threads.start([(load.flight.key.partition("_")[0], load) for load in loads])
 
     def refresh(self, keys: Sequence[str], load: Load[V]) -> None:
         """Reload values that have not expired, each by one worker, in the background (fenced: R8)."""
@@ -150,15 +156,21 @@ class Loader(Generic[V]):
     def _refresh(self, keys: list[str], load: Load[V]) -> None:
         token, epoch = self.new_token(), self.l1.epoch()
         try:
-            leases = self.l2.acquire(keys, token, self.policy.lease_ms, refresh=True)
+            if not self._fills_are_reported():
+                keys = self._still_due(keys)
+            leases = self.l2.acquire(keys, token, self.policy.lease_ms, refresh=True) if keys else []
         except L2Unavailable:
             return
         deadline_s = time.monotonic() + self.policy.load_timeout_s
-        for key, lease in zip(keys, leases, strict=True):
-            if lease.state is LeaseState.GRANTED:
-                self.event_log.note(Tier.UPSTREAM, Event.REFRESH, (key,))
-                flight = Flight[V](key, Completion(), deadline_s)
-                self.start(flight, _keep_on_not_found(load), lease.payload, epoch, deadline_s)
+        load = _keep_on_not_found(load)
+        loads = [
+            PendingLoad(Flight[V](key, Completion(), deadline_s), load, lease.payload, epoch, deadline_s)
+            for key, lease in zip(keys, leases, strict=True)
+            if lease.state is LeaseState.GRANTED
+        ]
+        self.event_log.note(Tier.UPSTREAM, Event.REFRESH, [pending.flight.key for pending in loads])
+        if self.start(loads):
+            self.hand_out()
 
     def _learn(self, keys: list[str]) -> None:
         try:
@@ -170,9 +182,20 @@ class Loader(Generic[V]):
             if left_ms > 0:
                 self._schedule.learned(key, now, left_ms / 1000)
 
-    def _run(
-        self, flight: Flight[V], load: Load[V], token: bytes | None, epoch: Epoch, deadline_s: float
-    ) -> None:
+    def _still_due(self, keys: list[str]) -> list[str]:
+        """Return the keys that are due by their remaining TTL in L2, and schedule the others by it.
+
+        Without tracking messages, a worker does not know that another one has refreshed a key.
+        """
+        lifetimes_ms = dict(zip(keys, self.l2.ttl_ms(keys), strict=True))
+        now, due_below_ms = self._clock(), self.policy.refresh_below_s * 1000
+        for key, left_ms in lifetimes_ms.items():
+            if left_ms > due_below_ms:
+                self._schedule.learned(key, now, left_ms / 1000)
+        return [key for key, left_ms in lifetimes_ms.items() if 0 < left_ms <= due_below_ms]
+
+    def _run(self, pending: PendingLoad[V]) -> None:
+        flight, load, token, epoch, deadline_s = pending
         value: V | NotFound = NOT_FOUND
         payload = b""
         outcome = Outcome.FAILED
@@ -198,15 +221,15 @@ class Loader(Generic[V]):
         except BaseException as error:  # noqa: BLE001 - a failed load becomes a fallback, whatever it failed of
             self.event_log.note(Tier.UPSTREAM, Event.ERROR, (flight.key,), type(error).__name__)
             self._failures.note(flight.key, error)
-        self._commits.bring(_CompletedLoad(flight, outcome, value, payload, token, epoch))
+        self._commits.add(_CompletedLoad(flight, outcome, value, payload, token, epoch))
 
     def _commit(self, batch: list[_CompletedLoad[V]]) -> None:
         """Store a batch, then complete its flights, even if storing failed."""
         try:
             self._store(batch)
         finally:
+            self.flights.finish([completed.flight for completed in batch])
             for completed in batch:
-                self.flights.finish(completed.flight)
                 value = completed.value
                 completed.flight.complete(completed.outcome, None if value is NOT_FOUND else value)
 

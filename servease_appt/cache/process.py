@@ -85,7 +85,8 @@ class Process(Generic[V]):
             clock=clock,
         )
         self.event_log = EventLog(recorder, codecs.name_of)
-        self.listener = Listener(client, keys, tuple(f"{name}_" for name in codecs.names), clock)
+        tracked = tuple(f"{name}_" for name in codecs.names) if policy.tracking else ()
+        self.listener = Listener(client, keys, tracked, clock)
         self.schedule = RefreshSchedule(policy)
         self.flights: Flights[V] = Flights()
         # Neither pool starts a thread before it is given work.
@@ -132,6 +133,7 @@ class Process(Generic[V]):
             identity=self.identity,
             submit=self.submit,
             keep=self.keeper.keep,
+            fills_are_reported=lambda: self.listener.tracking,
             clock=self._clock,
         )
 
@@ -203,6 +205,7 @@ class Process(Generic[V]):
             listener=self.listener,
             register=self._register,
             requests=self.requests,
+            refusals=self.l2.refusals,
             on_pulse=on_pulse,
             clock=self._clock,
         )
@@ -232,8 +235,11 @@ class Process(Generic[V]):
     def _register_directly(self) -> None:
         try:
             self._client.hset(self._keys.workers, self.identity, self._about)
-        except (RedisError, OSError):
+        except (RedisError, OSError) as error:
+            self.l2.refusals.refused("HSET", error)
             log.debug("Redis does not answer: this worker registers again a few seconds later")
+        else:
+            self.l2.refusals.accepted("HSET")
 
     def _sign_off(self) -> None:
         try:

@@ -36,6 +36,7 @@ class Recovery:
         self._acknowledged = 0
         self._emptying = False
         self._suspended = False
+        self._lost = False
         self.l2_is_old = False
 
     def highest_sequence_seen(self) -> int:
@@ -49,6 +50,7 @@ class Recovery:
     def acknowledge(self, sequence: int) -> None:
         """Note the number that the server gave to an invalidation of ours."""
         self._acknowledged = max(self._acknowledged, sequence)
+        self._listener.note_own_invalidation()
 
     def compare(self, seen: int, sequence: int | None) -> None:
         """Compare `seen`, taken before a command was sent, with the sequence in its answer; None: no sequence.
@@ -73,15 +75,25 @@ class Recovery:
 
     def distrust_l2(self) -> None:
         """Stop using L2's values until all of them are deleted."""
-        if not self.l2_is_old:
-            self.l2_is_old = True
+        if not self._lost:
+            self._lost = self.l2_is_old = True
             log.warning("Redis has lost invalidations: its values are not used, and are deleted")
             if not self._listener.started:
                 self.empty_l2_if_old()  # else the listener does it at the next heartbeat
 
+    def suspend_l2(self) -> None:
+        """Stop using L2's values until `confirm_l2`: another server may be the primary."""
+        self.l2_is_old = True
+
+    def confirm_l2(self, *, invalidations_lost: bool) -> None:
+        """Use L2 again after `suspend_l2`, unless it has lost invalidations."""
+        if invalidations_lost:
+            self.distrust_l2()
+        self.l2_is_old = self._lost
+
     def empty_l2_if_old(self) -> None:
         """Delete all values of an L2 that has lost invalidations, on a thread of the cache."""
-        if self.l2_is_old and not self._emptying:
+        if self._lost and not self._emptying:
             self._emptying = True
             try:
                 self._submit(self._empty_l2)
@@ -91,7 +103,7 @@ class Recovery:
     def _empty_l2(self) -> None:
         try:
             self._acknowledged = self._l2.invalidate_matching("*", self._identity)
-            self.l2_is_old = False
+            self._lost = self.l2_is_old = False
         except L2Unavailable as error:
             self._event_log.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))
         finally:

@@ -38,7 +38,7 @@ class RefreshSchedule:
     def learned(self, key: str, now: float, left_s: float) -> None:
         """Schedule a key by its remaining TTL in L2, in seconds."""
         with self._lock:
-            self._put(key, now + max(0.0, left_s - self._policy.ttl_s * (1 - self._policy.refresh_at)))
+            self._put(key, now + max(0.0, left_s - self._policy.refresh_below_s))
 
     def hit(self, keys: Iterable[str], now: float) -> tuple[list[str], list[str]]:
         """Handle hits in L2. Returns the keys due for a refresh, and those whose TTL should be read."""

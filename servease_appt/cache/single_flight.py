@@ -161,11 +161,12 @@ class Flights(Generic[V]):
             return None
         return flight
 
-    def finish(self, flight: Flight[V]) -> None:
-        """Remove a flight, so that the next reader starts a new one."""
+    def finish(self, flights: Iterable[Flight[V]]) -> None:
+        """Remove flights, so that the next reader of each key starts a new one."""
         with self._lock:
-            if self._by_key.get(flight.key) is flight:
-                del self._by_key[flight.key]
+            for flight in flights:
+                if self._by_key.get(flight.key) is flight:
+                    del self._by_key[flight.key]
 
     def detach(self, keys: Iterable[str] | None = None) -> None:
         """Make flights unjoinable: no call may join a load that began before an invalidation. None: all."""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.l1 import L1
 from servease_appt.cache.listener import Listener
+from servease_appt.cache.refusals import Refusal
 
 V = TypeVar("V")
 
@@ -32,7 +33,9 @@ def mode_of(breaker: Breaker, *, l1_is_on: bool, l1_is_trusted: bool) -> Mode:
     return Mode.L1_ONLY if l1_is_on else Mode.DIRECT
 
 
-def describe(identity: str, mode: Mode, l1: L1[V], listener: Listener, breaker: Breaker) -> dict[str, Any]:
+def describe(
+    identity: str, mode: Mode, l1: L1[V], listener: Listener, breaker: Breaker, *, refusal: Refusal | None
+) -> dict[str, Any]:
     """Return the state of one process's cache, as a JSON object."""
     return {
         "id": identity,
@@ -46,4 +49,5 @@ def describe(identity: str, mode: Mode, l1: L1[V], listener: Listener, breaker: 
         "tracking": listener.tracking,
         "sequence": listener.sequence,
         "redis_breaker": breaker.state.value,
+        "redis_refuses": None if refusal is None else f"{refusal.cause}: {refusal.reason}",
     }

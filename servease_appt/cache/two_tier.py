@@ -337,7 +337,14 @@ class TwoTierCache(Generic[V]):
     def describe(self) -> dict[str, Any]:
         """Return the state of this process's cache, as JSON."""
         self._process.reader.count_hits_of_get()
-        own = describe(self.identity, self.mode, self.l1, self._process.listener, self.breaker)
+        own = describe(
+            self.identity,
+            self.mode,
+            self.l1,
+            self._process.listener,
+            self.breaker,
+            refusal=self.l2.refusals.current,
+        )
         return own | self.describe_more()
 
     def _pulse(self) -> None:

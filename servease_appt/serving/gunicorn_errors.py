@@ -26,6 +26,7 @@ def error_bytes(status: int, phrase: str, retry_after_s: int | None = None) -> b
         "Content-Type: application/json\r\n"
         "Cache-Control: no-store\r\n"
         "X-Content-Type-Options: nosniff\r\n"
+        "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"
         f"{retry}"
         f"Content-Length: {len(body)}\r\n\r\n"
     )

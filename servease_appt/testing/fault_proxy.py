@@ -148,6 +148,10 @@ class _Link:
         """Send bytes to the client as if the server had sent them."""
         self._client.sendall(chunk)
 
+    def strand(self) -> None:
+        """Drop all bytes from now on and keep both connections open."""
+        self._lossy = True
+
     def reset(self) -> None:
         """End both connections with an RST."""
         for sock in (self._client, self._server):
@@ -206,12 +210,14 @@ class Proxy:
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
+        # First: it may be about to add a link.
+        self._thread.join(_LIMIT_S)
         for rules in self.rules.values():
             rules.hold_to_client.set()
-        threads = [thread for link in self.links() for thread in link.threads]
-        for link in self.links():
+        links = self.links()
+        for link in links:
             link.reset()
-        for thread in [self._thread, *threads]:
+        for thread in [thread for link in links for thread in link.threads]:
             thread.join(_LIMIT_S)
 
     def _accept(self) -> None:
@@ -246,6 +252,13 @@ class Proxy:
         links = self.links(kind)
         for link in links:
             link.reset()
+        return len(links)
+
+    def strand(self, kind: LinkKind) -> int:
+        """Forward nothing more on the open links of one kind, and keep them open. Returns how many there were."""
+        links = self.links(kind)
+        for link in links:
+            link.strand()
         return len(links)
 
     @contextlib.contextmanager

@@ -92,6 +92,7 @@ def test_what_is_no_request_is_refused_in_json(served: Gunicorn, lines: tuple[st
     assert _status(answer) == status
     assert b"Content-Type: application/json" in head
     assert b"Connection: close" in head
+    assert b"Content-Security-Policy: default-src 'none'" in head
     assert set(json.loads(body)) == {"detail"}
     assert b"script" not in body
     assert b"Secret" not in body

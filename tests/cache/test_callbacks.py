@@ -61,8 +61,9 @@ def test_a_commit_that_raises_does_not_stop_the_next(background: Background) -> 
             raise RuntimeError("a bug")
 
     commits = GroupCommit(commit)
-    commits.bring(1)
-    background.submit(commits.bring, 2).result(LIMIT_S)
+    for item in (1, 2):
+        commits.add(item)
+        background.submit(commits.drain).result(LIMIT_S)
     assert committed == [1, 2]
 
 

@@ -73,7 +73,10 @@ def workers(nodes: list[EmbeddedValkey]) -> Iterator[list[Cache]]:
         with redis.Redis(port=node.port) as client:
             client.flushall()
     url = f"redis+cluster://127.0.0.1:{nodes[0].port},127.0.0.1:{nodes[1].port}"
-    caches = [Cache(connect(url, timeout_s=1.0), CODECS, prefix=PREFIX, policy=policy()) for _ in range(2)]
+    caches = [
+        Cache(connect(url, timeout_s=1.0), CODECS, prefix=PREFIX, policy=policy(), owns_client=True)
+        for _ in range(2)
+    ]
     yield [listening(cache) for cache in caches]
     for cache in caches:
         cache.close()
@@ -193,7 +196,12 @@ def test_a_pattern_is_cleared_on_all_nodes(
 def test_a_cluster_that_is_away_stops_no_page(source: Source) -> None:
     """The client is made when it is needed; without nodes the source is asked, and an invalidation says so."""
     cache = Cache(
-        connect("redis+cluster://127.0.0.1:1"), CODECS, prefix=PREFIX, policy=policy(), listen=False
+        connect("redis+cluster://127.0.0.1:1"),
+        CODECS,
+        prefix=PREFIX,
+        policy=policy(),
+        listen=False,
+        owns_client=True,
     )
     value = source.put(KEYS[0])
 

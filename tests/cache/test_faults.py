@@ -219,7 +219,8 @@ class TestRedisAway:
     def caches(self, own_valkey: EmbeddedValkey) -> Iterator[tuple[Cache, Cache]]:
         """Two workers on a server of the test's own."""
         made = tuple(
-            Cache(connect(own_valkey.url()), CODECS, prefix=PREFIX, policy=policy()) for _ in range(2)
+            Cache(connect(own_valkey.url()), CODECS, prefix=PREFIX, policy=policy(), owns_client=True)
+            for _ in range(2)
         )
         yield made[0], made[1]
         for cache in made:
@@ -277,7 +278,7 @@ class TestRedisAway:
     def test_not_there_at_the_start(self, source: Truth, own_valkey: EmbeddedValkey) -> None:
         """A worker that starts before Redis answers from the source, and finds Redis later."""
         own_valkey.kill()
-        cache = Cache(connect(own_valkey.url()), CODECS, prefix=PREFIX, policy=policy())
+        cache = Cache(connect(own_valkey.url()), CODECS, prefix=PREFIX, policy=policy(), owns_client=True)
         try:
             source.put(K)
             assert cache.get(K, source.load) == V1

@@ -164,7 +164,9 @@ class Workers(RuleBasedStateMachine):
             client = connect(f"redis://127.0.0.1:{self.port}/1", timeout_s=5.0)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(process, "Listener", ByHand)
-                cache: Cache = Cache(client, CODECS, prefix=PREFIX, policy=MACHINE_POLICY, clock=self.clock)
+                cache: Cache = Cache(
+                    client, CODECS, prefix=PREFIX, policy=MACHINE_POLICY, clock=self.clock, owns_client=True
+                )
             cache._process.requests.delay_s = lambda: 0.0
             monkeypatch(cache._process.requests, "_submit", lambda work: work())
             type(self).mutate(cache)

@@ -209,7 +209,7 @@ class TestFlights:
         flights.detach(keys)
         new, joined = flights.join_or_lead(["a"], Completion())
         assert joined == {}
-        flights.finish(old["a"])
+        flights.finish([old["a"]])
         assert flights.join_or_lead(["a"], Completion())[1] == new
 
     def test_alone_means_neither_joining_nor_being_joined(self) -> None:
@@ -246,10 +246,12 @@ class TestGroupCommit:
                 gate.pass_through()
 
         commits = GroupCommit(commit)
-        first = background.submit(commits.bring, 0)
+        commits.add(0)
+        first = background.submit(commits.drain)
         gate.wait_for_arrival()
         for item in range(1, MAX_BATCH + 2):
-            commits.bring(item)
+            commits.add(item)
+            commits.drain()
         assert batches == [[0]]
         gate.open()
         first.result(LIMIT_S)
@@ -267,7 +269,12 @@ class TestGroupCommit:
             busy.release()
 
         commits = GroupCommit(commit)
-        bringing = [background.submit(commits.bring, item) for item in range(500)]
+
+        def bring(item: int) -> None:
+            commits.add(item)
+            commits.drain()
+
+        bringing = [background.submit(bring, item) for item in range(500)]
         for future in bringing:
             future.result(LIMIT_S)
         assert sorted(committed) == list(range(500))

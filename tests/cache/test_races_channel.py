@@ -198,7 +198,7 @@ def test_r19_two_connections_two_orders(
     """R19. B's MGET is answered v1; W: S:=v2, invalidate. The answer and the message travel on two connections;
     whichever comes first, B's L1 does not keep v1. (The fence that this needs is taken out in R1.)"""
     w = make_cache()
-    b = Cache(connect(proxy.url(), timeout_s=5.0), CODECS, prefix=PREFIX, policy=policy())
+    b = Cache(connect(proxy.url(), timeout_s=5.0), CODECS, prefix=PREFIX, policy=policy(), owns_client=True)
     try:
         listening(b)
         source.put(K)
@@ -251,7 +251,9 @@ def test_r20_a_failover_that_loses_the_delete(source: Source) -> None:
         Proxy(primary.port) as proxy,
         redis.Redis.from_url(replica.url()) as behind,
     ):
-        b = Cache(connect(proxy.url()), CODECS, prefix=PREFIX, policy=policy(ttl_s=30, jitter=0.0))
+        b = Cache(
+            connect(proxy.url()), CODECS, prefix=PREFIX, policy=policy(ttl_s=30, jitter=0.0), owns_client=True
+        )
         try:
             listening(b)
             source.put(K)
@@ -285,7 +287,9 @@ def test_r20_before_anybody_has_heard(kept: str, source: Source) -> None:
         Proxy(primary.port) as proxy,
         redis.Redis.from_url(replica.url()) as behind,
     ):
-        w = Cache(connect(proxy.url()), CODECS, prefix=PREFIX, policy=policy(ttl_s=30, jitter=0.0))
+        w = Cache(
+            connect(proxy.url()), CODECS, prefix=PREFIX, policy=policy(ttl_s=30, jitter=0.0), owns_client=True
+        )
         try:
             listening(w)
             if kept == "sequence":
@@ -312,7 +316,10 @@ def test_r20_before_anybody_has_heard(kept: str, source: Source) -> None:
 def test_a_server_with_another_past(kept: str, source: Source, own_valkey: EmbeddedValkey) -> None:
     """A restarted server that lost everything, its sequence included, is noticed by every worker; its numbers
     start anew from the clock, so that none is taken for one of the old."""
-    caches = [Cache(connect(own_valkey.url()), CODECS, prefix=PREFIX, policy=policy()) for _ in range(2)]
+    caches = [
+        Cache(connect(own_valkey.url()), CODECS, prefix=PREFIX, policy=policy(), owns_client=True)
+        for _ in range(2)
+    ]
     try:
         w, b = map(listening, caches)
         source.put(K)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.connection import SSLConnection
 
 from servease_appt.cache import connect
+from servease_appt.cache.sentinel import sentinels_of
 from servease_appt.testing.fault_proxy import LinkKind, Proxy
 from servease_appt.testing.processes import GuardedProcess
 from servease_appt.testing.servers import EmbeddedValkey, _valkey_binary, free_port
@@ -38,12 +40,60 @@ def test_where_a_url_leads(url: str, expected: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://host", "redis", "", "redis+sentinel://host:26379", "redis+sentinel://host:x/service/1"],
+    [
+        "http://host",
+        "redis",
+        "",
+        "redis+sentinel://host:26379",
+        "redis+sentinel://host:x/service/1",
+        "redis+cluster://host:x",
+        "redis+cluster://::1:6379",
+    ],
 )
 def test_other_urls_are_refused(url: str) -> None:
     """At once, and not at the first command."""
     with pytest.raises(ValueError):  # noqa: PT011 - what it says differs
         connect(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("redis://host?ssl=true", "ssl"),
+        ("redis://host?pasword=x", "pasword"),
+        ("redis://host?ssl_ca_certs=x", "ssl_ca_certs"),
+        ("redis+sentinel://host/main/1?ssl=true", "ssl"),
+        ("redis+sentinel://host/main/1?password=x", "password"),
+        ("redis+cluster://host?ssl=true", "ssl"),
+        ("rediss+cluster://host?sentinel_password=x", "sentinel_password"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused_by_name(url: str, name: str) -> None:
+    """Seen to fail: `?ssl=true` gave a connection without TLS."""
+    with pytest.raises(ValueError, match=rf"unknown option in the URL: {name}\b"):
+        connect(url)
+
+
+def test_tls_is_for_sentinels_and_for_their_servers() -> None:
+    """The options for TLS are for both, the user and password before the hosts for the servers alone."""
+    url = (
+        "rediss+sentinel://app:secret@[::1]:26380,host/main/2"
+        "?ssl_ca_certs=/ca.pem&ssl_check_hostname=false&sentinel_username=watcher&sentinel_password=hush"
+    )
+    client = connect(url)
+    pool = client.connection_pool
+    sentinels = sentinels_of(client)
+    assert sentinels is not None
+    assert issubclass(pool.connection_class, SSLConnection)
+    made_with = pool.connection_kwargs
+    assert (made_with["username"], made_with["password"], made_with["db"]) == ("app", "secret", 2)
+    assert (made_with["ssl_ca_certs"], made_with["ssl_check_hostname"]) == ("/ca.pem", False)
+    asked_with = [sentinel.connection_pool.connection_kwargs for sentinel in sentinels.sentinels]
+    assert [(asked["host"], asked["port"]) for asked in asked_with] == [("::1", 26380), ("host", 26379)]
+    for sentinel, asked in zip(sentinels.sentinels, asked_with, strict=True):
+        assert issubclass(sentinel.connection_pool.connection_class, SSLConnection)
+        assert (asked["username"], asked["password"]) == ("watcher", "hush")
+        assert asked["ssl_ca_certs"] == "/ca.pem"
 
 
 def test_a_url_through_a_socket_file(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ class TestFlights:
         """Each flight knows its key."""
         flights: Flights[str] = Flights()
         led, _ = flights.join_or_lead(["a", "b"], Completion())
-        flights.finish(led["a"])
+        flights.finish([led["a"]])
         led_next, joined = flights.join_or_lead(["a", "b"], Completion())
         assert (list(led_next), list(joined)) == (["a"], ["b"])
 

@@ -154,9 +154,9 @@ def test_a_server_that_lost_invalidations_is_known_before_its_number(
     seen: list[tuple[int, bool]] = []
     confirmed = cache._process.handler.on_confirmed
 
-    def note(*, reconnected: bool, sequence_regressed: bool) -> None:
-        confirmed(reconnected=reconnected, sequence_regressed=sequence_regressed)
-        seen.append((listener.sequence, sequence_regressed))
+    def note(*, reconnected: bool, invalidations_lost: bool) -> None:
+        confirmed(reconnected=reconnected, invalidations_lost=invalidations_lost)
+        seen.append((listener.sequence, invalidations_lost))
 
     monkeypatch(cache._process.handler, "on_confirmed", note)
     client.set(f"{PREFIX}:__seq", 900)
@@ -180,11 +180,11 @@ def test_patience_begins_anew_with_each_holder(make_cache: MakeCache, source: So
     loader = cache._process.loader
     batch = BatchLoad(loader, source.load, time.monotonic() + 5.0)
     flight: Flight[Versioned] = Flight(K, Completion())
-    batch._follow(flight, Lease(LeaseState.HELD, b"first"), cache.l1.epoch())
+    batch._has_to_load(flight, Lease(LeaseState.HELD, b"first"), cache.l1.epoch())
     batch._holders[K] = (b"first", 1.0)
-    batch._follow(flight, Lease(LeaseState.HELD, b"first"), cache.l1.epoch())
+    batch._has_to_load(flight, Lease(LeaseState.HELD, b"first"), cache.l1.epoch())
     assert batch._holders[K] == (b"first", 1.0)
-    batch._follow(flight, Lease(LeaseState.HELD, b"second"), cache.l1.epoch())
+    batch._has_to_load(flight, Lease(LeaseState.HELD, b"second"), cache.l1.epoch())
     holder, since_s = batch._holders[K]
     assert holder == b"second"
     assert since_s > 1.0

@@ -305,11 +305,14 @@ def test_kept_counts_that_are_wrong_are_told(cli: Cli, migrated_postgres_url: st
         ({"CACHE_L1_TIMEOUT": "400"}, "warning", "CACHE_L1_TIMEOUT=400 is more than CACHE_TIMEOUT=300"),
         ({"CACHE_L1_TIMEOUT": "0"}, "note", "L1 is off"),
         ({"CACHE_STALE_TIMEOUT": "0"}, "note", "no stale copies"),
+        ({"CACHE_TRACKING": "0"}, "note", "CACHE_TRACKING=0"),
         ({"CACHE_NEGATIVE_TIMEOUT": "500"}, "warning", "CACHE_NEGATIVE_TIMEOUT=500"),
         ({"CACHE_TIMEOUT": "1", "UPSTREAM_TIMEOUT": "5"}, "warning", "CACHE_TIMEOUT=1 is less than"),
         ({"CACHE_KEY_PREFIX": "mine"}, "note", "CACHE_KEY_PREFIX=mine"),
         ({"SECRET_KEY": "ab" * 20}, "warning", "different characters"),
         ({}, "ok", "No setting contradicts another."),
+        ({"REDIS_URL": "rediss://h/1?ssl_cert_reqs=none"}, "warning", "ssl_cert_reqs=none"),
+        ({"REDIS_URL": "rediss://:p@h/1?ssl_check_hostname=False"}, "warning", "ssl_check_hostname=False"),
     ],
 )
 def test_settings_that_are_hardly_meant_are_told(settings: dict[str, str], level: str, said: str) -> None:
@@ -318,6 +321,18 @@ def test_settings_that_are_hardly_meant_are_told(settings: dict[str, str], level
     found = {finding.level.value: finding.says for finding in settings_checks.check(known)}
 
     assert said in found[level]
+
+
+@pytest.mark.parametrize(
+    "url", ["rediss://h/1", "rediss://h/1?ssl_cert_reqs=required&ssl_check_hostname=true"]
+)
+def test_certificates_that_are_checked_are_no_finding(url: str) -> None:
+    """redis-py checks them unless it is told otherwise."""
+    known = Settings.from_mapping(
+        {"SECRET_KEY": SECRET, "DATABASE_URL": "postgresql://x/y", "REDIS_URL": url}
+    )
+
+    assert [finding.level.value for finding in settings_checks.check(known)] == ["ok"]
 
 
 def database_finding(cli: Cli, **settings: str) -> dict[str, Any]:

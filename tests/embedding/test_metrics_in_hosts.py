@@ -37,6 +37,15 @@ def test_it_is_off_unless_asked_for(embedded: Callable[..., Flask]) -> None:
     assert embedded().test_client().get(METRICS).status_code == 404
 
 
+def test_a_host_may_set_a_token_for_them(embedded: Callable[..., Flask]) -> None:
+    """The setting has the prefix that all settings have in a host."""
+    host = embedded(SERVEASE_METRICS_ENABLED=True, SERVEASE_METRICS_TOKEN="scrape-me-0123456789")
+    client = host.test_client()
+    assert client.get(METRICS).status_code == 401
+    bearer = {"Authorization": "Bearer scrape-me-0123456789"}
+    assert client.get(METRICS, headers=bearer).status_code == 200
+
+
 def test_a_worker_that_can_only_show_its_own_says_so(
     embedded: Callable[..., Flask], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

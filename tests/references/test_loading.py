@@ -21,7 +21,9 @@ ROWS = 20
 def lookups(redis_url: str, fake_services: FakeServices) -> Iterator[Lookups]:
     """Lookups that allow a second and a half for the calls of a page."""
     policy = CachePolicy(load_timeout_s=1.5, soft_timeout_s=0.4)
-    cache = TwoTierCache(connect(redis_url), CODECS, prefix="appointment_service", policy=policy)
+    cache = TwoTierCache(
+        connect(redis_url), CODECS, prefix="appointment_service", policy=policy, owns_client=True
+    )
     upstreams = Upstreams.from_urls(
         customer_service_url=fake_services.customers.url,
         employee_service_url=fake_services.employees.url,

@@ -1,6 +1,9 @@
 """The proxy breaks links as it says: otherwise the tests behind it would prove nothing."""
 
+import socket
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -8,6 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from servease_appt.testing.fault_proxy import LinkKind, Proxy
+from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey
 
 
@@ -39,6 +43,15 @@ def test_a_black_hole_keeps_the_link_open(proxy: Proxy, client: redis.Redis) -> 
     with pytest.raises(redis.TimeoutError):
         client.ping()
     proxy.data.heal()
+    assert client.ping()
+
+
+def test_a_stranded_link_stays_open_and_a_new_one_works(proxy: Proxy, client: redis.Redis) -> None:
+    """The open link is silent from then on; the client's next connection is as good as any."""
+    client.ping()
+    assert proxy.strand(LinkKind.DATA) == 1
+    with pytest.raises(redis.TimeoutError):
+        client.ping()
     assert client.ping()
 
 
@@ -93,3 +106,24 @@ def test_refusing_ends_new_connections(proxy: Proxy, client: redis.Redis) -> Non
         client.ping()
     proxy.refusing = False
     assert client.ping()
+
+
+def test_a_connection_that_arrives_while_the_proxy_ends_is_closed(
+    valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that swallows bytes would never close by itself: its sockets would outlive the proxy."""
+    proxy = Proxy(valkey.port)
+    proxy.data.black_hole()
+    connect = socket.create_connection
+    accepted = threading.Event()
+
+    def late(*arguments: Any, **options: Any) -> socket.socket:
+        accepted.set()
+        wait_until(lambda: proxy.ended.is_set() and proxy._listening.fileno() < 0, timeout_s=5)
+        return connect(*arguments, **options)
+
+    with connect(("127.0.0.1", proxy.port)):
+        monkeypatch.setattr(socket, "create_connection", late)
+        with proxy:
+            assert accepted.wait(5)
+        assert proxy.links() == []

@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 from redis import Redis
 from redis.cluster import RedisCluster
 from redis.connection import parse_url
-from redis.sentinel import Sentinel
 
 from servease_appt.cache.flask_caching.setting_values import InvalidSetting, whole_number
 from servease_appt.cache.l2.cluster import Cluster
 from servease_appt.cache.redis_client import check_client, client_options, connect
+from servease_appt.cache.sentinel import Sentinels
 
-_OWN_SCHEMES = ("redis+sentinel", "redis+cluster")
+_OWN_SCHEMES = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
 
 def make_client(config: Mapping[str, Any], options: Mapping[str, Any]) -> Redis:
@@ -96,13 +96,12 @@ def _sentinel_master(config: Mapping[str, Any], options: Mapping[str, Any]) -> R
     }
     arguments["password"] = config.get("CACHE_REDIS_PASSWORD")
     arguments["db"] = whole_number(config, "CACHE_REDIS_DB", 0, at_least=0)
+    service = config.get("CACHE_REDIS_SENTINEL_MASTER") or "mymaster"
     try:
-        sentinel = Sentinel(
-            [(host, port) for host, port in sentinels], sentinel_kwargs=for_sentinels, **arguments
-        )  # type: ignore[no-untyped-call]
+        sentinel = Sentinels([(host, port) for host, port in sentinels], service, for_sentinels)
     except ValueError as error:
         raise InvalidSetting("CACHE_REDIS_SENTINELS", sentinels, "pairs of host and port") from error
-    return cast("Redis", sentinel.master_for(config.get("CACHE_REDIS_SENTINEL_MASTER") or "mymaster"))  # type: ignore[no-untyped-call]
+    return cast("Redis", sentinel.master_for(service, **arguments))  # type: ignore[no-untyped-call]
 
 
 def _cluster(config: Mapping[str, Any], options: Mapping[str, Any]) -> Redis:

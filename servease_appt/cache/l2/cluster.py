@@ -16,7 +16,8 @@ from typing import Any, Final, cast
 
 from redis import Redis
 from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from servease_appt.cache.breaker import Breaker
@@ -29,7 +30,8 @@ from servease_appt.cache.l2.single_server import (
     SingleServerL2,
     fill_args,
     fingerprint,
-    read_lease,
+    read_leases,
+    read_stored,
     script_source,
 )
 from servease_appt.cache.messages import Invalidation, own_message_parts, sequence_of
@@ -39,6 +41,28 @@ SILENT_FOR_S: Final = 1.5
 
 Commands = Sequence[tuple[str | bytes, Sequence[Any]]]
 """Pairs of a key, which selects the node, and the command."""
+
+
+class _Client(RedisCluster):
+    """RedisCluster with redis-py's usual base class of errors: RedisClusterException is no RedisError."""
+
+    def __init__(self, **options: Any) -> None:
+        try:
+            super().__init__(**options)
+        except RedisClusterException as error:
+            raise RedisConnectionError(str(error)) from error
+
+    def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().execute_command(*args, **kwargs)  # type: ignore[no-untyped-call]
+        except RedisClusterException as error:  # such as a slot that no node serves
+            raise RedisConnectionError(str(error)) from error
+
+    def get_node_from_key(self, key: str | bytes, replica: bool = False) -> ClusterNode:
+        try:
+            return super().get_node_from_key(key, replica)  # type: ignore[no-untyped-call,no-any-return]
+        except RedisClusterException as error:
+            raise RedisConnectionError(str(error)) from error
 
 
 class Cluster:
@@ -63,7 +87,7 @@ class Cluster:
     def new_client(self) -> Any:
         """Return a new client with the current topology. The caller closes it."""
         nodes = [_node(host, port) for host, port in self._nodes]
-        return RedisCluster(startup_nodes=nodes, **self._options)
+        return _Client(startup_nodes=nodes, **self._options)
 
     def learn_anew(self) -> None:
         """Read the topology again before the next command.
@@ -116,18 +140,19 @@ class ClusterL2(SingleServerL2):
         mode = "refresh" if refresh else "load"
         calls = [(self.keys.group(key), (token, lease_ms, mode, wanted.get(key, ""))) for key in keys]
         answers = self._run("acquire", lambda: self._scripts("acquire", calls))
+        owner = token.encode()
         # A repeated call finds its own lease, which counts as granted.
         return [
-            lease._replace(state=LeaseState.GRANTED)
-            if lease.payload.rpartition(b"#")[2] == token.encode()
-            else lease
-            for lease in (read_lease(answer) for (answer,) in answers)
+            lease._replace(state=LeaseState.GRANTED) if lease.payload.rpartition(b"#")[2] == owner else lease
+            for answer in answers
+            for lease in read_leases(answer, owner, 1)
         ]
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
         """See `SingleServerL2.fill`."""
         calls = [(self.keys.group(f.key), fill_args(f)) for f in fills]
-        return [flag == 1 for (flag,) in self._run("fill", lambda: self._scripts("fill", calls))]
+        answers = self._run("fill", lambda: self._scripts("fill", calls))
+        return [stored for answer in answers for stored in read_stored(answer, 1)]
 
     def release(self, leases: Sequence[tuple[str, bytes]]) -> None:
         """See `SingleServerL2.release`."""

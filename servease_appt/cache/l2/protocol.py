@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 
 from redis import Redis
 
+from servease_appt.cache.refusals import Refusals
+
 
 class LeaseState(StrEnum):
     """The state of a key in the answer of `L2.acquire`."""
@@ -91,6 +93,8 @@ class L2(Protocol):
     """Called by every command that reads or increments the sequence; None: nothing is compared."""
     on_demoted: Callable[[], None] | None
     """Called when the server turns out to be a replica, which refuses writes."""
+    refusals: Refusals
+    """The operations that the server refuses at present."""
     listens_where_it_reads: bool
     """True if the listener's connection can read every key, so that it can compare values in its own order."""
 

@@ -16,19 +16,22 @@ from itertools import islice
 from typing import Any, TypeVar, cast
 
 from redis import Redis
-from redis.commands.core import Script
 from redis.exceptions import InvalidResponse, ReadOnlyError, ResponseError
 
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.l2.commands import LuaScript, send
 from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, SequenceWatch, Write, WriteMode, Written
 from servease_appt.cache.messages import STARTS, Invalidation, own_message_parts, sequence_of
+from servease_appt.cache.refusals import Refusals
 from servease_appt.cache.stats import Observer
 
 T = TypeVar("T")
 SCAN_BATCH = 1000
 _VALUE_TYPES = {bytes, type(None)}
+_STORED = ord("1")
+_LEASE_STATES = {"h": LeaseState.HELD, "G": LeaseState.GRANTED}
 
 
 class SingleServerL2:
@@ -43,6 +46,7 @@ class SingleServerL2:
         self.keys = keys
         self.breaker = breaker
         self._observer = observer
+        self.refusals = Refusals()
         self.watch: SequenceWatch | None = None
         self.on_demoted: Callable[[], None] | None = None
         self._acquire = _script(client, "acquire")
@@ -60,7 +64,7 @@ class SingleServerL2:
         names = [prefix + key for key in keys]
 
         def fetch() -> list[bytes | None]:
-            stored = _answers(self.client.mget(*names, self.keys.sequence), len(names) + 1)
+            stored = _answers(send(self.client, "MGET", *names, self.keys.sequence), len(names) + 1)
             if not _VALUE_TYPES.issuperset(map(type, stored)):
                 raise InvalidResponse("the answer to MGET has an item that is no value")
             return stored
@@ -88,17 +92,16 @@ class SingleServerL2:
         refresh: bool = False,
     ) -> list[Lease]:
         """See `L2.acquire`."""
-        wanted = take_over or {}
         purpose = "refresh" if refresh else "load"
+        wanted = [take_over.get(key, b"") for key in keys] if take_over else ()
 
         def ask() -> tuple[list[Lease], int | None]:
             names = [name for key in keys for name in self.keys.group(key)]
-            answers = self._acquire(
-                keys=[*names, self.keys.sequence],
-                args=[token, lease_ms, purpose, *(wanted.get(key, "") for key in keys)],
+            answer = self._acquire(
+                keys=[*names, self.keys.sequence], args=[token, lease_ms, purpose, *wanted]
             )
-            *leases, sequence = _answers(answers, len(keys) + 1)
-            return [read_lease(lease) for lease in leases], sequence_of(sequence)
+            leases = read_leases(answer, token.encode(), len(keys))
+            return leases, sequence_of(answer[1])
 
         seen = self._seen()
         leases, sequence = self._run("acquire", ask)
@@ -113,7 +116,7 @@ class SingleServerL2:
 
         def store() -> list[bool]:
             names = [name for fill in fills for name in self.keys.group(fill.key)]
-            return [flag == 1 for flag in _answers(self._fill(keys=names, args=args), len(fills))]
+            return read_stored(self._fill(keys=names, args=args), len(fills))
 
         return self._run("fill", store)
 
@@ -266,6 +269,7 @@ class SingleServerL2:
         except ResponseError as error:
             outcome = "refused"
             self.breaker.succeeded()
+            self.refusals.refused(name, error)
             if isinstance(error, ReadOnlyError):
                 self._leave_demoted_server()
             raise L2RefusedWrite(str(error)) from error
@@ -276,6 +280,7 @@ class SingleServerL2:
             if self._observer is not None:
                 self._observer.redis_operation(name, time.monotonic() - started_s, outcome)
         self.breaker.succeeded()
+        self.refusals.accepted(name)
         return result
 
 
@@ -290,8 +295,35 @@ def script_source(name: str) -> str:
 def fill_args(fill: Fill) -> tuple[bytes | str | int, ...]:
     """Return the arguments of `fill.lua` for one key. An absence differs from an empty value."""
     if fill.payload is None:
-        return fill.token, "absent", b"", fill.ttl_ms, fill.stale_ms
-    return fill.token, "value", fill.payload, fill.ttl_ms, fill.stale_ms
+        return fill.token, b"", fill.ttl_ms, "absent"
+    return fill.token, fill.payload, fill.ttl_ms, fill.stale_ms
+
+
+def read_stored(answer: Any, count: int) -> list[bool]:
+    """Return the answer of `fill.lua` for `count` keys."""
+    if not isinstance(answer, bytes) or len(answer) != count:
+        raise InvalidResponse(f"{count} letters were expected")
+    return [letter == _STORED for letter in answer]
+
+
+def read_leases(answer: Any, owner: bytes, count: int) -> list[Lease]:
+    """Return the answer of `acquire.lua`, sent by `owner` for `count` keys."""
+    if not isinstance(answer, list) or len(answer) < 2 or len(answer[0] or b"") != count:
+        raise InvalidResponse(f"leases of {count} keys were expected")
+    letters, _sequence, *rest = answer
+    more = iter(rest)
+    new = Lease(LeaseState.GRANTED, owner)
+    leases: list[Lease] = []
+    for letter in letters.decode():
+        if letter == "g":
+            leases.append(new)
+        elif letter == "a":
+            leases.append(Lease(LeaseState.ABSENT))
+        elif letter == "v":
+            leases.append(Lease(LeaseState.VALUE, next(more)))
+        else:
+            leases.append(Lease(_LEASE_STATES[letter], next(more), next(more)))
+    return leases
 
 
 def fingerprint(payload: bytes) -> str:
@@ -299,9 +331,8 @@ def fingerprint(payload: bytes) -> str:
     return hashlib.sha1(payload, usedforsecurity=False).hexdigest()
 
 
-def _script(client: Redis, name: str) -> Script:
-    # As bytes: for a str, redis-py connects to find out the connection's encoding.
-    return Script(client, script_source(name).encode())
+def _script(client: Redis, name: str) -> LuaScript:
+    return LuaScript(client, script_source(name).encode())
 
 
 def _answers(reply: Any, count: int) -> list[Any]:
@@ -309,11 +340,3 @@ def _answers(reply: Any, count: int) -> list[Any]:
     if not isinstance(reply, list) or len(reply) != count:
         raise InvalidResponse(f"{count} answers were expected")
     return reply
-
-
-def read_lease(answer: Sequence[Any]) -> Lease:
-    """Return the answer of `acquire.lua` for one key."""
-    state, *rest = answer
-    payload = rest[0] if rest else b""
-    stale = rest[1] if len(rest) > 1 else None
-    return Lease(LeaseState(state.decode()), payload, stale)

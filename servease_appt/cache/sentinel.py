@@ -1,0 +1,141 @@
+"""Redis Sentinel: the address of the primary, by the newest configuration that any sentinel has.
+
+redis-py takes the answer of the first sentinel, which during a planned failover names the old primary for seconds.
+A configuration with a higher epoch was agreed on by a majority of the sentinels, so one answer with it is enough.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from redis import Redis
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
+
+from servease_appt.cache.forks import after_fork
+
+POLL_S: Final = 0.9
+KNOWN_S: Final = 2.0
+"""Age in seconds up to which an answer is used for a new connection."""
+MIN_FOR_MAJORITY: Final = 3
+
+Address = tuple[str, int]
+
+
+class View(NamedTuple):
+    """The answers of all sentinels together.
+
+    Attributes:
+        primary: the address of the primary; None if no sentinel names a primary that it can reach.
+        cut_off: True if most sentinels can't be reached, so that they may have chosen another primary. A sentinel
+            that refuses connections does not count: it does not run, and chooses none.
+        errors: why sentinels did not answer.
+    """
+
+    primary: Address | None
+    cut_off: bool
+    errors: tuple[str, ...]
+
+
+class Sentinels(Sentinel):
+    """The sentinels of one URL. Thread-safe. `discover_master` is what redis-py's pool calls to connect."""
+
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        service: str,
+        options: dict[str, Any],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(addresses, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+        self._service = service
+        self._clock = clock
+        self._view = View(None, cut_off=False, errors=())
+        self._viewed_at_s = float("-inf")
+        self._renew()
+        after_fork(self, Sentinels._renew)
+
+    def _renew(self) -> None:
+        """Make the lock anew: a thread of the parent may have held it at the fork."""
+        self._lock = threading.Lock()
+        self._polling = False
+
+    def discover_master(self, service_name: str) -> Address:
+        """Return the address of the primary. Raises MasterNotFoundError if no sentinel knows it."""
+        with self._lock:
+            if self._clock() - self._viewed_at_s > KNOWN_S or self._view.primary is None:
+                self._look()
+        if self._view.primary is None:
+            detail = ", ".join(self._view.errors) or "it does not answer them"
+            raise MasterNotFoundError(f"no sentinel knows the primary of {service_name!r}: {detail}")
+        return self._view.primary
+
+    def poll(self) -> None:
+        """Ask the sentinels on another thread, unless that was done within `POLL_S`. Never blocks."""
+        if not self._polling and self._clock() - self._viewed_at_s > POLL_S:
+            self._polling = True
+            threading.Thread(target=self._poll, name="servease-cache-sentinels", daemon=True).start()
+
+    def objection(self, connected_to: Address) -> str | None:
+        """Return why the server at `connected_to` may not be the primary, by the last poll; None: it is."""
+        if self._view.cut_off:
+            return "most sentinels can't be reached"
+        if self._view.primary not in (None, connected_to):
+            return "the sentinels name another primary"
+        return None
+
+    def _poll(self) -> None:
+        try:
+            with self._lock:
+                self._look()
+        finally:
+            self._polling = False
+
+    def _look(self) -> None:
+        votes: list[tuple[int, Address]] = []
+        errors: list[str] = []
+        unreachable = 0
+        for sentinel in self.sentinels:
+            try:
+                vote = self._ask(sentinel)
+            except (RedisError, OSError) as error:
+                errors.append(str(error))
+                unreachable += _is_unreachable(error)
+            else:
+                if vote is not None:
+                    votes.append(vote)
+        reached = len(self.sentinels) - unreachable
+        cut_off = len(self.sentinels) >= MIN_FOR_MAJORITY and reached <= len(self.sentinels) // 2
+        self._view = View(max(votes)[1] if votes else None, cut_off, tuple(errors))
+        self._viewed_at_s = self._clock()
+
+    def _ask(self, sentinel: Redis) -> tuple[int, Address] | None:
+        """Return the epoch and the address that one sentinel has; None if it knows no reachable primary."""
+        untyped: Any = sentinel
+        try:
+            state = untyped.sentinel_master(self._service)
+            named = untyped.sentinel_get_master_addr_by_name(self._service)
+        except ResponseError:  # it does not know the service
+            return None
+        address = None if named is None else (named[0].decode(), int(named[1]))
+        promoted = address != (state["ip"], state["port"])  # a replica, before the failover has ended
+        usable = state["is_master"] and not state["is_sdown"] and not state["is_odown"]
+        if address is None or not (promoted or usable):
+            return None
+        return int(state["config-epoch"]), address
+
+
+def sentinels_of(client: object) -> Sentinels | None:
+    """Return the sentinels by which a client finds its server; None if it has a fixed address."""
+    pool: object = client.connection_pool if isinstance(client, Redis) else None
+    found = pool.sentinel_manager if isinstance(pool, SentinelConnectionPool) else None
+    return found if isinstance(found, Sentinels) else None
+
+
+def _is_unreachable(error: Exception) -> bool:
+    return not isinstance(error, AuthenticationError) and not isinstance(
+        error.__cause__ or error.__context__, ConnectionRefusedError
+    )

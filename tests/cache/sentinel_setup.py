@@ -1,0 +1,100 @@
+"""A primary, a replica and three sentinels, as processes."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import redis
+
+from servease_appt.testing.processes import GuardedProcess, wait_until
+from servease_appt.testing.servers import EmbeddedValkey, _valkey_binary, free_port
+
+SERVICE = "main"
+_START_S = 30.0
+
+
+class SentinelSetup:
+    """One primary and one replica under three sentinels. A context manager that stops them."""
+
+    def __init__(self, directory: Path, *, password: str = "", sentinel_password: str = "") -> None:
+        self._directory = directory
+        self._password = password
+        self._sentinel_password = sentinel_password
+        self._stack = contextlib.ExitStack()
+        self.servers: list[EmbeddedValkey] = []
+        self.sentinel_ports: list[int] = []
+        self.sentinels: list[GuardedProcess] = []
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def url(self) -> str:
+        """The URL that names the sentinels, with both passwords."""
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self.sentinel_ports)
+        credentials = f":{self._password}@" if self._password else ""
+        options = f"?sentinel_password={self._sentinel_password}" if self._sentinel_password else ""
+        return f"redis+sentinel://{credentials}{hosts}/{SERVICE}/1{options}"
+
+    def ask(self, number: int, *command: str) -> Any:
+        """Send a command to one sentinel."""
+        port = self.sentinel_ports[number]
+        with redis.Redis(port=port, password=self._sentinel_password or None) as client:
+            untyped: Any = client
+            return untyped.execute_command(*command)
+
+    def primary_port(self) -> int:
+        """The primary's port, as the first sentinel names it."""
+        return int(self.ask(0, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
+
+    def _start(self, stack: contextlib.ExitStack) -> None:
+        secret = ["--requirepass", self._password, "--masterauth", self._password] if self._password else []
+        options = ["--repl-diskless-sync-delay", "0", *secret]
+        primary = stack.enter_context(EmbeddedValkey(options=options))
+        replica = stack.enter_context(
+            EmbeddedValkey(options=[*options, "--replicaof", "127.0.0.1", str(primary.port)])
+        )
+        self.servers = [primary, replica]
+        for number in range(3):
+            self._start_sentinel(stack, number, primary.port)
+        for number in range(3):
+            wait_until(lambda number=number: self._knows_all(number), timeout_s=_START_S)  # type: ignore[misc]
+
+    def _start_sentinel(self, stack: contextlib.ExitStack, number: int, primary: int) -> None:
+        port, own = free_port(), self._directory / f"sentinel-{number}"
+        own.mkdir()
+        lines = [
+            f"port {port}",
+            "bind 127.0.0.1",
+            f"sentinel monitor {SERVICE} 127.0.0.1 {primary} 2",
+            f"sentinel down-after-milliseconds {SERVICE} 1000",
+            f"sentinel failover-timeout {SERVICE} 5000",
+            *([f"sentinel auth-pass {SERVICE} {self._password}"] if self._password else []),
+            *([f"requirepass {self._sentinel_password}"] if self._sentinel_password else []),
+            *([f"sentinel sentinel-pass {self._sentinel_password}"] if self._sentinel_password else []),
+        ]
+        (own / "conf").write_text("\n".join(lines) + "\n")
+        command: list[str | Path] = [_valkey_binary(), str(own / "conf"), "--sentinel"]
+        process = GuardedProcess(command, log=own / "log", directory=own, stop_signal=signal.SIGKILL)
+        stack.callback(process.stop)
+        self.sentinels.append(process)
+        self.sentinel_ports.append(port)
+
+    def _knows_all(self, number: int) -> bool:
+        try:
+            others = self.ask(number, "SENTINEL", "SENTINELS", SERVICE)
+            replicas = self.ask(number, "SENTINEL", "REPLICAS", SERVICE)
+        except redis.RedisError:
+            return False
+        return len(others) == 2 and len(replicas) == 1

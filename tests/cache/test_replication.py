@@ -1,0 +1,184 @@
+"""Another server takes over: L2 is used only if the server proves that it has every invalidation that was seen."""
+
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+import redis
+
+from servease_appt.cache import Source, connect
+from servease_appt.cache.replication import Continuity, History, Replication, parse
+from servease_appt.testing.fault_proxy import Proxy
+from servease_appt.testing.servers import EmbeddedValkey
+from tests.cache.testbed import CODECS, PREFIX, Cache, Versioned, eventually, listening, settle
+from tests.cache.testbed import Source as Truth
+
+K = "customer_1"
+V1, V2 = Versioned("1", 1), Versioned("1", 2)
+BOUND_S = 2.0
+SEEN = Replication(is_primary=True, id="a", offset=100, previous_id=None, switched_at=-1)
+
+
+class Pair(NamedTuple):
+    """A primary, its replica, and a worker that reaches the primary through a proxy."""
+
+    primary: EmbeddedValkey
+    replica: EmbeddedValkey
+    on_primary: Any
+    on_replica: Any
+    proxy: Proxy
+    worker: Cache
+
+    def take_over(self) -> None:
+        """Kill the primary, and lead the worker to the replica."""
+        self.primary.kill()
+        self.on_replica.replicaof("NO", "ONE")
+        self.proxy.target = self.replica.port
+        self.proxy.reset()
+        settle(self.worker)
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """The replica has all that the primary has; the worker listens."""
+    with (
+        EmbeddedValkey(options=["--repl-diskless-sync-delay", "0"]) as primary,
+        EmbeddedValkey(options=["--replicaof", "127.0.0.1", str(primary.port)]) as replica,
+        Proxy(primary.port) as proxy,
+        redis.Redis.from_url(primary.url()) as on_primary,
+        redis.Redis.from_url(replica.url()) as on_replica,
+    ):
+        eventually(lambda: on_replica.info("replication")["master_link_status"] == "up", "the replication")
+        worker = Cache(connect(proxy.url(), timeout_s=1.0), CODECS, prefix=PREFIX, owns_client=True)
+        try:
+            yield Pair(primary, replica, on_primary, on_replica, proxy, listening(worker))
+        finally:
+            worker.close()
+
+
+def test_a_replica_without_the_last_invalidation_is_emptied(pair: Pair, source: Truth) -> None:
+    """Later invalidations bring its sequence past the lost number. Seen to fail: K was old for its TTL."""
+    worker = pair.worker
+    source.put(K)
+    assert worker.get(K, source.load) == V1
+    worker.invalidate(["customer_2"])
+    eventually(lambda: pair.on_replica.get(f"{PREFIX}:{K}") is not None, "the replication of V1")
+    pair.on_replica.replicaof("NO", "ONE")
+    source.put(K)
+    worker.invalidate([K])
+    assert worker.get(K, source.load) == V2
+    settle(worker)
+    other = Cache(connect(pair.replica.url()), CODECS, prefix=PREFIX, listen=False, owns_client=True)
+    for _ in range(5):
+        other.invalidate(["customer_3"])
+    other.close()
+
+    pair.take_over()
+
+    eventually(lambda: worker.get_many([K], source.load).values == {K: V2}, "the new value")
+    eventually(lambda: not worker._process.recovery.l2_is_old, "the emptied L2")
+    assert worker.get(K, source.load) == V2
+
+
+def test_a_replica_that_has_everything_keeps_it(pair: Pair, source: Truth) -> None:
+    """The offset of the switch is at or past the offset that the worker saw: no value is lost."""
+    worker = pair.worker
+    worker.invalidate([K])
+    source.put(K)
+    assert worker.get(K, source.load) == V1
+    settle(worker)
+    pair.on_primary.execute_command("WAIT", 1, 5000)
+
+    pair.take_over()
+
+    assert not worker._process.recovery.l2_is_old
+    assert worker.get_many([K], source.load).sources == {K: Source.L2}
+
+
+def test_an_acknowledged_invalidation_without_a_later_report_is_no_proof(pair: Pair, source: Truth) -> None:
+    """The worker saw the replica's offset before its own invalidation: then it does not know if that is there."""
+    worker = pair.worker
+    source.put(K)
+    settle(worker)
+    listener = worker.listener
+    assert listener is not None
+    assert not listener._newer_than_report
+    worker._process.recovery.acknowledge(1)
+    assert listener._newer_than_report
+    settle(worker)
+    assert not listener._newer_than_report
+
+
+@pytest.mark.parametrize("why", ["no replicas", "read-only"])
+def test_the_trust_ends_with_a_primary_that_may_not_be_one(
+    why: str, source: Truth, own_valkey: EmbeddedValkey
+) -> None:
+    """The heartbeat is a write: it finds out within 2 s that the server takes no invalidations any more.
+
+    Seen to fail: L1 stayed trusted, and with too few replicas old values came from L2 for their TTL.
+    """
+    worker = listening(Cache(connect(own_valkey.url()), CODECS, prefix=PREFIX, owns_client=True))
+    with redis.Redis.from_url(own_valkey.url()) as operator:
+        source.put(K)
+        assert worker.get(K, source.load) == V1
+        settle(worker)
+        began_s = time.monotonic()
+        if why == "read-only":
+            operator.replicaof("127.0.0.1", "1")
+        else:
+            operator.config_set("min-replicas-to-write", 1)
+        eventually(lambda: not worker.l1.is_trusted(), "the end of the trust", timeout_s=BOUND_S)
+        if why == "no replicas":
+            source.put(K)
+            eventually(lambda: worker.get(K, source.load) == V2, "the new value", timeout_s=BOUND_S)
+        assert time.monotonic() - began_s < BOUND_S
+        operator.replicaof("NO", "ONE")
+        operator.config_set("min-replicas-to-write", 0)
+        eventually(worker.l1.is_trusted, "the trust")
+        assert not worker._process.recovery.l2_is_old or why == "read-only"
+    worker.close()
+
+
+def test_a_sequence_that_starts_anew_has_a_random_part(source: Truth, own_valkey: EmbeddedValkey) -> None:
+    """It is ahead of the clock, by another amount each time: two histories have no equal numbers."""
+    worker = Cache(connect(own_valkey.url()), CODECS, prefix=PREFIX, listen=False, owns_client=True)
+    ahead_us = set()
+    with redis.Redis.from_url(own_valkey.url()) as operator:
+        untyped: Any = operator
+        for _ in range(8):
+            untyped.delete(worker.keys.sequence)
+            worker.invalidate([K])
+            seconds, microseconds = untyped.time()
+            ahead_us.add(int(untyped.get(worker.keys.sequence)) - (seconds * 1_000_000 + microseconds))
+    worker.close()
+    assert max(ahead_us) > 0
+    assert len(ahead_us) > 1
+
+
+@pytest.mark.parametrize(
+    ("report", "reconnected", "expected"),
+    [
+        (SEEN._replace(offset=100), True, Continuity.SAME),
+        (SEEN._replace(offset=99), True, Continuity.BROKEN),
+        (SEEN._replace(id="b"), False, Continuity.SAME),
+        (SEEN._replace(id="b"), True, Continuity.BROKEN),
+        (SEEN._replace(id="b", previous_id="a", switched_at=101), True, Continuity.CONTINUED),
+        (SEEN._replace(id="b", previous_id="a", switched_at=101), False, Continuity.CONTINUED),
+        (SEEN._replace(id="b", previous_id="a", switched_at=100), True, Continuity.BROKEN),
+        (SEEN._replace(id="b", previous_id="c", switched_at=500), True, Continuity.BROKEN),
+        (None, True, Continuity.UNKNOWN),
+    ],
+)
+def test_what_two_reports_say(report: Replication | None, reconnected: bool, expected: Continuity) -> None:
+    """The offset of the switch is the first one that is not of the old history."""
+    history = History()
+    assert history.compare(SEEN, reconnected=True) is Continuity.UNKNOWN
+    history.accept(SEEN)
+    assert history.compare(report, reconnected=reconnected) is expected
+
+
+@pytest.mark.parametrize("info", [None, b"", b"role:master\r\n", redis.ResponseError("NOPERM")])
+def test_a_server_without_a_report(info: object) -> None:
+    """INFO may be refused, or lack the fields: then the sequence alone decides."""
+    assert parse(info) is None

@@ -1,0 +1,98 @@
+"""The cache under Sentinel: every worker follows the primary within the bound, and trusts no other server."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from servease_appt.cache import connect
+from tests.cache.sentinel_setup import SERVICE, SentinelSetup
+from tests.cache.testbed import CODECS, PREFIX, Cache, Source, Versioned, eventually, listening
+
+K = "customer_1"
+V1, V2 = Versioned("1", 1), Versioned("1", 2)
+BOUND_S = 2.0
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelSetup]:
+    """A primary, a replica and three sentinels for the tests of this file, all with passwords."""
+    directory = Path(tmp_path_factory.mktemp("sentinel"))
+    with SentinelSetup(directory, password="of-servers", sentinel_password="of-sentinels") as setup:
+        yield setup
+
+
+@pytest.fixture
+def worker(setup: SentinelSetup) -> Iterator[Cache]:
+    """A worker that listens."""
+    cache = Cache(connect(setup.url(), timeout_s=0.5), CODECS, prefix=PREFIX, owns_client=True)
+    yield listening(cache)
+    cache.close()
+
+
+def test_a_planned_failover_is_followed_within_the_bound(
+    setup: SentinelSetup, worker: Cache, source: Source
+) -> None:
+    """The old primary goes on as one for seconds. An invalidation by another process goes to the new one.
+
+    Seen to fail: workers stayed with the old primary for 8 to 10 s, and served the old value.
+    """
+    source.put(K)
+    assert worker.get(K, source.load) == V1
+    old = setup.primary_port()
+    setup.ask(0, "SENTINEL", "FAILOVER", SERVICE)
+    eventually(lambda: setup.primary_port() != old, "the failover", timeout_s=30)
+
+    source.put(K)
+    other = Cache(connect(setup.url(), timeout_s=0.5), CODECS, prefix=PREFIX, listen=False, owns_client=True)
+    other.invalidate([K])
+    invalidated_at_s = time.monotonic()
+    other.close()
+
+    eventually(lambda: worker.get(K, source.load) == V2, "the new value", timeout_s=BOUND_S)
+    eventually(lambda: _connected_to(worker) != old, "the change of server", timeout_s=BOUND_S)
+    assert time.monotonic() - invalidated_at_s < BOUND_S + 0.5
+    assert worker.get(K, source.load) == V2
+
+
+def test_a_worker_that_most_sentinels_do_not_reach_trusts_no_tier(
+    setup: SentinelSetup, worker: Cache, source: Source
+) -> None:
+    """They may have chosen another primary, which takes invalidations. Both tiers are used again afterwards."""
+    source.put(K)
+    assert worker.get(K, source.load) == V1
+    for sentinel in setup.sentinels[:2]:
+        sentinel.send(signal.SIGSTOP)
+    try:
+        eventually(lambda: worker._process.recovery.l2_is_old, "the suspicion", timeout_s=2 * BOUND_S)
+        eventually(lambda: not worker.l1.is_trusted(), "the end of the trust", timeout_s=BOUND_S)
+        source.put(K)
+        eventually(lambda: worker.get(K, source.load) == V2, "the new value", timeout_s=BOUND_S)
+    finally:
+        for sentinel in setup.sentinels[:2]:
+            sentinel.send(signal.SIGCONT)
+    eventually(lambda: worker.l1.is_trusted() and not worker._process.recovery.l2_is_old, "the trust")
+
+
+def test_sentinels_that_do_not_run_change_nothing(
+    setup: SentinelSetup, worker: Cache, source: Source
+) -> None:
+    """A sentinel that refuses connections chooses no other primary. The last test of this file: it kills two."""
+    source.put(K)
+    for sentinel in setup.sentinels[:2]:
+        sentinel.send(signal.SIGKILL)
+        sentinel.wait(10)
+    sentinels = worker.listener._sentinels if worker.listener is not None else None
+    assert sentinels is not None
+    began_s = sentinels._viewed_at_s
+    eventually(lambda: sentinels._viewed_at_s > began_s + 1.0, "two more polls")
+    assert worker.l1.is_trusted()
+    assert len(sentinels._view.errors) == 2
+
+
+def _connected_to(worker: Cache) -> int:
+    listener = worker.listener
+    channel = None if listener is None else listener._channel
+    return 0 if channel is None else int(channel.address[1])  # type: ignore[union-attr]
