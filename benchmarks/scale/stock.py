@@ -17,6 +17,8 @@ from servease_appt.testing.servers import EmbeddedValkey
 
 PREFIX = "bench_stock"
 BATCH = 500
+TIMEOUT_S = 5.0
+"""Long, so that a busy machine makes no worker repeat its scans."""
 SECOND_WORKER_S = 0.5
 """Within this time a second worker would begin its scans."""
 _POPULATE = (
@@ -92,7 +94,7 @@ def _all_at(caches: Sequence[TwoTierCache[Any]], sequence: int) -> bool:
 
 
 def _new_cache(server: EmbeddedValkey) -> TwoTierCache[Any]:
-    return TwoTierCache.from_url(server.url(1), (json_codec("customer"),), prefix=PREFIX)
+    return TwoTierCache.from_url(server.url(1), (json_codec("customer"),), prefix=PREFIX, timeout_s=TIMEOUT_S)
 
 
 def _await(done: Callable[[], bool], what: str) -> None:

@@ -106,6 +106,7 @@ class Process(Generic[V]):
             self.invalidator.carry_out,
             # Only the order of a single connection shows if a message came after a request.
             elected=self.l2.listens_where_it_reads,
+            sequence=lambda: self.listener.sequence,
             event_log=self.event_log,
             submit=self.submit,
         )
