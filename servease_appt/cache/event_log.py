@@ -40,8 +40,11 @@ class EventLog:
 
     def note(self, tier: Tier, event: Event, keys: Sequence[str], why: str = "") -> None:
         """Count and log an event of these keys."""
-        for name, n in Counter(map(self._name_of, keys)).items():
-            self._recorder.count(tier, event, name, n)
+        if len(keys) == 1:  # most events; a Counter costs more than the rest
+            self._recorder.count(tier, event, self._name_of(keys[0]))
+        else:
+            for name, n in Counter(map(self._name_of, keys)).items():
+                self._recorder.count(tier, event, name, n)
         self._remember(tier, event, keys, why)
 
     def note_all(self, tier: Tier, event: Event, why: str = "", n: int = 1) -> None:
