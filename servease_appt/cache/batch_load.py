@@ -148,8 +148,9 @@ class BatchLoad(Generic[V]):
                 self._holders[key] = (holder, time.monotonic())
             return
         self._holders.pop(key, None)
-        if lease.state is LeaseState.GRANTED:
-            loader.start(flight, self._load, lease.payload, epoch, self._deadline_s)
+        if lease.state in (LeaseState.GRANTED, LeaseState.UNAVAILABLE):
+            token = lease.payload if lease.state is LeaseState.GRANTED else None
+            loader.start(flight, self._load, token, epoch, self._deadline_s)
             return
         value = loader.codecs.decode(key, lease.payload) if lease.state is LeaseState.VALUE else None
         if lease.state is LeaseState.VALUE and value is None:

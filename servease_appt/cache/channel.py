@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +45,30 @@ class Reply:
     value: Any
 
 
-Frame = Published | Subscribed | Changed | Reply | None
+@dataclass(frozen=True, slots=True)
+class NodeLost:
+    """Tracking messages of a cluster's node no longer arrive; with `gone`, it serves no keys any more."""
+
+    name: str
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeBack:
+    """Tracking messages of a cluster's node arrive from now on; some may have been missed before."""
+
+    name: str
+    invalidations_lost: bool
+
+
+Frame = Published | Subscribed | Changed | Reply | NodeLost | NodeBack | None
 
 
 class Channel:
     """A connection in push mode. For one thread. Every method raises redis-py's errors or OSError."""
+
+    server = ""
+    servers: Collection[str] = ()
 
     def __init__(self, client: Redis) -> None:
         pool = client.connection_pool

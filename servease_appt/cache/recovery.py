@@ -91,9 +91,15 @@ class Recovery:
             self.distrust_l2()
         self.l2_is_old = self._lost
 
+    def distrust_node(self, name: str) -> None:
+        """Stop using the values of one node of a cluster until all of them are deleted."""
+        if name not in self._l2.old_nodes:
+            self._l2.old_nodes.add(name)
+            log.warning("%s has lost invalidations: its values are not used, and are deleted", name)
+
     def empty_l2_if_old(self) -> None:
-        """Delete all values of an L2 that has lost invalidations, on a thread of the cache."""
-        if self._lost and not self._emptying:
+        """Delete all values of an L2, or of nodes, that have lost invalidations, on a thread of the cache."""
+        if (self._lost or self._l2.old_nodes) and not self._emptying:
             self._emptying = True
             try:
                 self._submit(self._empty_l2)
@@ -102,8 +108,12 @@ class Recovery:
 
     def _empty_l2(self) -> None:
         try:
-            self._acknowledged = self._l2.invalidate_matching("*", self._identity)
-            self._lost = self.l2_is_old = False
+            if self._lost:
+                self._acknowledged = self._l2.invalidate_matching("*", self._identity)
+                self._l2.old_nodes.clear()
+                self._lost = self.l2_is_old = False
+            for name in list(self._l2.old_nodes):
+                self._l2.empty_node(name, self._identity)
         except L2Unavailable as error:
             self._event_log.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))
         finally:
