@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from faults import distribution, experiment, report, shutdown
+from faults import broken, distribution, experiment, many_invalidations, overload, report, shutdown
 from faults.catalog import FAULTS
 from faults.experiment import Result
+from faults.report import Figures
 from faults.testbed import Testbed
 
 SYNC_TOO = (
@@ -21,30 +23,51 @@ SYNC_TOO = (
     "worker-killed",
 )
 """What is run with sync workers as well: the class decides how workers wait, not how the cache works."""
+CACHE_INVALIDATIONS = 1_000_000
 
 
 def main() -> int:
     """Run the faults. Returns the exit code: 0 if every promise was kept, 1 if not, 2 for wrong usage."""
     given = _arguments()
-    if given.invalidations:
-        with Testbed(worker_class=given.worker_class) as testbed:
-            found = distribution.measure(testbed, given.invalidations)
-        print(report.distribution_text(found))
-        report.keep("distribution", found)
-        return 0 if found.kept else 1
     if given.only:
-        results = _run_all(given.worker_class, given.only, given.history)
+        results = _run_all(given.worker_class, given.only, given.history, given.broken)
         print(report.table(results))
         if given.keep:
-            report.keep(given.worker_class, results, again=True)
-    else:
-        results = _run_all("gthread", [*(fault.name for fault in FAULTS), shutdown.NAME], given.history)
-        report.keep("gthread", results)
-        sync = _run_all("sync", SYNC_TOO, None)
-        report.keep("sync", sync)
-        print(report.table(results), report.table(sync), sep="\n\nWith sync workers:\n\n")
-        results += sync
-    return 0 if all(result.kept for result in results) else 1
+            report.keep_table(given.worker_class, results, again=True)
+        return 0 if all(result.kept for result in results) else 1
+    measured = list(_figures(given))
+    for section, figures in measured:
+        print(figures.text())
+        if given.keep:
+            report.keep_figures(section, figures)
+    if measured:
+        return 0 if all(figures.kept for _, figures in measured) else 1
+    return 0 if _everything(given.history) else 1
+
+
+def _figures(given: argparse.Namespace) -> Iterator[tuple[str, Figures]]:
+    """Yield what was asked for by name beside the catalogue, with its section of the page."""
+    if given.invalidations:
+        with Testbed(worker_class=given.worker_class, broken=given.broken) as testbed:
+            yield "distribution", distribution.measure(testbed, given.invalidations)
+    if given.cache_invalidations:
+        yield "cache-alone", many_invalidations.measure(given.cache_invalidations, without=given.broken)
+    if given.overload:
+        yield "overload", overload.run(given.broken)
+
+
+def _everything(history: Path | None) -> bool:
+    """Run all of it and keep what was measured. Returns whether every promise was kept."""
+    results = _run_all("gthread", [*(fault.name for fault in FAULTS), shutdown.NAME], history)
+    report.keep_table("gthread", results)
+    sync = _run_all("sync", SYNC_TOO, None)
+    report.keep_table("sync", sync)
+    print(report.table(results), report.table(sync), sep="\n\nWith sync workers:\n\n")
+    overloaded, alone = overload.run(), many_invalidations.measure(CACHE_INVALIDATIONS)
+    report.keep_figures("overload", overloaded)
+    report.keep_figures("cache-alone", alone)
+    print(overloaded.text(), alone.text(), sep="\n\n")
+    return all(result.kept for result in results + sync) and overloaded.kept and alone.kept
 
 
 def _arguments() -> argparse.Namespace:
@@ -52,17 +75,19 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m faults", description="Break the service under load and check what every request saw."
     )
-    parser.add_argument(
-        "--only", action="append", choices=names, metavar="FAULT", help="this one alone; may be given again"
-    )
-    parser.add_argument("--keep", action="store_true", help="with --only: replace these rows in the tables")
-    parser.add_argument("--worker-class", choices=("gthread", "sync"), default="gthread", help="with --only")
-    parser.add_argument("--history", type=Path, metavar="DIRECTORY", help="keep the histories as JSON lines")
-    parser.add_argument(
-        "--invalidations",
-        type=int,
-        metavar="N",
-        help="measure the spread over N invalidations, without faults",
+    add = parser.add_argument
+    add("--only", action="append", choices=names, metavar="FAULT", help="this one alone; may be given again")
+    add("--keep", action="store_true", help="replace what was run in the tables")
+    add("--worker-class", choices=("gthread", "sync"), default="gthread", help="with --only")
+    add("--history", type=Path, metavar="DIRECTORY", help="keep the histories as JSON lines")
+    add("--invalidations", type=int, metavar="N", help="the spread over N invalidations, without faults")
+    add("--cache-invalidations", type=int, metavar="N", help="N invalidations with the cache alone")
+    add("--overload", action="store_true", help="load at twice what can be served")
+    add(
+        "--broken",
+        choices=sorted(broken.BREAKS),
+        metavar="PROTECTION",
+        help=f"try a build without it, one of {', '.join(sorted(broken.BREAKS))}",
     )
     given = parser.parse_args()
     if given.history:
@@ -70,19 +95,23 @@ def _arguments() -> argparse.Namespace:
     return given
 
 
-def _run_all(worker_class: str, names: list[str] | tuple[str, ...], kept: Path | None) -> list[Result]:
+def _run_all(
+    worker_class: str, names: Sequence[str], history: Path | None, without: str | None = None
+) -> list[Result]:
     results = []
-    with Testbed(worker_class=worker_class) as testbed:
+    if without is not None:
+        broken.apply(without)
+    with Testbed(worker_class=worker_class, broken=without) as testbed:
         for fault in FAULTS:
             if fault.name in names:
-                path = kept / f"{fault.name}.jsonl" if kept else None
-                results.append(_told(experiment.run(testbed, fault, path)))
+                path = history / f"{fault.name}.jsonl" if history else None
+                results.append(_reported(experiment.run(testbed, fault, path)))
         if shutdown.NAME in names:
-            results.append(_told(shutdown.run(testbed)))
+            results.append(_reported(shutdown.run(testbed)))
     return results
 
 
-def _told(result: Result) -> Result:
+def _reported(result: Result) -> Result:
     verdict = "kept" if result.kept else f"BROKEN: {'; '.join(result.broken)}"
     print(f"{time.strftime('%H:%M:%S')} {result.fault}: {verdict}", file=sys.stderr, flush=True)
     return result

@@ -187,6 +187,17 @@ def showing_placeholders(operations: Iterable[Operation]) -> list[Operation]:
     return [op for op in reads(operations) if any(text in PLACEHOLDERS for text in op.seen.values())]
 
 
+def missing_names(operations: Iterable[Operation], entities: frozenset[str]) -> list[tuple[Operation, str]]:
+    """Find keys of these entities (`customer`, …) that pages showed as placeholders."""
+    initials = {entity[0] for entity in entities}
+    return [
+        (op, key)
+        for op in reads(operations)
+        for key, text in op.seen.items()
+        if key[0] in initials and text in PLACEHOLDERS
+    ]
+
+
 def percentile(values: Iterable[float], percent: float) -> float:
     """Return the nearest-rank percentile; 0 of no values."""
     ordered = sorted(values)

@@ -40,6 +40,17 @@ class Distribution:
         """Return every field."""
         return asdict(self)
 
+    def text(self) -> str:
+        """Return the distribution as a paragraph."""
+        return (
+            f"{self.invalidations:,} invalidations on {self.workers} workers in {self.seconds:.0f} s, with"
+            f" {self.reads:,} reads. From the invalidation's return to the call of the last stale read after it:"
+            f" p50 {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms, p99.9 {self.p999_ms:.1f} ms, longest"
+            f" {self.max_ms:.1f} ms; {self.with_a_stale_read:,} had a stale read at all."
+            f" {self.beyond_250_ms} of {self.reads:,} reads were stale beyond 250 ms, {self.in_own_worker} in the"
+            f" invalidating worker; {self.resurrected} looks found an older value in Redis."
+        )
+
     @property
     def kept(self) -> bool:
         """Return whether no promise was broken."""

@@ -59,6 +59,7 @@ class Fault:
         bound_ms: milliseconds after an acknowledged invalidation during which an older value may be shown.
         l2_bound_ms: the same for values in Redis.
         freezes: entities whose fake service can't be controlled during the fault.
+        present: entities whose names may be missing on no page.
         failing: operations (`page`, `probe`, `invalidate`, `book`) that may be answered with 503 during the fault.
         lost: number of requests that may get no answer.
         recovers_ms: milliseconds after the fault's end until everything works as before, at most.
@@ -75,6 +76,7 @@ class Fault:
     bound_ms: float = LOST_MESSAGE_BOUND_MS
     l2_bound_ms: float = 0.0
     freezes: frozenset[str] = frozenset()
+    present: frozenset[str] = frozenset()
     failing: frozenset[str] = frozenset()
     lost: int = 0
     recovers_ms: float = 5000.0
@@ -119,6 +121,7 @@ class Result:
     redis_wait_max_ms: float = 0.0
     redis_waits_over_20ms: int = 0
     placeholder_pages: int = 0
+    missing_names: int = 0
     statuses: dict[str, dict[str, int]] = field(default_factory=dict)
     unexpected_failures: int = 0
     bookings_wrong: int = 0
@@ -196,6 +199,7 @@ def judge(fault: Fault, operations: list[Operation], phases: Phases) -> Result:
     _measure_staleness(result, fault, operations, injected)
     _measure_pages(result, control, afterwards)
     _count_failures(result, fault, control, afterwards)
+    result.missing_names = len(checkers.missing_names(afterwards, fault.present))
     result.recovery_ms = _recovery_ms(operations, ended, injected, there)
     _find_broken(result, fault)
     return result
@@ -305,6 +309,7 @@ def _find_broken(result: Result, fault: Fault) -> None:
         "values under another's key": result.wrong_identities,
         "versions going back": result.versions_going_back,
         "failed requests": result.unexpected_failures,
+        "missing names of services that answer": result.missing_names,
     }
     result.broken += [f"{count} {what}" for what, count in counts.items() if count]
     if result.recovery_ms > fault.recovers_ms:

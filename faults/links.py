@@ -59,6 +59,10 @@ class Links:
         """End the open links with an RST."""
         self._order(kind=kind, reset=True)
 
+    def strand(self, kind: str) -> None:
+        """Have the open links carry nothing from now on, without a sign of it; new links work."""
+        self._order(kind=kind, strand=True)
+
     def heal(self) -> None:
         """Let new links work again. Links that lost bytes stay broken until a side closes them."""
         self._order(heal=True)
@@ -103,6 +107,8 @@ def _carry_out(proxy: Proxy, order: dict[str, Any]) -> None:
     kind = LinkKind(order.pop("kind"))
     if order.pop("reset", False):
         proxy.reset(kind)
+    if order.pop("strand", False):
+        proxy.strand(kind)
     for name, value in order.items():
         setattr(proxy.rules[kind], name, value)
 

@@ -7,9 +7,8 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from faults.distribution import Distribution
 from faults.experiment import Result
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -61,34 +60,50 @@ def _notes(result: Result) -> list[str]:
     ]
 
 
-def distribution_text(found: Distribution) -> str:
-    """Return the distribution as a paragraph."""
-    return (
-        f"{found.invalidations:,} invalidations on {found.workers} workers in {found.seconds:.0f} s, with"
-        f" {found.reads:,} reads. From the invalidation's return to the call of the last stale read after it:"
-        f" p50 {found.p50_ms:.1f} ms, p99 {found.p99_ms:.1f} ms, p99.9 {found.p999_ms:.1f} ms, longest"
-        f" {found.max_ms:.1f} ms; {found.with_a_stale_read:,} had a stale read at all."
-        f" {found.beyond_250_ms} of {found.reads:,} reads were stale beyond 250 ms, {found.in_own_worker} in the"
-        f" invalidating worker; {found.resurrected} looks found an older value in Redis."
-    )
+class Figures(Protocol):
+    """What was measured beside the catalogue."""
+
+    @property
+    def kept(self) -> bool:
+        """Return whether every promise was kept."""
+        ...
+
+    def as_json(self) -> dict[str, Any]:
+        """Return every field."""
+        ...
+
+    def text(self) -> str:
+        """Return it in words, as Markdown."""
+        ...
 
 
-def keep(section: str, rows: Sequence[Result] | Distribution, *, again: bool = False) -> None:
-    """Replace one section of the results and of the page; with `again` the rows of these faults only."""
-    known: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    if isinstance(rows, Distribution):
-        text, numbers = distribution_text(rows), rows.as_json()
-    else:
-        numbers = {result.fault: result.as_json() for result in rows}
-        if again:
-            numbers = known.get(section, {}).get("measured", {}) | numbers
-        text = table(Result(**result) for result in numbers.values())
-    known[section] = {"machine": _machine(), "measured": numbers}
-    RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+def keep_table(section: str, results: Sequence[Result], *, again: bool = False) -> None:
+    """Replace one table of the results and of the page; with `again` the rows of these faults only."""
+    numbers = {result.fault: result.as_json() for result in results}
+    if again:
+        numbers = _known().get(section, {}).get("measured", {}) | numbers
+    _keep(section, numbers, table(Result(**result) for result in numbers.values()))
+
+
+def keep_figures(section: str, figures: Figures) -> None:
+    """Replace one section of the results and of the page."""
+    _keep(section, figures.as_json(), figures.text())
+
+
+def _keep(section: str, numbers: dict[str, Any], text: str) -> None:
+    measured = {"machine": _machine(), "measured": numbers}
+    RESULTS.write_text(json.dumps(_known() | {section: measured}, indent=1) + "\n")
     begin, end = f"<!-- {section}: begin -->", f"<!-- {section}: end -->"
-    before, _, rest = PAGE.read_text().partition(begin)
+    before, found, rest = PAGE.read_text().partition(begin)
+    if not found:
+        raise ValueError(f"{PAGE} has no section {section}")
     _, _, after = rest.partition(end)
     PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+
+
+def _known() -> dict[str, Any]:
+    known: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    return known
 
 
 def _machine() -> str:

@@ -16,6 +16,7 @@ from typing import Self
 import jwt
 import redis
 
+from faults import broken
 from faults.dataset import Dataset
 from faults.http_client import Slot
 from faults.links import Links
@@ -72,10 +73,12 @@ class Testbed:
     Args:
         workers: how many gunicorn workers.
         worker_class: `gthread` or `sync`.
+        broken: the name of a protection that the served build lacks; None: the service as it is.
     """
 
-    def __init__(self, *, workers: int = 4, worker_class: str = "gthread") -> None:
+    def __init__(self, *, workers: int = 4, worker_class: str = "gthread", broken: str | None = None) -> None:
         self.workers = workers
+        self.broken = broken
         self.worker_class = worker_class
         self.directory = Path(tempfile.mkdtemp(prefix="servease-faults-"))
         self._stack = contextlib.ExitStack()
@@ -125,8 +128,16 @@ class Testbed:
             "PYTHONUNBUFFERED": "1",
             **self.fake_services.settings,
         }
+        application = "wsgi:app"
+        if self.broken is not None:
+            settings[broken.VARIABLE], application = self.broken, broken.APPLICATION
         self.gunicorn = Gunicorn(
-            settings, directory, workers=self.workers, threads=threads, arguments=arguments
+            settings,
+            directory,
+            workers=self.workers,
+            threads=threads,
+            arguments=arguments,
+            application=application,
         ).start()
         self.access_log = AccessLog(self.gunicorn.log)
         if not self.wait_for_mode():

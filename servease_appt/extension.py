@@ -270,11 +270,15 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
         pool_size=cache_policy(settings).max_loads,
     )
     lookups = _lookups(settings, client, upstreams, metrics)
-    cache = lookups.cache
-    cache.describe_more = partial(worker_status, lookups, metrics, settings.secret_key)
     metric_history = MetricHistory(metrics)
-    cache.on_pulse = Heartbeat(
-        lookups, metrics, metric_history, Upkeep(database, metrics.kept_counts_sampled)
+    lookups.cache.attach(
+        Heartbeat(
+            lookups,
+            metrics,
+            metric_history,
+            Upkeep(database, metrics.kept_counts_sampled),
+            describe=partial(worker_status, lookups, metrics, settings.secret_key),
+        )
     )
     return Container(
         settings=settings,

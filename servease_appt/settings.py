@@ -72,6 +72,7 @@ class Settings:
     cache_l1_maxsize: int
     cache_negative_timeout_s: float
     cache_stale_timeout_s: float
+    cache_tracking: bool = True
     max_concurrent_appointments: int
     default_appointment_duration_minutes: int
     business_timezone: ZoneInfo
@@ -318,6 +319,7 @@ class _Environment(Schema):
     cache_l1_maxsize = _whole(10_000, 1, 10_000_000)
     cache_negative_timeout_s = _seconds(60, 0, 86400)
     cache_stale_timeout_s = _seconds(3600, 0, 604800)
+    cache_tracking = f.Boolean(load_default=True, metadata={"allowed": "1 or 0"})
     max_concurrent_appointments = _whole(3, 1, 10_000)
     default_appointment_duration_minutes = _whole(60, 1, 1440)
     business_timezone = _Timezone(

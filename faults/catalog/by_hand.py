@@ -6,12 +6,15 @@ import json
 from collections.abc import Callable
 
 from faults.experiment import HEALTHY_BOUND_MS, Context, Fault
+from faults.links import DATA
 from faults.testbed import PREFIX
 
 _GROUP = "by hand"
 _FOLLOWS = "every worker follows within 250 ms"
 _OF_WHAT_IS_STORED = _FOLLOWS + ", for what is stored at that moment"
 _CHANNEL = f"{PREFIX}:invalidate"
+_STRANDINGS = 4
+_BETWEEN_STRANDINGS_S = 1.2
 _STORM = 20_000
 _STORM_BATCH = 1000
 _DELETE_MATCHING = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end"
@@ -34,6 +37,16 @@ def _announcing(
         bound_ms=HEALTHY_BOUND_MS,
         l2_bound_ms=HEALTHY_BOUND_MS,
     )
+
+
+def _publish_over_stranded_links(context: Context) -> None:
+    """Announce by PUBLISH, and let the workers' open data links carry nothing from now on, again and again."""
+    context.load.announce = lambda key: context.testbed.redis.publish(
+        _CHANNEL, context.testbed.dataset.cache_key(key)
+    )
+    for _ in range(_STRANDINGS):
+        context.testbed.links.strand(DATA)
+        context.load.stopping.wait(_BETWEEN_STRANDINGS_S)
 
 
 def _corrupt(context: Context) -> None:
@@ -89,6 +102,16 @@ FAULTS = (
         lambda context, key: context.testbed.redis.publish(_CHANNEL, key),
     ),
     _announcing("by-hand-flushdb", _FOLLOWS, lambda context, _key: context.testbed.redis.flushdb()),
+    Fault(
+        name="data-links-stranded",
+        group=_GROUP,
+        promise="idle data links carry nothing any more and the channel lives: every worker follows a PUBLISH"
+        " within 2 s, and L2 within 5 s",
+        inject=_publish_over_stranded_links,
+        hold_s=0.5,
+        l2_bound_ms=5000,
+        failing=frozenset({"invalidate"}),
+    ),
     Fault(
         name="values-corrupted",
         group=_GROUP,

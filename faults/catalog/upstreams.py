@@ -31,6 +31,8 @@ def _upstream_fault(
     promise: str = _PLACEHOLDERS,
     hold_s: float = 4.0,
     freezes: frozenset[str] = _CUSTOMER,
+    present: frozenset[str] = frozenset(),
+    failing: frozenset[str] = frozenset(),
 ) -> Fault:
     return Fault(
         name=name,
@@ -40,6 +42,8 @@ def _upstream_fault(
         heal=heal,
         hold_s=hold_s,
         freezes=freezes,
+        present=present,
+        failing=failing,
         bound_ms=250,
         page_limit_ms=_PAGE_LIMIT_MS,
         recovers_ms=_RECOVERS_MS,
@@ -59,15 +63,33 @@ def _start_again(*kinds: str) -> Step:
         for kind in kinds:
             dataset.service(kind).restart()
             dataset.service(kind).put(*dataset.entries(kind))
-        slot = context.testbed.slot()
-        for kind in kinds:
-            ids = [id_ for key, id_ in dataset.ids.items() if dataset.kind_of(key) == kind]
-            answer = slot.ask("POST", "/cache/invalidate/", json.dumps({"entity": kind, "ids": ids}).encode())
-            if answer.status != 200:
-                context.broken.append(f"the invalidation of all {kind}s was answered with {answer.status}")
-        slot.close()
+        _announce_all(context, *kinds)
 
     return heal
+
+
+def _hang_and_forget(context: Context) -> None:
+    """Freeze the customer service, and have pages need every name of all three services, three times."""
+    context.testbed.fake_services.customers.pause()
+    for _ in range(3):
+        _announce_all(context, "customer", "vehicle", "employee")
+        context.load.stopping.wait(1.5)
+
+
+def _resume_and_announce(context: Context) -> None:
+    context.testbed.fake_services.customers.resume()
+    _announce_all(context, "customer")
+
+
+def _announce_all(context: Context, *kinds: str) -> None:
+    """Invalidate every name of some services."""
+    dataset, slot = context.testbed.dataset, context.testbed.slot()
+    for kind in kinds:
+        ids = [id_ for key, id_ in dataset.ids.items() if dataset.kind_of(key) == kind]
+        answer = slot.ask("POST", "/cache/invalidate/", json.dumps({"entity": kind, "ids": ids}).encode())
+        if answer.status != 200:
+            context.broken.append(f"the invalidation of all {kind}s was answered with {answer.status}")
+    slot.close()
 
 
 def _flap(context: Context) -> None:
@@ -110,6 +132,15 @@ FAULTS = (
         lambda context: context.testbed.fake_services.customers.pause(),
         heal=lambda context: context.testbed.fake_services.customers.resume(),
         hold_s=6.0,
+    ),
+    _upstream_fault(
+        "upstream-hung-others-cold",
+        _hang_and_forget,
+        heal=_resume_and_announce,
+        promise="nobody has a name cached and one service hangs: every name of the two others is on every page",
+        hold_s=1.0,
+        present=frozenset({"vehicle", "employee"}),
+        failing=frozenset({"book"}),
     ),
     _upstream_fault("upstream-500", _rule(status=500)),
     _upstream_fault("upstream-flapping", _flap, hold_s=0.0),

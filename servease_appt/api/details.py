@@ -1,5 +1,6 @@
 """Answers that hold one whole appointment."""
 
+import hashlib
 from collections.abc import Mapping
 
 from flask import Response
@@ -29,6 +30,8 @@ def detail_response(
 ) -> Response:
     """Return the detail of `appointment` as `caller` may see it, with its entity tag.
 
+    The tag is strong: it changes with every byte of the answer. It begins with the version of the row.
+
     Args:
         appointment: what to show.
         caller: who gets it; customers get no `internal_notes`.
@@ -37,10 +40,30 @@ def detail_response(
         headers: more headers.
     """
     schema = DETAIL if caller.actor.is_staff else _CUSTOMER_DETAIL
-    tagged = {"ETag": appointment.etag, **(headers or {})}
-    return named_response(
-        schema, appointment, [appointment], caller, database_s=database_s, status=status, headers=tagged
+    response = named_response(
+        schema, appointment, [appointment], caller, database_s=database_s, status=status, headers=headers
     )
+    of_body = hashlib.sha256(response.get_data()).hexdigest()[:16]
+    response.headers["ETag"] = f'"{appointment.version}-{of_body}"'
+    return response
+
+
+def unless_known(response: Response, if_none_match: str | None) -> Response:
+    """Return the detail, or 304 without a body if the caller has it already.
+
+    Args:
+        response: what `detail_response` returned.
+        if_none_match: the request's header; None if there is none.
+    """
+    if if_none_match is None:
+        return response
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    if tags == ["*"] or response.headers["ETag"] in tags:
+        response.status_code = 304
+        response.set_data(b"")
+        del response.headers["Content-Type"]
+        del response.headers["Content-Length"]
+    return response
 
 
 def action_response(

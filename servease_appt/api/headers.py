@@ -6,7 +6,7 @@ from flask.sansio.scaffold import Scaffold
 from servease_appt.api.context import container
 from servease_appt.api.request_state import request_began, request_id
 
-_REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, X-Request-Id"
+_REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id"
 _ANSWER_HEADERS = "ETag, Location, Retry-After, Server-Timing, X-Cache, X-Request-Id, X-Total-Count"
 _PREFLIGHT_MAX_AGE_S = "600"
 
@@ -20,7 +20,7 @@ _ALWAYS = (
 )
 _UNLESS_SET = (
     ("Cache-Control", "no-store"),
-    # JSON loads nothing. The pages have a policy of their own.
+    # JSON loads nothing. The pages have policies of their own.
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
 )
 _HTTPS_ONLY = "max-age=31536000"
@@ -44,10 +44,12 @@ def _finish(response: Response) -> Response:
         return response
     origins = container().settings.cors_allowed_origins
     headers = response.headers
+    given = {name for name, _ in headers}  # one look for all: `setdefault` goes through them each time
     for name, value in _ALWAYS:
         headers.add(name, value)
     for name, value in _UNLESS_SET:
-        headers.setdefault(name, value)
+        if name not in given:
+            headers.add(name, value)
     headers.add("X-Request-Id", request_id())
     headers.add("Vary", "Authorization, Origin" if origins else "Authorization")
     if origins:

@@ -53,6 +53,7 @@ _ROLES = {
 }
 _REQUEST_HEADERS = {
     "If-Match": "The `ETag` of the detail that the change is based on; 412 when it is out of date.",
+    "If-None-Match": "The `ETag` of the detail that the caller has; 304 while it is the current one.",
     "Idempotency-Key": "Up to 255 characters, kept 24 hours: the same request gets the first answer again.",
 }
 
@@ -134,6 +135,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 def _responses(route: Route) -> dict[str, Any]:
     return {
         str(route.status): _answer(route),
+        **({"304": _unchanged(route)} if "If-None-Match" in route.headers else {}),
         **{str(status): _error(route, status) for status in _error_statuses(route)},
     }
 
@@ -145,6 +147,13 @@ def _answer(route: Route) -> dict[str, Any]:
     if route.answer_headers:
         answer["headers"] = header_objects(route.answer_headers)
     return answer
+
+
+def _unchanged(route: Route) -> dict[str, Any]:
+    return {
+        "description": "The caller has the current detail.",
+        "headers": header_objects(route.answer_headers),
+    }
 
 
 def _about(route: Route) -> str:

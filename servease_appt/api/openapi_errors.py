@@ -16,7 +16,7 @@ FIELD_OR_RULE_ERRORS: Final = "FieldOrRuleErrors"
 _STRING: Final = {"type": "string"}
 _WHOLE: Final = {"type": "integer", "minimum": 0}
 _HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
-    "ETag": ("The version of the detail, for `If-Match`.", _STRING),
+    "ETag": ("The version of the detail, for `If-Match` and `If-None-Match`.", _STRING),
     "Location": ("The path of the new appointment.", {"type": "string", "format": "uri-reference"}),
     "Retry-After": ("Seconds after which another try makes sense.", _WHOLE),
     "Server-Timing": ("Milliseconds spent on db, cache and upstream.", _STRING),

@@ -1,5 +1,6 @@
 """How the field types of requests and answers appear in the OpenAPI document."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
@@ -22,6 +23,7 @@ _PROPERTIES: dict[type, dict[str, Any]] = {
     fields.Flag: {"type": "boolean"},
     fields.Money: {"type": "string", "pattern": r"^\d{1,8}(\.\d{1,2})?$"},
     fields.Ids: {"type": "array", "items": {"type": "string", "format": "uuid"}},
+    fields.CommaSeparatedIds: {"type": "array", "items": {"type": "string", "format": "uuid"}},
     fields.Link: {"type": "string", "format": "uri-reference"},
     appointments.NameOf: {"type": "string"},
     appointments.Duration: {"type": "string", "pattern": r"^\d\d+:\d\d:\d\d$"},
@@ -37,6 +39,10 @@ _OTHER_WORDS = "Rows from before this service may hold other words."
 def first_sentence(schema: Schema) -> str:
     """Return the first sentence of a schema's docstring: what the document says of it."""
     return (schema.__doc__ or "").partition("\n")[0].partition(". ")[0].rstrip(".") + "."
+
+
+def _comma_separated(field: marshmallow_fields.Field[Any], **_: Any) -> dict[str, Any]:
+    return {"style": "form", "explode": False} if isinstance(field, fields.CommaSeparated) else {}
 
 
 class Converter(OpenAPIConverter):
@@ -55,6 +61,11 @@ class Converter(OpenAPIConverter):
         super().init_attribute_functions()  # type: ignore[no-untyped-call] # apispec's is
         self.attribute_functions.insert(1, self.own_properties)
 
+    def init_parameter_attribute_functions(self) -> None:
+        """Let the document say how several values of a parameter are written."""
+        super().init_parameter_attribute_functions()
+        self.parameter_attribute_functions.append(_comma_separated)
+
     def own_properties(self, field: marshmallow_fields.Field[Any], **_: Any) -> dict[str, Any]:
         """Return what a field type of this service means in JSON schema."""
         properties = dict(_PROPERTIES.get(type(field), {}))
@@ -64,8 +75,10 @@ class Converter(OpenAPIConverter):
             return properties | _ANSWER_PROPERTIES.get(type(field), {}) | examples
         if isinstance(field, fields.Whole):
             properties |= {"minimum": field.low, "maximum": field.high}
-        if isinstance(field, fields.Ids):
+        if isinstance(field, fields.Ids | fields.CommaSeparated):
             properties |= {"minItems": 1, "maxItems": field.most}
+        if isinstance(field, fields.CommaSeparatedChoices):
+            properties |= {"type": "array", "items": self._named_words(field.component, field.choices)}
         return properties
 
     def field2property(self, field: marshmallow_fields.Field[Any]) -> dict[str, Any]:
@@ -75,10 +88,15 @@ class Converter(OpenAPIConverter):
             found.pop("maxLength", None)
         if not isinstance(field, fields.Choice) or field.component is None:
             return found
-        if field.component not in self.spec.components.schemas:
-            self.spec.components.schema(field.component, {"type": "string", "enum": found["enum"]})
-        words = self.spec.components.get_ref("schema", field.component)
+        words = self._named_words(field.component, found["enum"])
         about = {name: found[name] for name in ("description", "default") if name in found}
         if field.others:
             return {"anyOf": [words, {"type": "string"}], "description": _OTHER_WORDS} | about
         return words | about
+
+    def _named_words(self, component: str, words: Sequence[str]) -> dict[str, Any]:
+        """Return a reference to the component that lists the words; it is added if it is not there yet."""
+        if component not in self.spec.components.schemas:
+            self.spec.components.schema(component, {"type": "string", "enum": list(words)})
+        reference: dict[str, Any] = self.spec.components.get_ref("schema", component)
+        return reference

@@ -44,14 +44,14 @@ def page_answer(
         raise detail_error(404, "Invalid page.")
     return PageAnswer(
         count,
-        _link(request, page + 1) if page < last else None,
-        _link(request, page - 1) if page > 1 else None,
+        link(request, "page", str(page + 1)) if page < last else None,
+        link(request, "page", str(page - 1)) if page > 1 else None,
         rows,
     )
 
 
-def _link(request: Request, page: int) -> str:
-    """Return the address of this query on another page.
+def link(request: Request, name: str, value: str) -> str:
+    """Return the address of this query on another page, which the parameter `name` names.
 
     It is absolute where the request's `Host` can be the name of a host, else relative: older versions of Werkzeug
     pass any text on. Paths of the API are plain ASCII, so the slow quoting of `request.base_url` is not needed.
@@ -60,6 +60,6 @@ def _link(request: Request, page: int) -> str:
     origin = f"{request.scheme}://{host}" if _HOST.fullmatch(host) else ""
     place = f"{origin}{quote(request.root_path)}{request.path}"
     if not request.query_string:
-        return f"{place}?page={page}"
-    pairs = [(name, value) for name, value in query_pairs(request) if name != "page"]
-    return f"{place}?{urlencode([*pairs, ('page', str(page))])}"
+        return f"{place}?{name}={value}"
+    pairs = [(key, given) for key, given in query_pairs(request) if key != name]
+    return f"{place}?{urlencode([*pairs, (name, value)])}"

@@ -10,6 +10,7 @@ from flask import Request
 from marshmallow import Schema, ValidationError
 
 from servease_appt.api.errors import ApiError, detail_error, field_error, rule_error
+from servease_appt.api.schemas.fields import CommaSeparated
 
 LARGEST_BODY = 1024 * 1024
 """Bytes. A route refuses a larger `Content-Length` whether or not it reads a body."""
@@ -44,14 +45,20 @@ def read_body(request: Request, schema: Schema) -> dict[str, Any]:
 def read_query(request: Request, schema: Schema) -> dict[str, Any]:
     """Return the query string, checked by `schema`.
 
-    An empty value counts as not given. Of a repeated name the last value counts.
+    An empty value counts as not given. Of a repeated name the last value counts, or all where commas may separate
+    several values.
 
     Raises:
         ApiError: 400 naming each parameter that is wrong.
     """
     if not request.query_string:
         return _defaults(schema).copy()
-    return load(schema, {name: value for name, value in query_pairs(request) if value != ""})
+    given: dict[str, str] = {}
+    for name, value in query_pairs(request):
+        if value != "":
+            several = name in given and isinstance(schema.fields.get(name), CommaSeparated)
+            given[name] = f"{given[name]},{value}" if several else value
+    return load(schema, given)
 
 
 @cache

@@ -12,7 +12,8 @@ from servease_appt.db.errors import DatabaseUnavailable
 class Readiness:
     """Whether requests can be served, and the state of each part in one word.
 
-    Where the database is unavailable, `database_cause` says why.
+    Where the database is unavailable, `database_cause` says why; where Redis answers and refuses commands,
+    `redis_cause` is its word for it, such as `NOPERM`.
     """
 
     status: str
@@ -39,6 +40,9 @@ def readiness(container: Container) -> Readiness:
     # Without a confirmed channel the mode is `l2_only` until a read fails, also where Redis does not answer.
     answers = mode == Mode.BOTH or (mode == Mode.L2_ONLY and container.redis_answers())
     checks = {"database": "ok", "redis": "ok" if answers else "unavailable", "cache_mode": mode}
+    refusal = container.lookups.cache.l2.refusals.current
+    if answers and refusal is not None:
+        checks |= {"redis": "refuses", "redis_cause": refusal.cause}
     if container.lifecycle.draining():
         return Readiness("draining", {**checks, "database": "not asked"})
     try:
@@ -46,4 +50,4 @@ def readiness(container: Container) -> Readiness:
     except DatabaseUnavailable as error:
         checks |= {"database": "unavailable", "database_cause": f"{error.cause}: {error}"}
         return Readiness("unavailable", checks)
-    return Readiness("ready" if mode == Mode.BOTH else "degraded", checks)
+    return Readiness("ready" if mode == Mode.BOTH and refusal is None else "degraded", checks)

@@ -5,6 +5,7 @@ All take `now` as an aware datetime. When PostgreSQL is down they raise
 everything or nothing).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, time
@@ -191,7 +192,7 @@ def edit(
     )  # before the row is locked: a body may have many fields
     with database.transaction() as connection:
         before = store.find(connection, actor, appointment_id, lock=True)
-        if if_match is not None and not _names(if_match, before.etag):
+        if if_match is not None and not _names(if_match, before.version):
             raise PreconditionFailed("The appointment has changed since; get it again.")
         limits.raise_if_invalid()
         action = action_towards(changes.get("status", ""))
@@ -239,9 +240,14 @@ def _check_changes(actor: Actor, changes: Mapping[str, Any], *, patch: bool) -> 
     return limits
 
 
-def _names(if_match: str, etag: str) -> bool:
-    """Return whether an If-Match header names the entity tag; a weak one never does."""
-    return if_match.strip() == "*" or etag in (tag.strip() for tag in if_match.split(","))
+def _names(if_match: str, version: str) -> bool:
+    """Return whether an If-Match header names the version; a weak entity tag never does.
+
+    A tag may go on after the version: it covers what the API adds to a row, such as names, and an edit does not
+    depend on that.
+    """
+    named = re.compile(rf'"{version}(?:-[0-9a-f]+)?"')
+    return if_match.strip() == "*" or any(named.fullmatch(tag.strip()) for tag in if_match.split(","))
 
 
 def _take_locks(

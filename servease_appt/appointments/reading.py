@@ -3,22 +3,15 @@
 Each function takes a connection from `Database.reading()`, and raises `Forbidden` for the role SERVICE. When
 PostgreSQL is down, the context manager that gave the connection raises
 `servease_appt.db.errors.DatabaseUnavailable`.
-
-The list is the most used read: plain SQL, written once for each set of filters. One statement gives the rows and
-the count, so both are of the same moment. Where no person and no vehicle narrows the list down, both come from the
-numbers that the database keeps (migration v4), and a page costs the same whichever it is and however many
-appointments there are. One person or vehicle has few: those are counted and skipped in the index. The driver
-returns plain tuples whose ids, dates and times are text already, as JSON wants them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, func, select
 
-from servease_appt.appointments import store
+from servease_appt.appointments import list_statements, store
 from servease_appt.appointments.actors import Actor, only_customer, require_staff
 from servease_appt.appointments.errors import Forbidden, NotFound
 from servease_appt.appointments.records import (
@@ -27,7 +20,11 @@ from servease_appt.appointments.records import (
     AppointmentFilters,
     AppointmentRow,
     HistoryRow,
+    Order,
     Page,
+    Position,
+    Stretch,
+    StretchOfRows,
     Window,
 )
 from servease_appt.db import models
@@ -35,38 +32,6 @@ from servease_appt.db import models
 SubjectReader = Callable[[Connection, Actor, str, AppointmentFilters, Window], Page[AppointmentRow]]
 """Reads the appointments of one customer, employee or vehicle, by its id."""
 
-_BY_ONE_SUBJECT: Final = {
-    "owner": "customer_id = %(owner)s::uuid",
-    "customer_id": "customer_id = %(customer_id)s::uuid",
-    "employee_id": "assigned_employee_id = %(employee_id)s::uuid",
-    "vehicle_id": "vehicle_id = %(vehicle_id)s::uuid",
-}
-_BY_KEPT_COUNTS: Final = {
-    "status": "status = %(status)s",
-    "appointment_type": "appointment_type = %(appointment_type)s",
-    "start_date": "scheduled_date >= %(start_date)s",
-    "end_date": "scheduled_date <= %(end_date)s",
-}
-_CONDITIONS: Final = _BY_ONE_SUBJECT | _BY_KEPT_COUNTS
-
-_KEPT: Final = (
-    "appointments_place("
-    "%(status)s, %(appointment_type)s, %(start_date)s::date, %(end_date)s::date, %(offset)s)"
-)
-_COUNTED: Final = (
-    "(SELECT count(*) AS total, DATE 'infinity' AS up_to, %(offset)s::bigint AS skipped_of_day"
-    " FROM appointments WHERE {where})"
-)
-_PAGE: Final = (
-    "SELECT total, page.* FROM {place} AS place LEFT JOIN LATERAL ("
-    "SELECT a.id::text, customer_id::text, vehicle_id::text, assigned_employee_id::text, appointment_type,"
-    " to_char(scheduled_date, 'YYYY-MM-DD'), to_char(scheduled_time, 'HH24:MI:SS'), status FROM ("
-    # Only what an index holds: rows that are skipped are not fetched, and only the index of the filter will do.
-    "SELECT id FROM appointments WHERE {where} AND scheduled_date <= up_to"
-    " ORDER BY scheduled_date DESC, scheduled_time DESC, id LIMIT %(limit)s OFFSET skipped_of_day"
-    ") AS ids JOIN appointments AS a USING (id)"
-    " ORDER BY a.scheduled_date DESC, a.scheduled_time DESC, a.id) AS page ON true"
-)
 _HISTORY: Final = select(*(getattr(models.AppointmentHistory, name) for name in HistoryRow._fields))
 _NEWEST_FIRST: Final = (models.AppointmentHistory.changed_at.desc(), models.AppointmentHistory.id)
 
@@ -79,23 +44,72 @@ def get_appointment(connection: Connection, actor: Actor, appointment_id: str) -
 def list_appointments(
     connection: Connection, actor: Actor, filters: AppointmentFilters, window: Window
 ) -> Page[AppointmentRow]:
-    """Return what the actor may see of the appointments: latest scheduled first, ids break ties."""
-    parameters: dict[str, Any] = {"owner": only_customer(actor)}
-    for name in AppointmentFilters.__slots__:
-        parameters[name] = getattr(filters, name)
-    statement = _list_statement(tuple(name for name in _CONDITIONS if parameters[name] is not None))
+    """Return what the actor may see of the appointments, ordered by their start; ids break ties."""
+    names, parameters = _filtered(actor, filters)
+    latest_first = window.order is Order.LATEST_FIRST
+    statement = list_statements.numbered_page(names, latest_first=latest_first)
     parameters |= {"limit": window.limit, "offset": min(window.offset, MAX_OFFSET)}
     found = connection.exec_driver_sql(statement, parameters).all()
     rows = [AppointmentRow(*row) for _, *row in found if row[0] is not None]
-    return Page(found[0][0], rows)
+    return Page(found[0][0], rows if latest_first else rows[::-1])
 
 
-@cache
-def _list_statement(names: tuple[str, ...]) -> str:
-    """Return the SQL for these filters: it gives at least one row, whose id is NULL where the page is empty."""
-    where = " AND ".join(_CONDITIONS[name] for name in names) or "true"
-    place = _COUNTED.format(where=where) if _BY_ONE_SUBJECT.keys() & set(names) else _KEPT
-    return _PAGE.format(place=place, where=where)
+def list_stretch(
+    connection: Connection, actor: Actor, filters: AppointmentFilters, stretch: Stretch
+) -> StretchOfRows:
+    """Return what the actor may see of the appointments next to a position.
+
+    A row that was there when the first stretch was read, and has stayed where it is, is in exactly one of the
+    stretches that follow each other, whatever others insert, move or delete meanwhile.
+    """
+    names, parameters = _filtered(actor, filters)
+    down = (stretch.order is Order.LATEST_FIRST) is not stretch.backwards
+    position = stretch.position
+    statement = list_statements.stretch(names, down=down, from_position=position is not None)
+    # One row more than wanted says whether there are more.
+    parameters["limit"] = stretch.limit + 1
+    if position is not None:
+        parameters |= {
+            "at_date": position.scheduled_date,
+            "at_time": position.scheduled_time,
+            "at_id": position.id,
+        }
+    found = connection.exec_driver_sql(statement, parameters).all()
+    read = [row for _, *row in found if row[0] is not None]
+    if not down:
+        read.reverse()
+    more = len(read) > stretch.limit
+    read = read[: stretch.limit]
+    if stretch.backwards:
+        read.reverse()
+    first, last = (_position(read[0]), _position(read[-1])) if read else (None, None)
+    has_before, has_after = (more, True) if stretch.backwards else (position is not None, more)
+    return StretchOfRows(
+        count=found[0][0],
+        rows=[AppointmentRow(*row[:-2]) for row in read],
+        before=first if has_before else None,
+        after=last if has_after else None,
+    )
+
+
+def _filtered(actor: Actor, filters: AppointmentFilters) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return the names of the filters in force, and the parameters of all."""
+    parameters: dict[str, Any] = {"owner": only_customer(actor)}
+    for name in AppointmentFilters.__slots__:
+        parameters[name] = getattr(filters, name)
+    several = None if filters.status is None else list(filters.status)
+    is_one = several is not None and len(several) == 1
+    parameters |= {
+        "any_status": several,
+        "status": several[0] if several and is_one else None,
+        "statuses": None if is_one else several,
+        "ids": None if filters.ids is None else list(filters.ids),
+    }
+    return tuple(name for name in list_statements.CONDITIONS if parameters[name] is not None), parameters
+
+
+def _position(row: Sequence[str]) -> Position:
+    return Position(row[-2], row[-1], row[0])
 
 
 def customer_appointments(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
+from enum import Enum
 from typing import Final, Generic, NamedTuple, TypeVar
 
 RowT = TypeVar("RowT")
@@ -40,9 +41,9 @@ class Appointment:
     completed_at: datetime | None
 
     @property
-    def etag(self) -> str:
-        """Return a strong entity tag with its quotes; every change of a column changes it."""
-        return f'"{hashlib.sha256(repr(astuple(self)).encode()).hexdigest()[:32]}"'
+    def version(self) -> str:
+        """Return 32 hexadecimal digits; every change of a column changes them."""
+        return hashlib.sha256(repr(astuple(self)).encode()).hexdigest()[:32]
 
 
 class AppointmentRow(NamedTuple):
@@ -102,37 +103,92 @@ class Page(Generic[RowT]):
     rows: Sequence[RowT]
 
 
+class Order(Enum):
+    """The order of a list of appointments; the value is its name for clients."""
+
+    LATEST_FIRST = "-scheduled_date"
+    EARLIEST_FIRST = "scheduled_date"
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """The part of the rows to return; both numbers are 0 or more, however large."""
 
     limit: int
     offset: int = 0
+    order: Order = Order.LATEST_FIRST
 
     @classmethod
-    def of_page(cls, page: int, page_size: int) -> "Window":
+    def of_page(cls, page: int, page_size: int, order: Order = Order.LATEST_FIRST) -> "Window":
         """Return the window of a page, counted from 1."""
-        return cls(limit=page_size, offset=(page - 1) * page_size)
+        return cls(limit=page_size, offset=(page - 1) * page_size, order=order)
 
 
-MAX_OFFSET: Final = 2**63 - 1
-"""The largest offset that PostgreSQL takes; a window beyond it is empty."""
+MAX_OFFSET: Final = 2**62
+"""A window beyond it is empty. PostgreSQL takes larger offsets, but can't add to the largest one."""
 
-ARRAY: Final = Window(limit=500)
+ARRAY_ROWS: Final = 500
+ARRAY: Final = Window(limit=ARRAY_ROWS)
 """The window of the endpoints that answer with an array."""
+
+
+class Position(NamedTuple):
+    """The place of a row in the list. The row may be gone. Date and time are text as PostgreSQL writes them."""
+
+    scheduled_date: str
+    scheduled_time: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The rows next to a position, which stay the same whatever is inserted or deleted elsewhere.
+
+    Attributes:
+        limit: the number of rows at most.
+        order: the order of the list.
+        position: where to begin; its own row is not included. None: at the first row of the list.
+        backwards: take the rows before the position instead of those after it.
+    """
+
+    limit: int
+    order: Order = Order.LATEST_FIRST
+    position: Position | None = None
+    backwards: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StretchOfRows:
+    """The rows of a `Stretch`, in the order of the list.
+
+    Attributes:
+        count: how many rows there are in total.
+        rows: the rows.
+        before: where the rows before these end; None if there are none.
+        after: where the rows after these begin; None if there are none.
+    """
+
+    count: int
+    rows: Sequence["AppointmentRow"]
+    before: Position | None
+    after: Position | None
 
 
 @dataclass(frozen=True, slots=True)
 class AppointmentFilters:
-    """The filters of a list; both dates are inclusive, None does not filter."""
+    """The filters of a list; both dates are inclusive, None does not filter.
 
-    status: str | None = None
+    A row needs one of the values of `status`, and of `ids`; neither is empty.
+    """
+
+    status: Sequence[str] | None = None
     appointment_type: str | None = None
     start_date: date | None = None
     end_date: date | None = None
     customer_id: str | None = None
     employee_id: str | None = None
     vehicle_id: str | None = None
+    ids: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,7 @@ _OF_ALL: Final = text("""
     SELECT status, appointment_type, sum(number),
         (SELECT count(*) FROM appointments WHERE scheduled_date = :today),
         (SELECT count(*) FROM appointments WHERE completed_at >= :day_begins AND completed_at < :day_ends),
-        (SELECT sum(appointments_later_than(ahead, NULL, :today))
-                FROM unnest(ARRAY['pending', 'confirmed']) AS ahead)
+        appointments_later_than_any(ARRAY['pending', 'confirmed'], NULL, :today)
             + (SELECT count(*) FROM appointments WHERE status IN ('pending', 'confirmed')
                 AND scheduled_date = :today AND scheduled_time > :at)
     FROM (

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar, cast
 
 from servease_appt.cache.epochs import Epoch
 from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.l1 import NOT_FOUND
 from servease_appt.cache.l2.protocol import Lease, LeaseState
-from servease_appt.cache.loading import Load, Loader
+from servease_appt.cache.load_threads import LOOK_AGAIN_S
+from servease_appt.cache.loaders import BatchLoader, Load
+from servease_appt.cache.loading import Loader, PendingLoad
 from servease_appt.cache.results import NoValue, Source
 from servease_appt.cache.single_flight import Completion, Flight, Outcome
 from servease_appt.cache.stats import Event, Tier
@@ -34,28 +36,35 @@ class BatchLoad(Generic[V]):
     the lease. Every other call joins it. A failed load affects only its own key.
     """
 
-    def __init__(self, loader: Loader[V], load: Load[V], deadline_s: float) -> None:
+    def __init__(self, loader: Loader[V], load: Load[V] | BatchLoader[V], deadline_s: float) -> None:
         self._loader = loader
         self._load = load
         self._deadline_s = deadline_s
         self._use_l2 = True
-        self._token = loader.new_token()
+        self._token = ""
         self._holders: dict[str, tuple[bytes, float]] = {}
-        self._completion = Completion()
+        self._completion: Completion | None = None
+        self._loads_wait = False
         self.joined: dict[str, Flight[V]] = {}
+        self.found_in_l2 = False
+        """True if L2 had bytes for one of the keys after all."""
         self.cache_s = 0.0
 
     def join(self, keys: list[str]) -> list[str]:
         """Join running loads, whose keys need no read of L2. Returns the other keys."""
+        if not self._loader.flights.are_running:
+            return keys
+        completion = self._completion = Completion()
         began_after_s = self._loader.joinable_after_s()
-        self.joined = self._loader.flights.join(keys, self._completion, began_after_s=began_after_s)
+        self.joined = self._loader.flights.join(keys, completion, began_after_s=began_after_s)
         return [key for key in keys if key not in self.joined] if self.joined else keys
 
     def run(
         self, keys: Sequence[str], joined_at: Epoch, *, use_l2: bool, alone: bool = False
     ) -> dict[str, Answer[V]]:
         """Return answers for `keys` and for those `joined` at `joined_at`, by the deadline at the latest."""
-        loader, completion = self._loader, self._completion
+        loader, completion = self._loader, self._completion or Completion()
+        self._token = loader.new_token()
         self._use_l2 = use_l2
         started_s = time.monotonic()
         # Before joining: else a load from before an invalidation would count as one that began after it.
@@ -73,7 +82,7 @@ class BatchLoad(Generic[V]):
             self._lead(self._not_completed_meanwhile(led), epoch)
             self._wait(completion, flights, epoch, started_s)
         except BaseException:
-            self._give_up(led.values())
+            self._give_up(list(led.values()))
             raise
         self._give_up([led[key] for key in self._holders])
         answers = {
@@ -97,26 +106,25 @@ class BatchLoad(Generic[V]):
     def _not_completed_meanwhile(self, led: dict[str, Flight[V]]) -> dict[str, Flight[V]]:
         """Complete flights whose values reached L1 after this call's lookup; return the others."""
         completed = self._loader.l1.get_many(list(led)).values
+        if not completed:
+            return led
+        self._loader.flights.finish([led[key] for key in completed])
         for key, value in completed.items():
-            self._loader.flights.finish(led[key])
             led[key].complete(Outcome.REMEMBERED_NOT_FOUND if value is None else Outcome.LOADED, value)
         return {key: flight for key, flight in led.items() if key not in completed}
 
-    def _give_up(self, flights: Iterable[Flight[V]]) -> None:
+    def _give_up(self, flights: Sequence[Flight[V]]) -> None:
         """Fail the flights that this call leads, so that callers who joined them stop waiting."""
+        self._loader.flights.finish(flights)
         for flight in flights:
-            self._loader.flights.finish(flight)
             flight.complete(Outcome.FAILED)
 
     def _lead(self, flights: dict[str, Flight[V]], epoch: Epoch) -> None:
-        if not flights:
-            return
-        leases = self._request_leases(flights)
-        for key, flight in flights.items():
-            if leases is None:
-                self._loader.start(flight, self._load, None, epoch, self._deadline_s)
-            else:
-                self._follow(flight, leases[key], epoch)
+        if flights:
+            self._loads_wait = self._start(self._handle(flights, self._request_leases(flights), epoch))
+
+    def _start(self, loads: list[PendingLoad[V]]) -> bool:
+        return bool(loads) and self._loader.start(loads)
 
     def _request_leases(
         self, flights: dict[str, Flight[V]], take_over: dict[str, bytes] | None = None
@@ -137,8 +145,27 @@ class BatchLoad(Generic[V]):
             self.cache_s += time.monotonic() - started_s
         return dict(zip(keys, leases, strict=True))
 
-    def _follow(self, flight: Flight[V], lease: Lease, epoch: Epoch) -> None:
-        """Handle L2's answer for one key: load, wait for the holder, or use the value."""
+    def _handle(
+        self, flights: dict[str, Flight[V]], leases: dict[str, Lease] | None, epoch: Epoch
+    ) -> list[PendingLoad[V]]:
+        """Handle L2's answer, None: it has none. Returns the loads to start."""
+        loads: list[PendingLoad[V]] = []
+        for key, flight in flights.items():
+            token: bytes | None = None
+            if leases is None:
+                self._holders.pop(key, None)
+            else:
+                lease = leases[key]
+                if not self._has_to_load(flight, lease, epoch):
+                    continue
+                if lease.state is LeaseState.GRANTED:
+                    token = lease.payload
+            flight.loads = True
+            loads.append(PendingLoad(flight, self._load, token, epoch, self._deadline_s))
+        return loads
+
+    def _has_to_load(self, flight: Flight[V], lease: Lease, epoch: Epoch) -> bool:
+        """Use the value in L2's answer for one key, or note who holds its lease. Returns True if neither."""
         loader, key = self._loader, flight.key
         if lease.stale is not None and flight.stale_value is None:
             flight.stale_value = loader.codecs.decode(key, lease.stale)
@@ -146,20 +173,19 @@ class BatchLoad(Generic[V]):
             holder = lease.payload
             if self._holders.get(key, (b"", 0.0))[0] != holder:
                 self._holders[key] = (holder, time.monotonic())
-            return
+            return False
         self._holders.pop(key, None)
         if lease.state in (LeaseState.GRANTED, LeaseState.UNAVAILABLE):
-            token = lease.payload if lease.state is LeaseState.GRANTED else None
-            loader.start(flight, self._load, token, epoch, self._deadline_s)
-            return
+            return True
+        self.found_in_l2 |= lease.state is LeaseState.VALUE
         value = loader.codecs.decode(key, lease.payload) if lease.state is LeaseState.VALUE else None
         if lease.state is LeaseState.VALUE and value is None:
-            loader.start(flight, self._load, None, epoch, self._deadline_s)
-            return
+            return True  # bytes that can't be decoded: load, and store nothing in their place
         outcome = Outcome.REMEMBERED_NOT_FOUND if value is None else Outcome.FROM_L2
         loader.keep_from_l2([(key, NOT_FOUND if value is None else value)], [len(lease.payload)], epoch)
-        loader.flights.finish(flight)
+        loader.flights.finish((flight,))
         flight.complete(outcome, value)
+        return False
 
     def _wait(
         self,
@@ -169,6 +195,12 @@ class BatchLoad(Generic[V]):
         started_s: float,
     ) -> None:
         soft_deadline_s = min(started_s + self._loader.policy.soft_timeout_s, self._deadline_s)
+        threads = 1
+        while self._loads_wait:
+            if completion.wait(LOOK_AGAIN_S):
+                return
+            self._loads_wait = self._loader.hand_out(threads)
+            threads *= 2
         while True:
             now = time.monotonic()
             deadline_s = self._deadline_s if now >= soft_deadline_s else soft_deadline_s
@@ -196,12 +228,8 @@ class BatchLoad(Generic[V]):
         taken = [key for key in take_over if leases is not None and leases[key].state is LeaseState.GRANTED]
         if taken:
             self._loader.event_log.note(Tier.L2, Event.TAKEOVER, taken)
-        for key, flight in waiting.items():
-            if leases is None:
-                self._holders.pop(key)
-                self._loader.start(flight, self._load, None, epoch, self._deadline_s)
-            else:
-                self._follow(flight, leases[key], epoch)
+        if self._start(self._handle(waiting, leases, epoch)):
+            self._loader.hand_out()
 
     def _answer(self, flight: Flight[V], epoch: Epoch) -> Answer[V]:
         match flight.outcome:

@@ -38,7 +38,7 @@ class ListenerCallbacks(Protocol):
     def on_gap(self) -> None:
         """Handle the loss of at least one message: everything cached before may be stale."""
 
-    def on_counted_anew(self) -> None:
+    def on_sequence_restarted(self) -> None:
         """Handle the first invalidation of a new or flushed server without a sequence: losses are unknown."""
 
     def on_trust(self, until_s: float) -> None:
@@ -64,6 +64,9 @@ class ListenerCallbacks(Protocol):
 
     def on_compared(self, key: str, entry: Entry[Any], payload: bytes | None) -> None:
         """Handle an answer to `Listener.verify`: `payload` is L2's current value of the key, None: none."""
+
+    def on_command_reply(self, command: str, reply: object) -> None:
+        """Handle the reply to a command of `Listener.send_soon`: an exception for an error reply."""
 
     def on_beat(self) -> None:
         """Handle an answered heartbeat."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from redis import Redis
 from redis._parsers import _RESP3Parser
@@ -64,11 +64,24 @@ class NodeBack:
 Frame = Published | Subscribed | Changed | Reply | NodeLost | NodeBack | None
 
 
+class PushChannel(Protocol):
+    """What the listener needs of a connection. For one thread. Methods raise redis-py's errors or OSError."""
+
+    def send(self, *command: str | bytes) -> None:
+        """Send a command without waiting for its answer."""
+
+    def wait(self, wake: socket.socket, timeout_s: float) -> None:
+        """Wait until a frame can be received, `wake` has a byte, or the time is up; read what `wake` has."""
+
+    def receive(self) -> tuple[bool, Frame]:
+        """Return the next received frame as (True, frame), or (False, None) if there is none. Does not wait."""
+
+    def close(self) -> None:
+        """Close the connection; in a forked child only the child's copy of it."""
+
+
 class Channel:
     """A connection in push mode. For one thread. Every method raises redis-py's errors or OSError."""
-
-    server = ""
-    servers: Collection[str] = ()
 
     def __init__(self, client: Redis) -> None:
         pool = client.connection_pool

@@ -25,10 +25,16 @@ class GroupCommit(Generic[T]):
         self._waiting: list[T] = []
         self._committing = False
 
-    def bring(self, item: T) -> None:
-        """Enqueue `item`. This thread commits the queue, unless another thread is already doing so."""
+    def add(self, item: T) -> None:
+        """Enqueue `item` for the next `drain`."""
         with self._lock:
             self._waiting.append(item)
+
+    def drain(self) -> None:
+        """Commit the queue on this thread, unless another thread is already doing so."""
+        if not self._waiting:
+            return
+        with self._lock:
             if self._committing:
                 return
             self._committing = True

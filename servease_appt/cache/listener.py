@@ -22,12 +22,22 @@ from redis import Redis
 from redis.exceptions import ReadOnlyError, RedisError
 
 from servease_appt.cache.callbacks import ListenerCallbacks
-from servease_appt.cache.channel import Changed, Channel, NodeBack, NodeLost, Published, Reply, Subscribed
+from servease_appt.cache.channel import (
+    Changed,
+    Channel,
+    NodeBack,
+    NodeLost,
+    Published,
+    PushChannel,
+    Reply,
+    Subscribed,
+)
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import Entry
 from servease_appt.cache.l2.cluster import Cluster
 from servease_appt.cache.l2.cluster_channel import ClusterChannel
+from servease_appt.cache.l2.protocol import Backend
 from servease_appt.cache.messages import UnreadableMessage, decode, sequence_of
 from servease_appt.cache.replication import Continuity, Histories, Replication, parse
 from servease_appt.cache.sentinel import sentinels_of
@@ -40,6 +50,8 @@ TRUST_S = 1.5
 AHEAD_S = 0.25
 BACKOFF_S = (0.05, 1.0)
 VERIFY_BATCH = 500
+VERIFY_EVERY_S = 0.002
+"""A change is compared at once, and changes that follow closely are compared together."""
 MAX_QUEUED_COMMANDS = 1000
 
 
@@ -73,6 +85,7 @@ class _Tracking:
 @dataclass(slots=True)
 class _QueuedCommand:
     sent_at_s: float
+    name: str
 
 
 class HeartbeatTimeout(Exception):
@@ -84,11 +97,16 @@ class Listener:
 
     def __init__(
         self,
-        client: Redis,
+        client: Redis | Backend,
         keys: KeySpace,
         tracked: tuple[str, ...],
         clock: Callable[[], float] = elapsed_s,
     ) -> None:
+        """Prepare the listener; nothing is sent before `start`.
+
+        `tracked` has the prefixes of the keys whose changes the server reports; empty: none are reported (see
+        `CachePolicy.tracking`).
+        """
         self._client = client
         self._keys = keys
         self._tracked = tracked
@@ -96,6 +114,7 @@ class Listener:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._to_verify: dict[str, Entry[Any]] = {}
+        self._verified_at_s = float("-inf")
         self._beat_now = False
         self._reconnect = False
         self._queued_commands: deque[tuple[str | bytes, ...]] = deque(maxlen=MAX_QUEUED_COMMANDS)
@@ -103,7 +122,7 @@ class Listener:
         self._wake_out: socket.socket
         self._wake_in: socket.socket
         self._thread = threading.Thread(target=self._run, name="servease-cache-listener", daemon=True)
-        self._channel: Channel | ClusterChannel | None = None
+        self._channel: PushChannel | None = None
         self._pending: deque[_Write | _Report | _Beat | _Verification | _Tracking | _QueuedCommand] = deque()
         self._subscribed = False
         self._confirmed_before = False
@@ -115,12 +134,14 @@ class Listener:
         self.tracking: bool = False
         self.sequence: int | None = None
         self.last_answer_at_s: float = clock()
-        self._told: int | None = None
+        self._announced: int | None = None
         """The sequence according to messages after a gap, until the next heartbeat confirms or corrects it."""
         self._flushed = False
         self._before_flush: int | None = None
         self._sentinels = sentinels_of(client)
         self._histories = Histories()
+        self.new_history: str | None = None
+        """The replication id of this connection's server, if another one was seen before; else None."""
         self._report: Replication | None = None
 
     def start(self, callbacks: ListenerCallbacks) -> None:
@@ -173,7 +194,8 @@ class Listener:
             return
         with self._lock:
             self._to_verify.update(entries)
-        self._wake()
+        if threading.current_thread() is not self._thread:  # which sends what is due before it waits again
+            self._wake()
 
     def send_soon(self, *command: str | bytes) -> None:
         """Queue a command whose answer is ignored; it is dropped while the server does not answer."""
@@ -183,13 +205,11 @@ class Listener:
 
     def observe_sequence(self, sequence: int | None) -> None:
         """Send a heartbeat at once if a reader saw a higher sequence number in L2: a message may be lost."""
-        if self.started and not self._thread.is_alive():
-            self._revive()
-        if (
-            sequence is None
-            or not self.confirmed
-            or (self.sequence is not None and sequence <= self.sequence)
-        ):
+        if not self.confirmed:  # as after the end of the thread
+            if self.started and not self._thread.is_alive():
+                self._revive()
+            return
+        if sequence is None or (self.sequence is not None and sequence <= self.sequence):
             return
         with self._lock:
             if self._beat_now:
@@ -255,7 +275,9 @@ class Listener:
         if channel is not None:
             channel.close()
 
-    def _connect(self) -> Channel | ClusterChannel:
+    def _connect(self) -> PushChannel:
+        if isinstance(self._client, Backend):
+            return self._client.open_channel(self._keys, self._clock)
         if isinstance(self._client, Cluster):
             return ClusterChannel(self._client, self._keys, self._histories, self._clock)
         return Channel(self._client)
@@ -263,10 +285,10 @@ class Listener:
     def _listen(self) -> None:
         channel = self._channel = self._connect()
         channel.send("SUBSCRIBE", self._keys.channel, self._keys.queries)
-        prefixes = [word for prefix in self._tracked for word in ("PREFIX", self._keys.data(prefix))]
-        now = self._clock()
-        self._pending.append(_Tracking(now))
-        channel.send("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
+        if self._tracked:
+            prefixes = [word for prefix in self._tracked for word in ("PREFIX", self._keys.data(prefix))]
+            self._pending.append(_Tracking(self._clock()))
+            channel.send("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
         self._send_beat(channel)
         while not self._stopping.is_set():
             channel.wait(self._wake_out, self._seconds_to_next_step())
@@ -278,9 +300,12 @@ class Listener:
             self._send_what_is_due(channel)
 
     def _seconds_to_next_step(self) -> float:
-        return self._last_beat_s + BEAT_S - self._clock()
+        next_s = self._last_beat_s + BEAT_S
+        if self._to_verify:
+            next_s = min(next_s, self._verified_at_s + VERIFY_EVERY_S)
+        return next_s - self._clock()
 
-    def _send_beat(self, channel: Channel | ClusterChannel) -> None:
+    def _send_beat(self, channel: PushChannel) -> None:
         if self._sentinels is not None:
             self._sentinels.poll()
         now = self._last_beat_s = self._clock()
@@ -289,7 +314,7 @@ class Listener:
         channel.send("INFO", "REPLICATION")
         channel.send("GET", self._keys.sequence)
 
-    def _send_what_is_due(self, channel: Channel | ClusterChannel) -> None:
+    def _send_what_is_due(self, channel: PushChannel) -> None:
         now = self._clock()
         if self._reconnect:
             self._reconnect = False
@@ -298,20 +323,25 @@ class Listener:
             raise HeartbeatTimeout(f"no answer for {TRUST_S} s")
         with self._lock:
             ahead, self._beat_now = self._beat_now, False
-            entries = dict(list(self._to_verify.items())[:VERIFY_BATCH])
-            for key in entries:
-                del self._to_verify[key]
+            beats = ahead or now - self._last_beat_s >= BEAT_S
+            entries: dict[str, Entry[Any]] = {}
+            if self._to_verify and (beats or now - self._verified_at_s >= VERIFY_EVERY_S):
+                entries = dict(list(self._to_verify.items())[:VERIFY_BATCH])
+                for key in entries:
+                    del self._to_verify[key]
         if ahead:
             self._trust(min(self._trusted_until_s, now + AHEAD_S))
         # Before the heartbeat: once that is answered and L1 is trusted again, the changed keys have been compared.
         if entries:
+            self._verified_at_s = now
             self._pending.append(_Verification(now, entries))
             channel.send("MGET", *(self._keys.data(key) for key in entries))
-        if ahead or now - self._last_beat_s >= BEAT_S:
+        if beats:
             self._send_beat(channel)
         while self._queued_commands:
-            self._pending.append(_QueuedCommand(now))
-            channel.send(*self._queued_commands.popleft())
+            command = self._queued_commands.popleft()
+            self._pending.append(_QueuedCommand(now, str(command[0])))
+            channel.send(*command)
 
     def _trust(self, until_s: float) -> None:
         self._trusted_until_s = until_s
@@ -353,17 +383,17 @@ class Listener:
         self._histories.invalidations += 1
         if not self.confirmed:
             return  # the first answer to a heartbeat gives the true number
-        expected = self.sequence if self._told is None else self._told
+        expected = self.sequence if self._announced is None else self._announced
         if expected is None:
-            self._callbacks.on_counted_anew()
+            self._callbacks.on_sequence_restarted()
         elif sequence > expected + 1:
             self._callbacks.on_gap()
         elif sequence <= expected:
             return
-        elif self._told is None:
+        elif self._announced is None:
             self.sequence = sequence
             return
-        self._told = sequence
+        self._announced = sequence
         with self._lock:
             self._beat_now = True
 
@@ -406,6 +436,8 @@ class Listener:
                 self._on_write(value)
             case _Report():
                 self._report = parse(value)
+            case _QueuedCommand(_, name):
+                self._callbacks.on_command_reply(name, value)
             case _Beat(sent_at_s, invalidations):
                 self._on_beat(value, sent_at_s, invalidations)
 
@@ -430,7 +462,8 @@ class Listener:
 
     def _server(self) -> tuple[str, Collection[str]]:
         """Return the name of the connected server, and those of all servers; empty but for a cluster."""
-        return ("", ()) if self._channel is None else (self._channel.server, self._channel.servers)
+        channel = self._channel
+        return (channel.server, channel.servers) if isinstance(channel, ClusterChannel) else ("", ())
 
     def _on_beat(self, value: object, sent_at_s: float, invalidations: int) -> None:
         if isinstance(value, Exception):
@@ -449,6 +482,7 @@ class Listener:
             self._flushed = False
             reconnected, self.confirmed, self._confirmed_before = self._confirmed_before, True, True
             regressed = heard is not None and (sequence is None or sequence < heard)
+            self.new_history = self._histories.new_id(self._report)
             lost_all = regressed or (broken and not server)
             self._callbacks.on_confirmed(reconnected=reconnected, invalidations_lost=lost_all)
             if broken and server:
@@ -459,10 +493,10 @@ class Listener:
             raise HeartbeatTimeout("the server was replaced or demoted")
         elif self._flushed:
             self._after_flush(sequence)
-        elif sequence != (self.sequence if self._told is None else self._told):
+        elif sequence != (self.sequence if self._announced is None else self._announced):
             self._callbacks.on_gap()
         # Last, so that no reader uses a server that has lost invalidations.
-        self.sequence, self._told = sequence, None
+        self.sequence, self._announced = sequence, None
         self._histories.accept(server, self._report, invalidations, servers)
         self._trust(sent_at_s + TRUST_S)
         self._callbacks.on_beat()

@@ -30,6 +30,10 @@ class CachePolicy:
     """The maximum size of one L1 entry in bytes; longer values are not stored in L1."""
     l1_within_l2: bool = False
     """True if L1 must not hold a value after its expiry in L2. Each read of L2 then also reads the TTLs."""
+    tracking: bool = True
+    """False if Redis must not report every change of a value to every worker, which costs it time for each worker
+    and fill. Invalidations reach all workers as before. But a value that another client changes without an
+    invalidation stays in L1 until it expires there."""
     negative_ttl_s: float = 60.0
     """The TTL of the answer that the source has no value; 0: not cached."""
     stale_ttl_s: float = 3600.0
@@ -69,6 +73,11 @@ class CachePolicy:
     def draw_ttl_ms(self) -> int:
         """Return a random TTL for one fill in L2, in milliseconds, at most `ttl_s`."""
         return max(1, int(self.ttl_s * 1000 * (1 - self.jitter * random.random())))
+
+    @property
+    def refresh_below_s(self) -> float:
+        """The remaining TTL in seconds below which a hit reloads the value."""
+        return self.ttl_s * (1 - self.refresh_at)
 
     @property
     def lease_ms(self) -> int:

@@ -92,6 +92,12 @@ class Histories:
         complete = report.switched_at > seen.offset and invalidations == self.invalidations
         return Continuity.CONTINUED if complete else Continuity.BROKEN
 
+    def new_id(self, report: Replication | None) -> str | None:
+        """Return the id of a report if other ids were seen before; None if it was seen, or one is unknown."""
+        if not self._seen or report is None or any(seen.id == report.id for seen, _ in self._seen.values()):
+            return None
+        return report.id
+
     def accept(
         self, server: str, report: Replication | None, invalidations: int, servers: Collection[str] = ()
     ) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.l1 import L1
 from servease_appt.cache.listener import Listener
+from servease_appt.cache.refusals import Refusal
 
 V = TypeVar("V")
 
@@ -25,6 +26,28 @@ class Mode(StrEnum):
     """Redis does not answer and L1 is off: every read goes to the source."""
 
 
+class ChannelState(NamedTuple):
+    """The state of the channel on which a process receives invalidations."""
+
+    alive: bool
+    """True while the listener's thread runs."""
+    confirmed: bool
+    """True from the first answered heartbeat of a connection until it is lost."""
+    tracking: bool
+    """True if the server sends tracking messages."""
+    sequence: int | None
+    """The number of the last invalidation received; None: none yet."""
+    silent_s: float
+    """Seconds since the server last answered, or since the start."""
+
+
+def channel_state(listener: Listener) -> ChannelState:
+    """Return the state of a listener that was started."""
+    return ChannelState(
+        listener.alive, listener.confirmed, listener.tracking, listener.sequence, listener.silent_s
+    )
+
+
 def mode_of(breaker: Breaker, *, l1_is_on: bool, l1_is_trusted: bool) -> Mode:
     """Return the mode for these states."""
     if breaker.state is BreakerState.CLOSED:
@@ -32,7 +55,9 @@ def mode_of(breaker: Breaker, *, l1_is_on: bool, l1_is_trusted: bool) -> Mode:
     return Mode.L1_ONLY if l1_is_on else Mode.DIRECT
 
 
-def describe(identity: str, mode: Mode, l1: L1[V], listener: Listener, breaker: Breaker) -> dict[str, Any]:
+def describe(
+    identity: str, mode: Mode, l1: L1[V], listener: Listener, breaker: Breaker, *, refusal: Refusal | None
+) -> dict[str, Any]:
     """Return the state of one process's cache, as a JSON object."""
     return {
         "id": identity,
@@ -46,4 +71,5 @@ def describe(identity: str, mode: Mode, l1: L1[V], listener: Listener, breaker: 
         "tracking": listener.tracking,
         "sequence": listener.sequence,
         "redis_breaker": breaker.state.value,
+        "redis_refuses": None if refusal is None else f"{refusal.cause}: {refusal.reason}",
     }

@@ -39,6 +39,12 @@ def _lifetimes(settings: Settings) -> Iterator[Finding]:
             "CACHE_L1_TIMEOUT=0: L1 is off.",
             "Every page queries Redis; while Redis is down, every page calls the services for every name.",
         )
+    if not settings.cache_tracking:
+        yield _area.note(
+            "CACHE_TRACKING=0: Redis does not report changes of values to the workers.",
+            "Invalidations reach every worker. After a DEL, SET or EVAL by another client, and after a refresh by"
+            f" another worker, L1 keeps the old value for up to {settings.cache_l1_timeout_s:g} s.",
+        )
     if settings.cache_stale_timeout_s == 0:
         yield _area.note(
             "CACHE_STALE_TIMEOUT=0: no stale copies.",

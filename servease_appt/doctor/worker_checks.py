@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from servease_appt.cache import CacheUnavailable
 from servease_appt.cache.messages import sequence_of
+from servease_appt.doctor import growth_checks
 from servease_appt.doctor.findings import Area, Finding
 from servease_appt.doctor.texts import counted
 from servease_appt.inspection.session import OperatorSession
@@ -38,14 +40,16 @@ def check(session: OperatorSession) -> Iterator[Finding]:
     sequence = sequence_of(session.client.get(session.keys.sequence))
     registered = registered_workers(queries)
     listening = queries.listeners()
+    asked_at_s = time.monotonic()
     answers = query_statuses(queries)
     yield from _listening(session, listening, len(registered), answers)
     yield from _silent(session, registered, answers.readable, listening)
     for status in answers.readable:
-        yield from _state(status, sequence)
+        yield from _state(status, sequence, tracking_wanted=session.settings.cache_tracking)
     yield from _versions(answers.readable)
     yield from _secret_keys(session, answers.readable)
     yield _live_test(session)
+    yield from growth_checks.check(queries, answers.readable, asked_at_s)
 
 
 def _listening(
@@ -138,7 +142,7 @@ def _is_alive(pid: int | None) -> bool:
     return True
 
 
-def _state(status: WorkerStatus, sequence: int | None) -> Iterator[Finding]:
+def _state(status: WorkerStatus, sequence: int | None, *, tracking_wanted: bool) -> Iterator[Finding]:
     name = short_name(status.worker)
     well = True
     if not status.channel_confirmed:
@@ -155,12 +159,21 @@ def _state(status: WorkerStatus, sequence: int | None) -> Iterator[Finding]:
             "It missed messages. It notices that within 0.5 s and empties its L1.",
             "Run this again. If it stays behind, restart it.",
         )
-    if not status.tracking:
+    if tracking_wanted and not status.tracking:
         well = False
         yield _area.warning(
             f"{name} is not informed of changes by other Redis clients.",
             "After a DEL, EVAL or FLUSHDB in redis-cli its L1 keeps the value until it expires.",
             "Allow its Redis user CLIENT TRACKING; use `cache invalidate` until then.",
+        )
+    if status.redis_refuses is not None:
+        well = False
+        yield _area.problem(
+            f"{name}: Redis refuses what it sends: {status.redis_refuses.rstrip('.')}.",
+            "What is refused does not happen: values are not stored, or invalidations answer 503.",
+            "Give its Redis user the rights in deploy/users.acl."
+            if status.redis_refuses.startswith("NOPERM")
+            else "See the findings about Redis: memory, replication, disk.",
         )
     for breaker, state in status.all_breakers.items():
         if state != "closed":

@@ -50,6 +50,7 @@ def cache_policy(settings: Settings) -> CachePolicy:
         l1_maxsize=settings.cache_l1_maxsize,
         negative_ttl_s=settings.cache_negative_timeout_s,
         stale_ttl_s=settings.cache_stale_timeout_s,
+        tracking=settings.cache_tracking,
         load_timeout_s=settings.upstream_timeout_s,
         soft_timeout_s=settings.upstream_timeout_s * SOFT_SHARE_OF_TIMEOUT,
     )

@@ -148,6 +148,10 @@ class _Link:
         """Send bytes to the client as if the server had sent them."""
         self._client.sendall(chunk)
 
+    def strand(self) -> None:
+        """Drop all bytes from now on and keep both connections open."""
+        self._lossy = True
+
     def reset(self) -> None:
         """End both connections with an RST."""
         for sock in (self._client, self._server):
@@ -248,6 +252,13 @@ class Proxy:
         links = self.links(kind)
         for link in links:
             link.reset()
+        return len(links)
+
+    def strand(self, kind: LinkKind) -> int:
+        """Forward nothing more on the open links of one kind, and keep them open. Returns how many there were."""
+        links = self.links(kind)
+        for link in links:
+            link.strand()
         return len(links)
 
     @contextlib.contextmanager

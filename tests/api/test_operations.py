@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from redis import Redis
 
 import servease_appt
 from servease_appt.app import create_app
@@ -162,6 +163,36 @@ def test_ready_names_redis_unavailable_before_any_read_has_failed(
         ready = Asker(app, None).get("/health/ready/")
         assert (ready.status_code, ready.get_json()["status"]) == (200, "degraded")
         assert ready.get_json()["checks"]["redis"] == "unavailable"
+    finally:
+        app.extensions[EXTENSION].close()
+
+
+@pytest.mark.parametrize(
+    ("command", "cause"),
+    [(("ACL", "SETUSER", "default", "-publish"), "NOPERM"), (("REPLICAOF", "127.0.0.1", "1"), "READONLY")],
+    ids=["no right", "replica"],
+)
+def test_ready_is_degraded_while_redis_refuses_writes(
+    environment: dict[str, str], own_valkey: EmbeddedValkey, command: tuple[str, ...], cause: str
+) -> None:
+    """Redis answers, so it is not unavailable; its word for the refusal is named, and no user or address."""
+    app = create_app(Settings.from_mapping({**environment, "REDIS_URL": own_valkey.url(1)}))
+    try:
+        admin = Asker(app, token(user_role="admin"))
+        body = {"entity": "customer", "ids": [new_id()]}
+        assert admin.post("/cache/invalidate/", body).status_code == 200
+        with Redis.from_url(own_valkey.url(1)) as client:
+            client.execute_command(*command)
+        assert admin.post("/cache/invalidate/", body).status_code == 503
+        ready = Asker(app, None).get("/health/ready/")
+        assert (ready.status_code, ready.get_json()["status"]) == (200, "degraded")
+        checks = ready.get_json()["checks"]
+        assert (checks["redis"], checks["redis_cause"]) == ("refuses", cause)
+        with Redis.from_url(own_valkey.url(1)) as client:
+            client.execute_command("ACL", "SETUSER", "default", "+@all")
+            client.execute_command("REPLICAOF", "NO", "ONE")
+        assert admin.post("/cache/invalidate/", body).status_code == 200
+        assert "redis_cause" not in Asker(app, None).get("/health/ready/").get_json()["checks"]
     finally:
         app.extensions[EXTENSION].close()
 

@@ -127,7 +127,8 @@ ROWS: dict[tuple[str, str], Row] = {
     },
 }
 
-DASHBOARD_ROWS: dict[tuple[str, str], Row] = {
+PAGE_ROWS: dict[tuple[str, str], Row] = {
+    ("GET", "/"): Row(OPEN, _to("/")),
     ("GET", "/ops/cache/"): Row(OPEN, _to("/ops/cache/")),
     ("GET", "/ops/cache/page.css"): Row(OPEN, _to("/ops/cache/page.css")),
     **{
@@ -147,7 +148,7 @@ DASHBOARD_ROWS: dict[tuple[str, str], Row] = {
 }
 """Not part of the API, and not in its document."""
 
-ALL_ROWS = {**ROWS, **DASHBOARD_ROWS}
+ALL_ROWS = {**ROWS, **PAGE_ROWS}
 
 
 def test_every_route_has_a_row(app: Flask) -> None:

@@ -47,6 +47,14 @@ def test_pages_keep_their_own_policy(app: Flask, path: str) -> None:
     assert "script-src 'self'" in policy
     assert "unsafe" not in policy
     assert {name: headers[name] for name in ALWAYS} == ALWAYS
+    assert headers.getlist("Cache-Control") == ["no-store"]
+
+
+def test_files_that_may_be_kept_say_so_once(app: Flask) -> None:
+    """Files of a package hold nobody's data."""
+    headers = app.test_client().get("/docs/page.js").headers
+    (kept,) = headers.getlist("Cache-Control")
+    assert kept.startswith("public")
 
 
 @pytest.mark.parametrize(("scheme", "expected"), [("https", ["max-age=31536000"]), ("http", [])])

@@ -113,7 +113,7 @@ def test_each_filter_and_all_of_them(workshop: Workshop) -> None:
     wanted = workshop.act(workshop.book(assigned_employee_id=employee), Action.CONFIRM)
     workshop.book(day=date(2030, 5, 8), appointment_type="emergency")
     filters = {
-        "status": "confirmed",
+        "status": ["confirmed"],
         "appointment_type": "repair",
         "end_date": TUESDAY,
         "customer_id": wanted.customer_id,
@@ -136,7 +136,7 @@ def test_a_customer_sees_their_own_alone(workshop: Workshop) -> None:
     mine = workshop.book(me, vehicle_id=vehicle)
     theirs = workshop.book(other, vehicle_id=vehicle)
     with workshop.database.reading() as connection:
-        for filters in (NONE, AppointmentFilters(vehicle_id=vehicle), AppointmentFilters(status="pending")):
+        for filters in (NONE, AppointmentFilters(vehicle_id=vehicle), AppointmentFilters(status=["pending"])):
             page = reading.list_appointments(connection, me, filters, ARRAY)
             assert ([row.id for row in page.rows], page.count) == ([mine.id], 1)
         foreign = AppointmentFilters(customer_id=other.user_id)

@@ -54,7 +54,7 @@ REFERENCES = NoChecks(
 
 def rendered(appointment: Appointment) -> KeptAnswer:
     """An answer that differs each time it is made."""
-    return KeptAnswer(f"{appointment.id} {new_id()}", {"ETag": appointment.etag})
+    return KeptAnswer(f"{appointment.id} {new_id()}", {"ETag": appointment.version})
 
 
 class Workshop:

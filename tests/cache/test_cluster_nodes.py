@@ -67,8 +67,8 @@ def on(setup: ClusterSetup, node: EmbeddedValkey) -> list[str]:
 
 def hears(worker: Cache, key: str) -> bool:
     """Whether the worker has a confirmed connection to the key's node."""
-    name, listener = worker.l2.node_of(key), worker.listener
-    channel: Any = None if listener is None else listener._channel
+    name, listener = worker.l2.node_of(key), worker._process.listener
+    channel: Any = listener._channel
     link = None if channel is None else channel._links.get(name)
     return link is not None and link.confirmed and name not in worker.l2.unheard_nodes
 

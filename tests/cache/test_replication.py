@@ -101,8 +101,7 @@ def test_an_acknowledged_invalidation_without_a_later_report_is_no_proof(pair: P
     worker = pair.worker
     source.put(K)
     settle(worker)
-    listener = worker.listener
-    assert listener is not None
+    listener = worker._process.listener
     report = listener._report
     assert report is not None
     promoted = report._replace(id="new", previous_id=report.id, switched_at=report.offset + 1)

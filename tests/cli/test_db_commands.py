@@ -32,10 +32,10 @@ def test_upgrade_and_current(postgres_url: str) -> None:
     again = run(postgres_url, "upgrade")
     after = run(postgres_url, "current")
 
-    assert (before.exit_code, before.output) == (1, "none (needed: v6)\n")
-    assert (upgraded.exit_code, upgraded.output) == (0, "Upgraded from none to v6.\n")
-    assert (again.exit_code, again.output) == (0, "Already at v6, nothing to do.\n")
-    assert (after.exit_code, after.output) == (0, "v6 (needed: v6)\n")
+    assert (before.exit_code, before.output) == (1, "none (needed: v7)\n")
+    assert (upgraded.exit_code, upgraded.output) == (0, "Upgraded from none to v7.\n")
+    assert (again.exit_code, again.output) == (0, "Already at v7, nothing to do.\n")
+    assert (after.exit_code, after.output) == (0, "v7 (needed: v7)\n")
 
 
 def test_adopting_names_the_rows_that_break_a_rule(postgres_url: str) -> None:
@@ -55,7 +55,7 @@ def test_adopting_names_the_rows_that_break_a_rule(postgres_url: str) -> None:
 
     assert result.exit_code == 0
     assert result.output.splitlines() == [
-        "Upgraded from none to v6.",
+        "Upgraded from none to v7.",
         "constraint appointments_duration_in_range does not bind rows with created_at up to"
         " '2025-01-04 00:00:00+00'",
         f"appointments {known(1)} breaks the rule: capacity",
@@ -102,7 +102,7 @@ def test_every_command_of_the_guide(postgres_url: str) -> None:
     assert [result.exit_code for result in results] == [0] * len(commands)
     assert "ALTER TABLE appointments ADD COLUMN duration_seconds" in results[0].output
     assert results[0].output.endswith("nothing was changed.\n")
-    assert results[3].output == "version: v6 (needed: v6)\nkept counts: 0 wrong\n"
+    assert results[3].output == "version: v7 (needed: v7)\nkept counts: 0 wrong\n"
 
 
 def test_check_names_what_differs_and_repairs_counts(postgres_url: str) -> None:

@@ -305,6 +305,7 @@ def test_kept_counts_that_are_wrong_are_told(cli: Cli, migrated_postgres_url: st
         ({"CACHE_L1_TIMEOUT": "400"}, "warning", "CACHE_L1_TIMEOUT=400 is more than CACHE_TIMEOUT=300"),
         ({"CACHE_L1_TIMEOUT": "0"}, "note", "L1 is off"),
         ({"CACHE_STALE_TIMEOUT": "0"}, "note", "no stale copies"),
+        ({"CACHE_TRACKING": "0"}, "note", "CACHE_TRACKING=0"),
         ({"CACHE_NEGATIVE_TIMEOUT": "500"}, "warning", "CACHE_NEGATIVE_TIMEOUT=500"),
         ({"CACHE_TIMEOUT": "1", "UPSTREAM_TIMEOUT": "5"}, "warning", "CACHE_TIMEOUT=1 is less than"),
         ({"CACHE_KEY_PREFIX": "mine"}, "note", "CACHE_KEY_PREFIX=mine"),

@@ -129,6 +129,22 @@ def test_other_answers_and_registrations_are_left_out(cli: Cli, own_valkey: Embe
     assert not any("failed:" in finding["says"] for finding in findings)
 
 
+def test_a_worker_whose_writes_are_refused_is_told(cli: Cli, own_valkey: EmbeddedValkey) -> None:
+    """Redis answers and refuses: the doctor names the worker and the file with the rights that it needs."""
+    admin_url = own_valkey.url(1)
+    with redis.Redis.from_url(admin_url) as client:
+        client.execute_command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "&*", "+@all", "-hset")
+        url = admin_url.replace("redis://", "redis://reader:pw@")
+        with worker_process({**cli.environment, "REDIS_URL": url}):
+            queries = cli.app.extensions["servease"].lookups.cache.keys.queries
+            assert wait_until(lambda: client.pubsub_numsub(queries)[0][1] == 1, timeout_s=20)
+            found = problems(findings_of(cli, REDIS_URL=admin_url), "workers")
+
+    (refused,) = [finding for finding in found if "Redis refuses" in finding["says"]]
+    assert "NOPERM" in refused["says"]
+    assert "deploy/users.acl" in refused["do"]
+
+
 @pytest.mark.parametrize(
     "words",
     [

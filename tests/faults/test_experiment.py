@@ -128,3 +128,15 @@ def test_a_bound_in_milliseconds_gives_way_to_a_server_that_stood_still() -> Non
             found.stale_beyond == 1 + stale
         )  # one is the clean history's own, 850 ms after this invalidation
         assert found.server_stall_ms == 300
+
+
+def test_a_missing_name_of_a_service_that_answers_breaks_the_promise() -> None:
+    """Of an entity that has to be present; the placeholder of another one is allowed."""
+    missing = replace(operation(PAGE, 1800), seen={"c001": "c001 v2", "v001": "Unknown"})
+    assert judged(missing, fault=replace(FAULT, present=frozenset({"customer"}))).broken == [
+        "1 missing names of services that answer"  # the clean history's own
+    ]
+    assert judged(missing, fault=replace(FAULT, present=frozenset({"vehicle"}))).broken == [
+        "1 missing names of services that answer"
+    ]
+    assert judged(missing, fault=replace(FAULT, present=frozenset({"employee"}))).kept

@@ -46,6 +46,15 @@ def test_a_black_hole_keeps_the_link_open(proxy: Proxy, client: redis.Redis) -> 
     assert client.ping()
 
 
+def test_a_stranded_link_stays_open_and_a_new_one_works(proxy: Proxy, client: redis.Redis) -> None:
+    """The open link is silent from then on; the client's next connection is as good as any."""
+    client.ping()
+    assert proxy.strand(LinkKind.DATA) == 1
+    with pytest.raises(redis.TimeoutError):
+        client.ping()
+    assert client.ping()
+
+
 def test_one_way_loss_still_reaches_the_server(proxy: Proxy, client: redis.Redis) -> None:
     """With only the answers swallowed, the command takes effect."""
     client.ping()

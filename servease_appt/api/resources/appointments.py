@@ -6,21 +6,22 @@ from typing import Any
 from flask import Response, request
 
 from servease_appt.api.context import container, now
-from servease_appt.api.details import DETAIL, DETAIL_HEADERS, detail_response
+from servease_appt.api.cursors import START, read_cursor, write_cursor
+from servease_appt.api.details import DETAIL, DETAIL_HEADERS, detail_response, unless_known
 from servease_appt.api.enrichment import NAME_HEADERS, named_response
-from servease_appt.api.paging import page_answer
+from servease_appt.api.paging import PageAnswer, link, page_answer
 from servease_appt.api.responses import empty_response
 from servease_appt.api.routing import RequiredRole, Resource
 from servease_appt.api.schemas.appointment_requests import (
     CUSTOMER_EDITABLE,
-    AppointmentFilterQuery,
+    AppointmentListQuery,
     AppointmentPatch,
     AppointmentUpdate,
 )
 from servease_appt.api.schemas.appointments import AppointmentPageSchema
 from servease_appt.api.tokens import Caller
 from servease_appt.appointments import commands, reading
-from servease_appt.appointments.records import AppointmentFilters, Window
+from servease_appt.appointments.records import AppointmentFilters, Order, Position, Stretch, Window
 from servease_appt.signals import announce, appointment_changed
 
 PAGE = AppointmentPageSchema()
@@ -33,7 +34,7 @@ resource = Resource("appointments", "/appointments/", "Appointments")
     "/appointments/",
     role=RequiredRole.USERS,
     summary="List appointments, the latest scheduled first. Customers see their own.",
-    query=AppointmentFilterQuery(),
+    query=AppointmentListQuery(),
     answer=PAGE,
     errors=[404],
     answer_headers=NAME_HEADERS,
@@ -41,13 +42,41 @@ resource = Resource("appointments", "/appointments/", "Appointments")
 def list_appointments(caller: Caller, query: dict[str, Any]) -> Response:
     """Return one page of what the caller may see."""
     number, size = query.pop("page"), query.pop("page_size")
+    order, cursor = Order(query.pop("sort")), query.pop("cursor", None)
+    filters = AppointmentFilters(**query)
+    if cursor is not None:
+        return _list_from(cursor, caller, filters, size, order)
     began_s = perf_counter()
     with container().database.reading() as connection:
         page = reading.list_appointments(
-            connection, caller.actor, AppointmentFilters(**query), Window.of_page(number, size)
+            connection, caller.actor, filters, Window.of_page(number, size, order)
         )
     database_s = perf_counter() - began_s
     answer = page_answer(request, page.rows, count=page.count, page=number, page_size=size)
+    return named_response(PAGE, answer, page.rows, caller, database_s=database_s)
+
+
+def _list_from(cursor: str, caller: Caller, filters: AppointmentFilters, size: int, order: Order) -> Response:
+    """Return the page that a cursor names."""
+    purpose = f"appointments {order.value}"
+    stretch = Stretch(size, order)
+    if cursor != START:
+        *position, backwards = read_cursor(purpose, cursor)
+        stretch = Stretch(size, order, Position(*position), backwards)
+    began_s = perf_counter()
+    with container().database.reading() as connection:
+        page = reading.list_stretch(connection, caller.actor, filters, stretch)
+    database_s = perf_counter() - began_s
+    after = None if page.after is None else write_cursor(purpose, *page.after, False)
+    if stretch.backwards and not page.rows:
+        after = START
+    before = None if page.before is None else write_cursor(purpose, *page.before, True)
+    answer = PageAnswer(
+        page.count,
+        None if after is None else link(request, "cursor", after),
+        None if before is None else link(request, "cursor", before),
+        page.rows,
+    )
     return named_response(PAGE, answer, page.rows, caller, database_s=database_s)
 
 
@@ -57,6 +86,7 @@ def list_appointments(caller: Caller, query: dict[str, Any]) -> Response:
     role=RequiredRole.USERS,
     summary="Read one appointment.",
     answer=DETAIL,
+    headers=["If-None-Match"],
     answer_headers=DETAIL_HEADERS,
 )
 def get_appointment(caller: Caller, appointment_id: str) -> Response:
@@ -64,7 +94,8 @@ def get_appointment(caller: Caller, appointment_id: str) -> Response:
     began_s = perf_counter()
     with container().database.reading() as connection:
         appointment = reading.get_appointment(connection, caller.actor, appointment_id)
-    return detail_response(appointment, caller, perf_counter() - began_s)
+    response = detail_response(appointment, caller, perf_counter() - began_s)
+    return unless_known(response, request.headers.get("If-None-Match"))
 
 
 @resource.declare(

@@ -23,7 +23,7 @@ from servease_appt.api.schemas.reports import AvailableSlotsQuery, AvailableSlot
 from servease_appt.api.tokens import Caller
 from servease_appt.appointments import free_starts, reading, statistics
 from servease_appt.appointments.reading import SubjectReader
-from servease_appt.appointments.records import ARRAY, AppointmentFilters, Window
+from servease_appt.appointments.records import ARRAY_ROWS, AppointmentFilters, Order, Window
 from servease_appt.rate_limits import Cost
 
 resource = Resource("reports", "/appointments/", "Appointment views")
@@ -92,21 +92,20 @@ def employee_appointments(caller: Caller, employee_id: str, query: dict[str, Any
         employee_id,
         AppointmentFilters(),
         caller,
-        number=query["page"],
-        size=query["page_size"],
+        Window.of_page(query["page"], query["page_size"]),
     )
 
 
 def _array_or_page(find: SubjectReader, subject: str, caller: Caller, query: dict[str, Any]) -> Response:
     """Return an array of at most 500 rows, with their full number in a header; with `page`, a page."""
     number, size = query.pop("page", None), query.pop("page_size")
-    subject_id = query.pop(subject)
+    subject_id, order = query.pop(subject), Order(query.pop("sort"))
     filters = AppointmentFilters(**query)
     if number is not None:
-        return _page(find, subject_id, filters, caller, number=number, size=size)
+        return _page(find, subject_id, filters, caller, Window.of_page(number, size, order))
     began_s = perf_counter()
     with container().database.reading() as connection:
-        page = find(connection, caller.actor, subject_id, filters, ARRAY)
+        page = find(connection, caller.actor, subject_id, filters, Window(ARRAY_ROWS, order=order))
     database_s = perf_counter() - began_s
     headers = {"X-Total-Count": str(page.count)}
     return named_response(ROWS, page.rows, page.rows, caller, database_s=database_s, headers=headers)
@@ -117,15 +116,14 @@ def _page(
     subject_id: str,
     filters: AppointmentFilters,
     caller: Caller,
-    *,
-    number: int,
-    size: int,
+    window: Window,
 ) -> Response:
     began_s = perf_counter()
     with container().database.reading() as connection:
-        page = find(connection, caller.actor, subject_id, filters, Window.of_page(number, size))
+        page = find(connection, caller.actor, subject_id, filters, window)
     database_s = perf_counter() - began_s
-    answer = page_answer(request, page.rows, count=page.count, page=number, page_size=size)
+    number = window.offset // window.limit + 1
+    answer = page_answer(request, page.rows, count=page.count, page=number, page_size=window.limit)
     return named_response(PAGE, answer, page.rows, caller, database_s=database_s)
 
 

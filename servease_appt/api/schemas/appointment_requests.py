@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from marshmallow import pre_load
+
 from servease_appt.api.schemas.bases import ChangeSchema, DayRange, RequestSchema
-from servease_appt.api.schemas.fields import Clock, Day, Id, Money, Text, Whole
-from servease_appt.api.schemas.pages import PageQuery, page_number
-from servease_appt.api.schemas.words import status_field, type_field
+from servease_appt.api.schemas.fields import Choice, Clock, CommaSeparatedIds, Day, Id, Money, Text, Whole
+from servease_appt.api.schemas.pages import LARGEST_PAGE_SIZE, PageQuery, page_number
+from servease_appt.api.schemas.words import status_field, statuses_field, type_field
+from servease_appt.appointments.records import Order
 from servease_appt.scheduling.intervals import MAX_DURATION_MINUTES, MIN_DURATION_MINUTES
 
 STAFF_ONLY_ON_CREATE = ("assigned_employee_id", "internal_notes", "estimated_cost")
@@ -20,13 +23,41 @@ def duration_field(**kwargs: Any) -> Whole:
 class AppointmentFilterQuery(PageQuery, DayRange):
     """The filters of a list of appointments, and its page."""
 
-    status = status_field()
+    status = statuses_field(metadata={"description": "One, or several with commas."})
     start_date = Day(metadata={"description": "The first scheduled date to show."})
     end_date = Day(metadata={"description": "The last scheduled date to show."})
     appointment_type = type_field()
     customer_id = Id()
     employee_id = Id(metadata={"description": "The assigned employee."})
     vehicle_id = Id()
+    sort = Choice(
+        [order.value for order in Order],
+        load_default=Order.LATEST_FIRST.value,
+        metadata={"description": "By the start, `-` for the latest first; ids break ties."},
+    )
+
+
+class AppointmentListQuery(AppointmentFilterQuery):
+    """The filters of the list of all appointments, and its page."""
+
+    ids = CommaSeparatedIds(
+        LARGEST_PAGE_SIZE,
+        metadata={
+            "description": "Some appointments, with commas between their ids. What does not exist or is another"
+            f" customer's is left out. Without `page_size` a page has up to {LARGEST_PAGE_SIZE} rows then."
+        },
+    )
+    cursor = Text(
+        longest=500,
+        metadata={
+            "description": "`*` for the first page; `next` and `previous` then have a cursor instead of a number."
+            " What others insert or delete meanwhile moves no row to another page."
+        },
+    )
+
+    @pre_load
+    def _room_for_ids(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return {"page_size": LARGEST_PAGE_SIZE, **data} if "ids" in data else data
 
 
 class _ArrayQuery(AppointmentFilterQuery):

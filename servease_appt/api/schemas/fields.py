@@ -9,7 +9,7 @@ contract has them. `Clock` and `Money` do more.
 
 import datetime as dt
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -154,6 +154,40 @@ class Ids(_Strict[list[str]]):
         return list(distinct)
 
 
+class CommaSeparated(_Strict[list[str]]):
+    """Values of a query, with commas between them; loads as the distinct ones, in the order given.
+
+    A name that is repeated in the query means the same as commas.
+    """
+
+    def __init__(self, most: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.most = most
+
+    def read(self, value: object) -> list[str]:
+        """Return the distinct values."""
+        texts = value.split(",") if isinstance(value, str) else []
+        values = list(dict.fromkeys(map(self.read_one, texts)))
+        if not 1 <= len(values) <= self.most:
+            raise ValidationError(f"Must be 1 to {self.most} values.")
+        return values
+
+    def read_one(self, text: str) -> str:
+        """Return one value as it is compared."""
+        raise NotImplementedError
+
+
+class CommaSeparatedIds(CommaSeparated):
+    """UUIDs with commas between them."""
+
+    def read_one(self, text: str) -> str:
+        """Return the canonical UUID."""
+        known = canonical_uuid(text)
+        if known is None:
+            raise ValidationError(f"Must be UUIDs with commas between them, {self.most} at most.")
+        return known
+
+
 class Text(fields.String):
     """Text of at most `longest` characters, without NUL, which PostgreSQL can't store."""
 
@@ -188,3 +222,25 @@ class Choice(fields.String):
         super().__init__(validate=allowed, **kwargs)
         self.component = component
         self.others = others
+
+
+class CommaSeparatedChoices(CommaSeparated):
+    """Some of a few words, with commas between them; the error names all words."""
+
+    def __init__(self, choices: Sequence[str], *, component: str, **kwargs: Any) -> None:
+        """Describe the words.
+
+        Args:
+            choices: the allowed words.
+            component: their name in the OpenAPI document.
+            kwargs: as for every field.
+        """
+        super().__init__(len(choices), **kwargs)
+        self.choices = choices
+        self.component = component
+
+    def read_one(self, text: str) -> str:
+        """Return the word."""
+        if text not in self.choices:
+            raise ValidationError(f"Must be one of: {', '.join(self.choices)}.")
+        return text

@@ -23,13 +23,14 @@ from servease_appt.cache.forks import after_fork
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.cluster_keys import ClusterKeySpace
 from servease_appt.cache.l2.nodes import Command, Node, Nodes
-from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, Write, WriteMode, Written
+from servease_appt.cache.l2.protocol import Announced, Fill, Lease, LeaseState, Write, WriteMode, Written
 from servease_appt.cache.l2.single_server import (
     SCAN_BATCH,
     SingleServerL2,
     fill_args,
     fingerprint,
-    read_lease,
+    read_leases,
+    read_stored,
     script_source,
 )
 from servease_appt.cache.messages import Invalidation, own_message_parts, sequence_of
@@ -119,7 +120,7 @@ class ClusterL2(SingleServerL2):
         names = [*map(self.keys.data, keys), self.keys.sequence]
         seen = self._seen()
         commands = [(name, ("GET", name)) for name in names]
-        *payloads, sequence = self._run("read", lambda: _unless_all_failed(self._each(commands)))
+        *payloads, sequence = self._run("read", lambda: _unless_all_failed(self._each(commands), len(keys)))
         found = [None if isinstance(payload, Exception) else payload for payload in payloads]
         return found, _known_sequence(seen, sequence)
 
@@ -128,7 +129,8 @@ class ClusterL2(SingleServerL2):
         calls = [((self.keys.data(key),), (1,)) for key in keys]
         seen = self._seen()
         *answers, sequence = self._run(
-            "read", lambda: _unless_all_failed(self._scripts("read_timed", calls, with_sequence=True))
+            "read",
+            lambda: _unless_all_failed(self._scripts("read_timed", calls, with_sequence=True), len(keys)),
         )
         timed = [(None, -2) if isinstance(answer, Exception) else answer for answer in answers]
         return [value for value, _ in timed], [left for _, left in timed], _known_sequence(seen, sequence)
@@ -148,7 +150,8 @@ class ClusterL2(SingleServerL2):
         calls = [(self.keys.group(key), (token, lease_ms, mode, wanted.get(key, ""))) for key in keys]
         seen = self._seen()
         *answers, sequence = self._run(
-            "acquire", lambda: _unless_all_failed(self._scripts("acquire", calls, with_sequence=True))
+            "acquire",
+            lambda: _unless_all_failed(self._scripts("acquire", calls, with_sequence=True), len(keys)),
         )
         self._compare(seen, _known_sequence(seen, sequence))
         if self.watch is not None and self.watch.l2_is_old:
@@ -158,8 +161,8 @@ class ClusterL2(SingleServerL2):
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
         """See `SingleServerL2.fill`. A value whose node does not answer counts as refused, unless none does."""
         calls = [(self.keys.group(f.key), fill_args(f)) for f in fills]
-        answers = self._run("fill", lambda: _unless_all_failed(self._scripts("fill", calls)))
-        return [answer == [1] for answer in answers]
+        answers = self._run("fill", lambda: _unless_all_failed(self._scripts("fill", calls), len(fills)))
+        return [not isinstance(answer, Exception) and read_stored(answer, 1) == [True] for answer in answers]
 
     def release(self, leases: Sequence[tuple[str, bytes]]) -> None:
         """See `SingleServerL2.release`."""
@@ -235,7 +238,7 @@ class ClusterL2(SingleServerL2):
         if self._nodes.all_down():
             self.breaker.failed()
 
-    def _announce(self, names: Sequence[str], head: str, tail: str) -> int:
+    def _announce(self, names: Sequence[str], head: str, tail: str) -> Announced:
         """Delete in every slot, then increment the sequence and publish on its node.
 
         One DEL deletes all that belongs to a key: a fill between separate deletions of value and lease would stay.
@@ -246,11 +249,11 @@ class ClusterL2(SingleServerL2):
             self._run("invalidate", lambda: self._delete(groups), guarded=False)
         calls = [((self.keys.sequence,), (self.keys.channel, head, tail))]
         seen = self._seen()
-        (answer,) = self._run(
+        ((answer, _),) = self._run(
             "invalidate", lambda: _checked(self._scripts("invalidate", calls, without=None)), guarded=False
         )
         self._counted(seen, int(answer))
-        return int(answer)
+        return Announced(int(answer), None)  # a node counts only its own connections
 
     def _delete(self, groups: Sequence[Sequence[str]]) -> None:
         """Delete groups of names. Of a slot that is being moved, its two nodes have some names each.
@@ -319,8 +322,9 @@ def _checked(answers: list[Any]) -> list[Any]:
     return answers
 
 
-def _unless_all_failed(answers: list[Any]) -> list[Any]:
-    if answers and all(isinstance(answer, Exception) for answer in answers):
+def _unless_all_failed(answers: list[Any], count: int) -> list[Any]:
+    """Return the answers; if the first `count`, which are about values, are all failures, raise the first."""
+    if count and all(isinstance(answer, Exception) for answer in answers[:count]):
         raise answers[0]
     return answers
 
@@ -328,9 +332,10 @@ def _unless_all_failed(answers: list[Any]) -> list[Any]:
 def _lease(answer: Any, token: str) -> Lease:
     if isinstance(answer, Exception):
         return Lease(LeaseState.UNAVAILABLE)
-    lease = read_lease(answer[0])
+    owner = token.encode()
+    (lease,) = read_leases(answer, owner, 1)
     # A repeated call finds its own lease, which counts as granted.
-    own = lease.payload.rpartition(b"#")[2] == token.encode()
+    own = lease.payload.rpartition(b"#")[2] == owner
     return lease._replace(state=LeaseState.GRANTED) if own and lease.state is LeaseState.HELD else lease
 
 

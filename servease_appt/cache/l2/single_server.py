@@ -16,19 +16,31 @@ from itertools import islice
 from typing import Any, TypeVar, cast
 
 from redis import Redis
-from redis.commands.core import Script
 from redis.exceptions import InvalidResponse, ReadOnlyError, ResponseError
 
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, SequenceWatch, Write, WriteMode, Written
+from servease_appt.cache.l2.commands import LuaScript, send
+from servease_appt.cache.l2.protocol import (
+    Announced,
+    Fill,
+    Lease,
+    LeaseState,
+    SequenceWatch,
+    Write,
+    WriteMode,
+    Written,
+)
 from servease_appt.cache.messages import STARTS, Invalidation, own_message_parts, sequence_of
+from servease_appt.cache.refusals import Refusals
 from servease_appt.cache.stats import Observer
 
 T = TypeVar("T")
 SCAN_BATCH = 1000
 _VALUE_TYPES = {bytes, type(None)}
+_STORED = ord("1")
+_LEASE_STATES = {"h": LeaseState.HELD, "G": LeaseState.GRANTED}
 
 
 class SingleServerL2:
@@ -43,6 +55,7 @@ class SingleServerL2:
         self.keys = keys
         self.breaker = breaker
         self._observer = observer
+        self.refusals = Refusals()
         self.watch: SequenceWatch | None = None
         self.on_demoted: Callable[[], None] | None = None
         self.unheard_nodes: set[str] = set()
@@ -62,7 +75,7 @@ class SingleServerL2:
         names = [prefix + key for key in keys]
 
         def fetch() -> list[bytes | None]:
-            stored = _answers(self.client.mget(*names, self.keys.sequence), len(names) + 1)
+            stored = _answers(send(self.client, "MGET", *names, self.keys.sequence), len(names) + 1)
             if not _VALUE_TYPES.issuperset(map(type, stored)):
                 raise InvalidResponse("the answer to MGET has an item that is no value")
             return stored
@@ -90,23 +103,23 @@ class SingleServerL2:
         refresh: bool = False,
     ) -> list[Lease]:
         """See `L2.acquire`."""
-        wanted = take_over or {}
         purpose = "refresh" if refresh else "load"
+        wanted = [take_over.get(key, b"") for key in keys] if take_over else ()
 
         def ask() -> tuple[list[Lease], int | None]:
             names = [name for key in keys for name in self.keys.group(key)]
-            answers = self._acquire(
-                keys=[*names, self.keys.sequence],
-                args=[token, lease_ms, purpose, *(wanted.get(key, "") for key in keys)],
+            answer = self._acquire(
+                keys=[*names, self.keys.sequence], args=[token, lease_ms, purpose, *wanted]
             )
-            *leases, sequence = _answers(answers, len(keys) + 1)
-            return [read_lease(lease) for lease in leases], sequence_of(sequence)
+            leases = read_leases(answer, token.encode(), len(keys))
+            return leases, sequence_of(answer[1])
 
         seen = self._seen()
         leases, sequence = self._run("acquire", ask)
-        self._compare(seen, sequence)
-        if self.watch is not None and self.watch.l2_is_old:
-            raise L2Unavailable("the server has lost invalidations")
+        if self.watch is not None:
+            self.watch.observe(seen, sequence)
+            if self.watch.l2_is_old:
+                raise L2Unavailable("the server has lost invalidations")
         return leases
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
@@ -115,7 +128,7 @@ class SingleServerL2:
 
         def store() -> list[bool]:
             names = [name for fill in fills for name in self.keys.group(fill.key)]
-            return [flag == 1 for flag in _answers(self._fill(keys=names, args=args), len(fills))]
+            return read_stored(self._fill(keys=names, args=args), len(fills))
 
         return self._run("fill", store)
 
@@ -149,7 +162,7 @@ class SingleServerL2:
 
         return self._run("ttl_ms", pipelined)
 
-    def invalidate(self, keys: Sequence[str], source: str) -> int:
+    def invalidate(self, keys: Sequence[str], source: str) -> Announced:
         """See `L2.invalidate`."""
         head, tail = own_message_parts(Invalidation(keys=tuple(keys), source=source))
         names = [name for key in keys for name in self.keys.group(key)]
@@ -197,12 +210,21 @@ class SingleServerL2:
         message = Invalidation(pattern=pattern, source=source)
         if announce_start:
             began = self._announce([], *own_message_parts(replace(message, began=STARTS)))
-            message = replace(message, began=began)
+            message = replace(message, began=began.sequence)
         keys = self.keys.patterns
         for name in (keys.lease, keys.data, keys.stale_copy, keys.absent):
             scan = partial(self._delete_matching, name(pattern), values=name == keys.data)
             self._run("invalidate_matching", scan, guarded=False)
-        return self._announce([], *own_message_parts(message))
+        return self._announce([], *own_message_parts(message)).sequence
+
+    def is_emptied(self, history: str) -> bool:
+        """See `L2.is_emptied`."""
+        stored = self._run("is_emptied", lambda: self.client.get(self.keys.emptied))
+        return stored == history.encode()
+
+    def mark_emptied(self, history: str) -> None:
+        """See `L2.mark_emptied`."""
+        self._run("mark_emptied", lambda: self.client.set(self.keys.emptied, history))
 
     def scan(self, pattern: str) -> Iterator[str]:
         """See `L2.scan`."""
@@ -223,19 +245,14 @@ class SingleServerL2:
         """See `L2.ping`."""
         self._run("ping", self.client.ping, guarded=False)
 
-    def _announce(self, names: Sequence[str], head: str, tail: str) -> int:
+    def _announce(self, names: Sequence[str], head: str, tail: str) -> Announced:
         seen = self._seen()
-        sequence = int(
-            self._run(
-                "invalidate",
-                lambda: self._invalidate(
-                    keys=[self.keys.sequence, *names], args=[self.keys.channel, head, tail]
-                ),
-                guarded=False,
-            )
+        keys, args = [self.keys.sequence, *names], [self.keys.channel, head, tail]
+        sequence, listeners = self._run(
+            "invalidate", lambda: _answers(self._invalidate(keys=keys, args=args), 2), guarded=False
         )
-        self._counted(seen, sequence)
-        return sequence
+        self._counted(seen, int(sequence))
+        return Announced(int(sequence), listeners)
 
     def _seen(self) -> int:
         return 0 if self.watch is None else self.watch.highest_sequence_seen()
@@ -279,6 +296,7 @@ class SingleServerL2:
         except ResponseError as error:
             outcome = "refused"
             self.breaker.succeeded()
+            self.refusals.refused(name, error)
             if isinstance(error, ReadOnlyError):
                 self._leave_demoted_server()
             raise L2RefusedWrite(str(error)) from error
@@ -289,6 +307,7 @@ class SingleServerL2:
             if self._observer is not None:
                 self._observer.redis_operation(name, time.monotonic() - started_s, outcome)
         self.breaker.succeeded()
+        self.refusals.accepted(name)
         return result
 
 
@@ -303,8 +322,35 @@ def script_source(name: str) -> str:
 def fill_args(fill: Fill) -> tuple[bytes | str | int, ...]:
     """Return the arguments of `fill.lua` for one key. An absence differs from an empty value."""
     if fill.payload is None:
-        return fill.token, "absent", b"", fill.ttl_ms, fill.stale_ms
-    return fill.token, "value", fill.payload, fill.ttl_ms, fill.stale_ms
+        return fill.token, b"", fill.ttl_ms, "absent"
+    return fill.token, fill.payload, fill.ttl_ms, fill.stale_ms
+
+
+def read_stored(answer: Any, count: int) -> list[bool]:
+    """Return the answer of `fill.lua` for `count` keys."""
+    if not isinstance(answer, bytes) or len(answer) != count:
+        raise InvalidResponse(f"{count} letters were expected")
+    return [letter == _STORED for letter in answer]
+
+
+def read_leases(answer: Any, owner: bytes, count: int) -> list[Lease]:
+    """Return the answer of `acquire.lua`, sent by `owner` for `count` keys."""
+    if not isinstance(answer, list) or len(answer) < 2 or len(answer[0] or b"") != count:
+        raise InvalidResponse(f"leases of {count} keys were expected")
+    letters, _sequence, *rest = answer
+    more = iter(rest)
+    new = Lease(LeaseState.GRANTED, owner)
+    leases: list[Lease] = []
+    for letter in letters.decode():
+        if letter == "g":
+            leases.append(new)
+        elif letter == "a":
+            leases.append(Lease(LeaseState.ABSENT))
+        elif letter == "v":
+            leases.append(Lease(LeaseState.VALUE, next(more)))
+        else:
+            leases.append(Lease(_LEASE_STATES[letter], next(more), next(more)))
+    return leases
 
 
 def fingerprint(payload: bytes) -> str:
@@ -312,9 +358,8 @@ def fingerprint(payload: bytes) -> str:
     return hashlib.sha1(payload, usedforsecurity=False).hexdigest()
 
 
-def _script(client: Redis, name: str) -> Script:
-    # As bytes: for a str, redis-py connects to find out the connection's encoding.
-    return Script(client, script_source(name).encode())
+def _script(client: Redis, name: str) -> LuaScript:
+    return LuaScript(client, script_source(name).encode())
 
 
 def _answers(reply: Any, count: int) -> list[Any]:
@@ -322,11 +367,3 @@ def _answers(reply: Any, count: int) -> list[Any]:
     if not isinstance(reply, list) or len(reply) != count:
         raise InvalidResponse(f"{count} answers were expected")
     return reply
-
-
-def read_lease(answer: Sequence[Any]) -> Lease:
-    """Return the answer of `acquire.lua` for one key."""
-    state, *rest = answer
-    payload = rest[0] if rest else b""
-    stale = rest[1] if len(rest) > 1 else None
-    return Lease(LeaseState(state.decode()), payload, stale)

@@ -127,27 +127,28 @@ _REPLICATED: Final = f"""
 """  # noqa: S608
 
 _LATER: Final = """
-    CREATE OR REPLACE FUNCTION appointments_later_than(of_status text, of_type text, a_date date) RETURNS bigint
-    LANGUAGE plpgsql STABLE AS $body$
+    CREATE OR REPLACE FUNCTION appointments_later_than_any(of_statuses text[], of_type text, a_date date)
+    RETURNS bigint LANGUAGE plpgsql STABLE AS $body$
     DECLARE
         this integer := a_date - DATE '2000-01-01';
+        kept_as text[] := coalesce(of_statuses, '{*}');
     BEGIN
         RETURN (
             SELECT coalesce(sum(number), 0) FROM (
                 SELECT number FROM appointment_counts
-                WHERE level = 2 AND status = coalesce(of_status, '*') AND appointment_type = coalesce(of_type, '*')
+                WHERE level = 2 AND status = ANY (kept_as) AND appointment_type = coalesce(of_type, '*')
                     AND bucket > this >> 10
                 UNION ALL
                 SELECT number FROM appointment_counts
-                WHERE level = 1 AND status = coalesce(of_status, '*') AND appointment_type = coalesce(of_type, '*')
+                WHERE level = 1 AND status = ANY (kept_as) AND appointment_type = coalesce(of_type, '*')
                     AND bucket > this >> 5 AND bucket < ((this >> 10) + 1) << 5
                 UNION ALL
                 SELECT number FROM appointment_counts
-                WHERE level = 0 AND status = coalesce(of_status, '*') AND appointment_type = coalesce(of_type, '*')
+                WHERE level = 0 AND status = ANY (kept_as) AND appointment_type = coalesce(of_type, '*')
                     AND bucket > this AND bucket < ((this >> 5) + 1) << 5
                 UNION ALL
                 SELECT number FROM appointment_count_changes
-                WHERE (of_status IS NULL OR status = of_status)
+                WHERE (of_statuses IS NULL OR status = ANY (of_statuses))
                     AND (of_type IS NULL OR appointment_type = of_type) AND day > this
             ) AS parts
         );
@@ -156,22 +157,23 @@ _LATER: Final = """
 """
 
 _PLACE: Final = """
-    CREATE OR REPLACE FUNCTION appointments_place(
-        of_status text, of_type text, from_date date, to_date date, skipped bigint,
+    CREATE OR REPLACE FUNCTION appointments_place_any(
+        of_statuses text[], of_type text, from_date date, to_date date, skipped bigint,
         OUT total bigint, OUT up_to date, OUT skipped_of_day bigint
     )
     LANGUAGE plpgsql STABLE AS $body$
     DECLARE
+        kept_as text[] := coalesce(of_statuses, '{*}');
         later bigint := 0;
         part record;
         low integer := -2147483648;
         high integer := 2147483647;
     BEGIN
         IF to_date IS NOT NULL THEN
-            later := appointments_later_than(of_status, of_type, to_date);
+            later := appointments_later_than_any(of_statuses, of_type, to_date);
         END IF;
-        total := appointments_later_than(
-            of_status, of_type, coalesce(from_date - 1, DATE '4713-01-01 BC')
+        total := appointments_later_than_any(
+            of_statuses, of_type, coalesce(from_date - 1, DATE '4713-01-01 BC')
         ) - later;
         IF skipped >= total THEN
             RETURN;
@@ -186,11 +188,11 @@ _PLACE: Final = """
             FOR part IN
                 SELECT sum(number) AS number, bucket AS this FROM (
                     SELECT bucket, number FROM appointment_counts
-                    WHERE level = step AND status = coalesce(of_status, '*')
+                    WHERE level = step AND status = ANY (kept_as)
                         AND appointment_type = coalesce(of_type, '*') AND bucket BETWEEN low AND high
                     UNION ALL
                     SELECT day >> (5 * step), number FROM appointment_count_changes
-                    WHERE (of_status IS NULL OR status = of_status)
+                    WHERE (of_statuses IS NULL OR status = ANY (of_statuses))
                         AND (of_type IS NULL OR appointment_type = of_type)
                         AND day >> (5 * step) BETWEEN low AND high
                 ) AS parts GROUP BY bucket ORDER BY bucket DESC
@@ -209,6 +211,31 @@ _PLACE: Final = """
     $body$
 """
 
+# For services of an earlier version, which go on while the tables are upgraded.
+_LATER_THAN_ONE: Final = """
+    CREATE OR REPLACE FUNCTION appointments_later_than(of_status text, of_type text, a_date date) RETURNS bigint
+    LANGUAGE plpgsql STABLE AS $body$
+    BEGIN
+        RETURN appointments_later_than_any(
+            CASE WHEN of_status IS NOT NULL THEN ARRAY[of_status] END, of_type, a_date
+        );
+    END
+    $body$
+"""
+_PLACE_OF_ONE: Final = """
+    CREATE OR REPLACE FUNCTION appointments_place(
+        of_status text, of_type text, from_date date, to_date date, skipped bigint,
+        OUT total bigint, OUT up_to date, OUT skipped_of_day bigint
+    )
+    LANGUAGE plpgsql STABLE AS $body$
+    BEGIN
+        SELECT * INTO total, up_to, skipped_of_day FROM appointments_place_any(
+            CASE WHEN of_status IS NOT NULL THEN ARRAY[of_status] END, of_type, from_date, to_date, skipped
+        );
+    END
+    $body$
+"""
+
 _TRIGGERS: Final = {
     "appointment_counts_inserted": ("INSERT", "REFERENCING NEW TABLE AS new_rows", Firing.ORIGIN),
     "appointment_counts_updated": (
@@ -223,8 +250,10 @@ _FUNCTIONS: Final = {
     "appointment_counts_fold": _FOLD,
     "appointment_counts_changed": _CHANGED,
     "appointment_counts_replicated": _REPLICATED,
-    "appointments_later_than": _LATER,
-    "appointments_place": _PLACE.replace("{last_day}", str(LAST_DAY)),
+    "appointments_later_than_any": _LATER,
+    "appointments_place_any": _PLACE.replace("{last_day}", str(LAST_DAY)),
+    "appointments_later_than": _LATER_THAN_ONE,
+    "appointments_place": _PLACE_OF_ONE,
 }
 _FORMER_REBUILD: Final = "SELECT count(*) FROM pg_proc WHERE oid = to_regproc('appointment_counts_rebuild')"
 
@@ -259,6 +288,8 @@ def remove(steps: OnlineSteps) -> None:
     steps.run(
         "DROP FUNCTION IF EXISTS appointments_place(text, text, date, date, bigint)",
         "DROP FUNCTION IF EXISTS appointments_later_than(text, text, date)",
+        "DROP FUNCTION IF EXISTS appointments_place_any(text[], text, date, date, bigint)",
+        "DROP FUNCTION IF EXISTS appointments_later_than_any(text[], text, date)",
         "DROP FUNCTION IF EXISTS appointment_counts_changed()",
         "DROP FUNCTION IF EXISTS appointment_counts_replicated()",
         "DROP FUNCTION IF EXISTS appointment_counts_fold()",

@@ -1,0 +1,155 @@
+"""The tables of `docs/scaling.md`: rendered from the results, and written between markers in the document."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import number
+from benchmarks.results import DIRECTORY
+
+RESULTS = DIRECTORY / "scale"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "scaling.md"
+Results = Mapping[str, Any]
+
+
+def write() -> Path:
+    """Replace every marked section of the document; return its path."""
+    DOCUMENT.write_text(rendered(DOCUMENT.read_text("utf-8")), encoding="utf-8")
+    return DOCUMENT
+
+
+def rendered(text: str) -> str:
+    """Return the document with its marked sections as the results now have them."""
+    for name, content in sections().items():
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        before, found, rest = text.partition(begin)
+        _, found_end, after = rest.partition(end)
+        if not (found and found_end):
+            raise LookupError(f"the document has no section {name}")
+        text = f"{before}{begin}\n{content}\n{end}{after}"
+    return text
+
+
+def sections() -> dict[str, str]:
+    """Return every table by the name of its section."""
+    measured = json.loads((RESULTS / "measured.json").read_text("utf-8"))
+    return {
+        "costs": costs_table(measured),
+        "deliveries": deliveries_table(measured),
+        "stock": stock_tables(measured),
+        "loads": loads_table(measured),
+    }
+
+
+def measured_tables(results: Results) -> str:
+    """Return all tables of measured figures."""
+    parts = (costs_table, deliveries_table, stock_tables, loads_table)
+    return "\n\n".join(part(results) for part in parts)
+
+
+def costs_table(results: Results) -> str:
+    """Return the server's processor time of each operation by number of listeners, with the fitted lines."""
+    sizes = [row["listeners"] for row in results["heartbeats"]]
+    rows = [
+        [name, *(number(cost["cpu_us"]) for cost in costs), formula(results["fits"][name])]
+        for name, costs in results["costs"].items()
+    ]
+    beats = [number(row["cpu_us_per_s"]) for row in results["heartbeats"]]
+    rows.append(["heartbeats of a second", *beats, formula(results["fits"]["heartbeats of a second"])])
+    return table(["µs of one core", *(f"{size:,}" for size in sizes), "fitted, N listeners"], rows)
+
+
+def formula(line: Mapping[str, float]) -> str:
+    """Return a fitted line as text."""
+    return f"{number(line['a_us'])} + {number(line['b_us'])} N (± {line['worst']:.0%})"
+
+
+def deliveries_table(results: Results) -> str:
+    """Return what one operation sends to the listeners, and the commands that it causes."""
+    rows = []
+    for name, costs in results["costs"].items():
+        for cost in (costs[0], costs[-1]) if len(costs) > 1 else costs:
+            size = cost["listeners"]
+            commands = ", ".join(
+                f"{number(n)} {command.upper()}"
+                for command, n in cost["commands"].items()
+                if command not in ("evalsha", "script|load")
+            )
+            rows.append(
+                [
+                    name,
+                    f"{size:,}",
+                    number(cost["messages"] / size),
+                    number(cost["tracking"] / size),
+                    number(cost["mgets"] / size),
+                    number(cost["bytes_received"] / size),
+                    commands,
+                ]
+            )
+    heads = ["", "N", "messages/N", "tracking/N", "MGETs/N", "bytes/N", "commands, those of scripts included"]
+    return table(heads, rows)
+
+
+def stock_tables(results: Results) -> str:
+    """Return Redis' memory for one entity, and the scans of one pattern."""
+    memory = results["memory"]
+    first = table(
+        ["bytes of Redis memory for one entity", ""],
+        [
+            ["value", number(memory["value"])],
+            ["stale copy", number(memory["copy"])],
+            ["mark of an absence", number(memory["absent"])],
+        ],
+    )
+    second = table(
+        ["keys", "workers", "SCANs", "processor time of Redis", "until done"],
+        [
+            [
+                f"{row['keys']:,}",
+                str(row["workers"]),
+                f"{row['scans']:,}",
+                f"{row['cpu_s']:.3f} s",
+                f"{row['seconds']:.2f} s",
+            ]
+            for row in results["scans"]
+        ],
+    )
+    return f"{first}\n\n{second}"
+
+
+def loads_table(results: Results) -> str:
+    """Return what a steady load costs."""
+    return table(
+        [
+            "listeners",
+            "tracking",
+            "fills/s",
+            "invalidations/s",
+            "share of a core",
+            "messages/s",
+            "MB/s",
+            "message after, p50",
+            "p99",
+        ],
+        [
+            [
+                f"{row['listeners']:,}",
+                "on" if row["tracking"] else "off",
+                number(row["fills_per_s"]),
+                number(row["invalidations_per_s"]),
+                f"{row['core']:.1%}",
+                number(row["deliveries_per_s"]),
+                f"{row['bytes_per_s'] / 1e6:.2f}",
+                f"{row['delay_p50_ms']:.1f} ms",
+                f"{row['delay_p99_ms']:.1f} ms",
+            ]
+            for row in results["loads"]
+        ],
+    )
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

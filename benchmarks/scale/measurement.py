@@ -1,0 +1,133 @@
+"""The whole measurement as one JSON object: operations by number of listeners, loads, memory, scans."""
+
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.scale.crowd import Address, crowd
+from benchmarks.scale.fits import fit
+from benchmarks.scale.operations import (
+    Bench,
+    Cost,
+    Writer,
+    idle_us_per_s,
+    measure_operations,
+    new_keys,
+)
+from benchmarks.scale.steady_load import Load, run_load
+from benchmarks.scale.stock import memory_per_entity, scans_of_a_pattern
+from servease_appt.cache import connect
+from servease_appt.testing.servers import EmbeddedValkey
+
+PREFIX = "appointment_service"
+DATABASE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much is measured."""
+
+    listeners: Sequence[int]
+    rounds: int
+    deliveries: int
+    """Divided by the number of listeners, this is the number of calls of one operation."""
+    calls: tuple[int, int]
+    idle_s: float
+    entities: int
+    pattern_keys: Sequence[int]
+    pattern_workers: Sequence[int]
+    loads: Sequence[tuple[int, bool, Load]]
+    """Listeners, whether tracking is on, and the load."""
+
+    def calls_with(self, listeners: int) -> int:
+        """Return the number of calls of one operation with so many listeners."""
+        least, most = self.calls
+        return max(least, min(most, self.deliveries // listeners))
+
+
+_TARGET = Load(fills_per_s=500, invalidations_per_s=50, seconds=10.0)
+FULL = Extent(
+    listeners=(1, 4, 16, 64, 256, 1_000),
+    rounds=3,
+    deliveries=20_000,
+    calls=(20, 300),
+    idle_s=3.0,
+    entities=100_000,
+    pattern_keys=(100_000, 1_000_000),
+    pattern_workers=(1, 4, 16),
+    loads=((1_000, False, _TARGET), (100, True, _TARGET), (100, False, _TARGET), (1_000, True, _TARGET)),
+)
+QUICK = Extent(
+    listeners=(1, 8),
+    rounds=1,
+    deliveries=200,
+    calls=(8, 12),
+    idle_s=0.3,
+    entities=1_000,
+    pattern_keys=(2_000,),
+    pattern_workers=(1,),
+    loads=((8, True, Load(fills_per_s=50, invalidations_per_s=20, seconds=0.4)),),
+)
+
+
+def measure(extent: Extent) -> dict[str, Any]:
+    """Measure all of it. Takes some minutes for `FULL`, a few seconds for `QUICK`."""
+    costs: dict[str, list[Cost]] = {}
+    heartbeats: list[tuple[int, float]] = []
+    with EmbeddedValkey() as server:
+        for listeners in extent.listeners:
+            _say(f"{listeners} listeners")
+            idle, measured = _measure_listeners(server, extent, listeners)
+            heartbeats.append((listeners, idle))
+            for name, cost in measured.items():
+                costs.setdefault(name, []).append(cost)
+        _say("memory of an entity")
+        with connect(server.url(DATABASE), timeout_s=60.0) as client:
+            memory = memory_per_entity(Writer.of(client, PREFIX), extent.entities)
+        _say("scans of a pattern")
+        scans = scans_of_a_pattern(server, extent.pattern_keys, extent.pattern_workers)
+        loads = []
+        for listeners, tracking, load in extent.loads:
+            _say(f"steady load on {listeners} listeners, tracking {'on' if tracking else 'off'}")
+            address = Address(server.port, DATABASE, PREFIX)
+            loads.append(run_load(server, address, listeners, load, tracking=tracking).as_json())
+    lines = {name: [(cost.listeners, cost.cpu_us) for cost in row] for name, row in costs.items()}
+    lines["heartbeats of a second"] = heartbeats
+    fits = {name: fit(points) for name, points in lines.items()}
+    return {
+        "costs": {name: [cost.as_json() for cost in row] for name, row in costs.items()},
+        "heartbeats": [{"listeners": n, "cpu_us_per_s": round(us, 1)} for n, us in heartbeats],
+        "fits": {
+            name: {"a_us": round(line.a, 2), "b_us": round(line.b, 4), "worst": round(line.worst, 3)}
+            for name, line in fits.items()
+        },
+        "memory": memory,
+        "scans": scans,
+        "loads": loads,
+    }
+
+
+def _measure_listeners(
+    server: EmbeddedValkey, extent: Extent, listeners: int
+) -> tuple[float, dict[str, Cost]]:
+    """Return the heartbeats' µs a second and the median cost of each operation."""
+    address = Address(server.port, DATABASE, PREFIX)
+    with connect(server.url(DATABASE), timeout_s=60.0) as client, crowd(address, listeners) as fakes:
+        writer = Writer.of(client, PREFIX)
+        writer.wait_for_listeners(listeners)
+        for first in (writer.fill, writer.invalidate):  # loads the scripts
+            first(new_keys(1))
+        idle = statistics.median(idle_us_per_s(server.pid, extent.idle_s) for _ in range(extent.rounds))
+        bench = Bench(server.pid, writer, fakes, idle)
+        rounds = [measure_operations(bench, extent.calls_with(listeners)) for _ in range(extent.rounds)]
+    return idle, {name: _median([one[name] for one in rounds]) for name in rounds[0]}
+
+
+def _median(costs: Sequence[Cost]) -> Cost:
+    return sorted(costs, key=lambda cost: cost.cpu_us)[len(costs) // 2]
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"  {what} …\n")

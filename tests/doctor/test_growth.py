@@ -1,0 +1,59 @@
+"""The doctor says when the tracking messages of many workers take too much of Redis."""
+
+import time
+
+import pytest
+
+from servease_appt.cache import Event, Tier, connect
+from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.worker_queries import WorkerQueries
+from servease_appt.doctor import growth_checks
+from servease_appt.doctor.findings import Level
+from servease_appt.inspection.workers import WorkerStatus, query_statuses
+from servease_appt.settings import Settings
+from tests.support.served import Served
+
+
+def status(worker: str, fills: int, *, tracking: bool = True) -> WorkerStatus:
+    return WorkerStatus(
+        worker=worker,
+        pid=1,
+        mode="both",
+        l1_entries=0,
+        l1_evictions=0,
+        tracking=tracking,
+        tiers={Tier.L2.value: {"customer": {Event.FILL.value: fills}}},
+    )
+
+
+def test_fills_are_counted_of_workers_that_answered_twice() -> None:
+    before = [status("a:1", 100), status("b:2", 50), status("gone:3", 7)]
+    after = [status("a:1", 160), status("b:2", 70), status("new:4", 500)]
+    assert growth_checks.fills_per_s(before, after, 2.0) == 40
+
+
+@pytest.mark.parametrize(
+    ("workers", "rate", "level"),
+    [
+        (20, 100.0, Level.OK),
+        (100, 380.0, Level.OK),
+        (100, 390.0, Level.WARNING),
+        (1000, 500.0, Level.WARNING),
+    ],
+)
+def test_the_limit_is_a_tenth_of_a_core(workers: int, rate: float, level: Level) -> None:
+    finding = growth_checks.tracking_cost(workers, rate)
+    assert finding.level is level
+    assert f"{workers * rate * growth_checks.FILL_US / 1e6:.1%} of one core" in finding.says
+    assert ("CACHE_TRACKING=0" in finding.do) is (level is Level.WARNING)
+
+
+def test_the_rate_is_measured_on_real_workers(served: Served) -> None:
+    settings = Settings.from_mapping(served.gunicorn.settings)
+    with connect(settings.redis_url, timeout_s=1.0) as client:
+        queries = WorkerQueries(client, KeySpace(settings.cache_key_prefix))
+        asked_at_s = time.monotonic()
+        statuses = query_statuses(queries).readable
+        (finding,) = growth_checks.check(queries, statuses, asked_at_s, few=2)
+        assert "2 workers, 0 fills a second" in finding.says
+        assert not list(growth_checks.check(queries, statuses, asked_at_s))
