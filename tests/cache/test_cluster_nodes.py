@@ -26,6 +26,7 @@ from tests.cache.testbed import (
     eventually,
     held_in_l1,
     listening,
+    monkeypatch,
     settle,
 )
 
@@ -272,3 +273,41 @@ def test_polls_of_a_lease_compare_the_sequence(setup: ClusterSetup, worker: Cach
     with pytest.raises(L2Unavailable):
         worker.l2.acquire(["customer_77"], "a", 1000)
     assert worker._process.recovery.l2_is_old
+
+
+def test_nothing_is_announced_before_it_is_deleted(
+    setup: ClusterSetup, worker: Cache, source: Source
+) -> None:
+    """A worker that heard too early would read the old value again, and keep it."""
+    node = data_node(setup)
+    (owner,) = setup.owners([SEQUENCE])
+    worker.invalidate(["customer_1"])
+    before = setup.do(owner, "GET", SEQUENCE)
+    node.pause()
+    try:
+        with pytest.raises(CacheUnavailable):
+            worker.invalidate([on_port(worker, node)])
+    finally:
+        node.resume()
+    assert setup.do(owner, "GET", SEQUENCE) == before
+    eventually(lambda: hears(worker, on_port(worker, node)), "the node")
+
+
+def on_port(worker: Cache, node: EmbeddedValkey) -> str:
+    """A key of a node, as the worker knows the topology: a paused node can't be asked."""
+    return next(key for key in KEYS if worker.l2.node_of(key).endswith(f":{node.port}"))
+
+
+def test_an_entry_that_cannot_be_compared_is_dropped(worker: Cache, source: Source) -> None:
+    """Its key has changed, and L2 does not say to what."""
+    key = KEYS[0]
+    source.put(key)
+    worker.get(key, source.load)
+    entries = worker.l1.held([key])
+    monkeypatch(worker.l2, "read", _no_answer)
+    worker._process.keeper.verify(entries)
+    eventually(lambda: held_in_l1(worker, key) is None, "the drop")
+
+
+def _no_answer(_keys: object) -> Any:
+    raise L2Unavailable("no answer")

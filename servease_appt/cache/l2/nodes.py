@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 from redis import Redis
@@ -26,6 +26,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.forks import after_fork
+from servease_appt.cache.l2.commands import pack
 
 SLOTS: Final = 16384
 COOL_DOWN_S: Final = 2.0
@@ -105,6 +106,11 @@ class Nodes:
         """Return the primaries that serve slots. Raises redis-py's errors."""
         self._load()
         return self._primaries
+
+    def servers(self) -> list[Node]:
+        """Return the primaries and replicas. Raises redis-py's errors."""
+        self._load()
+        return [self._node(address) for address in self._known]
 
     def known_primaries(self) -> list[Node]:
         """Return the same as `primaries`, as it was last read. Sends nothing."""
@@ -255,8 +261,7 @@ class Nodes:
                 links.append((node, link, items))
                 try:
                     untyped: Any = link
-                    packed = [words for _, command, asks in items for words in _words(command, asks)]
-                    untyped.send_packed_command(untyped.pack_commands(packed))
+                    untyped.send_packed_command([b"".join(_packed(items))])
                 except (RedisError, OSError) as error:
                     untyped.disconnect()
                     links.pop()
@@ -296,5 +301,8 @@ class Nodes:
         self.refresh_soon()
 
 
-def _words(command: Sequence[Any], asks: bool) -> list[Sequence[Any]]:
-    return [("ASKING",), command] if asks else [command]
+def _packed(items: list[_Item]) -> Iterator[bytes]:
+    for _, command, asks in items:
+        if asks:
+            yield pack(("ASKING",))
+        yield pack(command)
