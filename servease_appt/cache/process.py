@@ -195,6 +195,7 @@ class Process(Generic[V]):
         )
         return InvalidationHandler(
             l1=self.l1,
+            l2=self.l2,
             keeper=self.keeper,
             invalidator=self.invalidator,
             flights=self.flights,

@@ -43,10 +43,19 @@ class MemoryL2:
         self.watch: SequenceWatch | None = None
         self.on_demoted: Callable[[], None] | None = None
         self.refusals: Refusals = Refusals()
+        self.unheard_nodes: set[str] = set()
+        self.old_nodes: set[str] = set()
         self._server = server
         self._keys = keys
         self._breaker = breaker
         self._observer = observer
+
+    def node_of(self, key: str) -> str:  # noqa: ARG002 - the interface's
+        """See `L2.node_of`."""
+        return ""
+
+    def empty_node(self, name: str, source: str) -> None:
+        """See `L2.empty_node`. One server is emptied as a whole."""
 
     def read(self, keys: Sequence[str]) -> tuple[list[bytes | None], int | None]:
         """See `L2.read`."""
