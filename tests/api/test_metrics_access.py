@@ -14,7 +14,7 @@ TOKEN = "scrape-me-0123456789"
 SPELLINGS = ("/metrics", "/metrics/", f"{BASE}/metrics", f"{BASE}/metrics/")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def guarded(environment: dict[str, str]) -> Iterator[Flask]:
     """The application with a token for its metrics."""
     app = create_app(Settings.from_mapping({**environment, "METRICS_TOKEN": TOKEN}))
