@@ -14,12 +14,13 @@ LOWEST_VENV := .venv-lowest
 LOWEST_STAMP := $(LOWEST_VENV)/installed
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # The packages whose public types are known in full.
-TYPED_PACKAGES := servease_appt servease_appt.cache
+TYPED_PACKAGES := servease_appt servease_appt.cache servease_appt.cache.testing
 ARGS ?=
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
 
-.PHONY: help demo test test-lowest test-flask-caching mutation bench bench-quick bench-scale faults docs api-tools audit check format lock clean
+.PHONY: help demo test test-lowest test-flask-caching mutation bench bench-quick bench-scale races faults docs api-tools audit check \
+	format lock clean
 
 help:
 	@echo "make demo    the whole service with embedded servers and demo data, until Ctrl-C (ARGS=--check: check and stop)"
@@ -29,6 +30,7 @@ help:
 	@echo "make test-lowest   the test suite on the lowest versions that pyproject.toml allows"
 	@echo "make mutation   test the tests of the parts where a wrong line costs most (a few minutes; by hand or nightly)"
 	@echo "make bench   measure it against its peers and against the least possible (bench-quick: under a minute)"
+	@echo "make races   force races on this cache and on its peers, and write the table of docs/races.md (five minutes)"
 	@echo "make bench-scale   measure what 1 to 1,000 workers cost Redis, and write docs/scaling.md's tables (ARGS=--quick)"
 	@echo "make faults  break it under load and check what every request saw (ARGS='--only NAME': one fault)"
 	@echo "make docs    the documents and the API's reference as a site in build/docs; a warning or a broken link fails"
@@ -98,6 +100,9 @@ $(BENCH_STAMP): pyproject.toml requirements-bench.lock
 
 bench: $(BENCH_STAMP)
 	@$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
+
+races: $(BENCH_STAMP)
+	@$(BENCH_VENV)/bin/python -m benchmarks.races $(ARGS)
 
 bench-quick: $(BENCH_STAMP)
 	@$(BENCH_VENV)/bin/python -m benchmarks --quick $(ARGS)

@@ -80,6 +80,7 @@ class Settings:
     allowed_hosts: tuple[str, ...]
     metrics_enabled: bool
     metrics_token: str | None
+    tracing_enabled: bool = False
     rate_limit_per_minute: int
     rate_limit_costly_per_minute: int
     event_stream_maxlen: int
@@ -345,6 +346,8 @@ class _Environment(Schema):
         f"at least {METRICS_TOKEN_MIN_LENGTH} letters, digits or any of -._~+/=",
         v.Regexp(rf"^[A-Za-z0-9._~+/=-]{{{METRICS_TOKEN_MIN_LENGTH},512}}\Z"),
     )
+
+    tracing_enabled = f.Boolean(load_default=False, metadata={"allowed": "1 or 0"})
 
     NAMES: dict[str, str] = {}  # noqa: RUF012 - filled once below, by variable name
 

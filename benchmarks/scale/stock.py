@@ -17,6 +17,8 @@ from servease_appt.testing.servers import EmbeddedValkey
 
 PREFIX = "bench_stock"
 BATCH = 500
+TIMEOUT_S = 5.0
+"""Long, so that a busy machine makes no worker repeat its scans."""
 SECOND_WORKER_S = 0.5
 """Within this time a second worker would begin its scans."""
 _POPULATE = (
@@ -87,11 +89,12 @@ def _publish_pattern(server: EmbeddedValkey, client: Redis, workers: int) -> dic
 
 
 def _all_at(caches: Sequence[TwoTierCache[Any]], sequence: int) -> bool:
-    return all(cache.listener is not None and (cache.listener.sequence or 0) >= sequence for cache in caches)
+    states = [cache.channel for cache in caches]
+    return all(state is not None and (state.sequence or 0) >= sequence for state in states)
 
 
 def _new_cache(server: EmbeddedValkey) -> TwoTierCache[Any]:
-    return TwoTierCache.from_url(server.url(1), (json_codec("customer"),), prefix=PREFIX)
+    return TwoTierCache.from_url(server.url(1), (json_codec("customer"),), prefix=PREFIX, timeout_s=TIMEOUT_S)
 
 
 def _await(done: Callable[[], bool], what: str) -> None:

@@ -11,7 +11,8 @@ from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.l1 import NOT_FOUND
 from servease_appt.cache.l2.protocol import Lease, LeaseState
 from servease_appt.cache.load_threads import LOOK_AGAIN_S
-from servease_appt.cache.loading import Load, Loader, PendingLoad
+from servease_appt.cache.loaders import BatchLoader, Load
+from servease_appt.cache.loading import Loader, PendingLoad
 from servease_appt.cache.results import NoValue, Source
 from servease_appt.cache.single_flight import Completion, Flight, Outcome
 from servease_appt.cache.stats import Event, Tier
@@ -35,7 +36,7 @@ class BatchLoad(Generic[V]):
     the lease. Every other call joins it. A failed load affects only its own key.
     """
 
-    def __init__(self, loader: Loader[V], load: Load[V], deadline_s: float) -> None:
+    def __init__(self, loader: Loader[V], load: Load[V] | BatchLoader[V], deadline_s: float) -> None:
         self._loader = loader
         self._load = load
         self._deadline_s = deadline_s

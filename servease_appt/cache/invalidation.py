@@ -23,6 +23,7 @@ from servease_appt.cache.plain_requests import PlainRequests
 from servease_appt.cache.recovery import OutageProbe, Recovery
 from servease_appt.cache.refresh import RefreshSchedule
 from servease_appt.cache.refusals import Refusals
+from servease_appt.cache.results import Invalidated
 from servease_appt.cache.single_flight import Flights
 from servease_appt.cache.stats import Event, Tier
 from servease_appt.cache.worker_queries import QueryResponder
@@ -54,20 +55,22 @@ class Invalidator(Generic[V]):
         self._event_log = event_log
         self._identity = identity
 
-    def invalidate(self, keys: Iterable[str]) -> int:
-        """See `TwoTierCache.invalidate`."""
+    def invalidate(self, keys: Iterable[str]) -> Invalidated:
+        """See `TwoTierCache.invalidate_and_count`."""
         wanted = list(dict.fromkeys(keys))
         self._codecs.check(wanted)
+        listeners: int | None = 0
         try:
             for start in range(0, len(wanted), INVALIDATE_BATCH):
-                self._l2.invalidate(wanted[start : start + INVALIDATE_BATCH], self._identity)
+                batch = wanted[start : start + INVALIDATE_BATCH]
+                listeners = self._l2.invalidate(batch, self._identity).listeners
         except L2Unavailable as error:
             self._event_log.note(Tier.L2, Event.FAILED_INVALIDATION, wanted, str(error))
             raise CacheUnavailable(f"Redis did not accept the invalidation: {error}") from error
         finally:
             self.drop(wanted)
         self._event_log.note(Tier.L2, Event.INVALIDATION, wanted)
-        return len(wanted)
+        return Invalidated(len(wanted), listeners)
 
     def invalidate_matching(self, pattern: str) -> None:
         """See `TwoTierCache.invalidate_matching`."""
@@ -80,12 +83,9 @@ class Invalidator(Generic[V]):
             self.drop_matching(pattern)
         self._event_log.note_all(Tier.L2, Event.INVALIDATION, pattern)
 
-    def carry_out(self, request: Invalidation) -> None:
-        """Carry out in L2 a request that a client made by a plain PUBLISH. Raises L2Unavailable."""
-        if request.pattern is not None:
-            self._l2.invalidate_matching(request.pattern, self._identity, announce_start=True)
-        else:
-            self._l2.invalidate(request.keys, self._identity)
+    def carry_out(self, request: Invalidation, if_at: int | None = None) -> int | None:
+        """Carry out in L2 a request that a client made by a plain PUBLISH. See `L2.carry_out`."""
+        return self._l2.carry_out(request, self._identity, if_at=if_at)
 
     def drop(self, keys: Sequence[str]) -> None:
         """Drop keys from L1 of this process, and detach their running loads so that no call joins them."""

@@ -22,11 +22,12 @@ from redis import Redis
 from redis.exceptions import ReadOnlyError, RedisError
 
 from servease_appt.cache.callbacks import ListenerCallbacks
-from servease_appt.cache.channel import Changed, Channel, Published, Reply, Subscribed
+from servease_appt.cache.channel import Changed, Channel, Published, PushChannel, Reply, Subscribed
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import Entry
 from servease_appt.cache.l2.cluster import Cluster, ClusterChannel
+from servease_appt.cache.l2.protocol import Backend
 from servease_appt.cache.messages import UnreadableMessage, decode, sequence_of
 from servease_appt.cache.replication import Continuity, History, Replication, parse
 from servease_appt.cache.sentinel import sentinels_of
@@ -86,7 +87,7 @@ class Listener:
 
     def __init__(
         self,
-        client: Redis,
+        client: Redis | Backend,
         keys: KeySpace,
         tracked: tuple[str, ...],
         clock: Callable[[], float] = elapsed_s,
@@ -111,7 +112,7 @@ class Listener:
         self._wake_out: socket.socket
         self._wake_in: socket.socket
         self._thread = threading.Thread(target=self._run, name="servease-cache-listener", daemon=True)
-        self._channel: Channel | ClusterChannel | None = None
+        self._channel: PushChannel | None = None
         self._pending: deque[_Write | _Report | _Beat | _Verification | _Tracking | _QueuedCommand] = deque()
         self._subscribed = False
         self._confirmed_before = False
@@ -267,7 +268,9 @@ class Listener:
         if channel is not None:
             channel.close()
 
-    def _connect(self) -> Channel | ClusterChannel:
+    def _connect(self) -> PushChannel:
+        if isinstance(self._client, Backend):
+            return self._client.open_channel(self._keys, self._clock)
         if isinstance(self._client, Cluster):
             return ClusterChannel(self._client, self._keys.sequence, self._clock)
         return Channel(self._client)
@@ -295,7 +298,7 @@ class Listener:
             next_s = min(next_s, self._verified_at_s + VERIFY_EVERY_S)
         return next_s - self._clock()
 
-    def _send_beat(self, channel: Channel | ClusterChannel) -> None:
+    def _send_beat(self, channel: PushChannel) -> None:
         if self._sentinels is not None:
             self._sentinels.poll()
         now = self._last_beat_s = self._clock()
@@ -304,7 +307,7 @@ class Listener:
         channel.send("INFO", "REPLICATION")
         channel.send("GET", self._keys.sequence)
 
-    def _send_what_is_due(self, channel: Channel | ClusterChannel) -> None:
+    def _send_what_is_due(self, channel: PushChannel) -> None:
         now = self._clock()
         if self._reconnect:
             self._reconnect = False

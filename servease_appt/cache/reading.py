@@ -22,7 +22,8 @@ from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.l1 import L1
 from servease_appt.cache.l2.protocol import L2
 from servease_appt.cache.load_failures import check_loader
-from servease_appt.cache.loading import Load, Loader
+from servease_appt.cache.loaders import BatchLoader, Load
+from servease_appt.cache.loading import Loader
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.recovery import Recovery
 from servease_appt.cache.refresh import RefreshSchedule
@@ -66,7 +67,7 @@ class Reader(Generic[V]):
         self._clock = clock
         self._empty_reads = 0
 
-    def read(self, keys: Sequence[str], load: Load[V], timeout_s: float | None) -> Lookup[V]:
+    def read(self, keys: Sequence[str], load: Load[V] | BatchLoader[V], timeout_s: float | None) -> Lookup[V]:
         """See `TwoTierCache.get_many`."""
         read = self._l1.get_many(keys)
         lookup = Lookup(read.values)
@@ -92,11 +93,16 @@ class Reader(Generic[V]):
         return {key: value for key, value in lookup.values.items() if value is not None}, fences
 
     def _read_through(
-        self, lookup: Lookup[V], missing: list[str], epoch: Epoch, load: Load[V], timeout_s: float | None
+        self,
+        lookup: Lookup[V],
+        missing: list[str],
+        epoch: Epoch,
+        load: Load[V] | BatchLoader[V],
+        timeout_s: float | None,
     ) -> None:
         started_s = time.monotonic()
         self._codecs.check(missing)
-        check_loader(load)
+        check_loader(load.load_many if isinstance(load, BatchLoader) else load)
         batch = BatchLoad(self._loader, load, started_s + (timeout_s or self._policy.load_timeout_s))
         unled = batch.join(missing)
         # The answer to a request for leases has no TTLs, which `l1_within_l2` needs.
@@ -166,7 +172,7 @@ class Reader(Generic[V]):
         except L2Unavailable:
             self._recorder.count(Tier.L2, Event.ERROR, "-")
 
-    def _refresh_what_is_due(self, keys: Iterable[str], load: Load[V]) -> None:
+    def _refresh_what_is_due(self, keys: Iterable[str], load: Load[V] | BatchLoader[V]) -> None:
         due, unknown = self._schedule.hit(keys, self._clock())
         if due:
             self._loader.refresh(due, load)

@@ -53,7 +53,7 @@ def rolled_back(
     settle(cache)
     proxy.pubsub.refuse = True
     proxy.reset(LinkKind.PUBSUB)
-    eventually(lambda: cache.listener is not None and not cache.listener.confirmed, "the channel's loss")
+    eventually(lambda: not cache._process.listener.confirmed, "the channel's loss")
     restore()
     return cache
 
@@ -93,7 +93,7 @@ def test_a_write_notices_by_itself(how: str, rolled_back: Cache, source: Source)
     value from before the lost invalidation was served to its end."""
     match how:
         case "write":
-            rolled_back.write("vehicle_1", V1, 60)
+            rolled_back.set("vehicle_1", V1, ttl_s=60)
         case "increment":
             rolled_back.increment("vehicle_9", 1)
         case _:
@@ -157,7 +157,7 @@ def test_one_worker_deletes_for_all(
     proxy.pubsub.refuse = True
     proxy.reset(LinkKind.PUBSUB)
     eventually(
-        lambda: not any(cache.listener is not None and cache.listener.confirmed for cache in caches),
+        lambda: not any(cache._process.listener.confirmed for cache in caches),
         "the channels' loss",
     )
     client.set(SEQUENCE, 900)

@@ -24,7 +24,7 @@ from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.channel import Channel, Frame, Reply
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, Write, WriteMode, Written
+from servease_appt.cache.l2.protocol import Announced, Fill, Lease, LeaseState, Write, WriteMode, Written
 from servease_appt.cache.l2.single_server import (
     SCAN_BATCH,
     SingleServerL2,
@@ -200,7 +200,14 @@ class ClusterL2(SingleServerL2):
     def _leave_demoted_server(self) -> None:
         self._cluster.reload_topology()
 
-    def _announce(self, names: Sequence[str], head: str, tail: str) -> int:
+    def _announce(
+        self,
+        names: Sequence[str],
+        head: str,
+        tail: str,
+        *,
+        if_at: int | None = None,  # noqa: ARG002 - messages have no order here that could be compared
+    ) -> Announced:
         """Delete in every slot, then increment the sequence and publish on its node.
 
         One DEL deletes all that belongs to a key: a fill between separate deletions of value and lease would stay.
@@ -212,9 +219,9 @@ class ClusterL2(SingleServerL2):
             self._run("invalidate", lambda: self._checked(deletions), guarded=False)
         calls = [((self.keys.sequence,), (self.keys.channel, head, tail))]
         seen = self._seen()
-        sequence = int(self._run("invalidate", lambda: self._scripts("invalidate", calls), guarded=False)[0])
-        self._counted(seen, sequence)
-        return sequence
+        ((answer, _),) = self._run("invalidate", lambda: self._scripts("invalidate", calls), guarded=False)
+        self._counted(seen, int(answer))
+        return Announced(int(answer), None)  # a node counts only its own connections
 
     def _delete_matching(self, pattern: str, *, values: bool) -> None:
         own = f"{self.keys.prefix}:__".encode()
