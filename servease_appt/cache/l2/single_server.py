@@ -162,8 +162,13 @@ class SingleServerL2:
         if request.pattern is None:
             names = [name for key in request.keys for name in self.keys.group(key)]
             return self._announce(names, *own_message_parts(message), if_at=if_at)
-        began = self._announce([], *own_message_parts(replace(message, began=STARTS)), if_at=if_at)
+        began = self.announce_start(request.pattern, source, if_at=if_at)
         return None if began is None else self._delete_all_matching(replace(message, began=began))
+
+    def announce_start(self, pattern: str, source: str, *, if_at: int | None = None) -> int | None:
+        """See `L2.announce_start`."""
+        message = Invalidation(pattern=pattern, source=source, began=STARTS)
+        return self._announce([], *own_message_parts(message), if_at=if_at)
 
     def write(
         self, writes: Sequence[Write], source: str, *, mode: WriteMode = WriteMode.ALWAYS, l1_ms: int = 0
