@@ -204,6 +204,9 @@ class L2(Protocol):
         message has its sequence number.
         """
 
+    def announce_start(self, pattern: str, source: str, *, if_at: int | None = None) -> int | None:
+        """Publish that the scans for a pattern begin, or go on. Returns as `carry_out` does."""
+
     def invalidate_matching(self, pattern: str, source: str) -> int:
         """Delete all keys that match a glob pattern, then publish that. Returns the sequence."""
 

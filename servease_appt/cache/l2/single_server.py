@@ -175,8 +175,14 @@ class SingleServerL2:
             names = [name for key in request.keys for name in self.keys.group(key)]
             announced = self._announce(names, *own_message_parts(message), if_at=if_at)
             return None if announced is None else announced.sequence
-        began = self._announce([], *own_message_parts(replace(message, began=STARTS)), if_at=if_at)
-        return None if began is None else self._delete_all_matching(replace(message, began=began.sequence))
+        began = self.announce_start(request.pattern, source, if_at=if_at)
+        return None if began is None else self._delete_all_matching(replace(message, began=began))
+
+    def announce_start(self, pattern: str, source: str, *, if_at: int | None = None) -> int | None:
+        """See `L2.announce_start`."""
+        message = Invalidation(pattern=pattern, source=source, began=STARTS)
+        announced = self._announce([], *own_message_parts(message), if_at=if_at)
+        return None if announced is None else announced.sequence
 
     def write(
         self, writes: Sequence[Write], source: str, *, mode: WriteMode = WriteMode.ALWAYS, l1_ms: int = 0

@@ -213,6 +213,13 @@ class MemoryL2:
                 message = replace(message, began=self._announce(server, replace(message, began=STARTS)))
             return self._delete_and_announce(server, message)
 
+    def announce_start(self, pattern: str, source: str, *, if_at: int | None = None) -> int | None:
+        """See `L2.announce_start`."""
+        with self._operation("invalidate", guarded=False) as server:
+            if if_at is not None and sequence_of(server.get(self._keys.sequence)) != if_at:
+                return None
+            return self._announce(server, Invalidation(pattern=pattern, source=source, began=STARTS))
+
     def invalidate_matching(self, pattern: str, source: str) -> int:
         """See `L2.invalidate_matching`."""
         with self._operation("invalidate_matching", guarded=False) as server:
