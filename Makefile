@@ -14,7 +14,7 @@ LOWEST_VENV := .venv-lowest
 LOWEST_STAMP := $(LOWEST_VENV)/installed
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # The packages whose public types are known in full.
-TYPED_PACKAGES := servease_appt servease_appt.cache
+TYPED_PACKAGES := servease_appt servease_appt.cache servease_appt.cache.testing
 ARGS ?=
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"

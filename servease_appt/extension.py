@@ -12,7 +12,7 @@ import _thread
 import logging
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -37,6 +37,7 @@ from servease_appt.container import EXTENSION, Container
 from servease_appt.dashboard.blueprint import DASHBOARD, Guard, dashboard, dashboard_views
 from servease_appt.db.engine import Database
 from servease_appt.db.upkeep import Upkeep
+from servease_appt.event_stream import EventStream
 from servease_appt.host_connections import HostDatabase, client_url, engine_url, shared_client
 from servease_appt.masking import mask_url
 from servease_appt.observability import metric_files
@@ -270,11 +271,18 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
         pool_size=cache_policy(settings).max_loads,
     )
     lookups = _lookups(settings, client, upstreams, metrics)
-    cache = lookups.cache
-    cache.describe_more = partial(worker_status, lookups, metrics, settings.secret_key)
     metric_history = MetricHistory(metrics)
-    cache.on_pulse = Heartbeat(
-        lookups, metrics, metric_history, Upkeep(database, metrics.kept_counts_sampled)
+    upkeep = Upkeep(
+        database, metrics.kept_counts_sampled, _event_delivery(settings, database, client, metrics)
+    )
+    lookups.cache.attach(
+        Heartbeat(
+            lookups,
+            metrics,
+            metric_history,
+            upkeep,
+            describe=partial(worker_status, lookups, metrics, settings.secret_key),
+        )
     )
     return Container(
         settings=settings,
@@ -298,6 +306,21 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
             },
         ),
     )
+
+
+def _event_delivery(
+    settings: Settings, database: Database, client: Redis, metrics: Metrics
+) -> Callable[[], None] | None:
+    maxlen = settings.event_stream_maxlen
+    if not maxlen:
+        return None
+    return EventStream(
+        database,
+        client,
+        prefix=settings.cache_key_prefix,
+        maxlen=maxlen,
+        on_backlog=metrics.event_backlog,
+    ).deliver
 
 
 def _lookups(settings: Settings, client: Redis, upstreams: Upstreams, metrics: Metrics) -> Lookups:

@@ -83,6 +83,7 @@ class Settings:
     tracing_enabled: bool = False
     rate_limit_per_minute: int
     rate_limit_costly_per_minute: int
+    event_stream_maxlen: int
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -338,6 +339,7 @@ class _Environment(Schema):
     )
     rate_limit_per_minute = _whole(60_000, 0, 10_000_000)
     rate_limit_costly_per_minute = _whole(6_000, 0, 10_000_000)
+    event_stream_maxlen = _whole(0, 0, 10_000_000)
     metrics_enabled = f.Boolean(load_default=True, metadata={"allowed": "1 or 0"})
     metrics_token = _text(
         None,

@@ -26,7 +26,7 @@ class ListenerCallbacks(Protocol):
     def on_gap(self) -> None:
         """Handle the loss of at least one message: everything cached before may be stale."""
 
-    def on_counted_anew(self) -> None:
+    def on_sequence_restarted(self) -> None:
         """Handle the first invalidation of a new or flushed server without a sequence: losses are unknown."""
 
     def on_trust(self, until_s: float) -> None:

@@ -10,7 +10,7 @@ import select
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from redis import Redis
 from redis._parsers import _RESP3Parser
@@ -46,6 +46,22 @@ class Reply:
 
 
 Frame = Published | Subscribed | Changed | Reply | None
+
+
+class PushChannel(Protocol):
+    """What the listener needs of a connection. For one thread. Methods raise redis-py's errors or OSError."""
+
+    def send(self, *command: str | bytes) -> None:
+        """Send a command without waiting for its answer."""
+
+    def wait(self, wake: socket.socket, timeout_s: float) -> None:
+        """Wait until a frame can be received, `wake` has a byte, or the time is up; read what `wake` has."""
+
+    def receive(self) -> tuple[bool, Frame]:
+        """Return the next received frame as (True, frame), or (False, None) if there is none. Does not wait."""
+
+    def close(self) -> None:
+        """Close the connection; in a forked child only the child's copy of it."""
 
 
 class Channel:

@@ -23,6 +23,7 @@ from servease_appt.cache.plain_requests import PlainRequests
 from servease_appt.cache.recovery import OutageProbe, Recovery
 from servease_appt.cache.refresh import RefreshSchedule
 from servease_appt.cache.refusals import Refusals
+from servease_appt.cache.results import Invalidated
 from servease_appt.cache.single_flight import Flights
 from servease_appt.cache.stats import Event, Tier
 from servease_appt.cache.worker_queries import QueryResponder
@@ -54,20 +55,22 @@ class Invalidator(Generic[V]):
         self._event_log = event_log
         self._identity = identity
 
-    def invalidate(self, keys: Iterable[str]) -> int:
-        """See `TwoTierCache.invalidate`."""
+    def invalidate(self, keys: Iterable[str]) -> Invalidated:
+        """See `TwoTierCache.invalidate_and_count`."""
         wanted = list(dict.fromkeys(keys))
         self._codecs.check(wanted)
+        listeners: int | None = 0
         try:
             for start in range(0, len(wanted), INVALIDATE_BATCH):
-                self._l2.invalidate(wanted[start : start + INVALIDATE_BATCH], self._identity)
+                batch = wanted[start : start + INVALIDATE_BATCH]
+                listeners = self._l2.invalidate(batch, self._identity).listeners
         except L2Unavailable as error:
             self._event_log.note(Tier.L2, Event.FAILED_INVALIDATION, wanted, str(error))
             raise CacheUnavailable(f"Redis did not accept the invalidation: {error}") from error
         finally:
             self.drop(wanted)
         self._event_log.note(Tier.L2, Event.INVALIDATION, wanted)
-        return len(wanted)
+        return Invalidated(len(wanted), listeners)
 
     def invalidate_matching(self, pattern: str) -> None:
         """See `TwoTierCache.invalidate_matching`."""
@@ -168,7 +171,7 @@ class InvalidationHandler(Generic[V]):
         """Drop everything: a message was lost."""
         self._invalidator.drop_all(Event.GAP, "a message was lost")
 
-    def on_counted_anew(self) -> None:
+    def on_sequence_restarted(self) -> None:
         """Drop everything: the sequence has started again, as after a flush."""
         self._invalidator.drop_all(Event.FLUSH, "the sequence has started again")
 
@@ -184,6 +187,7 @@ class InvalidationHandler(Generic[V]):
         """Drop the keys of a message; a request from another client is carried out in L2, too."""
         if invalidation.sequence is not None:
             self._requests.covered(invalidation)
+            self._recovery.emptied_by(invalidation)
             if invalidation.began == STARTS:
                 return  # the message at the end of the scans drops the keys
         ours = tuple(filter(None, map(self._codecs.canonical, invalidation.keys)))

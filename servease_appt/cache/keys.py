@@ -15,6 +15,7 @@ class KeySpace:
     def __init__(self, prefix: str) -> None:
         self.prefix: str = prefix
         self.sequence: str = f"{prefix}:__seq"
+        self.emptied: str = f"{prefix}:__emptied"
         self.beat: str = f"{prefix}:__beat:{{{self.sequence}}}"
         self.channel: str = f"{prefix}:invalidate"
         self.queries: str = f"{prefix}:__ask"

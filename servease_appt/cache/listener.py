@@ -22,11 +22,12 @@ from redis import Redis
 from redis.exceptions import ReadOnlyError, RedisError
 
 from servease_appt.cache.callbacks import ListenerCallbacks
-from servease_appt.cache.channel import Changed, Channel, Published, Reply, Subscribed
+from servease_appt.cache.channel import Changed, Channel, Published, PushChannel, Reply, Subscribed
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import Entry
 from servease_appt.cache.l2.cluster import Cluster, ClusterChannel
+from servease_appt.cache.l2.protocol import Backend
 from servease_appt.cache.messages import UnreadableMessage, decode, sequence_of
 from servease_appt.cache.replication import Continuity, History, Replication, parse
 from servease_appt.cache.sentinel import sentinels_of
@@ -39,6 +40,8 @@ TRUST_S = 1.5
 AHEAD_S = 0.25
 BACKOFF_S = (0.05, 1.0)
 VERIFY_BATCH = 500
+VERIFY_EVERY_S = 0.002
+"""A change is compared at once, and changes that follow closely are compared together."""
 MAX_QUEUED_COMMANDS = 1000
 
 
@@ -84,7 +87,7 @@ class Listener:
 
     def __init__(
         self,
-        client: Redis,
+        client: Redis | Backend,
         keys: KeySpace,
         tracked: tuple[str, ...],
         clock: Callable[[], float] = elapsed_s,
@@ -101,6 +104,7 @@ class Listener:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._to_verify: dict[str, Entry[Any]] = {}
+        self._verified_at_s = float("-inf")
         self._beat_now = False
         self._reconnect = False
         self._queued_commands: deque[tuple[str | bytes, ...]] = deque(maxlen=MAX_QUEUED_COMMANDS)
@@ -108,7 +112,7 @@ class Listener:
         self._wake_out: socket.socket
         self._wake_in: socket.socket
         self._thread = threading.Thread(target=self._run, name="servease-cache-listener", daemon=True)
-        self._channel: Channel | ClusterChannel | None = None
+        self._channel: PushChannel | None = None
         self._pending: deque[_Write | _Report | _Beat | _Verification | _Tracking | _QueuedCommand] = deque()
         self._subscribed = False
         self._confirmed_before = False
@@ -120,12 +124,14 @@ class Listener:
         self.tracking: bool = False
         self.sequence: int | None = None
         self.last_answer_at_s: float = clock()
-        self._told: int | None = None
+        self._announced: int | None = None
         """The sequence according to messages after a gap, until the next heartbeat confirms or corrects it."""
         self._flushed = False
         self._before_flush: int | None = None
         self._sentinels = sentinels_of(client)
         self._history = History()
+        self.new_history: str | None = None
+        """The replication id of this connection's server, if another one was seen before; else None."""
         self._report: Replication | None = None
         self._own_invalidations = 0
         self._newer_than_report = False
@@ -180,7 +186,8 @@ class Listener:
             return
         with self._lock:
             self._to_verify.update(entries)
-        self._wake()
+        if threading.current_thread() is not self._thread:  # which sends what is due before it waits again
+            self._wake()
 
     def send_soon(self, *command: str | bytes) -> None:
         """Queue a command whose answer is ignored; it is dropped while the server does not answer."""
@@ -190,13 +197,11 @@ class Listener:
 
     def observe_sequence(self, sequence: int | None) -> None:
         """Send a heartbeat at once if a reader saw a higher sequence number in L2: a message may be lost."""
-        if self.started and not self._thread.is_alive():
-            self._revive()
-        if (
-            sequence is None
-            or not self.confirmed
-            or (self.sequence is not None and sequence <= self.sequence)
-        ):
+        if not self.confirmed:  # as after the end of the thread
+            if self.started and not self._thread.is_alive():
+                self._revive()
+            return
+        if sequence is None or (self.sequence is not None and sequence <= self.sequence):
             return
         with self._lock:
             if self._beat_now:
@@ -263,7 +268,9 @@ class Listener:
         if channel is not None:
             channel.close()
 
-    def _connect(self) -> Channel | ClusterChannel:
+    def _connect(self) -> PushChannel:
+        if isinstance(self._client, Backend):
+            return self._client.open_channel(self._keys, self._clock)
         if isinstance(self._client, Cluster):
             return ClusterChannel(self._client, self._keys.sequence, self._clock)
         return Channel(self._client)
@@ -286,9 +293,12 @@ class Listener:
             self._send_what_is_due(channel)
 
     def _seconds_to_next_step(self) -> float:
-        return self._last_beat_s + BEAT_S - self._clock()
+        next_s = self._last_beat_s + BEAT_S
+        if self._to_verify:
+            next_s = min(next_s, self._verified_at_s + VERIFY_EVERY_S)
+        return next_s - self._clock()
 
-    def _send_beat(self, channel: Channel | ClusterChannel) -> None:
+    def _send_beat(self, channel: PushChannel) -> None:
         if self._sentinels is not None:
             self._sentinels.poll()
         now = self._last_beat_s = self._clock()
@@ -297,7 +307,7 @@ class Listener:
         channel.send("INFO", "REPLICATION")
         channel.send("GET", self._keys.sequence)
 
-    def _send_what_is_due(self, channel: Channel | ClusterChannel) -> None:
+    def _send_what_is_due(self, channel: PushChannel) -> None:
         now = self._clock()
         if self._reconnect:
             self._reconnect = False
@@ -306,16 +316,20 @@ class Listener:
             raise HeartbeatTimeout(f"no answer for {TRUST_S} s")
         with self._lock:
             ahead, self._beat_now = self._beat_now, False
-            entries = dict(list(self._to_verify.items())[:VERIFY_BATCH])
-            for key in entries:
-                del self._to_verify[key]
+            beats = ahead or now - self._last_beat_s >= BEAT_S
+            entries: dict[str, Entry[Any]] = {}
+            if self._to_verify and (beats or now - self._verified_at_s >= VERIFY_EVERY_S):
+                entries = dict(list(self._to_verify.items())[:VERIFY_BATCH])
+                for key in entries:
+                    del self._to_verify[key]
         if ahead:
             self._trust(min(self._trusted_until_s, now + AHEAD_S))
         # Before the heartbeat: once that is answered and L1 is trusted again, the changed keys have been compared.
         if entries:
+            self._verified_at_s = now
             self._pending.append(_Verification(now, entries))
             channel.send("MGET", *(self._keys.data(key) for key in entries))
-        if ahead or now - self._last_beat_s >= BEAT_S:
+        if beats:
             self._send_beat(channel)
         while self._queued_commands:
             command = self._queued_commands.popleft()
@@ -358,17 +372,17 @@ class Listener:
         self._newer_than_report = True
         if not self.confirmed:
             return  # the first answer to a heartbeat gives the true number
-        expected = self.sequence if self._told is None else self._told
+        expected = self.sequence if self._announced is None else self._announced
         if expected is None:
-            self._callbacks.on_counted_anew()
+            self._callbacks.on_sequence_restarted()
         elif sequence > expected + 1:
             self._callbacks.on_gap()
         elif sequence <= expected:
             return
-        elif self._told is None:
+        elif self._announced is None:
             self.sequence = sequence
             return
-        self._told = sequence
+        self._announced = sequence
         with self._lock:
             self._beat_now = True
 
@@ -455,6 +469,7 @@ class Listener:
             self._flushed = False
             reconnected, self.confirmed, self._confirmed_before = self._confirmed_before, True, True
             regressed = heard is not None and (sequence is None or sequence < heard)
+            self.new_history = self._history.new_id(self._report)
             self._callbacks.on_confirmed(reconnected=reconnected, invalidations_lost=regressed or broken)
             if reconnected:
                 log.warning("Invalidation channel is back")
@@ -462,10 +477,10 @@ class Listener:
             raise HeartbeatTimeout("the server was replaced or demoted")
         elif self._flushed:
             self._after_flush(sequence)
-        elif sequence != (self.sequence if self._told is None else self._told):
+        elif sequence != (self.sequence if self._announced is None else self._announced):
             self._callbacks.on_gap()
         # Last, so that no reader uses a server that has lost invalidations.
-        self.sequence, self._told = sequence, None
+        self.sequence, self._announced = sequence, None
         self._history.accept(self._report)
         self._newer_than_report = acknowledged != self._own_invalidations
         self._trust(sent_at_s + TRUST_S)

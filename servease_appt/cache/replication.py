@@ -80,6 +80,12 @@ class History:
             return Continuity.CONTINUED
         return Continuity.BROKEN
 
+    def new_id(self, report: Replication | None) -> str | None:
+        """Return the id of a report if it differs from the id seen; None if it does not, or one is unknown."""
+        if self.seen is None or report is None or report.id == self.seen.id:
+            return None
+        return report.id
+
     def accept(self, report: Replication | None) -> None:
         """Remember a report, once the cache has acted on what its comparison says; None changes nothing."""
         self.seen = report or self.seen

@@ -9,6 +9,10 @@ import pytest
 import redis
 
 from servease_appt.cache import CacheUnavailable, connect
+from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.l2 import make_l2
+from servease_appt.cache.l2.protocol import L2
+from servease_appt.cache.testing import L2Contract
 from servease_appt.cache.worker_queries import WorkerQueries
 from servease_appt.testing.servers import EmbeddedValkey, free_port
 from tests.cache.conftest import Background
@@ -21,6 +25,7 @@ from tests.cache.testbed import (
     eventually,
     held_in_l1,
     listening,
+    patient_breaker,
     policy,
     settle,
 )
@@ -235,3 +240,17 @@ def test_every_worker_answers_a_query(workers: list[Cache], nodes: list[Embedded
         )
     finally:
         client.close()
+
+
+class TestContract(L2Contract):
+    """Three nodes do what one server does."""
+
+    @pytest.fixture
+    def l2(self, nodes: list[EmbeddedValkey]) -> Iterator[L2]:
+        """An empty one."""
+        for node in nodes:
+            with redis.Redis(port=node.port) as client:
+                client.flushall()
+        url = f"redis+cluster://127.0.0.1:{nodes[0].port}"
+        with contextlib.closing(connect(url, timeout_s=5.0)) as cluster:
+            yield make_l2(cluster, KeySpace(PREFIX), patient_breaker(), None)

@@ -101,8 +101,7 @@ def test_an_acknowledged_invalidation_without_a_later_report_is_no_proof(pair: P
     worker = pair.worker
     source.put(K)
     settle(worker)
-    listener = worker.listener
-    assert listener is not None
+    listener = worker._process.listener
     assert not listener._newer_than_report
     worker._process.recovery.acknowledge(1)
     assert listener._newer_than_report

@@ -18,6 +18,7 @@ from servease_appt.container import EXTENSION
 from servease_appt.rate_limits import _TAKE_ONE, Cost, RateLimits
 from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
+from servease_appt.testing.servers import free_port
 from tests.deploy.conftest import USERS, GuardedValkey
 from tests.support.cli import Cli
 from tests.support.dataset import Asker, Dataset, new_id, token
@@ -69,6 +70,30 @@ def test_the_cache_works_with_these_rights(workers: list[Cache], url: str) -> No
     with connect(url) as client:
         limits = RateLimits(client, PREFIX, {Cost.NORMAL: 10, Cost.COSTLY: 0})
         assert any(limits.wait_s("somebody", Cost.NORMAL) for _ in range(20))
+
+
+def test_the_cache_works_in_a_cluster_with_these_rights(tmp_path: Path) -> None:
+    """Also what its client asks about the topology. One node has all slots here."""
+    options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+    with GuardedValkey(tmp_path, options) as node, node.admin_of(0) as admin:
+        untyped: Any = admin
+        untyped.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        assert wait_until(
+            lambda: b"cluster_state:ok" in untyped.execute_command("CLUSTER", "INFO"), timeout_s=20
+        )
+        url = node.url_of(USER, 0).replace("redis://", "redis+cluster://").removesuffix("/0")
+        cache = Cache(connect(url), (json_codec("customer"),), prefix=PREFIX, owns_client=True)
+        try:
+            cache.start()
+            assert wait_until(lambda: cache.mode == Mode.BOTH, timeout_s=20)
+            assert cache.get(KEY, lambda _key, _timeout_s: {"n": 1}) == {"n": 1}
+            cache.invalidate([KEY])
+            assert cache.get(KEY, lambda _key, _timeout_s: {"n": 2}) == {"n": 2}
+            cache.invalidate_matching("customer_*")
+            assert len(list(cache.worker_queries.answers("heard", timeout_s=20, expected=1))) == 1
+        finally:
+            cache.close()
+        assert [(entry["reason"], entry["object"]) for entry in admin.acl_log()] == []
 
 
 def test_the_service_and_its_commands_work_with_these_rights(

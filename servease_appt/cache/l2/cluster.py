@@ -24,7 +24,7 @@ from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.channel import Channel, Frame, Reply
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, Write, WriteMode, Written
+from servease_appt.cache.l2.protocol import Announced, Fill, Lease, LeaseState, Write, WriteMode, Written
 from servease_appt.cache.l2.single_server import (
     SCAN_BATCH,
     SingleServerL2,
@@ -89,7 +89,7 @@ class Cluster:
         nodes = [_node(host, port) for host, port in self._nodes]
         return _Client(startup_nodes=nodes, **self._options)
 
-    def learn_anew(self) -> None:
+    def reload_topology(self) -> None:
         """Read the topology again before the next command.
 
         Calls that use the old client keep it; it is closed when the last of them is done.
@@ -198,9 +198,9 @@ class ClusterL2(SingleServerL2):
         return cast("bytes", number)
 
     def _leave_demoted_server(self) -> None:
-        self._cluster.learn_anew()
+        self._cluster.reload_topology()
 
-    def _announce(self, names: Sequence[str], head: str, tail: str) -> int:
+    def _announce(self, names: Sequence[str], head: str, tail: str) -> Announced:
         """Delete in every slot, then increment the sequence and publish on its node.
 
         One DEL deletes all that belongs to a key: a fill between separate deletions of value and lease would stay.
@@ -212,9 +212,9 @@ class ClusterL2(SingleServerL2):
             self._run("invalidate", lambda: self._checked(deletions), guarded=False)
         calls = [((self.keys.sequence,), (self.keys.channel, head, tail))]
         seen = self._seen()
-        sequence = int(self._run("invalidate", lambda: self._scripts("invalidate", calls), guarded=False)[0])
-        self._counted(seen, sequence)
-        return sequence
+        ((answer, _),) = self._run("invalidate", lambda: self._scripts("invalidate", calls), guarded=False)
+        self._counted(seen, int(answer))
+        return Announced(int(answer), None)  # a node counts only its own connections
 
     def _delete_matching(self, pattern: str, *, values: bool) -> None:
         own = f"{self.keys.prefix}:__".encode()
@@ -259,7 +259,7 @@ class ClusterL2(SingleServerL2):
                     if isinstance(answer, RedisError) and _is_about_topology(answer):
                         raise answer
         except RedisError:
-            self._cluster.learn_anew()
+            self._cluster.reload_topology()
             raise
         return answers
 

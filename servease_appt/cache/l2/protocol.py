@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum, StrEnum
 from typing import NamedTuple, Protocol
 
 from redis import Redis
 
+from servease_appt.cache.breaker import Breaker
+from servease_appt.cache.channel import PushChannel
+from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.refusals import Refusals
+from servease_appt.cache.stats import Observer
 
 
 class LeaseState(StrEnum):
@@ -68,6 +73,14 @@ class Written(IntEnum):
     CHANGED = 2
 
 
+class Announced(NamedTuple):
+    """An invalidation that the server has accepted."""
+
+    sequence: int
+    listeners: int | None
+    """The number of connections to which the message was sent; None: unknown, as in a cluster."""
+
+
 class SequenceWatch(Protocol):
     """Compares the sequence with the highest number seen (see `recovery.py`). Thread-safe."""
 
@@ -80,8 +93,27 @@ class SequenceWatch(Protocol):
     def compare(self, seen: int, sequence: int | None) -> None:
         """Compare `seen` with the sequence in the command's answer; None: no sequence."""
 
+    def observe(self, seen: int, sequence: int | None) -> None:
+        """Compare as `compare` does, after a command that only reads the sequence."""
+
     def acknowledge(self, sequence: int) -> None:
         """Note the number that the server gave to an invalidation of ours."""
+
+
+class Backend(ABC):
+    """Something else than a Redis server behind the cache, such as `servease_appt.cache.testing.MemoryServer`."""
+
+    @abstractmethod
+    def make_l2(self, keys: KeySpace, breaker: Breaker, observer: Observer | None) -> L2:
+        """Return L2 for the process of one cache."""
+
+    @abstractmethod
+    def open_channel(self, keys: KeySpace, clock: Callable[[], float]) -> PushChannel:
+        """Return a new connection for a listener."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close all connections."""
 
 
 class L2(Protocol):
@@ -128,8 +160,8 @@ class L2(Protocol):
     def ttl_ms(self, keys: Sequence[str]) -> list[int]:
         """Return the remaining TTL of each key in milliseconds; negative if it is missing or has no expiry."""
 
-    def invalidate(self, keys: Sequence[str], source: str) -> int:
-        """Delete keys with all that belongs to them and publish that, atomically. Returns the sequence.
+    def invalidate(self, keys: Sequence[str], source: str) -> Announced:
+        """Delete keys with all that belongs to them and publish that, atomically.
 
         Tried even while the breaker is open: an invalidation is worth the wait.
         """
@@ -161,6 +193,12 @@ class L2(Protocol):
 
         With `announce_start`, the start is published, too, and the last message has its sequence number.
         """
+
+    def is_emptied(self, history: str) -> bool:
+        """Return True if all values were deleted since the server's replication id is `history`."""
+
+    def mark_emptied(self, history: str) -> None:
+        """Note that all values were deleted, by scans that began while the server's id was `history`."""
 
     def scan(self, pattern: str) -> Iterator[str]:
         """Yield, by SCAN, the keys of values in L2 that match a glob pattern, without the prefix."""

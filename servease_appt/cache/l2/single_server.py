@@ -22,7 +22,16 @@ from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.commands import LuaScript, send
-from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, SequenceWatch, Write, WriteMode, Written
+from servease_appt.cache.l2.protocol import (
+    Announced,
+    Fill,
+    Lease,
+    LeaseState,
+    SequenceWatch,
+    Write,
+    WriteMode,
+    Written,
+)
 from servease_appt.cache.messages import STARTS, Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.refusals import Refusals
 from servease_appt.cache.stats import Observer
@@ -105,9 +114,10 @@ class SingleServerL2:
 
         seen = self._seen()
         leases, sequence = self._run("acquire", ask)
-        self._compare(seen, sequence)
-        if self.watch is not None and self.watch.l2_is_old:
-            raise L2Unavailable("the server has lost invalidations")
+        if self.watch is not None:
+            self.watch.observe(seen, sequence)
+            if self.watch.l2_is_old:
+                raise L2Unavailable("the server has lost invalidations")
         return leases
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
@@ -150,7 +160,7 @@ class SingleServerL2:
 
         return self._run("ttl_ms", pipelined)
 
-    def invalidate(self, keys: Sequence[str], source: str) -> int:
+    def invalidate(self, keys: Sequence[str], source: str) -> Announced:
         """See `L2.invalidate`."""
         head, tail = own_message_parts(Invalidation(keys=tuple(keys), source=source))
         names = [name for key in keys for name in self.keys.group(key)]
@@ -198,12 +208,21 @@ class SingleServerL2:
         message = Invalidation(pattern=pattern, source=source)
         if announce_start:
             began = self._announce([], *own_message_parts(replace(message, began=STARTS)))
-            message = replace(message, began=began)
+            message = replace(message, began=began.sequence)
         keys = self.keys.patterns
         for name in (keys.lease, keys.data, keys.stale_copy, keys.absent):
             scan = partial(self._delete_matching, name(pattern), values=name == keys.data)
             self._run("invalidate_matching", scan, guarded=False)
-        return self._announce([], *own_message_parts(message))
+        return self._announce([], *own_message_parts(message)).sequence
+
+    def is_emptied(self, history: str) -> bool:
+        """See `L2.is_emptied`."""
+        stored = self._run("is_emptied", lambda: self.client.get(self.keys.emptied))
+        return stored == history.encode()
+
+    def mark_emptied(self, history: str) -> None:
+        """See `L2.mark_emptied`."""
+        self._run("mark_emptied", lambda: self.client.set(self.keys.emptied, history))
 
     def scan(self, pattern: str) -> Iterator[str]:
         """See `L2.scan`."""
@@ -217,19 +236,14 @@ class SingleServerL2:
         """See `L2.ping`."""
         self._run("ping", self.client.ping, guarded=False)
 
-    def _announce(self, names: Sequence[str], head: str, tail: str) -> int:
+    def _announce(self, names: Sequence[str], head: str, tail: str) -> Announced:
         seen = self._seen()
-        sequence = int(
-            self._run(
-                "invalidate",
-                lambda: self._invalidate(
-                    keys=[self.keys.sequence, *names], args=[self.keys.channel, head, tail]
-                ),
-                guarded=False,
-            )
+        keys, args = [self.keys.sequence, *names], [self.keys.channel, head, tail]
+        sequence, listeners = self._run(
+            "invalidate", lambda: _answers(self._invalidate(keys=keys, args=args), 2), guarded=False
         )
-        self._counted(seen, sequence)
-        return sequence
+        self._counted(seen, int(sequence))
+        return Announced(int(sequence), listeners)
 
     def _seen(self) -> int:
         return 0 if self.watch is None else self.watch.highest_sequence_seen()

@@ -4,4 +4,5 @@
 -- ARGV  channel, the message before the sequence number, the message after it
 -- include announce.lua
 for i = 2, #KEYS do redis.call('DEL', KEYS[i]) end
-return announce(KEYS[1], ARGV[1], ARGV[2], ARGV[3])
+-- Returns the new sequence number, and the number of connections to which this node sent the message.
+return {announce(KEYS[1], ARGV[1], ARGV[2], ARGV[3])}
