@@ -176,7 +176,7 @@ class BatchLoad(Generic[V]):
                 self._holders[key] = (holder, time.monotonic())
             return False
         self._holders.pop(key, None)
-        if lease.state is LeaseState.GRANTED:
+        if lease.state in (LeaseState.GRANTED, LeaseState.UNAVAILABLE):
             return True
         self.found_in_l2 |= lease.state is LeaseState.VALUE
         value = loader.codecs.decode(key, lease.payload) if lease.state is LeaseState.VALUE else None

@@ -47,7 +47,23 @@ class Reply:
     value: Any
 
 
-Frame = Published | Subscribed | Changed | Reply | None
+@dataclass(frozen=True, slots=True)
+class NodeLost:
+    """Tracking messages of a cluster's node no longer arrive; with `gone`, it serves no keys any more."""
+
+    name: str
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeBack:
+    """Tracking messages of a cluster's node arrive from now on; some may have been missed before."""
+
+    name: str
+    invalidations_lost: bool
+
+
+Frame = Published | Subscribed | Changed | Reply | NodeLost | NodeBack | None
 
 
 class PushChannel(Protocol):
