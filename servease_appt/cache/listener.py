@@ -35,8 +35,7 @@ from servease_appt.cache.channel import (
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import Entry
-from servease_appt.cache.l2.cluster import Cluster
-from servease_appt.cache.l2.cluster_channel import ClusterChannel
+from servease_appt.cache.l2.cluster_channel import ClusterChannel, open_channel
 from servease_appt.cache.l2.protocol import Backend
 from servease_appt.cache.messages import UnreadableMessage, decode, sequence_of
 from servease_appt.cache.replication import Continuity, Histories, Replication, parse
@@ -275,15 +274,10 @@ class Listener:
         if channel is not None:
             channel.close()
 
-    def _connect(self) -> PushChannel:
-        if isinstance(self._client, Backend):
-            return self._client.open_channel(self._keys, self._clock)
-        if isinstance(self._client, Cluster):
-            return ClusterChannel(self._client, self._keys, self._histories, self._clock)
-        return Channel(self._client)
-
     def _listen(self) -> None:
-        channel = self._channel = self._connect()
+        channel = self._channel = open_channel(
+            self._client, self._keys, histories=self._histories, clock=self._clock
+        )
         channel.send("SUBSCRIBE", self._keys.channel, self._keys.queries)
         if self._tracked:
             prefixes = [word for prefix in self._tracked for word in ("PREFIX", self._keys.data(prefix))]
@@ -483,7 +477,9 @@ class Listener:
             reconnected, self.confirmed, self._confirmed_before = self._confirmed_before, True, True
             regressed = heard is not None and (sequence is None or sequence < heard)
             self.new_history = self._histories.new_id(self._report)
-            lost_all = regressed or (broken and not server)
+            # Without a sequence, before and now, nothing was ever invalidated: nothing is lost.
+            any_seen = heard is not None or sequence is not None or self._histories.invalidations > 0
+            lost_all = regressed or (broken and any_seen and not server)
             self._callbacks.on_confirmed(reconnected=reconnected, invalidations_lost=lost_all)
             if broken and server:
                 self._callbacks.on_node_back(server, invalidations_lost=True)
