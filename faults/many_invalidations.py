@@ -96,9 +96,9 @@ class Outcome:
         return (
             f"{self.processes} processes invalidated {self.invalidations:,} keys in {self.calls:,} calls within"
             f" {self.seconds:.0f} s, with {self.reads:,} reads. All subscriptions were killed {self.kills:,}"
-            f" times, and {self.refused:,} calls had to be repeated. Found: {broken}."
-            f" {self.stale:,} reads were stale at all, by the time since the invalidation's return:"
-            f" {lags or 'none'}; the longest {self.longest_ms:.0f} ms."
+            f" times, and {self.refused:,} calls had to be repeated. Found: {broken}. {self.stale:,} reads were"
+            f" stale at all, by the time since the invalidation's return: {lags or 'none'}; the longest"
+            f" {self.longest_ms:.0f} ms."
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -26,12 +26,14 @@ _START_PAGE = """<!doctype html>
 <link rel="icon" href="data:,">
 </head>
 <body>
+<main>
 <h1>ServEase appointments {version}</h1>
 <ul>
 <li><a href="{docs}">The API, to try it</a> (<a href="{document}">OpenAPI document</a>)</li>
 <li><a href="{dashboard}">The dashboard of the cache</a>, for admins</li>
 <li><a href="{health}">Health</a>, <a href="{ready}">readiness</a></li>
 </ul>
+</main>
 </body>
 </html>
 """

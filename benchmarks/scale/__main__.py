@@ -5,27 +5,33 @@ import json
 import sys
 import time
 
-from benchmarks.results import DIRECTORY, machine
+from benchmarks.results import machine
 from benchmarks.scale import document
-from benchmarks.scale.measurement import FULL, QUICK, measure
+from benchmarks.scale.measurement import FULL, PARTS, QUICK, measure
 
 
 def main() -> int:
-    """Measure, write the results, and with a full run the tables of `docs/scaling.md`."""
+    """Measure, write the results, and with a full run the tables and charts of `docs/scaling.md`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument(
         "--quick", action="store_true", help="few listeners, a few seconds; no table is written"
     )
-    quick: bool = parser.parse_args().quick
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all of them without")
+    arguments = parser.parse_args()
+    quick, parts = bool(arguments.quick), tuple(arguments.parts) or PARTS
+    if set(parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(set(parts) - set(PARTS)))}")
     started_s = time.monotonic()
-    results = {"machine": machine(), **measure(QUICK if quick else FULL)}
-    path = DIRECTORY / "scale" / f"measured{'-quick' if quick else ''}.json"
+    path = document.RESULTS / f"measured{'-quick' if quick else ''}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
+    results = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    results |= {"machine": machine(), **measure(QUICK if quick else FULL, parts)}
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     sys.stderr.write(f"{path}, {time.monotonic() - started_s:.0f} s\n")
     print(document.measured_tables(results))
     if not quick:
-        print(document.write())
+        for written in document.write():
+            print(written)
     return 0
 
 

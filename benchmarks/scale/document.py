@@ -1,22 +1,25 @@
 """The tables of `docs/scaling.md`: rendered from the results, and written between markers in the document."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.report import number
 from benchmarks.results import DIRECTORY
+from benchmarks.scale import forecast_tables
+from benchmarks.scale.markdown import table
+from benchmarks.scale.model import Costs
 
 RESULTS = DIRECTORY / "scale"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "scaling.md"
 Results = Mapping[str, Any]
 
 
-def write() -> Path:
-    """Replace every marked section of the document; return its path."""
+def write() -> list[Path]:
+    """Replace every marked section of the document; return the paths of what was written."""
     DOCUMENT.write_text(rendered(DOCUMENT.read_text("utf-8")), encoding="utf-8")
-    return DOCUMENT
+    return [DOCUMENT]
 
 
 def rendered(text: str) -> str:
@@ -34,18 +37,56 @@ def rendered(text: str) -> str:
 def sections() -> dict[str, str]:
     """Return every table by the name of its section."""
     measured = json.loads((RESULTS / "measured.json").read_text("utf-8"))
+    validated = json.loads((RESULTS / "validation.json").read_text("utf-8"))
+    costs = Costs.of(measured)
     return {
+        "machine": machine_line(measured),
         "costs": costs_table(measured),
         "deliveries": deliveries_table(measured),
         "stock": stock_tables(measured),
+        "alternatives": figures_table(measured["alternatives"], "µs of one core of Redis"),
+        "worker": figures_table(measured["worker"], "µs of one core of the worker, for one message"),
         "loads": loads_table(measured),
+        "validation": validation_table(validated),
+        "capacity": forecast_tables.capacity(costs),
+        "sizes": forecast_tables.sizes(costs),
+        "storms": forecast_tables.storms(costs),
     }
 
 
 def measured_tables(results: Results) -> str:
     """Return all tables of measured figures."""
-    parts = (costs_table, deliveries_table, stock_tables, loads_table)
-    return "\n\n".join(part(results) for part in parts)
+    tables = [costs_table(results), deliveries_table(results), stock_tables(results)]
+    tables += [figures_table(results[name], name) for name in ("alternatives", "worker")]
+    return "\n\n".join([*tables, loads_table(results)])
+
+
+def machine_line(results: Results) -> str:
+    """Return where and when the figures were measured."""
+    about = results["machine"]
+    return (
+        f"{about['processor']}, {about['cores']} cores, Python {about['python']}, {about['at']}; load average"
+        f" {about['load_average'][0]} at the end: other work ran on the machine."
+    )
+
+
+def figures_table(figures: Mapping[str, float], unit: str) -> str:
+    """Return single figures."""
+    return table(["", unit], [[name, number(value)] for name, value in figures.items()])
+
+
+def validation_table(results: Results) -> str:
+    """Return the shares of reads that each tier answered, real and according to the model."""
+    rows = []
+    for row in results["rows"]:
+        about = (
+            f"{row['name']}: {row['workers']} workers, {row['entities']:,} keys, Zipf {row['zipf']:g}, TTLs"
+            f" {row['l1_ttl_s']:g} and {row['l2_ttl_s']:g} s"
+        )
+        real, model = row["real"], row["model"]
+        pairs = [f"{real[tier]:.1%} / {model[tier]:.1%}" for tier in ("l1", "l2", "services")]
+        rows.append([about, number(row["reads"]), number(row["invalidations"]), *pairs])
+    return table(["", "reads/s", "invalidations/s", "L1: real / model", "L2", "services"], rows)
 
 
 def costs_table(results: Results) -> str:
@@ -62,6 +103,8 @@ def costs_table(results: Results) -> str:
 
 def formula(line: Mapping[str, float]) -> str:
     """Return a fitted line as text."""
+    if not line["b_us"]:
+        return f"{number(line['a_us'])} (± {line['worst']:.0%})"
     return f"{number(line['a_us'])} + {number(line['b_us'])} N (± {line['worst']:.0%})"
 
 
@@ -129,7 +172,7 @@ def loads_table(results: Results) -> str:
             "share of a core",
             "messages/s",
             "MB/s",
-            "message after, p50",
+            "message received after, p50",
             "p99",
         ],
         [
@@ -147,9 +190,3 @@ def loads_table(results: Results) -> str:
             for row in results["loads"]
         ],
     )
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from servease_appt.cache.election import draw_delay_s
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.messages import Invalidation, own_message_parts
+from servease_appt.cache.plain_requests import MAX_REFUSALS
 from servease_appt.testing.servers import HOST
 
 BEAT_S = 0.5
@@ -27,6 +28,7 @@ _PUSH = re.compile(
 )
 _KEY = re.compile(rb"\$\d+\r\n([^\r]*)\r\n")
 _SOURCE = re.compile(rb'"source":"(\d+)"')
+_SEQUENCE = re.compile(rb'"seq":(\d+)')
 _NUMBERED_KEYS = re.compile(rb'"seq":\d+,"keys":\["([^"]*)"\]')
 _LONGEST_REST = 65_536
 
@@ -69,9 +71,14 @@ class FakeListener:
         self._keys = keys
         self._counts = counts
         self._identity = f"fake:{number}:{number:08x}"
-        self._beat = encode("GET", keys.sequence)
+        self._beat = (
+            encode("UNLINK", keys.beat),
+            encode("INFO", "REPLICATION"),
+            encode("GET", keys.sequence),
+        )
         self._rest = b""
-        self._pending: dict[bytes, float] = {}
+        self._pending: dict[bytes, tuple[float, int]] = {}
+        self._sequence = b""
         self._beat_at_s = self._register_at_s = 0.0
         self.behaviour = Behaviour()
         self.link = socket.create_connection((HOST, port))
@@ -86,15 +93,21 @@ class FakeListener:
         """Send what is due: the heartbeat, the register, the requests that nobody carried out."""
         if now_s >= self._beat_at_s:
             self._beat_at_s = now_s + BEAT_S
-            self._send(self._beat)
+            for command in self._beat:  # as the real one does, which sends each on its own
+                self._send(command)
         if now_s >= self._register_at_s:
             self._register_at_s = now_s + REGISTER_S
             about = f'{{"pid": 4711, "host": "fake", "started_at_s": {time.time():.6f}}}'
             self._send(encode("HSET", self._keys.workers, self._identity, about))
         if self._pending:
-            for key in [key for key, due_s in self._pending.items() if due_s <= now_s]:
-                del self._pending[key]
-                self._carry_out(key.decode())
+            for key, (due_s, tries) in list(self._pending.items()):
+                if due_s <= now_s:
+                    if tries < MAX_REFUSALS:
+                        # Until a message covers it; a worker also learns from the script's answer.
+                        self._pending[key] = now_s + draw_delay_s() * 2 ** (tries + 1), tries + 1
+                    else:
+                        del self._pending[key]
+                    self._carry_out(key.decode(), conditional=tries < MAX_REFUSALS)
 
     def spread(self, now_s: float, part: float) -> None:
         """Place the first heartbeat and the first registration, so that the listeners do not send in step."""
@@ -136,17 +149,21 @@ class FakeListener:
 
     def _on_message(self, message: bytes) -> None:
         if not message.startswith(b"{"):
-            self._pending[message] = time.monotonic() + draw_delay_s()
-        elif covered := _NUMBERED_KEYS.search(message):
+            self._pending[message] = time.monotonic() + draw_delay_s(), 0
+            return
+        if numbered := _SEQUENCE.search(message):
+            self._sequence = numbered[1]
+        if covered := _NUMBERED_KEYS.search(message):
             self._pending.pop(covered[1], None)
 
-    def _carry_out(self, key: str) -> None:
-        """Run the script that `SingleServerL2.invalidate` runs."""
+    def _carry_out(self, key: str, *, conditional: bool) -> None:
+        """Run the script that `SingleServerL2.carry_out` runs."""
         self._counts.scripts += 1
         head, tail = own_message_parts(Invalidation(keys=(key,), source=self._identity))
         names = [self._keys.sequence, *self._keys.group(key)]
         sha = self.behaviour.invalidate_sha
-        self._send(encode("EVALSHA", sha, str(len(names)), *names, self._keys.channel, head, tail))
+        expected = [self._sequence] if conditional and self._sequence else []
+        self._send(encode("EVALSHA", sha, str(len(names)), *names, self._keys.channel, head, tail, *expected))
 
     def _send(self, *commands: bytes) -> None:
         self.link.sendall(b"".join(commands))

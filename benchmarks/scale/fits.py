@@ -1,5 +1,6 @@
 """Straight lines through measured points, by least squares."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,12 @@ class Line:
     def at(self, n: float) -> float:
         """Return the value at `n`."""
         return self.a + self.b * n
+
+
+def constant(points: Sequence[tuple[float, float]]) -> Line:
+    """Return the median as a level line, for values that do not depend on n."""
+    middle = statistics.median(value for _, value in points)
+    return Line(middle, 0.0, max(abs(middle - value) / value for _, value in points))
 
 
 def fit(points: Sequence[tuple[float, float]]) -> Line:

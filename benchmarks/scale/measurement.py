@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.scale.alternatives import measure_alternatives
 from benchmarks.scale.crowd import Address, crowd
-from benchmarks.scale.fits import fit
+from benchmarks.scale.fits import constant, fit
 from benchmarks.scale.operations import (
     Bench,
     Cost,
@@ -18,11 +19,13 @@ from benchmarks.scale.operations import (
 )
 from benchmarks.scale.steady_load import Load, run_load
 from benchmarks.scale.stock import memory_per_entity, scans_of_a_pattern
+from benchmarks.scale.worker_cost import measure_worker
 from servease_appt.cache import connect
 from servease_appt.testing.servers import EmbeddedValkey
 
 PREFIX = "appointment_service"
 DATABASE = 1
+PARTS = ("costs", "stock", "alternatives", "worker", "loads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,9 @@ class Extent:
     entities: int
     pattern_keys: Sequence[int]
     pattern_workers: Sequence[int]
+    alternatives: tuple[int, int, int]
+    """Connections, keys that each has read, and calls."""
+    worker_messages: int
     loads: Sequence[tuple[int, bool, Load]]
     """Listeners, whether tracking is on, and the load."""
 
@@ -57,6 +63,8 @@ FULL = Extent(
     entities=100_000,
     pattern_keys=(100_000, 1_000_000),
     pattern_workers=(1, 4, 16),
+    alternatives=(256, 100, 50),
+    worker_messages=5_000,
     loads=((1_000, False, _TARGET), (100, True, _TARGET), (100, False, _TARGET), (1_000, True, _TARGET)),
 )
 QUICK = Extent(
@@ -68,34 +76,49 @@ QUICK = Extent(
     entities=1_000,
     pattern_keys=(2_000,),
     pattern_workers=(1,),
+    alternatives=(4, 10, 5),
+    worker_messages=20,
     loads=((8, True, Load(fills_per_s=50, invalidations_per_s=20, seconds=0.4)),),
 )
 
 
-def measure(extent: Extent) -> dict[str, Any]:
-    """Measure all of it. Takes some minutes for `FULL`, a few seconds for `QUICK`."""
+def measure(extent: Extent, parts: Sequence[str] = PARTS) -> dict[str, Any]:
+    """Measure these parts. All of them take some minutes for `FULL`, a few seconds for `QUICK`."""
+    results: dict[str, Any] = {}
+    with EmbeddedValkey() as server:
+        if "costs" in parts:
+            results |= _measure_costs(server, extent)
+        if "stock" in parts:
+            _say("memory of an entity")
+            with connect(server.url(DATABASE), timeout_s=60.0) as client:
+                results["memory"] = memory_per_entity(Writer.of(client, PREFIX), extent.entities)
+            _say("scans of a pattern")
+            results["scans"] = scans_of_a_pattern(server, extent.pattern_keys, extent.pattern_workers)
+        if "alternatives" in parts:
+            _say("other ways to report changes")
+            results["alternatives"] = measure_alternatives(*extent.alternatives)
+        if "worker" in parts:
+            _say("what a worker pays for a message")
+            results["worker"] = measure_worker(extent.worker_messages)
+        if "loads" in parts:
+            results["loads"] = [_measure_load(server, *load) for load in extent.loads]
+    return results
+
+
+def _measure_costs(server: EmbeddedValkey, extent: Extent) -> dict[str, Any]:
     costs: dict[str, list[Cost]] = {}
     heartbeats: list[tuple[int, float]] = []
-    with EmbeddedValkey() as server:
-        for listeners in extent.listeners:
-            _say(f"{listeners} listeners")
-            idle, measured = _measure_listeners(server, extent, listeners)
-            heartbeats.append((listeners, idle))
-            for name, cost in measured.items():
-                costs.setdefault(name, []).append(cost)
-        _say("memory of an entity")
-        with connect(server.url(DATABASE), timeout_s=60.0) as client:
-            memory = memory_per_entity(Writer.of(client, PREFIX), extent.entities)
-        _say("scans of a pattern")
-        scans = scans_of_a_pattern(server, extent.pattern_keys, extent.pattern_workers)
-        loads = []
-        for listeners, tracking, load in extent.loads:
-            _say(f"steady load on {listeners} listeners, tracking {'on' if tracking else 'off'}")
-            address = Address(server.port, DATABASE, PREFIX)
-            loads.append(run_load(server, address, listeners, load, tracking=tracking).as_json())
+    for listeners in extent.listeners:
+        _say(f"{listeners} listeners")
+        idle, measured = _measure_listeners(server, extent, listeners)
+        heartbeats.append((listeners, idle))
+        for name, cost in measured.items():
+            costs.setdefault(name, []).append(cost)
     lines = {name: [(cost.listeners, cost.cpu_us) for cost in row] for name, row in costs.items()}
     lines["heartbeats of a second"] = heartbeats
-    fits = {name: fit(points) for name, points in lines.items()}
+    fits = {
+        name: constant(points) if name.startswith("read") else fit(points) for name, points in lines.items()
+    }
     return {
         "costs": {name: [cost.as_json() for cost in row] for name, row in costs.items()},
         "heartbeats": [{"listeners": n, "cpu_us_per_s": round(us, 1)} for n, us in heartbeats],
@@ -103,10 +126,13 @@ def measure(extent: Extent) -> dict[str, Any]:
             name: {"a_us": round(line.a, 2), "b_us": round(line.b, 4), "worst": round(line.worst, 3)}
             for name, line in fits.items()
         },
-        "memory": memory,
-        "scans": scans,
-        "loads": loads,
     }
+
+
+def _measure_load(server: EmbeddedValkey, listeners: int, tracking: bool, load: Load) -> dict[str, Any]:
+    _say(f"steady load on {listeners} listeners, tracking {'on' if tracking else 'off'}")
+    address = Address(server.port, DATABASE, PREFIX)
+    return run_load(server, address, listeners, load, tracking=tracking).as_json()
 
 
 def _measure_listeners(

@@ -64,7 +64,6 @@ class BatchLoad(Generic[V]):
     ) -> dict[str, Answer[V]]:
         """Return answers for `keys` and for those `joined` at `joined_at`, by the deadline at the latest."""
         loader, completion = self._loader, self._completion or Completion()
-        self._token = loader.new_token()
         self._use_l2 = use_l2
         started_s = time.monotonic()
         # Before joining: else a load from before an invalidation would count as one that began after it.
@@ -79,7 +78,9 @@ class BatchLoad(Generic[V]):
         joined |= self.joined
         flights = {**led, **joined}
         try:
-            self._lead(self._not_completed_meanwhile(led), epoch)
+            if led:
+                self._token = loader.new_token()
+                self._lead(self._not_completed_meanwhile(led), epoch)
             self._wait(completion, flights, epoch, started_s)
         except BaseException:
             self._give_up(list(led.values()))

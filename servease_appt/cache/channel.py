@@ -17,6 +17,8 @@ from redis._parsers import _RESP3Parser
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from servease_appt.cache.wire import pack
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -97,7 +99,7 @@ class Channel:
 
     def send(self, *command: str | bytes) -> None:
         """Send a command without waiting for its answer."""
-        self._connection.send_command(*command, check_health=False)
+        self._connection.send_packed_command([pack(command)], check_health=False)
 
     @property
     def link(self) -> socket.socket:

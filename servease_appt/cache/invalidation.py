@@ -83,12 +83,13 @@ class Invalidator(Generic[V]):
             self.drop_matching(pattern)
         self._event_log.note_all(Tier.L2, Event.INVALIDATION, pattern)
 
-    def carry_out(self, request: Invalidation) -> None:
-        """Carry out in L2 a request that a client made by a plain PUBLISH. Raises L2Unavailable."""
-        if request.pattern is not None:
-            self._l2.invalidate_matching(request.pattern, self._identity, announce_start=True)
-        else:
-            self._l2.invalidate(request.keys, self._identity)
+    def carry_out(self, request: Invalidation, if_at: int | None = None) -> int | None:
+        """Carry out in L2 a request that a client made by a plain PUBLISH. See `L2.carry_out`."""
+        return self._l2.carry_out(request, self._identity, if_at=if_at)
+
+    def announce_start(self, pattern: str) -> int | None:
+        """Announce that this worker scans for a pattern. Raises L2Unavailable."""
+        return self._l2.announce_start(pattern, self._identity)
 
     def drop(self, keys: Sequence[str]) -> None:
         """Drop keys from L1 of this process, and detach their running loads so that no call joins them."""
@@ -271,7 +272,7 @@ class InvalidationHandler(Generic[V]):
         """Probe L2, empty an old L2, carry out pending requests and register, since the server answers."""
         self._probe.probe_if_open()
         self._recovery.empty_l2_if_old()
-        self._requests.begin()
+        self._requests.on_beat()
         if self._clock() - self._registered_at_s >= REGISTER_EVERY_S:
             self._register()
 

@@ -104,8 +104,10 @@ class Process(Generic[V]):
         self.reader = self._make_reader()
         self.requests = PlainRequests(
             self.invalidator.carry_out,
+            announce_start=self.invalidator.announce_start,
             # Only the order of a single connection shows if a message came after a request.
             elected=self.l2.listens_where_it_reads,
+            sequence=lambda: self.listener.sequence,
             event_log=self.event_log,
             submit=self.submit,
         )

@@ -155,10 +155,10 @@ class Recovery:
             if history is not None and self._l2.is_emptied(history):
                 self._use_l2_again(0)
                 return
-            sequence = self._l2.invalidate_matching("*", self._identity, announce_start=True)
+            sequence = self._l2.carry_out(Invalidation(pattern="*"), self._identity)
             if history is not None:
                 self._l2.mark_emptied(history)
-            self._use_l2_again(sequence)
+            self._use_l2_again(sequence or 0)
         except L2Unavailable as error:
             self._event_log.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))
         finally:

@@ -97,6 +97,7 @@ ROWS: dict[tuple[str, str], Row] = {
         USERS, _to(f"/appointments/available_slots/?start_date={DAY}&end_date={DAY}")
     ),
     ("GET", "/appointments/stats/"): Row(USERS, _to("/appointments/stats/")),
+    ("GET", "/appointments/changes/"): Row(USERS, _to("/appointments/changes/?page_size=3")),
     ("GET", "/history/"): Row(USERS, _to("/history/")),
     ("GET", "/history/<history_id>/"): Row(
         OWN, lambda dataset: (f"/history/{dataset.history_row(dataset.appointment())}/", None)

@@ -11,7 +11,7 @@ from servease_appt.cache.election import LONGEST_DELAY_S, draw_delay_s
 from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.messages import STARTS, Invalidation
-from servease_appt.cache.plain_requests import BATCH, MAX_PENDING, PlainRequests
+from servease_appt.cache.plain_requests import BATCH, MAX_PENDING, MAX_REFUSALS, PlainRequests
 from servease_appt.cache.stats import Stats
 from servease_appt.testing.fault_proxy import Proxy
 from tests.cache.conftest import MakeCache
@@ -28,21 +28,40 @@ class ByHand:
     def __init__(self, *, elected: bool = True) -> None:
         self.done: list[Invalidation] = []
         self.fails = False
+        self.received = self.counted = 5
+        self.tried: list[int | None] = []
+        self.announced: list[str] = []
         self.meanwhile: Callable[[], None] = lambda: None
         self._waiting: list[Callable[[], None]] = []
         self.requests = PlainRequests(
             self._carry_out,
+            announce_start=self._announce_start,
             elected=elected,
+            sequence=lambda: self.received,
             event_log=EventLog(Stats(), lambda key: key),
             submit=self._waiting.append,
         )
         self.requests.delay_s = lambda: 0.0
 
-    def _carry_out(self, request: Invalidation) -> None:
+    def _carry_out(self, request: Invalidation, if_at: int | None) -> int | None:
         self.meanwhile()
         if self.fails:
             raise L2Unavailable("down")
+        self.tried.append(if_at)
+        if if_at not in (None, self.counted):
+            return None
+        self.counted += 1
         self.done.append(request)
+        return self.counted
+
+    def _announce_start(self, pattern: str) -> None:
+        if self.fails:
+            raise L2Unavailable("down")
+        self.announced.append(pattern)
+
+    def run_once(self) -> None:
+        """Do one thing that is waiting for a thread."""
+        self._waiting.pop()()
 
     def run(self) -> None:
         """Do what is waiting for a thread."""
@@ -99,6 +118,98 @@ def test_what_fails_is_tried_again_at_the_next_heartbeat() -> None:
     by_hand.run()
     assert [request.keys or request.pattern for request in by_hand.done] == [(K,), "vehicle_*"]
     assert by_hand.requests.pending() == 0
+
+
+def test_what_was_announced_meanwhile_is_waited_for() -> None:
+    """The script did nothing, since the sequence was ahead; the message that follows covers the request."""
+    by_hand = ByHand()
+    by_hand.counted = 6
+    by_hand.requests.add(Invalidation(keys=(K,)), 5)
+    by_hand.run_once()
+    assert (by_hand.done, by_hand.requests.pending()) == ([], 1)
+    by_hand.received = 6
+    by_hand.requests.covered(Invalidation(keys=(K,), sequence=6))
+    by_hand.run()
+    assert (by_hand.done, by_hand.tried) == ([], [5])
+
+
+@pytest.mark.parametrize("request_", [Invalidation(keys=(K,)), Invalidation(pattern="customer_*")])
+def test_a_request_is_carried_out_at_last_whatever_is_announced(request_: Invalidation) -> None:
+    """A steady stream of other announcements, or a sequence that this worker has wrong, swallows no request."""
+    by_hand = ByHand()
+    by_hand.counted = 99
+    by_hand.requests.add(request_, 5)
+    by_hand.run()
+    assert by_hand.tried == [5] * MAX_REFUSALS + [None]
+    assert by_hand.done == [request_]
+    assert by_hand.requests.pending() == 0
+
+
+def test_scans_that_last_are_announced_again_at_each_heartbeat() -> None:
+    """Else the others wait for a second only, and then each scans the whole database, too."""
+    by_hand = ByHand()
+
+    def two_heartbeats() -> None:
+        for fails in (False, True, False):
+            by_hand.fails = fails
+            by_hand.requests.on_beat()
+            by_hand.run()
+        by_hand.meanwhile = lambda: None
+
+    by_hand.meanwhile = two_heartbeats
+    by_hand.requests.add(Invalidation(pattern="customer_*"), 5)
+    by_hand.run()
+    by_hand.requests.on_beat()
+    by_hand.run()
+    assert by_hand.announced == ["customer_*"] * 2
+    assert len(by_hand.done) == 1
+
+
+def test_a_start_that_is_announced_again_keeps_the_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it comes more often than every second."""
+    now_s = [100.0]
+    monkeypatch.setattr("servease_appt.cache.plain_requests.time.monotonic", lambda: now_s[0])
+    by_hand = ByHand()
+    by_hand.requests.add(Invalidation(pattern="customer_*"), 5)
+    for _ in range(10):
+        by_hand.requests.covered(Invalidation(pattern="customer_*", sequence=6, began=STARTS))
+        now_s[0] += 0.9
+        by_hand.requests.on_beat()
+        by_hand.run()
+    assert by_hand.done == []
+    now_s[0] += 0.7
+    by_hand.requests.on_beat()
+    by_hand.run()
+    assert len(by_hand.done) == 1
+
+
+def test_a_message_that_is_received_during_the_work_counts_as_not_received() -> None:
+    """What is pending was looked at before the message covered it."""
+    by_hand = ByHand()
+    by_hand.requests.add(Invalidation(pattern="customer_*"), 5)
+    lock, by_hand.counted = by_hand.requests._lock, 6
+
+    class Late:
+        """The lock, behind whose release the listener handles the start of another worker's scans."""
+
+        def __enter__(self) -> None:
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+            by_hand.received = 6
+
+    by_hand.requests._lock = Late()  # type: ignore[assignment]
+    by_hand.run_once()
+    assert (by_hand.done, by_hand.tried) == ([], [5])
+
+
+def test_the_second_batch_waits_for_no_message_of_the_first() -> None:
+    """A worker knows the number of its own announcement before its message returns."""
+    by_hand = ByHand()
+    by_hand.requests.add(Invalidation(keys=tuple(f"customer_{n}" for n in range(2 * BATCH))), 5)
+    by_hand.run()
+    assert by_hand.tried == [5, 6]
 
 
 def test_a_pattern_is_left_to_scans_that_began_behind_it() -> None:
@@ -180,6 +291,24 @@ def sequence(client: redis.Redis) -> int:
     """How many invalidations the server has counted."""
     counted: Any = client.get(f"{PREFIX}:__seq")
     return int(counted)
+
+
+@pytest.mark.parametrize("request_", [Invalidation(keys=(K,)), Invalidation(pattern="customer_*")])
+def test_redis_does_nothing_if_something_was_announced_that_the_worker_has_not_received(
+    request_: Invalidation, make_cache: MakeCache, source: Source, client: redis.Redis
+) -> None:
+    """Else each of the many workers whose delay ends before the first one's message has arrived would tell all."""
+    (cache,) = workers(make_cache, 1, source)
+    before = sequence(client)
+    assert cache.l2.carry_out(request_, "me", if_at=before - 1) is None
+    settle(cache)
+    assert sequence(client) == before
+    assert held_in_l1(cache, K) == Versioned("1", 1)
+    assert client.exists(f"{PREFIX}:{K}")
+    assert cache.l2.carry_out(request_, "me", if_at=before) == sequence(client)
+    settle(cache)
+    assert held_in_l1(cache, K) is None
+    assert not client.exists(f"{PREFIX}:{K}")
 
 
 @pytest.mark.parametrize("payload", [K, '{"pattern": "customer_*"}'])

@@ -218,7 +218,7 @@ def test_rules_and_dashboard_ask_for_what_is_there(served: Served) -> None:
         labels = exported.setdefault(name.split("{")[0], {})
         for label, value in LABEL.findall(name):
             labels.setdefault(label, set()).add(value)
-    rare = {"5..", "eviction", "overwritten", "refused_fill", "failed_invalidation", "stale"}
+    rare = {"5..", "eviction", "overwritten", "refused_fill", "failed_invalidation", "stale", "refused"}
 
     expressions = _expressions()
 

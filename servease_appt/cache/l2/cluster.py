@@ -238,7 +238,14 @@ class ClusterL2(SingleServerL2):
         if self._nodes.all_down():
             self.breaker.failed()
 
-    def _announce(self, names: Sequence[str], head: str, tail: str) -> Announced:
+    def _announce(
+        self,
+        names: Sequence[str],
+        head: str,
+        tail: str,
+        *,
+        if_at: int | None = None,  # noqa: ARG002 - messages have no order here that could be compared
+    ) -> Announced:
         """Delete in every slot, then increment the sequence and publish on its node.
 
         One DEL deletes all that belongs to a key: a fill between separate deletions of value and lease would stay.

@@ -26,7 +26,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.forks import after_fork
-from servease_appt.cache.l2.commands import pack
+from servease_appt.cache.wire import pack
 
 SLOTS: Final = 16384
 COOL_DOWN_S: Final = 2.0

@@ -12,6 +12,7 @@ from redis import Redis
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.channel import PushChannel
 from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.messages import Invalidation
 from servease_appt.cache.refusals import Refusals
 from servease_appt.cache.stats import Observer
 
@@ -195,11 +196,19 @@ class L2(Protocol):
             L2RefusedWrite: also if the value is not a 64-bit integer.
         """
 
-    def invalidate_matching(self, pattern: str, source: str, *, announce_start: bool = False) -> int:
-        """Delete all keys that match a glob pattern, then publish that. Returns the sequence.
+    def carry_out(self, request: Invalidation, source: str, *, if_at: int | None = None) -> int | None:
+        """Delete and publish what another client requested by a plain PUBLISH. Returns the sequence.
 
-        With `announce_start`, the start is published, too, and the last message has its sequence number.
+        With `if_at`, nothing is done and None is returned if the server's sequence is another number: the caller
+        has not received yet what was announced last. For a pattern the start is published, too, and the last
+        message has its sequence number.
         """
+
+    def announce_start(self, pattern: str, source: str, *, if_at: int | None = None) -> int | None:
+        """Publish that the scans for a pattern begin, or go on. Returns as `carry_out` does."""
+
+    def invalidate_matching(self, pattern: str, source: str) -> int:
+        """Delete all keys that match a glob pattern, then publish that. Returns the sequence."""
 
     def is_emptied(self, history: str) -> bool:
         """Return True if all values were deleted since the server's replication id is `history`."""

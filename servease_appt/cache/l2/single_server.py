@@ -166,7 +166,23 @@ class SingleServerL2:
         """See `L2.invalidate`."""
         head, tail = own_message_parts(Invalidation(keys=tuple(keys), source=source))
         names = [name for key in keys for name in self.keys.group(key)]
-        return self._announce(names, head, tail)
+        return self._announced(self._announce(names, head, tail))
+
+    def carry_out(self, request: Invalidation, source: str, *, if_at: int | None = None) -> int | None:
+        """See `L2.carry_out`."""
+        message = replace(request, source=source)
+        if request.pattern is None:
+            names = [name for key in request.keys for name in self.keys.group(key)]
+            announced = self._announce(names, *own_message_parts(message), if_at=if_at)
+            return None if announced is None else announced.sequence
+        began = self.announce_start(request.pattern, source, if_at=if_at)
+        return None if began is None else self._delete_all_matching(replace(message, began=began))
+
+    def announce_start(self, pattern: str, source: str, *, if_at: int | None = None) -> int | None:
+        """See `L2.announce_start`."""
+        message = Invalidation(pattern=pattern, source=source, began=STARTS)
+        announced = self._announce([], *own_message_parts(message), if_at=if_at)
+        return None if announced is None else announced.sequence
 
     def write(
         self, writes: Sequence[Write], source: str, *, mode: WriteMode = WriteMode.ALWAYS, l1_ms: int = 0
@@ -200,22 +216,22 @@ class SingleServerL2:
             self._counted(seen, counted)
         return cast("bytes", number)
 
-    def invalidate_matching(self, pattern: str, source: str, *, announce_start: bool = False) -> int:
-        """See `L2.invalidate_matching`.
+    def invalidate_matching(self, pattern: str, source: str) -> int:
+        """See `L2.invalidate_matching`."""
+        return self._delete_all_matching(Invalidation(pattern=pattern, source=source))
+
+    def _delete_all_matching(self, message: Invalidation) -> int:
+        """Delete what matches the pattern of a message, then publish the message.
 
         It is not atomic, and still correct: a first scan deletes the leases. So every load that began before it is
         either refused or has stored its value before the second scan begins, which then finds the value (a SCAN
         returns each key that exists from its start to its end).
         """
-        message = Invalidation(pattern=pattern, source=source)
-        if announce_start:
-            began = self._announce([], *own_message_parts(replace(message, began=STARTS)))
-            message = replace(message, began=began.sequence)
-        keys = self.keys.patterns
+        pattern, keys = message.pattern or "", self.keys.patterns
         for name in (keys.lease, keys.data, keys.stale_copy, keys.absent):
             scan = partial(self._delete_matching, name(pattern), values=name == keys.data)
             self._run("invalidate_matching", scan, guarded=False)
-        return self._announce([], *own_message_parts(message)).sequence
+        return self._announced(self._announce([], *own_message_parts(message))).sequence
 
     def is_emptied(self, history: str) -> bool:
         """See `L2.is_emptied`."""
@@ -245,14 +261,29 @@ class SingleServerL2:
         """See `L2.ping`."""
         self._run("ping", self.client.ping, guarded=False)
 
-    def _announce(self, names: Sequence[str], head: str, tail: str) -> Announced:
+    def _announce(
+        self, names: Sequence[str], head: str, tail: str, *, if_at: int | None = None
+    ) -> Announced | None:
+        """Delete and publish. Returns None if the sequence was not `if_at`, and nothing was done."""
+        args: list[str | int] = [self.keys.channel, head, tail, *(() if if_at is None else (if_at,))]
         seen = self._seen()
-        keys, args = [self.keys.sequence, *names], [self.keys.channel, head, tail]
-        sequence, listeners = self._run(
-            "invalidate", lambda: _answers(self._invalidate(keys=keys, args=args), 2), guarded=False
+        answer = self._run(
+            "invalidate",
+            lambda: self._invalidate(keys=[self.keys.sequence, *names], args=args),
+            guarded=False,
         )
+        if answer is None and if_at is not None:
+            return None
+        sequence, listeners = _answers(answer, 2)
         self._counted(seen, int(sequence))
         return Announced(int(sequence), listeners)
+
+    @staticmethod
+    def _announced(announced: Announced | None) -> Announced:
+        """Return what an announcement without condition has returned."""
+        if announced is None:
+            raise L2Unavailable("the server did not return the sequence")
+        return announced
 
     def _seen(self) -> int:
         return 0 if self.watch is None else self.watch.highest_sequence_seen()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -202,15 +203,33 @@ class MemoryL2:
             self._announce(server, Invalidation(keys=(key,), source=source))
             return str(number).encode()
 
-    def invalidate_matching(self, pattern: str, source: str, *, announce_start: bool = False) -> int:
-        """See `L2.invalidate_matching`. It is atomic, so the start is never announced by itself."""
-        began = None
+    def carry_out(self, request: Invalidation, source: str, *, if_at: int | None = None) -> int | None:
+        """See `L2.carry_out`. It is atomic, so the start of a pattern's deletion is never announced by itself."""
+        message = replace(request, source=source)
+        with self._operation("invalidate", guarded=False) as server:
+            if if_at is not None and sequence_of(server.get(self._keys.sequence)) != if_at:
+                return None
+            if message.pattern is not None:
+                message = replace(message, began=self._announce(server, replace(message, began=STARTS)))
+            return self._delete_and_announce(server, message)
+
+    def announce_start(self, pattern: str, source: str, *, if_at: int | None = None) -> int | None:
+        """See `L2.announce_start`."""
+        with self._operation("invalidate", guarded=False) as server:
+            if if_at is not None and sequence_of(server.get(self._keys.sequence)) != if_at:
+                return None
+            return self._announce(server, Invalidation(pattern=pattern, source=source, began=STARTS))
+
+    def invalidate_matching(self, pattern: str, source: str) -> int:
+        """See `L2.invalidate_matching`."""
         with self._operation("invalidate_matching", guarded=False) as server:
-            if announce_start:
-                began = self._announce(server, Invalidation(pattern=pattern, source=source, began=STARTS))
-            for key in list(self._matching(server, pattern)):
-                server.delete(*self._keys.group(key))
-            return self._announce(server, Invalidation(pattern=pattern, source=source, began=began))
+            return self._delete_and_announce(server, Invalidation(pattern=pattern, source=source))
+
+    def _delete_and_announce(self, server: MemoryServer, message: Invalidation) -> int:
+        matching = () if message.pattern is None else list(self._matching(server, message.pattern))
+        for key in (*message.keys, *matching):
+            server.delete(*self._keys.group(key))
+        return self._announce(server, message)
 
     def is_emptied(self, history: str) -> bool:
         """See `L2.is_emptied`."""
