@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import NoPermissionError, ReadOnlyError, RedisError
 
 from servease_appt.cache.callbacks import ListenerCallbacks
 from servease_appt.cache.channel import (
@@ -415,18 +415,22 @@ class Listener:
             self._callbacks.on_changed(None)
 
     def _on_reply(self, value: object) -> None:
-        asked = self._pending.popleft()
         self.last_answer_at_s = self._clock()
+        if not self._subscribed and isinstance(value, NoPermissionError) and "channel" in str(value):
+            self._callbacks.on_command_reply("subscribe", value)
+            raise value  # an accepted subscription has no answer of this kind, so the others would be mistaken
+        asked = self._pending.popleft()
         match asked:
             case _Tracking():
                 self.tracking = value == b"OK"
-                if not self.tracking:
-                    log.warning("The server sends no tracking messages: %s", value)
+                self._callbacks.on_command_reply("subscribe", None)
+                self._callbacks.on_command_reply("client tracking", value)
             case _Verification(_, entries):
                 payloads = value if isinstance(value, list) else [None] * len(entries)
                 for (key, entry), payload in zip(entries.items(), payloads, strict=True):
                     self._callbacks.on_compared(key, entry, payload)
             case _Write():
+                self._callbacks.on_command_reply("heartbeat", value)
                 self._on_write(value)
             case _Report():
                 self._report = parse(value)
