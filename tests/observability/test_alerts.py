@@ -48,6 +48,7 @@ def _event(tier: str, event: str, entity: str = "-") -> str:
 
 LIST = 'endpoint="list_appointments",method="GET"'
 HEARD_AT = 'servease_cache_channel_last_answer_timestamp_seconds{channel="invalidations"}'
+OLDEST_EVENT = 'servease_event_backlog_oldest_timestamp_seconds{stream="events"}'
 HEALTHY: Mapping[str, Value] = {
     'servease_build_info{version="1"}': always(1),
     **_histogram("servease_http_request_duration_seconds", f'{LIST},status="200"', 20),
@@ -73,6 +74,7 @@ HEALTHY: Mapping[str, Value] = {
     },
     'servease_unchecked_bookings_total{reference="customer"}': always(0),
     HEARD_AT: lambda t: t - 0.4,
+    OLDEST_EVENT: lambda t: t - 0.4,
 }
 
 FAULTS: Mapping[str, Mapping[str, Value]] = {
@@ -107,6 +109,7 @@ FAULTS: Mapping[str, Mapping[str, Value]] = {
     "UpstreamFailing": {
         'servease_upstream_call_duration_seconds_count{entity="customer",outcome="error"}': rate(1),
     },
+    "BookingEventsWaiting": {OLDEST_EVENT: lambda t: min(t, 300) - 0.4},
     "BookedUnchecked": {'servease_unchecked_bookings_total{reference="customer"}': rate(0.01)},
 }
 
