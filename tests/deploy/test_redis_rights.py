@@ -97,10 +97,10 @@ def test_the_cache_works_in_a_cluster_with_these_rights(tmp_path: Path) -> None:
 
 
 def test_the_service_and_its_commands_work_with_these_rights(
-    url: str, migrated_postgres_url: str, fake_services: FakeServices
+    url: str, guarded_valkey: GuardedValkey, migrated_postgres_url: str, fake_services: FakeServices
 ) -> None:
-    """A page, the counters, readiness, the dashboard, and every command that ends."""
-    with Cli(settings(migrated_postgres_url, url, fake_services)) as cli:
+    """A page, the counters, readiness, the dashboard, booking events, and every command that ends."""
+    with Cli(settings(migrated_postgres_url, url, fake_services, EVENT_STREAM_MAXLEN="10")) as cli:
         cache = cli.app.extensions[EXTENSION].lookups.cache
         cache.start()
         assert wait_until(lambda: cache.mode == Mode.BOTH, timeout_s=20)
@@ -112,6 +112,8 @@ def test_the_service_and_its_commands_work_with_these_rights(
         assert admin.post("/cache/invalidate/", body).status_code == 200
         assert dataset.alice.get(path).get_json()["customer_name"] == "Alice Ant"
         assert Asker(cli.app, None).get("/health/ready/").get_json()["status"] == "ready"
+        with guarded_valkey.admin() as reader:
+            assert wait_until(lambda: reader.xlen(f"{PREFIX}:__events") == 1, timeout_s=20)
         name = f"customer_{dataset.alice_id}"
         for command in ("keys", "stats", f"get {name}", f"ttl {name}", f"exists {name}", f"explain {name}"):
             cli.run(*command.split())
