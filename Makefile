@@ -16,11 +16,15 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # The packages whose public types are known in full.
 TYPED_PACKAGES := servease_appt servease_appt.cache servease_appt.cache.testing
 ARGS ?=
+# How much of it a night does.
+HISTORIES ?= 5000
+CONTEST_SECONDS ?= 600
+MUTATION_MINUTES ?= 90
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
 
-.PHONY: help demo test test-lowest test-flask-caching mutation bench bench-quick bench-scale races faults docs api-tools audit check \
-	format lock clean
+.PHONY: help demo test test-lowest test-flask-caching mutation cache-mutation histories contest nightly bench bench-quick \
+	bench-scale races faults docs api-tools audit check format lock clean
 
 help:
 	@echo "make demo    the whole service with embedded servers and demo data, until Ctrl-C (ARGS=--check: check and stop)"
@@ -29,6 +33,10 @@ help:
 	@echo "make test-flask-caching  Flask-Caching's own tests, fetched from its sdist, with the two-tier backend"
 	@echo "make test-lowest   the test suite on the lowest versions that pyproject.toml allows"
 	@echo "make mutation   test the tests of the parts where a wrong line costs most (a few minutes; by hand or nightly)"
+	@echo "make nightly  all that takes long: mutation tests, new histories of the cache, contested bookings, faults"
+	@echo "make histories       thousands of new histories of the cache (HISTORIES=5000)"
+	@echo "make contest         contested bookings over HTTP with kills, and builds without protections"
+	@echo "make cache-mutation  mutation tests of the cache's protocol, for MUTATION_MINUTES=90"
 	@echo "make bench   measure it against its peers and against the least possible (bench-quick: under a minute)"
 	@echo "make races   force races on this cache and on its peers, and write the table of docs/races.md (five minutes)"
 	@echo "make bench-scale   measure what 1 to 1,000 workers cost Redis, and write docs/scaling.md's tables (ARGS=--quick)"
@@ -82,6 +90,22 @@ test-lowest: $(LOWEST_STAMP)
 
 test-flask-caching: $(STAMP)
 	@$(PY) -m tests.cache.flask_caching_suite $(ARGS)
+
+# What takes too long for every change. Each part is a target of its own, so that one failure does not hide another.
+nightly: histories contest mutation cache-mutation
+	@$(PY) -m faults $(ARGS)
+
+histories: $(STAMP)
+	@CACHE_HISTORIES=$(HISTORIES) $(PY) -m pytest -q tests/cache/test_machine.py -k no_order_of_events
+
+# A build without a protection must be found broken.
+contest: $(STAMP)
+	@$(PY) -m faults --contest $(CONTEST_SECONDS)
+	@for protection in no-advisory-locks no-row-locks keys-ignored; do \
+		$(PY) -m faults --contest 90 --broken $$protection || exit 1; done
+
+cache-mutation: $(TOOLS_STAMP)
+	@$(PY) -m tools.cache_mutation --minutes $(MUTATION_MINUTES) $(ARGS)
 
 mutation: $(TOOLS_STAMP)
 	@rm -rf mutants

@@ -92,6 +92,9 @@ FAULTS: Mapping[str, Mapping[str, Value]] = {
         'servease_breaker_transitions_total{breaker="customer",state="open"}': rate(1 / 30),
     },
     "InvalidationsFailed": {_event("l2", "failed_invalidation"): rate(0.1)},
+    "RedisRefuses": {
+        'servease_redis_operation_duration_seconds_count{operation="fill",outcome="refused"}': rate(0.1),
+    },
     "MessagesLost": {_event("channel", "gap"): rate(0.02)},
     "MessagesUnreadable": {_event("channel", "unreadable"): rate(0.02)},
     "TiersDisagree": {'servease_cache_coherence_mismatches_total{tiers="l1_l2"}': rate(0.01)},
