@@ -72,9 +72,7 @@ def run_load(
             crowds = []
             if listeners > timed:
                 crowds.append(stack.enter_context(crowd(address, listeners - timed, tracking=tracking)))
-                writer.wait_for_listeners(listeners - timed)
             crowds.append(stack.enter_context(crowd(address, timed, tracking=tracking)))
-            writer.wait_for_listeners(listeners)
             return _run(server, address, writer, crowds, load, tracking=tracking)
 
 
