@@ -21,4 +21,4 @@ USER 10001:10001
 EXPOSE 8005
 HEALTHCHECK --interval=30s --timeout=3s --start-period=10s --retries=3 CMD ["python", "-c", \
   "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8005/api/v1/health/', timeout=2)"]
-CMD ["gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
+CMD ["servease-gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]

@@ -8,16 +8,23 @@ BENCH_VENV := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/installed
 DOCS_VENV := .venv-docs
 DOCS_STAMP := $(DOCS_VENV)/installed
+API_TOOLS_VENV := .venv-api-tools
+API_TOOLS_STAMP := $(API_TOOLS_VENV)/installed
 LOWEST_VENV := .venv-lowest
 LOWEST_STAMP := $(LOWEST_VENV)/installed
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # The packages whose public types are known in full.
-TYPED_PACKAGES := servease_appt servease_appt.cache
+TYPED_PACKAGES := servease_appt servease_appt.cache servease_appt.cache.testing
 ARGS ?=
+# How much of it a night does.
+HISTORIES ?= 5000
+CONTEST_SECONDS ?= 600
+MUTATION_MINUTES ?= 90
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
 
-.PHONY: help demo test test-lowest test-flask-caching mutation bench bench-quick bench-scale faults docs audit check format lock clean
+.PHONY: help demo test test-lowest test-flask-caching mutation cache-mutation histories contest nightly bench bench-quick \
+	bench-scale races faults docs api-tools audit check format lock clean
 
 help:
 	@echo "make demo    the whole service with embedded servers and demo data, until Ctrl-C (ARGS=--check: check and stop)"
@@ -26,11 +33,17 @@ help:
 	@echo "make test-flask-caching  Flask-Caching's own tests, fetched from its sdist, with the two-tier backend"
 	@echo "make test-lowest   the test suite on the lowest versions that pyproject.toml allows"
 	@echo "make mutation   test the tests of the parts where a wrong line costs most (a few minutes; by hand or nightly)"
+	@echo "make nightly  all that takes long: mutation tests, new histories of the cache, contested bookings, faults"
+	@echo "make histories       thousands of new histories of the cache (HISTORIES=5000)"
+	@echo "make contest         contested bookings over HTTP with kills, and builds without protections"
+	@echo "make cache-mutation  mutation tests of the cache's protocol, for MUTATION_MINUTES=90"
 	@echo "make bench   measure it against its peers and against the least possible (bench-quick: under a minute)"
+	@echo "make races   force races on this cache and on its peers, and write the table of docs/races.md (five minutes)"
 	@echo "make bench-scale   measure what 1 to 1,000 workers cost Redis, and write docs/scaling.md's tables (ARGS=--quick)"
 	@echo "make faults  break it under load and check what every request saw (ARGS='--only NAME': one fault)"
 	@echo "make docs    the documents and the API's reference as a site in build/docs; a warning or a broken link fails"
 	@echo "make audit   known vulnerabilities of the locked dependencies; says where there was no data (exit code 2)"
+	@echo "make api-tools   the linter and the client generators with which the tests then try the OpenAPI document"
 	@echo "make check   formatting, lint, types, the types of the public API and import rules"
 	@echo "make format  rewrite the sources as 'make check' wants them"
 	@echo "make lock    resolve the dependencies anew into requirements.lock"
@@ -78,6 +91,22 @@ test-lowest: $(LOWEST_STAMP)
 test-flask-caching: $(STAMP)
 	@$(PY) -m tests.cache.flask_caching_suite $(ARGS)
 
+# What takes too long for every change. Each part is a target of its own, so that one failure does not hide another.
+nightly: histories contest mutation cache-mutation
+	@$(PY) -m faults $(ARGS)
+
+histories: $(STAMP)
+	@CACHE_HISTORIES=$(HISTORIES) $(PY) -m pytest -q tests/cache/test_machine.py -k no_order_of_events
+
+# A build without a protection must be found broken.
+contest: $(STAMP)
+	@$(PY) -m faults --contest $(CONTEST_SECONDS)
+	@for protection in no-advisory-locks no-row-locks keys-ignored; do \
+		$(PY) -m faults --contest 90 --broken $$protection || exit 1; done
+
+cache-mutation: $(TOOLS_STAMP)
+	@$(PY) -m tools.cache_mutation --minutes $(MUTATION_MINUTES) $(ARGS)
+
 mutation: $(TOOLS_STAMP)
 	@rm -rf mutants
 	@$(VENV)/bin/mutmut run
@@ -96,6 +125,9 @@ $(BENCH_STAMP): pyproject.toml requirements-bench.lock
 bench: $(BENCH_STAMP)
 	@$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
 
+races: $(BENCH_STAMP)
+	@$(BENCH_VENV)/bin/python -m benchmarks.races $(ARGS)
+
 bench-quick: $(BENCH_STAMP)
 	@$(BENCH_VENV)/bin/python -m benchmarks --quick $(ARGS)
 
@@ -112,6 +144,20 @@ $(DOCS_STAMP): pyproject.toml requirements-docs.lock
 docs: $(DOCS_STAMP)
 	@$(DOCS_VENV)/bin/python -m sphinx -q -W --keep-going -E -b html -c docs/site docs build/docs $(ARGS)
 	@echo "The site is in build/docs/index.html"
+
+# A virtual environment of its own: the generated client has to run where nothing of the service is installed.
+$(API_TOOLS_STAMP): requirements-api-tools.lock tests/api_clients/package-lock.json
+	@echo "Installing the tools that read the OpenAPI document into $(API_TOOLS_VENV) ..."
+	@test -x $(API_TOOLS_VENV)/bin/python || $(PYTHON) -m venv $(API_TOOLS_VENV)
+	@$(API_TOOLS_VENV)/bin/python $(PIP_INSTALL) --require-hashes -r requirements-api-tools.lock
+	@if command -v npm >/dev/null; then \
+		mkdir -p $(API_TOOLS_VENV)/node && \
+		cp tests/api_clients/package.json tests/api_clients/package-lock.json $(API_TOOLS_VENV)/node && \
+		npm ci --silent --no-audit --no-fund --ignore-scripts --prefix $(API_TOOLS_VENV)/node; \
+	else echo "npm is not installed: the tests of Redocly and of the TypeScript client will be skipped"; fi
+	@touch $@
+
+api-tools: $(API_TOOLS_STAMP)
 
 check: $(TOOLS_STAMP)
 	@$(PY) -m ruff format --check .
@@ -137,6 +183,7 @@ lock: $(TOOLS_STAMP)
 	@$(VENV)/bin/uv pip compile $(LOCK_FLAGS) --constraint requirements.lock --upgrade tools/requirements.in \
 		-o requirements-tools.lock
 	@$(PY) -m tools.sbom
+	@$(VENV)/bin/uv pip compile $(LOCK_FLAGS) --upgrade tests/api_clients/requirements.in -o requirements-api-tools.lock
 
 clean:
-	@rm -rf $(VENV) $(BENCH_VENV) $(DOCS_VENV) $(LOWEST_VENV) build .demo .coverage .coverage.* dist mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(BENCH_VENV) $(DOCS_VENV) $(LOWEST_VENV) $(API_TOOLS_VENV) build .demo .coverage .coverage.* dist mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -11,25 +11,14 @@ from gunicorn import util
 
 from servease_appt.observability.logs import GunicornLogger, logging_config
 from servease_appt.serving.gunicorn_errors import write_error
+from servease_appt.serving.start import DEFAULT_WORKERS, MOST_WORKERS, WORKERS, whole_number
 from servease_appt.settings import Settings, SettingsError
 
-
-def _whole_number(name: str, default: int, most: int) -> int:
-    """The variable's value; anything else than what is allowed stops the start with one line.
-
-    gunicorn reads WEB_CONCURRENCY itself before: over what is no number at all it ends with a trace of its own.
-    """
-    given = os.environ.get(name) or str(default)
-    if given.isascii() and given.isdigit() and len(given) <= len(str(most)) and 1 <= int(given) <= most:
-        return int(given)
-    sys.exit(f"{name}={given!r} can't be used: allowed is a whole number from 1 to {most}")
-
-
 bind = os.environ.get("BIND", "0.0.0.0:8005")
-workers = _whole_number("WEB_CONCURRENCY", 2, 256)
+workers = whole_number(WORKERS, DEFAULT_WORKERS, MOST_WORKERS)
 # Threads that only ever see whole requests: slow clients hold none of them.
 worker_class = "servease_appt.serving.worker.BufferingWorker"
-threads = _whole_number("WEB_THREADS", 8, 256)
+threads = whole_number("WEB_THREADS", 8, 256)
 timeout = 30
 graceful_timeout = 20
 keepalive = 5

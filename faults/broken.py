@@ -3,7 +3,7 @@
     python -m faults --only NAME --broken PROTECTION
 
 serves such a build: `broken_wsgi.py` takes the protection out in each worker before the application is made, and
-the experiment's own process lacks it, too. The fault must then be found broken.
+the experiment's own process lacks it, too. The exit code is 0 only if that was found.
 """
 
 from __future__ import annotations
@@ -120,6 +120,18 @@ def _no_row_locks() -> None:
     _replace(store, "find", find_unlocked)
 
 
+def _keys_ignored() -> None:
+    """A booking that is sent again is booked again."""
+    from servease_appt.appointments import booking
+
+    book = booking.book
+
+    def book_anew(*given: Any, once: object = None, **named: Any) -> Any:  # noqa: ARG001
+        return book(*given, **named)
+
+    _replace(booking, "book", book_anew)
+
+
 def _no_shedding() -> None:
     """Every request is queued, for as long as it takes, and probes wait with the others."""
     from servease_appt.serving import worker
@@ -138,5 +150,6 @@ BREAKS: Final[dict[str, Callable[[], None]]] = {
     "rollback-unnoticed": _rollback_unnoticed,
     "no-advisory-locks": _no_advisory_locks,
     "no-row-locks": _no_row_locks,
+    "keys-ignored": _keys_ignored,
     "no-shedding": _no_shedding,
 }

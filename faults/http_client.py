@@ -35,9 +35,12 @@ class Slot:
         port: of 127.0.0.1.
         token: bearer token of every request.
         keep_alive: reuse the connection; otherwise each request opens its own.
+        resend: send a request again where the server ended a kept connection before it answered. Only for requests
+            that may be carried out twice, since it may have been carried out.
     """
 
-    def __init__(self, port: int, token: str, *, keep_alive: bool = True) -> None:
+    def __init__(self, port: int, token: str, *, keep_alive: bool = True, resend: bool = True) -> None:
+        self._resend = resend
         self._port = port
         self._token = token
         self._keep_alive = keep_alive
@@ -149,7 +152,9 @@ class Slot:
 
     def _failed(self, error: OSError) -> Answer | None:
         """Send again on a new connection if the server had closed a kept one before it answered."""
-        again = self._answers > 0 and not self._received and not isinstance(error, TimeoutError)
+        again = (
+            self._resend and self._answers > 0 and not self._received and not isinstance(error, TimeoutError)
+        )
         self.close()
         if again:
             self.resent += 1

@@ -96,8 +96,8 @@ class Outcome:
         return (
             f"{self.processes} processes invalidated {self.invalidations:,} keys in {self.calls:,} calls within"
             f" {self.seconds:.0f} s, with {self.reads:,} reads. All subscriptions were killed {self.kills:,}"
-            f" times, and {self.refused:,} calls had to be repeated. Found: {broken}."
-            f" {self.stale:,} reads were stale at all, by the time since the invalidation's return: {lags or 'none'}; the longest"
+            f" times, and {self.refused:,} calls had to be repeated. Found: {broken}. {self.stale:,} reads were"
+            f" stale at all, by the time since the invalidation's return: {lags or 'none'}; the longest"
             f" {self.longest_ms:.0f} ms."
         )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import selectors
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from faults.http_client import Answer, Slot
 
 ANSWER_LIMIT_S = 10.0
-MOST_CONNECTIONS = 900
+MOST_CONNECTIONS = 4000
 _NO_CONNECTION = f"not sent, {MOST_CONNECTIONS} requests were waiting"
 
 
@@ -128,6 +129,8 @@ class OpenLoop:
 
 def main(port: str, token: str, path: str, rate: str, seconds: str) -> None:
     """Print what became of the requests."""
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     print(json.dumps(asdict(OpenLoop(int(port), token, path, float(rate)).run(float(seconds)))))
 
 

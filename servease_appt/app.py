@@ -5,14 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Response, url_for
 
+import servease_appt
 from servease_appt import api
 from servease_appt.api import ApiBlueprint
+from servease_appt.api.context import API_NAME
 from servease_appt.container import EXTENSION, Container
 from servease_appt.dashboard.blueprint import DASHBOARD, dashboard, dashboard_views
 from servease_appt.extension import API_PREFIX, COMMANDS, ServEase, compose, tie
 from servease_appt.settings import Settings
+
+_START_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>ServEase appointments</title>
+<link rel="icon" href="data:,">
+</head>
+<body>
+<main>
+<h1>ServEase appointments {version}</h1>
+<ul>
+<li><a href="{docs}">The API, to try it</a> (<a href="{document}">OpenAPI document</a>)</li>
+<li><a href="{dashboard}">The dashboard of the cache</a>, for admins</li>
+<li><a href="{health}">Health</a>, <a href="{ready}">readiness</a></li>
+</ul>
+</main>
+</body>
+</html>
+"""
+_START_POLICY = (
+    "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -39,10 +66,25 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(ApiBlueprint(), url_prefix=API_PREFIX)
     api.register_at_root(app)
     app.register_blueprint(dashboard())
+    app.add_url_rule("/", "start_page", _start_page)
     for group in COMMANDS:
         app.cli.add_command(group)
     tie(app, container)
     return app
+
+
+def _start_page() -> Response:
+    """Return a page that links to what a person looks for first."""
+    root = f"{API_NAME}_root"
+    page = _START_PAGE.format(
+        version=servease_appt.__version__,
+        docs=url_for(f"{root}_docs.docs_page"),
+        document=url_for(f"{root}_docs.openapi_document"),
+        dashboard=url_for("dashboard.dashboard_page"),
+        health=url_for(f"{root}_health.healthy"),
+        ready=url_for(f"{root}_health.ready"),
+    )
+    return Response(page, mimetype="text/html", headers={"Content-Security-Policy": _START_POLICY})
 
 
 def install(app: Flask, url_prefix: str = API_PREFIX, settings: Mapping[str, Any] | None = None) -> Container:

@@ -12,7 +12,7 @@ import _thread
 import logging
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -26,7 +26,7 @@ from sqlalchemy import Engine
 from servease_appt import api
 from servease_appt.api import ApiBlueprint
 from servease_appt.appointments.policy import BookingPolicy
-from servease_appt.cache import TwoTierCache, connect
+from servease_appt.cache import Observer, TwoTierCache, connect
 from servease_appt.cache.redis_client import check_client
 from servease_appt.cli import db as db_cli
 from servease_appt.cli import slots as slots_cli
@@ -37,6 +37,7 @@ from servease_appt.container import EXTENSION, Container
 from servease_appt.dashboard.blueprint import DASHBOARD, Guard, dashboard, dashboard_views
 from servease_appt.db.engine import Database
 from servease_appt.db.upkeep import Upkeep
+from servease_appt.event_stream import EventStream
 from servease_appt.host_connections import HostDatabase, client_url, engine_url, shared_client
 from servease_appt.masking import mask_url
 from servease_appt.observability import metric_files
@@ -45,7 +46,7 @@ from servease_appt.observability.heartbeat import Heartbeat
 from servease_appt.observability.metric_history import MetricHistory
 from servease_appt.observability.metrics import Metrics
 from servease_appt.rate_limits import Cost, RateLimits
-from servease_appt.references.enrichment import Lookups, cache_policy
+from servease_appt.references.enrichment import Lookups, PageTracing, cache_policy
 from servease_appt.references.entities import CODECS
 from servease_appt.settings import CONFIG_PREFIX, Settings, SettingsError
 from servease_appt.signals import announce, reference_invalidated
@@ -270,11 +271,18 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
         pool_size=cache_policy(settings).max_loads,
     )
     lookups = _lookups(settings, client, upstreams, metrics)
-    cache = lookups.cache
-    cache.describe_more = partial(worker_status, lookups, metrics, settings.secret_key)
     metric_history = MetricHistory(metrics)
-    cache.on_pulse = Heartbeat(
-        lookups, metrics, metric_history, Upkeep(database, metrics.kept_counts_sampled)
+    upkeep = Upkeep(
+        database, metrics.kept_counts_sampled, _event_delivery(settings, database, client, metrics)
+    )
+    lookups.cache.attach(
+        Heartbeat(
+            lookups,
+            metrics,
+            metric_history,
+            upkeep,
+            describe=partial(worker_status, lookups, metrics, settings.secret_key),
+        )
     )
     return Container(
         settings=settings,
@@ -300,17 +308,47 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
     )
 
 
+def _event_delivery(
+    settings: Settings, database: Database, client: Redis, metrics: Metrics
+) -> Callable[[], None] | None:
+    maxlen = settings.event_stream_maxlen
+    if not maxlen:
+        return None
+    return EventStream(
+        database,
+        client,
+        prefix=settings.cache_key_prefix,
+        maxlen=maxlen,
+        on_backlog=metrics.event_backlog,
+    ).deliver
+
+
 def _lookups(settings: Settings, client: Redis, upstreams: Upstreams, metrics: Metrics) -> Lookups:
+    observer: Observer = metrics
+    tracing: PageTracing | None = None
+    if settings.tracing_enabled:
+        observer, tracing = _traced(metrics)
     cache = TwoTierCache(
         client,
         CODECS,
         prefix=settings.cache_key_prefix,
         policy=cache_policy(settings),
         recorder=metrics,
-        observer=metrics,
+        observer=observer,
     )
     own_token = ServiceToken(settings.secret_key) if settings.upstream_auth == "service" else None
-    return Lookups(cache, upstreams, service_token=own_token, observer=metrics)
+    return Lookups(cache, upstreams, service_token=own_token, observer=metrics, tracing=tracing)
+
+
+def _traced(metrics: Metrics) -> tuple[Observer, PageTracing]:
+    """Return what makes spans of Redis commands and of lookups. Raises SettingsError without the extra."""
+    try:
+        from servease_appt.observability.tracing import PageSpans, RedisSpans, tracer
+    except ImportError as error:
+        raise SettingsError(
+            ["TRACING_ENABLED='1' needs: pip install 'servease-appointments[tracing]'"]
+        ) from error
+    return RedisSpans(tracer(), metrics), PageSpans(tracer())
 
 
 def _redis_client(url: str) -> Redis:

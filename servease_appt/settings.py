@@ -80,8 +80,10 @@ class Settings:
     allowed_hosts: tuple[str, ...]
     metrics_enabled: bool
     metrics_token: str | None
+    tracing_enabled: bool = False
     rate_limit_per_minute: int
     rate_limit_costly_per_minute: int
+    event_stream_maxlen: int
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -337,12 +339,15 @@ class _Environment(Schema):
     )
     rate_limit_per_minute = _whole(60_000, 0, 10_000_000)
     rate_limit_costly_per_minute = _whole(6_000, 0, 10_000_000)
+    event_stream_maxlen = _whole(0, 0, 10_000_000)
     metrics_enabled = f.Boolean(load_default=True, metadata={"allowed": "1 or 0"})
     metrics_token = _text(
         None,
         f"at least {METRICS_TOKEN_MIN_LENGTH} letters, digits or any of -._~+/=",
         v.Regexp(rf"^[A-Za-z0-9._~+/=-]{{{METRICS_TOKEN_MIN_LENGTH},512}}\Z"),
     )
+
+    tracing_enabled = f.Boolean(load_default=False, metadata={"allowed": "1 or 0"})
 
     NAMES: dict[str, str] = {}  # noqa: RUF012 - filled once below, by variable name
 

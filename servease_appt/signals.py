@@ -31,7 +31,7 @@ status.
 """
 
 reference_invalidated: Final = _signals.signal("reference-invalidated")
-"""Cached customers, vehicles or employees were invalidated through the API, the dashboard or the functions.
+"""Cached customers, vehicles or employees were invalidated: by the API, the dashboard, a function or a command.
 
 Keywords: `entity` (`customer`, `vehicle` or `employee`) and `ids`, a tuple of canonical UUIDs.
 """

@@ -11,7 +11,9 @@ from servease_appt.container import EXTENSION
 
 ROOT = Path(__file__).parents[1]
 EMBEDDING = ROOT / "docs" / "embedding.md"
+CACHE = ROOT / "docs" / "cache.md"
 README = ROOT / "README.md"
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 REDIS = "redis://localhost:6379/1"
 POSTGRES = "localhost/appointments"
@@ -71,9 +73,16 @@ def test_the_backend(redis_url: str) -> None:
             names[app].extensions["cache"][names[cache]].close()
 
 
-def test_the_cache_alone(redis_url: str) -> None:
-    """The block checks itself."""
-    run_section("The cache alone", redis_url)
+def titles_with_code(document: Path) -> list[str]:
+    """Return the titles of the sections that have blocks of Python."""
+    sections = document.read_text("utf-8").split("\n## ")[1:]
+    return [section.partition("\n")[0] for section in sections if BLOCK.search(section)]
+
+
+@pytest.mark.parametrize("title", titles_with_code(CACHE))
+def test_the_cache_as_a_library(title: str, redis_url: str) -> None:
+    """The blocks check themselves."""
+    run_section(title, redis_url, document=CACHE)
 
 
 def test_the_readme_embeds_the_service_and_the_backend(redis_url: str, migrated_postgres_url: str) -> None:
@@ -96,8 +105,16 @@ def test_the_readme_uses_the_cache_alone(redis_url: str) -> None:
     assert names["customer"] == {"name": "the customer of customer_42"}
 
 
+def test_the_tutorial(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each line that is printed is the one that the comment beside it says."""
+    expected = re.findall(r"^print\(.*\)  # (.+)$", TUTORIAL.read_text("utf-8"), re.MULTILINE)
+    run_section("Step by step", redis_url, document=TUTORIAL)
+    assert capsys.readouterr().out.splitlines() == expected
+
+
 def test_every_block_of_python_is_in_a_section_that_is_run() -> None:
     """A block elsewhere would be run by nothing."""
-    for document, sections in ((README, 2), (EMBEDDING, 3)):
+    run = {README: 2, EMBEDDING: 2, TUTORIAL: 1, CACHE: len(titles_with_code(CACHE))}
+    for document in (README, *(ROOT / "docs").rglob("*.md")):
         parts = document.read_text("utf-8").split("\n## ")
-        assert len([part for part in parts if BLOCK.search(part)]) == sections
+        assert len([part for part in parts if BLOCK.search(part)]) == run.get(document, 0), document

@@ -51,6 +51,7 @@ def test_defaults_are_those_of_the_table() -> None:
         allowed_hosts=(),
         rate_limit_per_minute=60_000,
         rate_limit_costly_per_minute=6_000,
+        event_stream_maxlen=0,
         metrics_enabled=True,
         metrics_token=None,
     )

@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from servease_appt.cache.election import draw_delay_s
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.messages import Invalidation, own_message_parts
-from servease_appt.cache.plain_requests import MAX_REFUSALS, draw_delay_s
+from servease_appt.cache.plain_requests import MAX_REFUSALS
 from servease_appt.testing.servers import HOST
 
 BEAT_S = 0.5

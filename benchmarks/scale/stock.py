@@ -99,7 +99,8 @@ def _scans(client: Redis) -> int:
 
 
 def _all_at(caches: Sequence[TwoTierCache[Any]], sequence: int) -> bool:
-    return all(cache.listener is not None and (cache.listener.sequence or 0) >= sequence for cache in caches)
+    states = [cache.channel for cache in caches]
+    return all(state is not None and (state.sequence or 0) >= sequence for state in states)
 
 
 def _new_cache(server: EmbeddedValkey) -> TwoTierCache[Any]:

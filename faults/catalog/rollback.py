@@ -61,7 +61,7 @@ class _OtherProcess:
         self._turn += 1
         text = f"c000 v{self._turn}"
         value = customer(id=self._id, full_name=text, email="c000@example.com")
-        if self._cache.write(f"{CUSTOMER}_{self._id}", value, 60.0):
+        if self._cache.set(f"{CUSTOMER}_{self._id}", value, ttl_s=60.0):
             return True
         self._context.load.stopping.wait(0.1)
         return False

@@ -37,6 +37,7 @@ _TAGS = {
     "Appointment actions": "Change the status, the schedule or the employee. Each accepted change writes one"
     " history row.",
     "Appointment views": "The appointments of one customer, employee or vehicle, free starts, and statistics.",
+    "Changes": "What has changed since a client has looked, for clients that keep a copy.",
     "History": "Accepted changes. Read only.",
     "Time slots": "When the workshop takes bookings, and how many at once.",
     "Cache": "Invalidate cached names, and read the cache's counters.",

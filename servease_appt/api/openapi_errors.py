@@ -54,6 +54,9 @@ _ERRORS: Final = {
         "A request with this Idempotency-Key is still running.",
         ("Retry-After",),
     ),
+    410: _ErrorAnswer(
+        "Gone", "The changes asked for are no longer kept: read everything again.", MESSAGES[410]
+    ),
     412: _ErrorAnswer("PreconditionFailed", "`If-Match` is out of date.", MESSAGES[412]),
     413: _ErrorAnswer("ContentTooLarge", "The body is larger than 1 MB.", MESSAGES[413]),
     415: _ErrorAnswer("UnsupportedMediaType", "The body is not JSON.", MESSAGES[415]),

@@ -8,6 +8,7 @@ import servease_appt
 from servease_appt.api.schemas import (
     appointment_requests,
     appointments,
+    changes,
     history,
     operations,
     reports,
@@ -100,6 +101,16 @@ _OWN_FIELDS: Final[dict[type[Schema], dict[str, Any]]] = {
     appointments.AppointmentDetailSchema: _APPOINTMENT,
     appointments.AppointmentPageSchema: _PAGE,
     appointments.ActionSchema: {"status": "confirmed", "message": "The appointment is confirmed."},
+    changes.ChangesSchema: {
+        "next": "http://localhost:8005/api/v1/appointments/changes/?cursor=kcid4FavrYMllsRbWzE3XQ",
+        "has_more": False,
+    },
+    changes.ChangeEventSchema: {
+        "number": 17,
+        "event": "rescheduled",
+        "status": "confirmed",
+        "occurred_at": "2030-05-01T08:15:00Z",
+    },
     history.HistorySchema: {"id": HISTORY_ROW, "previous_status": "pending", "new_status": "confirmed"},
     history.HistoryPageSchema: _PAGE,
     reports.AvailableSlotsSchema: _PAGE,

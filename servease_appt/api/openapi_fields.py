@@ -71,7 +71,9 @@ class Converter(OpenAPIConverter):
         properties = dict(_PROPERTIES.get(type(field), {}))
         if isinstance(field.root, AnswerSchema):
             # Values from before this service are shown as they are, so limits are promised of requests alone.
-            examples = {"examples": [FIELDS[field.name]]} if field.name in FIELDS else {}
+            example = FIELDS.get(field.name or "")
+            known = field.name in FIELDS and (field.allow_none or example is not None)
+            examples = {"examples": [example]} if known else {}
             return properties | _ANSWER_PROPERTIES.get(type(field), {}) | examples
         if isinstance(field, fields.Whole):
             properties |= {"minimum": field.low, "maximum": field.high}

@@ -1,7 +1,7 @@
 """One page of rows, with the addresses of the pages around it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -50,8 +50,8 @@ def page_answer(
     )
 
 
-def link(request: Request, name: str, value: str) -> str:
-    """Return the address of this query on another page, which the parameter `name` names.
+def link(request: Request, name: str, value: str, without: Collection[str] = ()) -> str:
+    """Return the address of this query on another page, which the parameter `name` names, without some others.
 
     It is absolute where the request's `Host` can be the name of a host, else relative: older versions of Werkzeug
     pass any text on. Paths of the API are plain ASCII, so the slow quoting of `request.base_url` is not needed.
@@ -61,5 +61,5 @@ def link(request: Request, name: str, value: str) -> str:
     place = f"{origin}{quote(request.root_path)}{request.path}"
     if not request.query_string:
         return f"{place}?{name}={value}"
-    pairs = [(key, given) for key, given in query_pairs(request) if key != name]
+    pairs = [(key, given) for key, given in query_pairs(request) if key != name and key not in without]
     return f"{place}?{urlencode([*pairs, (name, value)])}"

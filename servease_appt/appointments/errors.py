@@ -6,6 +6,7 @@ BookingError
 ├── FieldErrors             a value is wrong: which field, and what is allowed
 ├── RuleBroken              the values are right, a rule of the calendar is against it
 ├── PreconditionFailed      changed since the caller looked
+├── ChangesDropped          the changes asked for are no longer kept
 ├── KeyReused               the idempotency key was used with another body
 ├── KeyBusy                 the request that holds the idempotency key is still running
 └── ReferencesUnavailable   a service could not be asked about customer, vehicle or employee
@@ -54,6 +55,10 @@ class RuleBroken(BookingError):
 
 class PreconditionFailed(BookingError):
     """If-Match names a version that is no longer the current one."""
+
+
+class ChangesDropped(BookingError):
+    """Changes are asked for from a place that is no longer kept: the caller has to read everything again."""
 
 
 class KeyReused(BookingError):

@@ -40,7 +40,6 @@ _NUMBER_KEPT: Final = f"(SELECT total FROM {_PLACE.format(skipped=0)}) AS counte
 _NUMBER_COUNTED: Final = "(SELECT count(*) AS total FROM appointments WHERE {where}) AS counted"
 
 # A page of the earliest rows is one of the latest, counted from the other end.
-_WANTED_OF_EARLIEST: Final = "least(%(limit)s, greatest(total - %(offset)s, 0))"
 _SKIPPED_OF_EARLIEST: Final = "greatest(total - %(offset)s - %(limit)s, 0)"
 
 _DOWN: Final = "scheduled_date DESC, scheduled_time DESC, id"
@@ -70,8 +69,11 @@ _EXACT_START: Final = ", scheduled_date::text, scheduled_time::text"
 
 @cache
 def numbered_page(filters: tuple[str, ...], *, latest_first: bool) -> str:
-    """Return the SQL for `limit` rows after `offset` rows, counted in this order."""
-    wanted = "%(limit)s" if latest_first else _WANTED_OF_EARLIEST
+    """Return the SQL for `limit` rows after `offset` rows, counted in this order.
+
+    The last page of the earliest rows is filled up with rows of the page before, at its end: with a limit that it
+    does not know, PostgreSQL would sort the whole table.
+    """
     columns = "up_to, skipped_of_day"
     if _by_one_subject(filters):
         source = _NUMBER_COUNTED.format(where=_where(filters))
@@ -82,8 +84,8 @@ def numbered_page(filters: tuple[str, ...], *, latest_first: bool) -> str:
     else:
         place = _PLACE.format(skipped=_SKIPPED_OF_EARLIEST)
         source = f"{_NUMBER_KEPT} CROSS JOIN LATERAL {place} AS place (again, up_to, skipped_of_day)"
-    ids = _ids(filters, "scheduled_date <= up_to", order=_DOWN, limit="wanted", skipped="skipped_of_day")
-    place = f"(SELECT total, {columns}, {wanted} AS wanted FROM {source}) AS place"  # noqa: S608 - constants
+    ids = _ids(filters, "scheduled_date <= up_to", order=_DOWN, limit="%(limit)s", skipped="skipped_of_day")
+    place = f"(SELECT total, {columns} FROM {source}) AS place"  # noqa: S608 - constants
     return _PAGE.format(place=place, ids=ids, more="")
 
 

@@ -51,7 +51,8 @@ def list_appointments(
     parameters |= {"limit": window.limit, "offset": min(window.offset, MAX_OFFSET)}
     found = connection.exec_driver_sql(statement, parameters).all()
     rows = [AppointmentRow(*row) for _, *row in found if row[0] is not None]
-    return Page(found[0][0], rows if latest_first else rows[::-1])
+    count = found[0][0]
+    return Page(count, rows if latest_first else rows[: max(0, count - window.offset)][::-1])
 
 
 def list_stretch(

@@ -11,7 +11,8 @@ from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.l1 import NOT_FOUND
 from servease_appt.cache.l2.protocol import Lease, LeaseState
 from servease_appt.cache.load_threads import LOOK_AGAIN_S
-from servease_appt.cache.loading import Load, Loader, PendingLoad
+from servease_appt.cache.loaders import BatchLoader, Load
+from servease_appt.cache.loading import Loader, PendingLoad
 from servease_appt.cache.results import NoValue, Source
 from servease_appt.cache.single_flight import Completion, Flight, Outcome
 from servease_appt.cache.stats import Event, Tier
@@ -35,29 +36,34 @@ class BatchLoad(Generic[V]):
     the lease. Every other call joins it. A failed load affects only its own key.
     """
 
-    def __init__(self, loader: Loader[V], load: Load[V], deadline_s: float) -> None:
+    def __init__(self, loader: Loader[V], load: Load[V] | BatchLoader[V], deadline_s: float) -> None:
         self._loader = loader
         self._load = load
         self._deadline_s = deadline_s
         self._use_l2 = True
-        self._token = loader.new_token()
+        self._token = ""
         self._holders: dict[str, tuple[bytes, float]] = {}
-        self._completion = Completion()
+        self._completion: Completion | None = None
         self._loads_wait = False
         self.joined: dict[str, Flight[V]] = {}
+        self.found_in_l2 = False
+        """True if L2 had bytes for one of the keys after all."""
         self.cache_s = 0.0
 
     def join(self, keys: list[str]) -> list[str]:
         """Join running loads, whose keys need no read of L2. Returns the other keys."""
+        if not self._loader.flights.are_running:
+            return keys
+        completion = self._completion = Completion()
         began_after_s = self._loader.joinable_after_s()
-        self.joined = self._loader.flights.join(keys, self._completion, began_after_s=began_after_s)
+        self.joined = self._loader.flights.join(keys, completion, began_after_s=began_after_s)
         return [key for key in keys if key not in self.joined] if self.joined else keys
 
     def run(
         self, keys: Sequence[str], joined_at: Epoch, *, use_l2: bool, alone: bool = False
     ) -> dict[str, Answer[V]]:
         """Return answers for `keys` and for those `joined` at `joined_at`, by the deadline at the latest."""
-        loader, completion = self._loader, self._completion
+        loader, completion = self._loader, self._completion or Completion()
         self._use_l2 = use_l2
         started_s = time.monotonic()
         # Before joining: else a load from before an invalidation would count as one that began after it.
@@ -72,7 +78,9 @@ class BatchLoad(Generic[V]):
         joined |= self.joined
         flights = {**led, **joined}
         try:
-            self._lead(self._not_completed_meanwhile(led), epoch)
+            if led:
+                self._token = loader.new_token()
+                self._lead(self._not_completed_meanwhile(led), epoch)
             self._wait(completion, flights, epoch, started_s)
         except BaseException:
             self._give_up(list(led.values()))
@@ -153,6 +161,7 @@ class BatchLoad(Generic[V]):
                     continue
                 if lease.state is LeaseState.GRANTED:
                     token = lease.payload
+            flight.loads = True
             loads.append(PendingLoad(flight, self._load, token, epoch, self._deadline_s))
         return loads
 
@@ -167,8 +176,9 @@ class BatchLoad(Generic[V]):
                 self._holders[key] = (holder, time.monotonic())
             return False
         self._holders.pop(key, None)
-        if lease.state is LeaseState.GRANTED:
+        if lease.state in (LeaseState.GRANTED, LeaseState.UNAVAILABLE):
             return True
+        self.found_in_l2 |= lease.state is LeaseState.VALUE
         value = loader.codecs.decode(key, lease.payload) if lease.state is LeaseState.VALUE else None
         if lease.state is LeaseState.VALUE and value is None:
             return True  # bytes that can't be decoded: load, and store nothing in their place

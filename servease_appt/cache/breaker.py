@@ -65,7 +65,7 @@ class Breaker:
             self._failures = 0
             was_closed, self._closed = self._closed, True
         if not was_closed:
-            self._tell(BreakerState.CLOSED)
+            self._report_change(BreakerState.CLOSED)
 
     def failed(self) -> None:
         """Report a failed call: opens the breaker at the threshold; a failed trial keeps it open."""
@@ -77,9 +77,9 @@ class Breaker:
                 self._try_again_at_s = self._clock() + self._cool_down_s
             opened = was_closed and not self._closed
         if opened:
-            self._tell(BreakerState.OPEN)
+            self._report_change(BreakerState.OPEN)
 
-    def _tell(self, state: BreakerState) -> None:
+    def _report_change(self, state: BreakerState) -> None:
         if self._on_change is not None:
             self._on_change(state)
 

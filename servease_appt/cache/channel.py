@@ -10,12 +10,14 @@ import select
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from redis import Redis
 from redis._parsers import _RESP3Parser
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from servease_appt.cache.wire import pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,39 @@ class Reply:
     value: Any
 
 
-Frame = Published | Subscribed | Changed | Reply | None
+@dataclass(frozen=True, slots=True)
+class NodeLost:
+    """Tracking messages of a cluster's node no longer arrive; with `gone`, it serves no keys any more."""
+
+    name: str
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeBack:
+    """Tracking messages of a cluster's node arrive from now on; some may have been missed before."""
+
+    name: str
+    invalidations_lost: bool
+
+
+Frame = Published | Subscribed | Changed | Reply | NodeLost | NodeBack | None
+
+
+class PushChannel(Protocol):
+    """What the listener needs of a connection. For one thread. Methods raise redis-py's errors or OSError."""
+
+    def send(self, *command: str | bytes) -> None:
+        """Send a command without waiting for its answer."""
+
+    def wait(self, wake: socket.socket, timeout_s: float) -> None:
+        """Wait until a frame can be received, `wake` has a byte, or the time is up; read what `wake` has."""
+
+    def receive(self) -> tuple[bool, Frame]:
+        """Return the next received frame as (True, frame), or (False, None) if there is none. Does not wait."""
+
+    def close(self) -> None:
+        """Close the connection; in a forked child only the child's copy of it."""
 
 
 class Channel:
@@ -65,7 +99,7 @@ class Channel:
 
     def send(self, *command: str | bytes) -> None:
         """Send a command without waiting for its answer."""
-        self._connection.send_command(*command, check_health=False)
+        self._connection.send_packed_command([pack(command)], check_health=False)
 
     @property
     def link(self) -> socket.socket:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Generic, TypeVar, cast
 
 from servease_appt.cache.frozen import FrozenDict, freeze
+from servease_appt.cache.lifetimes import Lifetimes
 
 V = TypeVar("V")
 
@@ -33,6 +34,7 @@ class Codec(Generic[V]):
         max_bytes: longer payloads count as a miss and are not decoded.
         reread: True if the worker that loads a value returns what its bytes decode to, as all other workers do.
             Else it returns the loader's own object, which may have another type or be mutable.
+        lifetimes: lifetimes that differ from the cache's policy; None: none differ.
 
     Example:
         >>> text = Codec("note", encode=str.encode, decode=lambda payload, rest: payload.decode())
@@ -46,9 +48,10 @@ class Codec(Generic[V]):
     canonical: Callable[[str], str | None] = str
     max_bytes: int = MAX_PAYLOAD_BYTES
     reread: bool = False
+    lifetimes: Lifetimes | None = None
 
 
-def json_codec(name: str) -> Codec[Mapping[str, Any]]:
+def json_codec(name: str, *, lifetimes: Lifetimes | None = None) -> Codec[Mapping[str, Any]]:
     """Return a codec for JSON objects, which readers receive as immutable dicts.
 
     Every reader of every worker receives the same types. They are equal to plain dicts and lists, and `jsonify`
@@ -56,6 +59,7 @@ def json_codec(name: str) -> Codec[Mapping[str, Any]]:
 
     Args:
         name: the part of a key before its first underscore.
+        lifetimes: lifetimes that differ from the cache's policy; None: none differ.
 
     Example:
         >>> codec = json_codec("customer")
@@ -63,7 +67,11 @@ def json_codec(name: str) -> Codec[Mapping[str, Any]]:
         {'name': 'Ada'}
     """
     return Codec(
-        name, encode=lambda value: json.dumps(dict(value)).encode(), decode=_json_object, reread=True
+        name,
+        encode=lambda value: json.dumps(dict(value)).encode(),
+        decode=_json_object,
+        reread=True,
+        lifetimes=lifetimes,
     )
 
 
@@ -89,13 +97,20 @@ class Codecs(Generic[V]):
         """The names, in the order given."""
         return tuple(self._by_name)
 
+    @property
+    def lifetimes(self) -> dict[str, Lifetimes | None]:
+        """The lifetimes of each codec that differ from the cache's policy, by name."""
+        return {name: codec.lifetimes for name, codec in self._by_name.items()}
+
     def name_of(self, key: str) -> str:
         """Return the name of a key's codec; `-` for a key that has none."""
         name = key.partition("_")[0]
         return name if name in self._by_name else "-"
 
-    def tally(self, keys: Iterable[str]) -> Iterable[tuple[str, int]]:
+    def tally(self, keys: Sequence[str]) -> Iterable[tuple[str, int]]:
         """Return the number of keys of each codec, by their first letters alone if these are distinct."""
+        if len(keys) < 2:
+            return [(self.name_of(key), 1) for key in keys]
         if self._by_initial is None:
             return Counter(map(self.name_of, keys)).items()
         counts = Counter(map(_INITIAL, keys))

@@ -15,7 +15,7 @@ from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.l1 import Entry
 from servease_appt.cache.l2.protocol import L2, Fill, LeaseState, Write, WriteMode, Written
-from servease_appt.cache.policy import CachePolicy
+from servease_appt.cache.lifetimes import Policies
 from servease_appt.cache.stats import Event, Recorder, Tier
 
 V = TypeVar("V")
@@ -44,7 +44,7 @@ class DirectStore(Generic[V]):
         *,
         l2: L2,
         codecs: Codecs[V],
-        policy: CachePolicy,
+        policies: Policies,
         recorder: Recorder,
         event_log: EventLog,
         identity: str,
@@ -55,7 +55,7 @@ class DirectStore(Generic[V]):
     ) -> None:
         self._l2 = l2
         self._codecs = codecs
-        self._policy = policy
+        self._policies = policies
         self._recorder = recorder
         self._event_log = event_log
         self._identity = identity
@@ -64,13 +64,18 @@ class DirectStore(Generic[V]):
         self._keep = keep
         self._drop = drop
 
-    def take_fences(self, missing: Sequence[str]) -> tuple[dict[str, V], dict[str, Fence]]:
-        """Return the values stored in L2 meanwhile, and the fences of keys that L2 still lacks."""
+    def take_fences(
+        self, missing: Sequence[str], *, refresh: bool = False
+    ) -> tuple[dict[str, V], dict[str, Fence]]:
+        """Return the values stored in L2 meanwhile, and the fences of keys that L2 still lacks.
+
+        With `refresh`, the fences of all keys are returned, although L2 has values.
+        """
         epoch, token = self._epoch(), self._new_token()
         values: dict[str, V] = {}
         fences: dict[str, Fence] = {}
         try:
-            leases = self._l2.acquire(missing, token, FENCE_MS)
+            leases = self._l2.acquire(missing, token, FENCE_MS, refresh=refresh)
         except L2Unavailable:
             self._recorder.count(Tier.L2, Event.ERROR, "-")
             return values, fences
@@ -86,9 +91,8 @@ class DirectStore(Generic[V]):
     def fill_many(self, fills: Mapping[str, tuple[V, Fence]], ttl_s: float | None) -> list[str]:
         """See `TwoTierCache.fill_many`."""
         ttl_ms = _milliseconds(ttl_s)
-        stale_ms = ttl_ms + int(self._policy.stale_ttl_s * 1000) if self._policy.stale_ttl_s and ttl_ms else 0
         wanted = [
-            Fill(key, fence.token, self._codecs.of(key).encode(value), ttl_ms, stale_ms)
+            Fill(key, fence.token, self._codecs.of(key).encode(value), ttl_ms, self._stale_ms(key, ttl_ms))
             for key, (value, fence) in fills.items()
         ]
         try:
@@ -102,11 +106,11 @@ class DirectStore(Generic[V]):
             self._event_log.note(Tier.L2, Event.FILL, stored)
         if refused:
             self._event_log.note(Tier.L2, Event.REFUSED_FILL, refused)
-        longest_s = self._policy.l1_ttl_s if ttl_s is None else min(self._policy.l1_ttl_s, ttl_s)
         sizes = {fill.key: len(fill.payload or b"") for fill in wanted}
         for key in stored:
             value, fence = fills[key]
-            read_at_s = fence.epoch.at_s
+            read_at_s, l1_ttl_s = fence.epoch.at_s, self._policies.of(key).l1_ttl_s
+            longest_s = l1_ttl_s if ttl_s is None else min(l1_ttl_s, ttl_s)
             entry = Entry(self._shared(key, value), read_at_s, read_at_s + longest_s, sizes[key])
             self._keep([(key, entry)], fence.epoch)
         return stored
@@ -150,6 +154,11 @@ class DirectStore(Generic[V]):
         self._event_log.note(Tier.L2, Event.FILL, (key,), "written")
         return number
 
+    def _stale_ms(self, key: str, ttl_ms: int) -> int:
+        """Return the TTL of the stale copy; 0: none."""
+        stale_ttl_s = self._policies.of(key).stale_ttl_s
+        return ttl_ms + int(stale_ttl_s * 1000) if stale_ttl_s and ttl_ms else 0
+
     def _shared(self, key: str, value: V) -> V:
         """Return the value as other workers decode it, if the codec's `reread` is set."""
         codec = self._codecs.of(key)
@@ -157,7 +166,7 @@ class DirectStore(Generic[V]):
 
     def _write(self, values: Mapping[str, V], ttl_s: float | None, mode: WriteMode) -> list[str]:
         """Return the keys whose values L2 now holds; L1 keeps values that L2 already held."""
-        ttl_ms, l1_ms = _milliseconds(ttl_s), int(self._policy.l1_ttl_s * 1000)
+        ttl_ms, l1_ms = _milliseconds(ttl_s), int(self._policies.longest_l1_ttl_s * 1000)
         writes = [Write(key, self._codecs.of(key).encode(value), ttl_ms) for key, value in values.items()]
         results: dict[str, Written] = {}
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 # Above this number of keys, the epochs are replaced by one floor for all keys. That costs some refused or verified
@@ -27,11 +28,13 @@ class Epochs:
         self._floor = 0
         self.latest = 0
 
-    def set(self, key: str, epoch: int) -> None:
-        """Set the epoch of the last event of a key."""
-        if len(self._epochs) >= MAX_EPOCHS:
+    def set(self, keys: Sequence[str], epoch: int) -> None:
+        """Set the epoch of the last event of keys."""
+        if len(self._epochs) + len(keys) > MAX_EPOCHS:
             self.set_all(epoch)
-        self._epochs[key] = self.latest = epoch
+        else:
+            self._epochs.update(dict.fromkeys(keys, epoch))
+            self.latest = epoch
 
     def set_all(self, epoch: int) -> None:
         """Set the epoch of the last event of all keys."""

@@ -23,6 +23,7 @@ from servease_appt.cache.plain_requests import PlainRequests
 from servease_appt.cache.recovery import OutageProbe, Recovery
 from servease_appt.cache.refresh import RefreshSchedule
 from servease_appt.cache.refusals import Refusals
+from servease_appt.cache.results import Invalidated
 from servease_appt.cache.single_flight import Flights
 from servease_appt.cache.stats import Event, Tier
 from servease_appt.cache.worker_queries import QueryResponder
@@ -54,20 +55,22 @@ class Invalidator(Generic[V]):
         self._event_log = event_log
         self._identity = identity
 
-    def invalidate(self, keys: Iterable[str]) -> int:
-        """See `TwoTierCache.invalidate`."""
+    def invalidate(self, keys: Iterable[str]) -> Invalidated:
+        """See `TwoTierCache.invalidate_and_count`."""
         wanted = list(dict.fromkeys(keys))
         self._codecs.check(wanted)
+        listeners: int | None = 0
         try:
             for start in range(0, len(wanted), INVALIDATE_BATCH):
-                self._l2.invalidate(wanted[start : start + INVALIDATE_BATCH], self._identity)
+                batch = wanted[start : start + INVALIDATE_BATCH]
+                listeners = self._l2.invalidate(batch, self._identity).listeners
         except L2Unavailable as error:
             self._event_log.note(Tier.L2, Event.FAILED_INVALIDATION, wanted, str(error))
             raise CacheUnavailable(f"Redis did not accept the invalidation: {error}") from error
         finally:
             self.drop(wanted)
         self._event_log.note(Tier.L2, Event.INVALIDATION, wanted)
-        return len(wanted)
+        return Invalidated(len(wanted), listeners)
 
     def invalidate_matching(self, pattern: str) -> None:
         """See `TwoTierCache.invalidate_matching`."""
@@ -115,6 +118,7 @@ class InvalidationHandler(Generic[V]):
         self,
         *,
         l1: L1[V],
+        l2: L2,
         keeper: L1Keeper[V],
         invalidator: Invalidator[V],
         flights: Flights[V],
@@ -132,6 +136,7 @@ class InvalidationHandler(Generic[V]):
         clock: Callable[[], float],
     ) -> None:
         self._l1 = l1
+        self._l2 = l2
         self._keeper = keeper
         self._invalidator = invalidator
         self._flights = flights
@@ -161,6 +166,25 @@ class InvalidationHandler(Generic[V]):
         """Stop using L2 until its server is confirmed as the primary."""
         self._recovery.suspend_l2()
 
+    def on_node_lost(self, name: str, *, gone: bool) -> None:
+        """Drop the values of a node whose tracking messages do not arrive; the other nodes' values stay."""
+        if gone:
+            self._l2.unheard_nodes.discard(name)
+            self._l2.old_nodes.discard(name)
+            return
+        self._l2.unheard_nodes.add(name)
+        held = self._l1.keys()
+        self._invalidator.drop([key for key in held if self._l2.node_of(key) == name])
+        self._flights.detach()
+        self._event_log.note_all(Tier.CHANNEL, Event.ERROR, f"no messages from {name}")
+
+    def on_node_back(self, name: str, *, invalidations_lost: bool) -> None:
+        """Drop everything that was cached before the node's messages arrived."""
+        if invalidations_lost:
+            self._recovery.distrust_node(name)
+        self._l2.unheard_nodes.discard(name)
+        self._invalidator.drop_all(Event.RECONNECT, f"messages from {name}")
+
     def on_restarted(self) -> None:
         """Count a restart of a listener that ended by an error."""
         self._event_log.note_all(Tier.CHANNEL, Event.ERROR, "the listener had ended, and was restarted")
@@ -169,7 +193,7 @@ class InvalidationHandler(Generic[V]):
         """Drop everything: a message was lost."""
         self._invalidator.drop_all(Event.GAP, "a message was lost")
 
-    def on_counted_anew(self) -> None:
+    def on_sequence_restarted(self) -> None:
         """Drop everything: the sequence has started again, as after a flush."""
         self._invalidator.drop_all(Event.FLUSH, "the sequence has started again")
 
@@ -177,6 +201,7 @@ class InvalidationHandler(Generic[V]):
         """Set the time until which L1 is trusted. Called at each heartbeat, and when connecting fails."""
         self._l1.trusted_until_s = until_s
         if until_s == float("-inf"):
+            self._l2.unheard_nodes.clear()  # no node is heard now; the next connection begins with those unheard
             self._flights.detach()  # without the channel, an invalidation of these loads' keys would be missed
             self._probe.probe_if_open()
         self._pulse_guard.call(self._on_pulse)
@@ -185,6 +210,7 @@ class InvalidationHandler(Generic[V]):
         """Drop the keys of a message; a request from another client is carried out in L2, too."""
         if invalidation.sequence is not None:
             self._requests.covered(invalidation)
+            self._recovery.emptied_by(invalidation)
             if invalidation.began == STARTS:
                 return  # the message at the end of the scans drops the keys
         ours = tuple(filter(None, map(self._codecs.canonical, invalidation.keys)))

@@ -15,6 +15,7 @@ class KeySpace:
     def __init__(self, prefix: str) -> None:
         self.prefix: str = prefix
         self.sequence: str = f"{prefix}:__seq"
+        self.emptied: str = f"{prefix}:__emptied"
         self.beat: str = f"{prefix}:__beat:{{{self.sequence}}}"
         self.channel: str = f"{prefix}:invalidate"
         self.queries: str = f"{prefix}:__ask"
@@ -39,7 +40,9 @@ class KeySpace:
 
     def group(self, key: str) -> tuple[str, str, str, str]:
         """Return the four names of one entry, in the order that the scripts expect."""
-        return self.data(key), self.lease(key), self.absent(key), self.stale_copy(key)
+        data = f"{self.prefix}:{key}"
+        own = f"{self.prefix}:__"
+        return data, f"{own}lease:{{{data}}}", f"{own}absent:{{{data}}}", f"{own}copy:{{{data}}}"
 
     @property
     def patterns(self) -> KeySpace:

@@ -270,15 +270,12 @@ class L1(Generic[V]):
         with self._lock:
             return self._invalidated.later_than(key, epoch.number)
 
-    def invalidate(self, keys: Iterable[str]) -> int:
+    def invalidate(self, keys: Sequence[str]) -> int:
         """Drop keys and refuse values read for them before now. Returns the number of entries dropped."""
         with self._lock:
             self._epoch += 1
-            held = 0
-            for key in keys:
-                self._invalidated.set(key, self._epoch)
-                held += self._cache.pop(key, None) is not None
-            return held
+            self._invalidated.set(keys, self._epoch)
+            return sum(self._cache.pop(key, None) is not None for key in keys)
 
     def invalidate_matching(self, pattern: str) -> int:
         """Drop keys that match a glob pattern, and refuse every value read before now. Returns their number."""
@@ -299,13 +296,11 @@ class L1(Generic[V]):
             self._cache.clear()
             return held
 
-    def suspect(self, keys: Iterable[str]) -> dict[str, Entry[V]]:
+    def suspect(self, keys: Sequence[str]) -> dict[str, Entry[V]]:
         """Mark keys that changed on the server without an invalidation of ours; return their entries."""
         with self._lock:
             self._epoch += 1
-            keys = list(keys)
-            for key in keys:
-                self._suspected.set(key, self._epoch)
+            self._suspected.set(keys, self._epoch)
             return self._held(keys)
 
     def held(self, keys: Iterable[str]) -> dict[str, Entry[V]]:

@@ -14,7 +14,7 @@ import random
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +22,24 @@ from redis import Redis
 from redis.exceptions import ReadOnlyError, RedisError
 
 from servease_appt.cache.callbacks import ListenerCallbacks
-from servease_appt.cache.channel import Changed, Channel, Published, Reply, Subscribed
+from servease_appt.cache.channel import (
+    Changed,
+    Channel,
+    NodeBack,
+    NodeLost,
+    Published,
+    PushChannel,
+    Reply,
+    Subscribed,
+)
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import Entry
-from servease_appt.cache.l2.cluster import Cluster, ClusterChannel
+from servease_appt.cache.l2.cluster import Cluster
+from servease_appt.cache.l2.cluster_channel import ClusterChannel
+from servease_appt.cache.l2.protocol import Backend
 from servease_appt.cache.messages import UnreadableMessage, decode, sequence_of
-from servease_appt.cache.replication import Continuity, History, Replication, parse
+from servease_appt.cache.replication import Continuity, Histories, Replication, parse
 from servease_appt.cache.sentinel import sentinels_of
 
 log = logging.getLogger(__name__)
@@ -39,6 +50,8 @@ TRUST_S = 1.5
 AHEAD_S = 0.25
 BACKOFF_S = (0.05, 1.0)
 VERIFY_BATCH = 500
+VERIFY_EVERY_S = 0.002
+"""A change is compared at once, and changes that follow closely are compared together."""
 MAX_QUEUED_COMMANDS = 1000
 
 
@@ -55,7 +68,7 @@ class _Report:
 @dataclass(slots=True)
 class _Beat:
     sent_at_s: float
-    acknowledged: int
+    invalidations: int
 
 
 @dataclass(slots=True)
@@ -84,7 +97,7 @@ class Listener:
 
     def __init__(
         self,
-        client: Redis,
+        client: Redis | Backend,
         keys: KeySpace,
         tracked: tuple[str, ...],
         clock: Callable[[], float] = elapsed_s,
@@ -101,6 +114,7 @@ class Listener:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._to_verify: dict[str, Entry[Any]] = {}
+        self._verified_at_s = float("-inf")
         self._beat_now = False
         self._reconnect = False
         self._queued_commands: deque[tuple[str | bytes, ...]] = deque(maxlen=MAX_QUEUED_COMMANDS)
@@ -108,7 +122,7 @@ class Listener:
         self._wake_out: socket.socket
         self._wake_in: socket.socket
         self._thread = threading.Thread(target=self._run, name="servease-cache-listener", daemon=True)
-        self._channel: Channel | ClusterChannel | None = None
+        self._channel: PushChannel | None = None
         self._pending: deque[_Write | _Report | _Beat | _Verification | _Tracking | _QueuedCommand] = deque()
         self._subscribed = False
         self._confirmed_before = False
@@ -120,15 +134,15 @@ class Listener:
         self.tracking: bool = False
         self.sequence: int | None = None
         self.last_answer_at_s: float = clock()
-        self._told: int | None = None
+        self._announced: int | None = None
         """The sequence according to messages after a gap, until the next heartbeat confirms or corrects it."""
         self._flushed = False
         self._before_flush: int | None = None
         self._sentinels = sentinels_of(client)
-        self._history = History()
+        self._histories = Histories()
+        self.new_history: str | None = None
+        """The replication id of this connection's server, if another one was seen before; else None."""
         self._report: Replication | None = None
-        self._own_invalidations = 0
-        self._newer_than_report = False
 
     def start(self, callbacks: ListenerCallbacks) -> None:
         """Start the thread, which calls `callbacks`. Call it once at most."""
@@ -180,7 +194,8 @@ class Listener:
             return
         with self._lock:
             self._to_verify.update(entries)
-        self._wake()
+        if threading.current_thread() is not self._thread:  # which sends what is due before it waits again
+            self._wake()
 
     def send_soon(self, *command: str | bytes) -> None:
         """Queue a command whose answer is ignored; it is dropped while the server does not answer."""
@@ -190,13 +205,11 @@ class Listener:
 
     def observe_sequence(self, sequence: int | None) -> None:
         """Send a heartbeat at once if a reader saw a higher sequence number in L2: a message may be lost."""
-        if self.started and not self._thread.is_alive():
-            self._revive()
-        if (
-            sequence is None
-            or not self.confirmed
-            or (self.sequence is not None and sequence <= self.sequence)
-        ):
+        if not self.confirmed:  # as after the end of the thread
+            if self.started and not self._thread.is_alive():
+                self._revive()
+            return
+        if sequence is None or (self.sequence is not None and sequence <= self.sequence):
             return
         with self._lock:
             if self._beat_now:
@@ -206,8 +219,7 @@ class Listener:
 
     def note_own_invalidation(self) -> None:
         """Note that the server acknowledged an invalidation, which the last report of its history may lack."""
-        self._own_invalidations += 1
-        self._newer_than_report = True
+        self._histories.invalidations += 1
 
     def reconnect(self) -> None:
         """Open the connection again: its host name may now lead to another server."""
@@ -263,9 +275,11 @@ class Listener:
         if channel is not None:
             channel.close()
 
-    def _connect(self) -> Channel | ClusterChannel:
+    def _connect(self) -> PushChannel:
+        if isinstance(self._client, Backend):
+            return self._client.open_channel(self._keys, self._clock)
         if isinstance(self._client, Cluster):
-            return ClusterChannel(self._client, self._keys.sequence, self._clock)
+            return ClusterChannel(self._client, self._keys, self._histories, self._clock)
         return Channel(self._client)
 
     def _listen(self) -> None:
@@ -286,18 +300,21 @@ class Listener:
             self._send_what_is_due(channel)
 
     def _seconds_to_next_step(self) -> float:
-        return self._last_beat_s + BEAT_S - self._clock()
+        next_s = self._last_beat_s + BEAT_S
+        if self._to_verify:
+            next_s = min(next_s, self._verified_at_s + VERIFY_EVERY_S)
+        return next_s - self._clock()
 
-    def _send_beat(self, channel: Channel | ClusterChannel) -> None:
+    def _send_beat(self, channel: PushChannel) -> None:
         if self._sentinels is not None:
             self._sentinels.poll()
         now = self._last_beat_s = self._clock()
-        self._pending += (_Write(now), _Report(now), _Beat(now, self._own_invalidations))
+        self._pending += (_Write(now), _Report(now), _Beat(now, self._histories.invalidations))
         channel.send("UNLINK", self._keys.beat)
         channel.send("INFO", "REPLICATION")
         channel.send("GET", self._keys.sequence)
 
-    def _send_what_is_due(self, channel: Channel | ClusterChannel) -> None:
+    def _send_what_is_due(self, channel: PushChannel) -> None:
         now = self._clock()
         if self._reconnect:
             self._reconnect = False
@@ -306,16 +323,20 @@ class Listener:
             raise HeartbeatTimeout(f"no answer for {TRUST_S} s")
         with self._lock:
             ahead, self._beat_now = self._beat_now, False
-            entries = dict(list(self._to_verify.items())[:VERIFY_BATCH])
-            for key in entries:
-                del self._to_verify[key]
+            beats = ahead or now - self._last_beat_s >= BEAT_S
+            entries: dict[str, Entry[Any]] = {}
+            if self._to_verify and (beats or now - self._verified_at_s >= VERIFY_EVERY_S):
+                entries = dict(list(self._to_verify.items())[:VERIFY_BATCH])
+                for key in entries:
+                    del self._to_verify[key]
         if ahead:
             self._trust(min(self._trusted_until_s, now + AHEAD_S))
         # Before the heartbeat: once that is answered and L1 is trusted again, the changed keys have been compared.
         if entries:
+            self._verified_at_s = now
             self._pending.append(_Verification(now, entries))
             channel.send("MGET", *(self._keys.data(key) for key in entries))
-        if ahead or now - self._last_beat_s >= BEAT_S:
+        if beats:
             self._send_beat(channel)
         while self._queued_commands:
             command = self._queued_commands.popleft()
@@ -336,6 +357,10 @@ class Listener:
                 self._subscribed = True
             case Changed(names):
                 self._on_changed(names)
+            case NodeLost(name, gone):
+                self._callbacks.on_node_lost(name, gone=gone)
+            case NodeBack(name, invalidations_lost):
+                self._callbacks.on_node_back(name, invalidations_lost=invalidations_lost)
             case Reply(value):
                 self._on_reply(value)
 
@@ -355,20 +380,20 @@ class Listener:
 
         Any client can publish a message, so such a number counts only after a heartbeat has confirmed it.
         """
-        self._newer_than_report = True
+        self._histories.invalidations += 1
         if not self.confirmed:
             return  # the first answer to a heartbeat gives the true number
-        expected = self.sequence if self._told is None else self._told
+        expected = self.sequence if self._announced is None else self._announced
         if expected is None:
-            self._callbacks.on_counted_anew()
+            self._callbacks.on_sequence_restarted()
         elif sequence > expected + 1:
             self._callbacks.on_gap()
         elif sequence <= expected:
             return
-        elif self._told is None:
+        elif self._announced is None:
             self.sequence = sequence
             return
-        self._told = sequence
+        self._announced = sequence
         with self._lock:
             self._beat_now = True
 
@@ -413,8 +438,8 @@ class Listener:
                 self._report = parse(value)
             case _QueuedCommand(_, name):
                 self._callbacks.on_command_reply(name, value)
-            case _Beat(sent_at_s, acknowledged):
-                self._on_beat(value, sent_at_s, acknowledged)
+            case _Beat(sent_at_s, invalidations):
+                self._on_beat(value, sent_at_s, invalidations)
 
     def _on_write(self, value: object) -> None:
         """Leave a server that refuses every write because another one is, or may be, the primary."""
@@ -435,19 +460,21 @@ class Listener:
             self._callbacks.on_cut_off()
             raise HeartbeatTimeout(objection)
 
-    def _history_is_broken(self) -> bool:
-        """Return True if the server may lack invalidations that were seen before this heartbeat."""
-        continuity = self._history.compare(self._report, reconnected=not self.confirmed)
-        return continuity is Continuity.BROKEN or (
-            continuity is Continuity.CONTINUED and self._newer_than_report
-        )
+    def _server(self) -> tuple[str, Collection[str]]:
+        """Return the name of the connected server, and those of all servers; empty but for a cluster."""
+        channel = self._channel
+        return (channel.server, channel.servers) if isinstance(channel, ClusterChannel) else ("", ())
 
-    def _on_beat(self, value: object, sent_at_s: float, acknowledged: int) -> None:
+    def _on_beat(self, value: object, sent_at_s: float, invalidations: int) -> None:
         if isinstance(value, Exception):
             raise value
         self._check_primary()
         sequence = sequence_of(value)
-        broken = self._history_is_broken()
+        server, servers = self._server()
+        continuity = self._histories.compare(
+            server, self._report, reconnected=not self.confirmed, servers=servers
+        )
+        broken = continuity is Continuity.BROKEN
         if not self.confirmed:
             if not self._subscribed:
                 raise HeartbeatTimeout("the subscription was not confirmed")
@@ -455,18 +482,21 @@ class Listener:
             self._flushed = False
             reconnected, self.confirmed, self._confirmed_before = self._confirmed_before, True, True
             regressed = heard is not None and (sequence is None or sequence < heard)
-            self._callbacks.on_confirmed(reconnected=reconnected, invalidations_lost=regressed or broken)
+            self.new_history = self._histories.new_id(self._report)
+            lost_all = regressed or (broken and not server)
+            self._callbacks.on_confirmed(reconnected=reconnected, invalidations_lost=lost_all)
+            if broken and server:
+                self._callbacks.on_node_back(server, invalidations_lost=True)
             if reconnected:
                 log.warning("Invalidation channel is back")
-        elif broken:
+        elif continuity in (Continuity.BROKEN, Continuity.CONTINUED):
             raise HeartbeatTimeout("the server was replaced or demoted")
         elif self._flushed:
             self._after_flush(sequence)
-        elif sequence != (self.sequence if self._told is None else self._told):
+        elif sequence != (self.sequence if self._announced is None else self._announced):
             self._callbacks.on_gap()
         # Last, so that no reader uses a server that has lost invalidations.
-        self.sequence, self._told = sequence, None
-        self._history.accept(self._report)
-        self._newer_than_report = acknowledged != self._own_invalidations
+        self.sequence, self._announced = sequence, None
+        self._histories.accept(server, self._report, invalidations, servers)
         self._trust(sent_at_s + TRUST_S)
         self._callbacks.on_beat()

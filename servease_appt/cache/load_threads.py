@@ -2,7 +2,7 @@
 
 Each codec has its own limit of parallel loads, so that a source that hangs delays only its own loads.
 
-Handing a load to a thread costs more than a quick load itself. So loads whose source was quick the last time are
+Handing a load to a thread costs more than a quick load itself. So loads whose source was quick the last times are
 handed out together to one thread, which runs them one after the other. A source that was quick may hang now. So
 while the caller waits, it looks again every `LOOK_AGAIN_S`, and calls 1, 2, 4 … more threads for those that have
 not begun.
@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from queue import SimpleQueue
 from typing import Final, Generic, TypeVar
 
 log = logging.getLogger(__name__)
@@ -23,19 +22,24 @@ T = TypeVar("T")
 
 QUICK_S: Final = 0.0005
 """A load that takes less counts as quick."""
-LOOK_AGAIN_S: Final = 0.001
+LOOK_AGAIN_S: Final = 0.002
 """Seconds after which a caller calls `hand_out`."""
 
 
 class _Lane(Generic[T]):
     """The loads of one codec: those that wait, and the number of those that run."""
 
-    __slots__ = ("quick", "running", "waiting")
+    __slots__ = ("_last_was_quick", "quick", "running", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[T] = deque()
         self.running = 0
-        self.quick = False
+        self.quick = self._last_was_quick = False
+
+    def note(self, seconds: float) -> None:
+        """Note how long a load took. One of the last two must be quick: a busy machine delays single ones."""
+        quick = seconds < QUICK_S
+        self.quick, self._last_was_quick = quick or self._last_was_quick, quick
 
 
 class LoadThreads(Generic[T]):
@@ -56,9 +60,10 @@ class LoadThreads(Generic[T]):
         self._run_load = run
         self._finish = finish
         self._lock = threading.Lock()
-        self._calls: SimpleQueue[None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._idle = 0
+        # For each idle thread a lock that wakes it. The last one is woken first: its data is still in the
+        # processor's caches.
+        self._idle: list[threading.Lock] = []
         self._called = 0
         """Threads that were woken or started, and have not looked for a load yet."""
         self._closed = False
@@ -107,8 +112,9 @@ class LoadThreads(Generic[T]):
             for lane in self._lanes.values():
                 lane.waiting.clear()
             threads = list(self._threads)
-        for _ in threads:
-            self._calls.put(None)
+            for bell in self._idle:
+                bell.release()
+            self._idle.clear()
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join()
@@ -120,8 +126,7 @@ class LoadThreads(Generic[T]):
         """Wake or start threads. Call it with the lock held."""
         for _ in range(wanted):
             if self._idle:
-                self._idle -= 1
-                self._calls.put(None)
+                self._idle.pop().release()
             else:
                 name = f"servease-cache-load-{len(self._threads) + 1}"
                 thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -130,6 +135,8 @@ class LoadThreads(Generic[T]):
             self._called += 1
 
     def _work(self) -> None:
+        bell = threading.Lock()
+        bell.acquire()
         while True:
             with self._lock:
                 self._called -= 1
@@ -138,8 +145,8 @@ class LoadThreads(Generic[T]):
             with self._lock:
                 if self._closed:
                     return
-                self._idle += 1
-            self._calls.get()
+                self._idle.append(bell)
+            bell.acquire()
 
     def _run_waiting(self) -> None:
         """Run loads until none can begin. Results of quick loads are stored together, those of others at once."""
@@ -161,7 +168,7 @@ class LoadThreads(Generic[T]):
                 log.exception("A load ended with an error of the cache")
             if kept_since_s is None:
                 kept_since_s = began_s
-            lane.quick = time.monotonic() - began_s < QUICK_S
+            lane.note(time.monotonic() - began_s)
 
     def _take(self, done: _Lane[T] | None) -> tuple[_Lane[T], T] | tuple[None, None]:
         """Return the next load with its lane, after one of the lane `done` has ended; its lane comes first."""

@@ -12,22 +12,20 @@ from typing import Generic, NamedTuple, TypeVar
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.epochs import Epoch
-from servease_appt.cache.errors import L2Unavailable, LoadDenied, LoadFailed, ValueNotFound
+from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.group_commit import GroupCommit
 from servease_appt.cache.l1 import L1, NOT_FOUND, Entry, NotFound
 from servease_appt.cache.l2.protocol import L2, Fill, LeaseState
-from servease_appt.cache.load_failures import FailureLog
+from servease_appt.cache.lifetimes import Policies
+from servease_appt.cache.load_calls import LoadCalls, LoadResult, keep_on_not_found
 from servease_appt.cache.load_threads import LoadThreads
-from servease_appt.cache.policy import CachePolicy
+from servease_appt.cache.loaders import BatchLoader, Load
 from servease_appt.cache.refresh import RefreshSchedule
-from servease_appt.cache.single_flight import Completion, Flight, Flights, Outcome
+from servease_appt.cache.single_flight import Completion, Flight, Flights, Outcome, complete_all
 from servease_appt.cache.stats import Event, Recorder, Tier
 
 V = TypeVar("V")
-
-Load = Callable[[str, float], V]
-"""`load(key, timeout_s)` returns a value. It raises ValueNotFound, LoadDenied, or anything else for a failure."""
 
 UNSHARED_S = 1.0
 """L1 lifetime of a value that was not stored in L2: Redis sends no tracking message for such a key."""
@@ -37,22 +35,17 @@ class PendingLoad(NamedTuple, Generic[V]):
     """A load to start, after `epoch` was taken. Only with a lease in `token` is its value stored in L2."""
 
     flight: Flight[V]
-    load: Load[V]
+    load: Load[V] | BatchLoader[V]
     token: bytes | None
     epoch: Epoch
     deadline_s: float
 
 
 class _CompletedLoad(NamedTuple, Generic[V]):
-    """A completed load that waits to be stored in L2; without a token it is not stored there.
-
-    `value` is `NOT_FOUND` for every outcome but `LOADED`.
-    """
+    """A completed load that waits to be stored in L2; without a token it is not stored there."""
 
     flight: Flight[V]
-    outcome: Outcome
-    value: V | NotFound
-    payload: bytes
+    result: LoadResult[V]
     token: bytes | None
     epoch: Epoch
 
@@ -71,7 +64,7 @@ class Loader(Generic[V]):
         l2: L2,
         flights: Flights[V],
         codecs: Codecs[V],
-        policy: CachePolicy,
+        policies: Policies,
         schedule: RefreshSchedule,
         recorder: Recorder,
         event_log: EventLog,
@@ -84,7 +77,8 @@ class Loader(Generic[V]):
         self.l1 = l1
         self.l2 = l2
         self.codecs = codecs
-        self.policy = policy
+        self.policy = policy = policies.default
+        self._policies = policies
         self.recorder = recorder
         self.event_log = event_log
         self.flights = flights
@@ -93,12 +87,12 @@ class Loader(Generic[V]):
         self._fills_are_reported = fills_are_reported
         self._clock = clock
         self._identity = identity
-        self._failures = FailureLog(clock)
+        self._calls = LoadCalls(codecs, event_log, clock)
         self._numbers = itertools.count(1)
         self._submit = submit
         self.patience_s = policy.patience_s
         self._commits: GroupCommit[_CompletedLoad[V]] = GroupCommit(self._commit)
-        self._threads: LoadThreads[PendingLoad[V]] = LoadThreads(
+        self._threads: LoadThreads[list[PendingLoad[V]]] = LoadThreads(
             codecs.names, policy.max_loads, run=self._run, finish=self._commits.drain
         )
         self.hand_out = self._threads.hand_out
@@ -130,7 +124,7 @@ class Loader(Generic[V]):
             epoch: the epoch taken before the read was sent.
             lives_ms: remaining TTL of each value in milliseconds, -1: no expiry; None: not requested.
         """
-        entries = self._entries(values, sizes, epoch, self.policy.l1_ttl_s)
+        entries = self._entries(values, sizes, epoch, math.inf)
         if lives_ms is not None:
             for key, entry in entries:
                 if lives_ms[key] >= 0:
@@ -142,10 +136,19 @@ class Loader(Generic[V]):
         self._threads.close()
 
     def start(self, loads: Sequence[PendingLoad[V]]) -> bool:
-        """Start loads. Returns True if the caller has to call `hand_out`; see `LoadThreads.start`."""
-        return self._threads.start([(load.flight.key.partition("_")[0], load) for load in loads])
+        """Start loads, one or more, of one loader.
 
-    def refresh(self, keys: Sequence[str], load: Load[V]) -> None:
+        Returns:
+            True if the caller has to call `hand_out`; see `LoadThreads.start`.
+        """
+        if not isinstance(loads[0].load, BatchLoader):
+            return self._threads.start([(load.flight.key.partition("_")[0], [load]) for load in loads])
+        together: dict[str, list[PendingLoad[V]]] = {}
+        for load in loads:
+            together.setdefault(load.flight.key.partition("_")[0], []).append(load)
+        return self._threads.start(list(together.items()))
+
+    def refresh(self, keys: Sequence[str], load: Load[V] | BatchLoader[V]) -> None:
         """Reload values that have not expired, each by one worker, in the background (fenced: R8)."""
         self._submit(partial(self._refresh, list(keys), load))
 
@@ -153,7 +156,7 @@ class Loader(Generic[V]):
         """Read the remaining TTL of keys from L2 in the background."""
         self._submit(partial(self._learn, list(keys)))
 
-    def _refresh(self, keys: list[str], load: Load[V]) -> None:
+    def _refresh(self, keys: list[str], load: Load[V] | BatchLoader[V]) -> None:
         token, epoch = self.new_token(), self.l1.epoch()
         try:
             if not self._fills_are_reported():
@@ -162,14 +165,14 @@ class Loader(Generic[V]):
         except L2Unavailable:
             return
         deadline_s = time.monotonic() + self.policy.load_timeout_s
-        load = _keep_on_not_found(load)
+        load = keep_on_not_found(load)
         loads = [
             PendingLoad(Flight[V](key, Completion(), deadline_s), load, lease.payload, epoch, deadline_s)
             for key, lease in zip(keys, leases, strict=True)
             if lease.state is LeaseState.GRANTED
         ]
         self.event_log.note(Tier.UPSTREAM, Event.REFRESH, [pending.flight.key for pending in loads])
-        if self.start(loads):
+        if loads and self.start(loads):
             self.hand_out()
 
     def _learn(self, keys: list[str]) -> None:
@@ -188,40 +191,24 @@ class Loader(Generic[V]):
         Without tracking messages, a worker does not know that another one has refreshed a key.
         """
         lifetimes_ms = dict(zip(keys, self.l2.ttl_ms(keys), strict=True))
-        now, due_below_ms = self._clock(), self.policy.refresh_below_s * 1000
+        now = self._clock()
+        due_below_ms = {key: self._policies.of(key).refresh_below_s * 1000 for key in keys}
         for key, left_ms in lifetimes_ms.items():
-            if left_ms > due_below_ms:
+            if left_ms > due_below_ms[key]:
                 self._schedule.learned(key, now, left_ms / 1000)
-        return [key for key, left_ms in lifetimes_ms.items() if 0 < left_ms <= due_below_ms]
+        return [key for key, left_ms in lifetimes_ms.items() if 0 < left_ms <= due_below_ms[key]]
 
-    def _run(self, pending: PendingLoad[V]) -> None:
-        flight, load, token, epoch, deadline_s = pending
-        value: V | NotFound = NOT_FOUND
-        payload = b""
-        outcome = Outcome.FAILED
-        try:
-            left_s = deadline_s - time.monotonic()
-            if left_s > 0:
-                loaded = load(flight.key, left_s)
-                codec = self.codecs.of(flight.key)
-                payload = codec.encode(loaded)
-                value = codec.decode(payload, flight.key.partition("_")[2]) if codec.reread else loaded
-                outcome = Outcome.LOADED
-            else:  # it waited too long for a thread; the source was not called, so this is no failure of it
-                self.event_log.note(Tier.UPSTREAM, Event.OVERDUE, (flight.key,))
-        except ValueNotFound:
-            outcome = Outcome.NOT_FOUND
-        except LoadDenied:
-            outcome = Outcome.DENIED
-            self.event_log.note(Tier.UPSTREAM, Event.DENIED, (flight.key,))
-        except LoadFailed as error:
-            self.event_log.note(
-                Tier.UPSTREAM, Event.ERROR, (flight.key,), type(error.__cause__ or error).__name__
-            )
-        except BaseException as error:  # noqa: BLE001 - a failed load becomes a fallback, whatever it failed of
-            self.event_log.note(Tier.UPSTREAM, Event.ERROR, (flight.key,), type(error).__name__)
-            self._failures.note(flight.key, error)
-        self._commits.add(_CompletedLoad(flight, outcome, value, payload, token, epoch))
+    def _run(self, loads: list[PendingLoad[V]]) -> None:
+        """Call a loader for one key, or a batch loader for several keys of a codec."""
+        first = loads[0]
+        if isinstance(first.load, BatchLoader):
+            keys = [pending.flight.key for pending in loads]
+            results = self._calls.call_many(keys, first.load, first.deadline_s)
+        else:
+            key = first.flight.key
+            results = {key: self._calls.call(key, first.load, first.deadline_s)}
+        for flight, _, token, epoch, _ in loads:
+            self._commits.add(_CompletedLoad(flight, results[flight.key], token, epoch))
 
     def _commit(self, batch: list[_CompletedLoad[V]]) -> None:
         """Store a batch, then complete its flights, even if storing failed."""
@@ -229,9 +216,14 @@ class Loader(Generic[V]):
             self._store(batch)
         finally:
             self.flights.finish([completed.flight for completed in batch])
-            for completed in batch:
-                value = completed.value
-                completed.flight.complete(completed.outcome, None if value is NOT_FOUND else value)
+            complete_all(
+                (
+                    completed.flight,
+                    completed.result.outcome,
+                    None if completed.result.value is NOT_FOUND else completed.result.value,
+                )
+                for completed in batch
+            )
 
     def _store(self, batch: list[_CompletedLoad[V]]) -> None:
         """Store a batch in L2, store in L1 what L2 did not refuse, and release the other leases."""
@@ -239,7 +231,8 @@ class Loader(Generic[V]):
         unshared: list[_CompletedLoad[V]] = []
         released: list[tuple[str, bytes]] = []
         for completed in batch:
-            fillable = completed.outcome in (Outcome.LOADED, Outcome.NOT_FOUND)
+            result = completed.result
+            fillable = result.keep and result.outcome in (Outcome.LOADED, Outcome.NOT_FOUND)
             if fillable and completed.token is None:
                 unshared.append(completed)
             elif fillable and completed.token is not None:
@@ -249,16 +242,17 @@ class Loader(Generic[V]):
         stored, unasked = self._fill_l2(fills)
         if released:
             self._release(released)
-        self._keep_in_l1(stored, self.policy.l1_ttl_s)
+        self._keep_in_l1(stored, math.inf)
         self._keep_in_l1(unshared + unasked, UNSHARED_S)
 
     def _fill(self, completed: _CompletedLoad[V], token: bytes) -> Fill:
-        key, policy = completed.flight.key, self.policy
-        if completed.outcome is Outcome.NOT_FOUND:
+        key, result = completed.flight.key, completed.result
+        policy = self._policies.of(key)
+        if result.outcome is Outcome.NOT_FOUND:
             return Fill(key, token, None, int(policy.negative_ttl_s * 1000), 0)
-        ttl_ms = policy.draw_ttl_ms()
+        ttl_ms = policy.draw_ttl_ms() if result.ttl_s is None else max(1, int(result.ttl_s * 1000))
         stale_ms = ttl_ms + int(policy.stale_ttl_s * 1000) if policy.stale_ttl_s else 0
-        return Fill(key, token, completed.payload, ttl_ms, stale_ms)
+        return Fill(key, token, result.payload, ttl_ms, stale_ms)
 
     def _fill_l2(
         self, fills: list[tuple[_CompletedLoad[V], Fill]]
@@ -280,6 +274,9 @@ class Loader(Generic[V]):
         if refused:
             self.event_log.note(Tier.L2, Event.REFUSED_FILL, refused, "its lease is gone")
         self._schedule.filled(keys, self._clock())
+        for completed in accepted:
+            if completed.result.ttl_s is not None:
+                self._schedule.filled((completed.flight.key,), self._clock(), completed.result.ttl_s)
         return accepted, []
 
     def _keep_in_l1(self, kept: list[_CompletedLoad[V]], longest_s: float) -> None:
@@ -287,9 +284,13 @@ class Loader(Generic[V]):
         for completed in kept:
             by_epoch.setdefault(completed.epoch, []).append(completed)
         for epoch, together in by_epoch.items():
-            values = [(completed.flight.key, completed.value) for completed in together]
-            sizes = [len(completed.payload) for completed in together]
-            self._keep(self._entries(values, sizes, epoch, longest_s), epoch)
+            values = [(completed.flight.key, completed.result.value) for completed in together]
+            sizes = [len(completed.result.payload) for completed in together]
+            entries = self._entries(values, sizes, epoch, longest_s)
+            for completed, (_, entry) in zip(together, entries, strict=True):
+                if completed.result.ttl_s is not None:
+                    entry.expires_at_s = min(entry.expires_at_s, epoch.at_s + completed.result.ttl_s)
+            self._keep(entries, epoch)
 
     def _entries(
         self,
@@ -300,12 +301,18 @@ class Loader(Generic[V]):
     ) -> list[tuple[str, Entry[V]]]:
         """Return L1 entries. Their lifetimes start before the read was sent, since a slow answer arrives old."""
         at_s = epoch.at_s
-        absent_until_s = at_s + min(longest_s, self.policy.negative_ttl_s)
         untils_s = self._schedule.l1_until_s([key for key, _ in values], at_s, longest_s)
         return [
             (
                 key,
-                Entry(value, at_s, until_s if value is not NOT_FOUND else min(until_s, absent_until_s), size),
+                Entry(
+                    value,
+                    at_s,
+                    until_s
+                    if value is not NOT_FOUND
+                    else min(until_s, at_s + self._policies.of(key).negative_ttl_s),
+                    size,
+                ),
             )
             for (key, value), until_s, size in zip(values, untils_s, sizes, strict=True)
         ]
@@ -315,15 +322,3 @@ class Loader(Generic[V]):
             self.l2.release(leases)
         except L2Unavailable:
             self.recorder.count(Tier.L2, Event.ERROR, "-")
-
-
-def _keep_on_not_found(load: Load[V]) -> Load[V]:
-    """Return `load` for a refresh: one caller's "not found" must not remove the value for other callers."""
-
-    def refresh(key: str, timeout_s: float) -> V:
-        try:
-            return load(key, timeout_s)
-        except ValueNotFound as error:
-            raise LoadDenied(key) from error
-
-    return refresh

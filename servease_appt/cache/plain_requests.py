@@ -19,13 +19,13 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from servease_appt.cache.election import draw_claim_s, draw_delay_s
 from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.messages import STARTS, Invalidation
@@ -36,21 +36,8 @@ log = logging.getLogger(__name__)
 MAX_PENDING: Final = 10_000
 BATCH: Final = 500
 """Keys for one script call: a call with 10,000 keys would block Redis for a tenth of a second."""
-LONGEST_DELAY_S: Final = 0.03
-STEEPNESS: Final = 7.0
 MAX_REFUSALS: Final = 4
 """After these, at most half a second has passed."""
-CLAIM_S: Final = 1.0
-"""Seconds to wait for the scans of another worker; up to half is added at random."""
-
-
-def draw_delay_s() -> float:
-    """Return a random delay in seconds; short delays are rare.
-
-    The density is exponential. So about 1 to 2 workers draw a delay within one message's travel time of the
-    shortest, for any number of workers up to about e^7.
-    """
-    return LONGEST_DELAY_S / STEEPNESS * math.log1p(random.random() * math.expm1(STEEPNESS))
 
 
 @dataclass(slots=True)
@@ -117,7 +104,7 @@ class PlainRequests:
             for pattern in [p for p in self._patterns if message.pattern in (p, "*")]:
                 pending = self._patterns[pattern]
                 if message.began == STARTS:
-                    pending.claimed_until_s = time.monotonic() + CLAIM_S * random.uniform(1.0, 1.5)
+                    pending.claimed_until_s = time.monotonic() + draw_claim_s()
                 elif message.began is not None and message.began > pending.sequence:
                     del self._patterns[pattern]
 

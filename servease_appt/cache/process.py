@@ -25,10 +25,11 @@ from servease_appt.cache.keeping import L1Keeper
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import L1
 from servease_appt.cache.l2 import make_l2
+from servease_appt.cache.l2.protocol import Backend
+from servease_appt.cache.lifetimes import Policies
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.loading import Loader
 from servease_appt.cache.plain_requests import PlainRequests
-from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.reading import Reader
 from servease_appt.cache.recovery import OutageProbe, Recovery
 from servease_appt.cache.redis_client import database_of
@@ -51,10 +52,10 @@ class Process(Generic[V]):
     def __init__(
         self,
         *,
-        client: Redis,
+        client: Redis | Backend,
         codecs: Codecs[V],
         keys: KeySpace,
-        policy: CachePolicy,
+        policies: Policies,
         recorder: Recorder,
         observer: Observer | None,
         describe: Callable[[], dict[str, Any]],
@@ -66,7 +67,8 @@ class Process(Generic[V]):
         self._client = client
         self._keys = keys
         self._codecs = codecs
-        self._policy = policy
+        self._policy = policy = policies.default
+        self._policies = policies
         self._recorder: Recorder = recorder
         self._clock = clock
         self._reconnect_at_s = float("-inf")
@@ -87,7 +89,7 @@ class Process(Generic[V]):
         self.event_log = EventLog(recorder, codecs.name_of)
         tracked = tuple(f"{name}_" for name in codecs.names) if policy.tracking else ()
         self.listener = Listener(client, keys, tracked, clock)
-        self.schedule = RefreshSchedule(policy)
+        self.schedule = RefreshSchedule(self._policies)
         self.flights: Flights[V] = Flights()
         # Neither pool starts a thread before it is given work.
         self._background = ThreadPoolExecutor(BACKGROUND_THREADS, "servease-cache-background")
@@ -128,7 +130,7 @@ class Process(Generic[V]):
             l2=self.l2,
             flights=self.flights,
             codecs=self._codecs,
-            policy=self._policy,
+            policies=self._policies,
             schedule=self.schedule,
             recorder=self._recorder,
             event_log=self.event_log,
@@ -153,7 +155,7 @@ class Process(Generic[V]):
         return DirectStore(
             l2=self.l2,
             codecs=self._codecs,
-            policy=self._policy,
+            policies=self._policies,
             recorder=self._recorder,
             event_log=self.event_log,
             identity=self.identity,
@@ -173,7 +175,6 @@ class Process(Generic[V]):
             direct=self.direct,
             schedule=self.schedule,
             recovery=self.recovery,
-            listener=self.listener,
             recorder=self._recorder,
             event_log=self.event_log,
             clock=self._clock,
@@ -195,6 +196,7 @@ class Process(Generic[V]):
         )
         return InvalidationHandler(
             l1=self.l1,
+            l2=self.l2,
             keeper=self.keeper,
             invalidator=self.invalidator,
             flights=self.flights,
@@ -224,6 +226,7 @@ class Process(Generic[V]):
             self.listener.stop()
             self._sign_off()
         self.requests.close()
+        self.recovery.close()
         self._background.shutdown(wait=True, cancel_futures=True)
         self.loader.close()
 
@@ -235,6 +238,8 @@ class Process(Generic[V]):
             self.submit(self._register_directly)
 
     def _register_directly(self) -> None:
+        if isinstance(self._client, Backend):
+            return
         try:
             self._client.hset(self._keys.workers, self.identity, self._about)
         except (RedisError, OSError) as error:
@@ -244,6 +249,8 @@ class Process(Generic[V]):
             self.l2.refusals.accepted("HSET")
 
     def _sign_off(self) -> None:
+        if isinstance(self._client, Backend):
+            return
         try:
             self._client.hdel(self._keys.workers, self.identity)
         except (RedisError, OSError):

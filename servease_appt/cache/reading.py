@@ -2,7 +2,8 @@
 
 1. Look up all keys in L1 under one lock.
 2. Join the running loads of this process.
-3. Read the other keys from L2 with one command, together with the sequence number.
+3. Read the other keys from L2 with one command, together with the sequence number. A process whose last reads of
+   L2 found nothing leaves this out, since the next step returns values, too.
 4. Request the leases of the missing keys in one round trip, then load in parallel (`batch_load.py`, `loading.py`).
 """
 
@@ -20,9 +21,9 @@ from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.l1 import L1
 from servease_appt.cache.l2.protocol import L2
-from servease_appt.cache.listener import Listener
 from servease_appt.cache.load_failures import check_loader
-from servease_appt.cache.loading import Load, Loader
+from servease_appt.cache.loaders import BatchLoader, Load
+from servease_appt.cache.loading import Loader
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.recovery import Recovery
 from servease_appt.cache.refresh import RefreshSchedule
@@ -30,6 +31,9 @@ from servease_appt.cache.results import Lookup, NoValue, Source
 from servease_appt.cache.stats import Event, Recorder, Tier
 
 V = TypeVar("V")
+
+EMPTY_READS = 8
+"""Reads of L2 in a row that found nothing, after which leases are requested at once."""
 
 
 class Reader(Generic[V]):
@@ -46,7 +50,6 @@ class Reader(Generic[V]):
         direct: DirectStore[V],
         schedule: RefreshSchedule,
         recovery: Recovery,
-        listener: Listener,
         recorder: Recorder,
         event_log: EventLog,
         clock: Callable[[], float],
@@ -59,12 +62,12 @@ class Reader(Generic[V]):
         self._direct = direct
         self._schedule = schedule
         self._recovery = recovery
-        self._listener = listener
         self._recorder = recorder
         self._event_log = event_log
         self._clock = clock
+        self._empty_reads = 0
 
-    def read(self, keys: Sequence[str], load: Load[V], timeout_s: float | None) -> Lookup[V]:
+    def read(self, keys: Sequence[str], load: Load[V] | BatchLoader[V], timeout_s: float | None) -> Lookup[V]:
         """See `TwoTierCache.get_many`."""
         read = self._l1.get_many(keys)
         lookup = Lookup(read.values)
@@ -90,20 +93,26 @@ class Reader(Generic[V]):
         return {key: value for key, value in lookup.values.items() if value is not None}, fences
 
     def _read_through(
-        self, lookup: Lookup[V], missing: list[str], epoch: Epoch, load: Load[V], timeout_s: float | None
+        self,
+        lookup: Lookup[V],
+        missing: list[str],
+        epoch: Epoch,
+        load: Load[V] | BatchLoader[V],
+        timeout_s: float | None,
     ) -> None:
         started_s = time.monotonic()
         self._codecs.check(missing)
-        check_loader(load)
+        check_loader(load.load_many if isinstance(load, BatchLoader) else load)
         batch = BatchLoad(self._loader, load, started_s + (timeout_s or self._policy.load_timeout_s))
         unled = batch.join(missing)
-        if unled:
+        # The answer to a request for leases has no TTLs, which `l1_within_l2` needs.
+        reads_l2 = self._empty_reads < EMPTY_READS or self._policy.l1_within_l2
+        if unled and reads_l2:
             missing, l2_answers = self._read_l2(lookup, unled, epoch)
         else:
-            missing, l2_answers = [], not self._recovery.l2_is_old
-        self._refresh_what_is_due(
-            [key for key, source in lookup.sources.items() if source is Source.L2], load
-        )
+            missing, l2_answers = unled, not self._recovery.l2_is_old
+        if lookup.sources:  # all of them from L2
+            self._refresh_what_is_due(lookup.sources, load)
         lookup.cache_s = time.monotonic() - started_s
         if missing or batch.joined:
             for key, (value, source) in batch.run(missing, epoch, use_l2=l2_answers).items():
@@ -113,6 +122,8 @@ class Reader(Generic[V]):
                     lookup.no_values[key] = value
                 else:
                     lookup.values[key] = value
+            if batch.found_in_l2:
+                self._empty_reads = 0
             lookup.cache_s += batch.cache_s
             lookup.upstream_s = max(0.0, time.monotonic() - started_s - lookup.cache_s)
 
@@ -129,10 +140,9 @@ class Reader(Generic[V]):
         except L2Unavailable:
             self._recorder.count(Tier.L2, Event.ERROR, "-")
             return missing, False
-        self._recovery.compare(seen, sequence)
+        self._recovery.observe(seen, sequence)
         if self._recovery.l2_is_old:
             return missing, False
-        self._listener.observe_sequence(sequence)
         found: list[tuple[str, V]] = []
         sizes: list[int] = []
         corrupt: list[tuple[str, bytes]] = []
@@ -146,6 +156,7 @@ class Reader(Generic[V]):
                 continue
             found.append((key, value))
             sizes.append(len(payload))
+        self._empty_reads = 0 if found or corrupt else self._empty_reads + 1
         lookup.values.update(found)
         lookup.sources.update(dict.fromkeys([key for key, _ in found], Source.L2))
         self._loader.keep_from_l2(found, sizes, epoch, lives_ms)
@@ -161,7 +172,7 @@ class Reader(Generic[V]):
         except L2Unavailable:
             self._recorder.count(Tier.L2, Event.ERROR, "-")
 
-    def _refresh_what_is_due(self, keys: list[str], load: Load[V]) -> None:
+    def _refresh_what_is_due(self, keys: Iterable[str], load: Load[V] | BatchLoader[V]) -> None:
         due, unknown = self._schedule.hit(keys, self._clock())
         if due:
             self._loader.refresh(due, load)
@@ -170,9 +181,10 @@ class Reader(Generic[V]):
 
     def _count_reads(self, keys: Sequence[str], lookup: Lookup[V]) -> None:
         sources = lookup.sources
-        hits = keys if not sources else [key for key in keys if key not in sources]
-        for name, n in self._codecs.tally(hits):
-            self._recorder.count(Tier.L1, Event.HIT, name, n)
+        if len(sources) < len(keys):
+            hits = keys if not sources else [key for key in keys if key not in sources]
+            for name, n in self._codecs.tally(hits):
+                self._recorder.count(Tier.L1, Event.HIT, name, n)
         if not sources:
             return
         for source, found_there in _by_source(sources).items():

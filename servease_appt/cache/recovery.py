@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable
 
 from servease_appt.cache.breaker import Breaker, BreakerState
+from servease_appt.cache.election import draw_claim_s, draw_delay_s
 from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.l2.protocol import L2
 from servease_appt.cache.listener import Listener
+from servease_appt.cache.messages import STARTS, Invalidation
 from servease_appt.cache.stats import Event, Tier
 
 log = logging.getLogger(__name__)
@@ -23,6 +27,10 @@ class Recovery:
     A lagging replica that became the primary, or a restart from a snapshot, brings back values that were
     invalidated. How many is unknown, so no value is used until all are deleted. The server's sequence has
     regressed, too: an answer with a lower number than was seen before its command was sent shows the loss.
+
+    One worker deletes for all (see `election.py`). Another one uses L2 again when it receives the end of scans
+    that began after the loss, or reads that they are done: the deletion is noted with the server's replication id,
+    which no server had before. A worker that dies half-way leaves neither.
     """
 
     def __init__(
@@ -37,6 +45,11 @@ class Recovery:
         self._emptying = False
         self._suspended = False
         self._lost = False
+        self._found_at: int | None = None
+        """The sequence of the first heartbeat after the loss was found."""
+        self._claimed_until_s = float("-inf")
+        self._closing = threading.Event()
+        self.delay_s: Callable[[], float] = draw_delay_s if l2.listens_where_it_reads else lambda: 0.0
         self.l2_is_old = False
 
     def highest_sequence_seen(self) -> int:
@@ -60,6 +73,12 @@ class Recovery:
         if seen and (sequence is None or sequence < seen):
             self.distrust_l2()
 
+    def observe(self, seen: int, sequence: int | None) -> None:
+        """Compare as `compare` does, after a read. A higher number makes the listener check for a lost message."""
+        self.compare(seen, sequence)
+        if not self.l2_is_old:
+            self._listener.observe_sequence(sequence)
+
     def suspend(self) -> None:
         """Suspend comparisons: a flush deletes the sequence, which is no loss of invalidations."""
         self._suspended = True
@@ -77,6 +96,7 @@ class Recovery:
         """Stop using L2's values until all of them are deleted."""
         if not self._lost:
             self._lost = self.l2_is_old = True
+            self._found_at = None
             log.warning("Redis has lost invalidations: its values are not used, and are deleted")
             if not self._listener.started:
                 self.empty_l2_if_old()  # else the listener does it at the next heartbeat
@@ -89,25 +109,74 @@ class Recovery:
         """Use L2 again after `suspend_l2`, unless it has lost invalidations."""
         if invalidations_lost:
             self.distrust_l2()
+            self._found_at = None  # scans on the server of the last connection prove nothing about this one
         self.l2_is_old = self._lost
 
+    def distrust_node(self, name: str) -> None:
+        """Stop using the values of one node of a cluster until all of them are deleted."""
+        if name not in self._l2.old_nodes:
+            self._l2.old_nodes.add(name)
+            log.warning("%s has lost invalidations: its values are not used, and are deleted", name)
+
     def empty_l2_if_old(self) -> None:
-        """Delete all values of an L2 that has lost invalidations, on a thread of the cache."""
-        if self._lost and not self._emptying:
-            self._emptying = True
-            try:
-                self._submit(self._empty_l2)
-            except RuntimeError:
-                log.debug("The cache is closed: no new work is started")
+        """Have all values of an L2 or a node that has lost invalidations deleted. Called at each heartbeat."""
+        if not self._lost and not self._l2.old_nodes:
+            return
+        if self._lost and self._found_at is None:
+            self._found_at = self._listener.sequence or 0
+        if self._emptying or time.monotonic() < self._claimed_until_s:
+            return
+        self._emptying = True
+        try:
+            self._submit(self._empty_l2 if self._lost else self._empty_nodes)
+        except RuntimeError:
+            log.debug("The cache is closed: no new work is started")
+
+    def emptied_by(self, message: Invalidation) -> None:
+        """Leave the deletion to the worker whose message says that it has begun, or has ended."""
+        if not self._lost or message.pattern != "*" or not self._l2.listens_where_it_reads:
+            return
+        if message.began == STARTS and message.source != self._identity:
+            self._claimed_until_s = time.monotonic() + draw_claim_s()
+        elif message.began is not None and self._found_at is not None and message.began > self._found_at:
+            self._use_l2_again(message.sequence or 0)
+
+    def close(self) -> None:
+        """End the random delay, so that closing the cache does not wait for it."""
+        self._closing.set()
 
     def _empty_l2(self) -> None:
         try:
-            self._acknowledged = self._l2.invalidate_matching("*", self._identity)
-            self._lost = self.l2_is_old = False
+            if self._listener.started:
+                self._closing.wait(self.delay_s())
+                if not self._lost or time.monotonic() < self._claimed_until_s:
+                    return
+            history = self._listener.new_history
+            if history is not None and self._l2.is_emptied(history):
+                self._use_l2_again(0)
+                return
+            sequence = self._l2.carry_out(Invalidation(pattern="*"), self._identity)
+            if history is not None:
+                self._l2.mark_emptied(history)
+            self._use_l2_again(sequence or 0)
         except L2Unavailable as error:
             self._event_log.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))
         finally:
             self._emptying = False
+
+    def _empty_nodes(self) -> None:
+        try:
+            for name in list(self._l2.old_nodes):
+                self._l2.empty_node(name, self._identity)
+        except L2Unavailable as error:
+            self._event_log.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))
+        finally:
+            self._emptying = False
+
+    def _use_l2_again(self, sequence: int) -> None:
+        self._acknowledged = sequence
+        self._lost = self.l2_is_old = False
+        self._l2.old_nodes.clear()
 
 
 class OutageProbe:

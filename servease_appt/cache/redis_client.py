@@ -18,6 +18,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from servease_appt.cache.l2.cluster import Cluster
+from servease_appt.cache.l2.protocol import Backend
 from servease_appt.cache.sentinel import Sentinels
 
 DEFAULT_TIMEOUT_S = 0.2
@@ -65,17 +66,17 @@ def connect(url: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_connections: 
     return Redis.from_url(url, **options)
 
 
-def database_of(client: Redis) -> int:
+def database_of(client: Redis | Backend) -> int:
     """Return the number of the database that a client uses."""
-    if isinstance(client, Cluster):
+    if isinstance(client, (Backend, Cluster)):
         return 0
     return int(client.connection_pool.connection_kwargs.get("db") or 0)
 
 
-def check_client(client: Redis) -> None:
+def check_client(client: Redis | Backend) -> None:
     """Raise ValueError for a client that the cache can't use, because one tier would not work with it."""
     if not isinstance(client, Redis):
-        return  # a cluster's client, which connects at its first command
+        return  # no server to connect to; or a cluster's client, which connects at its first command
     made_with = client.connection_pool.connection_kwargs
     if made_with.get("decode_responses"):
         raise ValueError("a client with decode_responses=True returns str, but cached values are bytes")

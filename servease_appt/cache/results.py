@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 V = TypeVar("V")
 
@@ -54,3 +54,36 @@ class Lookup(Generic[V]):
     no_values: dict[str, NoValue] = field(default_factory=dict)
     cache_s: float = 0.0
     upstream_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[V]):
+    """One value with its source and age: the result of `TwoTierCache.find` and `peek`.
+
+    Attributes:
+        value: the value; None if there is none.
+        source: the tier or the loader from which this call took it.
+        age_s: seconds since this process read it from L2 or loaded it; 0 if this call did.
+        no_value: the reason why there is no value; None if there is one.
+
+    Example:
+        >>> Found({"name": "Ada"}, Source.L1, age_s=2.5).source.value
+        'l1'
+    """
+
+    value: V | None
+    source: Source
+    age_s: float = 0.0
+    no_value: NoValue | None = None
+
+
+class Invalidated(NamedTuple):
+    """The result of `TwoTierCache.invalidate_and_count`.
+
+    Attributes:
+        keys: the number of distinct keys.
+        listeners: the number of connections to which the message was sent, of this process too; None: unknown.
+    """
+
+    keys: int
+    listeners: int | None

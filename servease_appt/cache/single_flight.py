@@ -26,50 +26,64 @@ class Outcome(Enum):
 
 
 class Completion:
-    """A countdown of the flights that one caller waits for; `wake` interrupts `wait`. Thread-safe."""
+    """A countdown of the flights that one caller waits for; `wake` interrupts `wait`.
+
+    One thread waits; any thread may call the other methods. Lighter than a `threading.Condition`, since each
+    reader of a missing key makes one.
+    """
+
+    __slots__ = ("_bell", "_left", "_lock")
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
+        # Locked until there is something to look at.
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._left = 0
-        self._woken = False
 
     def expect(self, more: int) -> None:
         """Add flights to wait for. Call it before they can complete."""
-        with self._condition:
+        with self._lock:
             self._left += more
 
-    def count_down(self) -> None:
-        """Note that one flight has completed."""
-        with self._condition:
-            self._left -= 1
+    def count_down(self, completed: int = 1) -> None:
+        """Note that flights have completed."""
+        with self._lock:
+            self._left -= completed
             if self._left == 0:
-                self._condition.notify_all()
+                self._ring()
 
     def wake(self) -> None:
         """Wake the waiter, so that it checks again."""
-        with self._condition:
-            self._woken = True
-            self._condition.notify_all()
+        with self._lock:
+            self._ring()
+
+    def _ring(self) -> None:
+        if self._bell.locked():
+            self._bell.release()
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for all flights, `wake` or the timeout. Returns True if all flights have completed."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._left <= 0 or self._woken, max(0.0, timeout_s))
-            self._woken = False
-            return self._left <= 0
+        if self._left > 0:
+            self._bell.acquire(timeout=max(0.0, timeout_s))
+        return self._left <= 0
 
 
 class Flight(Generic[V]):
-    """One running load. Only the first call of `complete` has an effect."""
+    """One running load. Only the first call of `complete` has an effect.
+
+    `loads`: True once its leader loads the value. Until then the leader may wait for another worker.
+    """
 
     __slots__ = (
-        "_completions", "_lock", "began_at_s", "deadline_s", "key", "outcome", "stale_value", "value"
+        "_completions", "_lock", "began_at_s", "deadline_s", "key", "loads", "outcome", "stale_value", "value"
     )  # fmt: skip
 
     def __init__(self, key: str, completion: Completion, deadline_s: float = math.inf) -> None:
         self.key = key
         self.began_at_s = elapsed_s()
         self.deadline_s = deadline_s
+        self.loads = False
         self.stale_value: V | None = None
         self.outcome: Outcome | None = None
         self.value: V | None = None
@@ -86,18 +100,22 @@ class Flight(Generic[V]):
 
     def complete(self, outcome: Outcome, value: V | None = None) -> None:
         """Set the outcome and wake every caller that waits."""
-        with self._lock:
-            if self.outcome is not None:
-                return
-            self.value = value
-            self.outcome = outcome
-            completions = self._completions
-        for completion in completions:
+        for completion in self.set_outcome(outcome, value):
             completion.count_down()
 
-    def wake(self) -> None:
-        """Wake only the leader; callers that joined wait for completion."""
-        self._completions[0].wake()
+    def set_outcome(self, outcome: Outcome, value: V | None = None) -> list[Completion]:
+        """Set the outcome. Returns the completions to count down."""
+        with self._lock:
+            if self.outcome is not None:
+                return []
+            self.value = value
+            self.outcome = outcome
+            return self._completions
+
+    @property
+    def leader(self) -> Completion:
+        """The completion of the caller that leads."""
+        return self._completions[0]
 
 
 class Flights(Generic[V]):
@@ -114,8 +132,6 @@ class Flights(Generic[V]):
 
         A flight is not joined after its deadline, or if it began before `began_after_s`.
         """
-        if not self._by_key:
-            return {}
         with self._lock:
             joined = {
                 key: flight for key in keys if (flight := self._joinable(key, began_after_s)) is not None
@@ -161,6 +177,11 @@ class Flights(Generic[V]):
             return None
         return flight
 
+    @property
+    def are_running(self) -> bool:
+        """True if there may be a flight to join."""
+        return bool(self._by_key)
+
     def finish(self, flights: Iterable[Flight[V]]) -> None:
         """Remove flights, so that the next reader of each key starts a new one."""
         with self._lock:
@@ -178,8 +199,27 @@ class Flights(Generic[V]):
                 self._by_key.pop(key, None)
 
     def wake(self, keys: Iterable[str]) -> None:
-        """Wake the leaders of these keys' flights, because L2 has changed there."""
+        """Wake the leaders that wait for other workers' loads of these keys, because L2 has changed there.
+
+        Callers that joined wait for completion.
+        """
+        if not self._by_key:
+            return
         with self._lock:
-            flights = [flight for key in keys if (flight := self._by_key.get(key)) is not None]
-        for flight in flights:
-            flight.wake()
+            leaders = {
+                flight.leader
+                for key in keys
+                if (flight := self._by_key.get(key)) is not None and not flight.loads
+            }
+        for leader in leaders:
+            leader.wake()
+
+
+def complete_all(outcomes: Iterable[tuple[Flight[V], Outcome, V | None]]) -> None:
+    """Complete flights as `Flight.complete` does. Each caller that waits is woken once."""
+    counts: dict[Completion, int] = {}
+    for flight, outcome, value in outcomes:
+        for completion in flight.set_outcome(outcome, value):
+            counts[completion] = counts.get(completion, 0) + 1
+    for completion, completed in counts.items():
+        completion.count_down(completed)

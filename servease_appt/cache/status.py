@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.l1 import L1
@@ -24,6 +24,28 @@ class Mode(StrEnum):
     """Redis does not answer: L1 serves entries loaded within the last second, all else comes from the source."""
     DIRECT = "direct"
     """Redis does not answer and L1 is off: every read goes to the source."""
+
+
+class ChannelState(NamedTuple):
+    """The state of the channel on which a process receives invalidations."""
+
+    alive: bool
+    """True while the listener's thread runs."""
+    confirmed: bool
+    """True from the first answered heartbeat of a connection until it is lost."""
+    tracking: bool
+    """True if the server sends tracking messages."""
+    sequence: int | None
+    """The number of the last invalidation received; None: none yet."""
+    silent_s: float
+    """Seconds since the server last answered, or since the start."""
+
+
+def channel_state(listener: Listener) -> ChannelState:
+    """Return the state of a listener that was started."""
+    return ChannelState(
+        listener.alive, listener.confirmed, listener.tracking, listener.sequence, listener.silent_s
+    )
 
 
 def mode_of(breaker: Breaker, *, l1_is_on: bool, l1_is_trusted: bool) -> Mode:

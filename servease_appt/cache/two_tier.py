@@ -1,6 +1,6 @@
 """The two-tier cache: L1 in this process, L2 in Redis, then a loader. The public class.
 
-The parts of the protocol
+The other public methods are in `stores.py` and `shortcuts.py`. The parts of the protocol:
     `reading.py`: the read path. `batch_load.py` and `loading.py`: single-flight loads and fills. `direct.py`:
     stores without a loader. `invalidation.py`: invalidations and the messages about them. `listener.py`: the
     channel. `keeping.py`: stores in L1. `recovery.py`: a server that has lost invalidations.
@@ -11,33 +11,35 @@ from __future__ import annotations
 import atexit
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, Self, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self, TypeVar, cast
 
 from redis import Redis
 
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.codecs import Codec, Codecs
-from servease_appt.cache.direct import Fence
+from servease_appt.cache.companion import Companion, NoCompanion
 from servease_appt.cache.forks import after_fork
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import L1, MISS
-from servease_appt.cache.l2.protocol import L2
-from servease_appt.cache.listener import Listener
-from servease_appt.cache.loading import Load
+from servease_appt.cache.l2.protocol import L2, Backend
+from servease_appt.cache.lifetimes import Policies
+from servease_appt.cache.loaders import BatchLoader, Load, LoadMany
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.process import Process
 from servease_appt.cache.redis_client import DEFAULT_TIMEOUT_S, check_client, connect
-from servease_appt.cache.results import Lookup
+from servease_appt.cache.results import Invalidated, Lookup
+from servease_appt.cache.shortcuts import Shortcuts
 from servease_appt.cache.stats import Observer, Recorder, Stats
-from servease_appt.cache.status import Mode, describe, mode_of
+from servease_appt.cache.status import ChannelState, Mode, channel_state, describe, mode_of
+from servease_appt.cache.stores import Stores
 from servease_appt.cache.worker_queries import WorkerQueries
 
 V = TypeVar("V")
 
 
-class TwoTierCache(Generic[V]):
+class TwoTierCache(Stores[V], Shortcuts[V]):
     """A cache in two tiers that keeps invalidated values out of both. Thread-safe and fork-safe.
 
     A key is a codec's name, an underscore and an id: `customer_17`. The first read of a process starts a thread
@@ -53,7 +55,8 @@ class TwoTierCache(Generic[V]):
         >>> cache.close()
 
     Args:
-        client: a redis-py client, preferably made by `connect`. Nothing is sent before the first read.
+        client: a redis-py client, preferably made by `connect`; or, in tests, a `testing.MemoryServer`. Nothing is
+            sent before the first read.
         codecs: one codec for each type of value; their names must differ.
         prefix: the prefix of all keys in Redis. Caches with the same prefix and database share their values.
         policy: lifetimes and deadlines; None: the defaults of `CachePolicy`.
@@ -71,7 +74,7 @@ class TwoTierCache(Generic[V]):
 
     def __init__(
         self,
-        client: Redis,
+        client: Redis | Backend,
         codecs: tuple[Codec[V], ...],
         *,
         prefix: str,
@@ -85,6 +88,7 @@ class TwoTierCache(Generic[V]):
         check_client(client)
         self.policy: CachePolicy = policy or CachePolicy()
         self.codecs: Codecs[V] = Codecs(codecs)
+        self.policies: Policies = Policies(self.policy, self.codecs.lifetimes)
         self.keys: KeySpace = KeySpace(prefix)
         self.recorder: Recorder = recorder or Stats()
         self._observer = observer
@@ -93,8 +97,7 @@ class TwoTierCache(Generic[V]):
         self._listens = listen
         self._clock = clock
         self._closed = False
-        self.describe_more: Callable[[], dict[str, Any]] = dict
-        self.on_pulse: Callable[[], None] | None = None
+        self._companion: Companion = NoCompanion()
         self._set_up()
         after_fork(self, TwoTierCache._after_fork)
         _living.add(self)
@@ -124,7 +127,7 @@ class TwoTierCache(Generic[V]):
             client=self._client,
             codecs=self.codecs,
             keys=self.keys,
-            policy=self.policy,
+            policies=self.policies,
             recorder=self.recorder,
             observer=self._observer,
             describe=self.describe,
@@ -158,7 +161,14 @@ class TwoTierCache(Generic[V]):
             return value
         return self.get_many((key,), load, timeout_s=timeout_s).values[key]
 
-    def get_many(self, keys: Sequence[str], load: Load[V], *, timeout_s: float | None = None) -> Lookup[V]:
+    def get_many(
+        self,
+        keys: Sequence[str],
+        load: Load[V] | None = None,
+        *,
+        load_many: LoadMany[V] | None = None,
+        timeout_s: float | None = None,
+    ) -> Lookup[V]:
         """Return many values, each from the nearest tier that has it. Thread-safe; never raises for an outage.
 
         Example:
@@ -177,6 +187,10 @@ class TwoTierCache(Generic[V]):
             load: `load(key, timeout_s)` returns the value of one key. The cache calls it on its own threads, for
                 several keys in parallel, and at most once a key in all processes together. It raises ValueNotFound
                 if there is no value, LoadDenied if the source refused the caller, and anything else if it fails.
+                It may return `Loaded` to set a TTL, or to have the value stored nowhere.
+            load_many: in place of `load`: `load_many(keys, timeout_s)` returns a dict of values by key. The cache
+                calls it once with all missing keys of a codec. A key that the dict lacks has no value. In place of
+                a value, the dict may hold one of the exceptions above.
             timeout_s: limit for all loads of this call together, in seconds; None: `policy.load_timeout_s`.
 
         Returns:
@@ -186,96 +200,13 @@ class TwoTierCache(Generic[V]):
         Raises:
             ValueError: a key belongs to no codec.
             RuntimeError: the cache is closed.
+            TypeError: neither or both of `load` and `load_many` are given, or can't be called like that.
         """
-        if not self._started:
-            self.start()
-        return self._process.reader.read(keys, load, timeout_s)
-
-    # Read and store without a loader
-
-    def peek_many(self, keys: Sequence[str], *, fenced: bool = True) -> tuple[dict[str, V], dict[str, Fence]]:
-        """Return the cached values, and for each miss the fence that `fill` needs. Thread-safe.
-
-        A fence is the lease of the key, even if another caller holds the lease. As long as the lease exists, the
-        key has not been invalidated.
-
-        Args:
-            keys: the keys, without duplicates.
-            fenced: False to take no fences, which saves a round trip.
-
-        Returns:
-            The values that were found, and the fences of the missing keys. No fences while Redis does not answer.
-
-        Raises:
-            ValueError: a key belongs to no codec.
-            RuntimeError: the cache is closed.
-        """
-        if not self._started:
-            self.start()
-        return self._process.reader.peek(keys, fenced=fenced)
-
-    def fill(self, key: str, value: V, fence: Fence, ttl_s: float | None) -> bool:
-        """Store a value that was computed after a miss. See `fill_many`. Returns True if it was stored."""
-        return bool(self.fill_many({key: (value, fence)}, ttl_s))
-
-    def fill_many(self, fills: Mapping[str, tuple[V, Fence]], ttl_s: float | None) -> list[str]:
-        """Store values that were computed after misses, unless their keys were invalidated since. Thread-safe.
-
-        Args:
-            fills: by key, the value and the fence that `peek_many` returned.
-            ttl_s: TTL of the values in seconds; None: no expiry.
-
-        Returns:
-            The keys that were stored; none while Redis does not answer.
-        """
-        return self._process.direct.fill_many(fills, ttl_s)
-
-    def release(self, fences: Mapping[str, Fence]) -> None:
-        """Release fences that will not be used, so that the next miss of each key is granted the lease.
-
-        Args:
-            fences: by key, as `peek_many` returned them. Fences that were not granted to that call are ignored.
-        """
-        self._process.direct.release(fences)
-
-    def write(self, key: str, value: V, ttl_s: float | None) -> bool:
-        """Store a value unconditionally. See `write_many`. Returns False if Redis did not accept it."""
-        return self.write_many({key: value}, ttl_s)
-
-    def write_many(self, values: Mapping[str, V], ttl_s: float | None) -> bool:
-        """Store values in L2 unconditionally, and drop them from every worker's L1.
-
-        If L2 already holds the same bytes, only the TTL is set, and every L1 keeps the value.
-
-        Args:
-            values: by key.
-            ttl_s: TTL of the values in seconds; None: no expiry.
-
-        Returns:
-            False if Redis did not answer or refused the write.
-        """
-        return self._process.direct.write_many(values, ttl_s)
-
-    def renew_many(self, values: Mapping[str, V], ttl_s: float | None) -> list[str]:
-        """Set the TTL of values that L2 still holds unchanged. Returns the keys of these values."""
-        return self._process.direct.renew_many(values, ttl_s)
-
-    def add(self, key: str, value: V, ttl_s: float | None) -> bool:
-        """Store a value if L2 holds none, atomically. Returns True if stored; False if not, or in an outage."""
-        return self._process.direct.add(key, value, ttl_s)
-
-    def increment(self, key: str, delta: int) -> int | None:
-        """Add `delta` to a number in L2, atomically, and drop it from every worker's L1.
-
-        A missing number counts as 0 and is stored without expiry.
-
-        Returns:
-            The new number; None if Redis does not answer or refuses writes.
-
-        Raises:
-            ValueError: the value is not a 64-bit integer in decimal digits, or the sum does not fit into one.
-        """
-        return self._process.direct.increment(key, delta)
+        if (load is None) is (load_many is None):
+            raise TypeError("get_many needs load or load_many, and not both")
+        self.start()
+        loader = load if load is not None else BatchLoader(cast("LoadMany[V]", load_many))
+        return self._process.reader.read(keys, loader, timeout_s)
 
     # Invalidate
 
@@ -296,6 +227,10 @@ class TwoTierCache(Generic[V]):
             CacheUnavailable: Redis did not accept it; this process has dropped its own values anyway.
             ValueError: a key belongs to no codec; nothing was dropped.
         """
+        return self.invalidate_and_count(keys).keys
+
+    def invalidate_and_count(self, keys: Iterable[str]) -> Invalidated:
+        """Do the same as `invalidate`, and return the number of listeners as well."""
         return self._process.invalidator.invalidate(keys)
 
     def invalidate_matching(self, pattern: str) -> None:
@@ -325,14 +260,14 @@ class TwoTierCache(Generic[V]):
         )
 
     @property
-    def listener(self) -> Listener | None:
-        """The listener of this process; None before the first read, and if the cache does not listen."""
-        return self._process.listener if self._started else None
+    def channel(self) -> ChannelState | None:
+        """The state of the channel now; None before the first read, and if the cache does not listen."""
+        return channel_state(self._process.listener) if self._started else None
 
     @property
     def worker_queries(self) -> WorkerQueries:
         """A client for queries to all workers."""
-        return WorkerQueries(self._client, self.keys)
+        return WorkerQueries(cast("Redis", self._client), self.keys)
 
     def describe(self) -> dict[str, Any]:
         """Return the state of this process's cache, as JSON."""
@@ -345,16 +280,19 @@ class TwoTierCache(Generic[V]):
             self.breaker,
             refusal=self.l2.refusals.current,
         )
-        return own | self.describe_more()
+        return own | self._companion.describe()
+
+    def attach(self, companion: Companion) -> None:
+        """Let a companion work at each pulse and add its state to `describe`. It replaces the one before."""
+        self._companion = companion
 
     def _pulse(self) -> None:
         self._process.reader.count_hits_of_get()
-        if self.on_pulse is not None:
-            self.on_pulse()
+        self._companion.pulse()
 
     def start(self) -> None:
         """Start the listener now instead of at the first read. Idempotent. Raises RuntimeError once closed."""
-        if not self._listens:
+        if self._started or not self._listens:
             return
         with self._start_lock:
             if self._closed:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Integer,
@@ -130,4 +131,28 @@ Table(
     Column("employee_id", _UUID, nullable=False),
     Column("during", TSRANGE, nullable=False),
     comment="When employees are busy",
+)
+Table(
+    "appointment_events",
+    Base.metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("number", BigInteger),
+    Column("published_at", _MOMENT),
+    Column("occurred_at", _MOMENT, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("appointment_id", _UUID, nullable=False),
+    Column("customer_id", _UUID),
+    Column("status", Text),
+    comment="Changes of appointments; number and published_at follow the commit",
+)
+Table(
+    "appointment_events_state",
+    Base.metadata,
+    Column("only_row", Boolean, primary_key=True),
+    Column("last_number", BigInteger, nullable=False),
+    Column("last_published_at", _MOMENT, nullable=False),
+    Column("delivered_number", BigInteger, nullable=False),
+    Column("dropped_number", BigInteger, nullable=False),
+    Column("dropped_published_at", _MOMENT, nullable=False),
+    comment="The last event published, delivered to Redis, and dropped because of its age",
 )

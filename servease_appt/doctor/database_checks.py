@@ -17,6 +17,7 @@ from servease_appt.masking import mask_url
 from servease_appt.settings import Settings
 
 CLOCK_SLACK_S: Final = 1.0
+OLDEST_EVENT_S: Final = 60.0
 
 _SETTING: Final = "DATABASE_URL (or DB_HOST, DB_PORT, DB_USER, DB_PASSWORD, APPOINTMENT_DB_NAME)"
 _CURES: Final = (
@@ -60,6 +61,8 @@ def check_database(container: Container) -> Iterator[Finding]:
     else:
         yield _area.ok(f"Its tables are of version {found}, as needed.")
         yield from _kept_counts(container)
+        if container.settings.event_stream_maxlen:
+            yield from _undelivered_events(container)
     off_s = abs((their_now - before).total_seconds())
     if off_s > CLOCK_SLACK_S:
         yield _area.warning(
@@ -87,6 +90,27 @@ def _kept_counts(container: Container) -> Iterator[Finding]:
         )
     else:
         yield _area.ok("The kept counts of the sampled days are right.")
+
+
+def _undelivered_events(container: Container) -> Iterator[Finding]:
+    """Check that booking events reach the Redis stream."""
+    from servease_appt.db import events
+
+    try:
+        with container.database.reading() as connection:
+            left = events.backlog(connection)
+    except DatabaseUnavailable as error:
+        yield _unavailable(container.settings, error)
+        return
+    if left.oldest_s > OLDEST_EVENT_S:
+        yield _area.problem(
+            f"{left.events} booking events are not in the Redis stream, the oldest for {duration(left.oldest_s)}.",
+            "Services that read the stream miss changes; after 30 days they are lost to it.",
+            "Start a worker, and look at its log and at the findings about Redis."
+            " EVENT_STREAM_MAXLEN=0 turns the stream off.",
+        )
+    else:
+        yield _area.ok("Booking events reach the Redis stream.")
 
 
 def _unavailable(settings: Settings, error: DatabaseUnavailable) -> Finding:

@@ -31,7 +31,7 @@ QUANTILES = {"p50_ms": 0.5, "p95_ms": 0.95}
 def cache_report(lookups: Lookups, metrics: Metrics) -> dict[str, Any]:
     """Return the answer of `GET /cache/stats/`: this worker's counters, and all workers'."""
     cache = lookups.cache
-    listener = cache.listener
+    channel = cache.channel
     own, totals = metrics.worker_totals(), metrics.totals()
     return {
         "mode": cache.mode.value,
@@ -39,9 +39,9 @@ def cache_report(lookups: Lookups, metrics: Metrics) -> dict[str, Any]:
             "id": cache.identity,
             "l1_entries": cache.l1.size(),
             "l1_evictions": cache.l1.evictions,
-            "channel_confirmed": listener is not None and listener.confirmed,
-            "tracking": listener is not None and listener.tracking,
-            "sequence": listener.sequence if listener is not None else None,
+            "channel_confirmed": channel is not None and channel.confirmed,
+            "tracking": channel is not None and channel.tracking,
+            "sequence": channel.sequence if channel is not None else None,
             "breakers": {
                 "redis": cache.breaker.state.value,
                 **{entity: state.value for entity, state in lookups.breaker_states().items()},

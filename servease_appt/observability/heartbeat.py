@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from servease_appt.cache import Event, Tier
 from servease_appt.cache.forks import after_fork
@@ -21,11 +22,17 @@ AT_MOST_EVERY_S: Final = 0.25
 
 
 class Heartbeat:
-    """The listener's callback, called about twice a second even if Redis does not answer. Never blocks."""
+    """The companion of the cache: works about twice a second, also if Redis does not answer. Never blocks."""
 
     def __init__(
-        self, lookups: Lookups, metrics: Metrics, metric_history: MetricHistory, upkeep: Upkeep
+        self,
+        lookups: Lookups,
+        metrics: Metrics,
+        metric_history: MetricHistory,
+        upkeep: Upkeep,
+        describe: Callable[[], dict[str, Any]],
     ) -> None:
+        self.describe = describe
         self._lookups = lookups
         self._upkeep = upkeep
         self._metrics = metrics
@@ -40,7 +47,7 @@ class Heartbeat:
         self._next_at_s = 0.0
         self._began_at_s = time.time()
 
-    def __call__(self) -> None:
+    def pulse(self) -> None:
         """Start the work on a thread of the cache, unless it ran just now or still runs."""
         now_s = time.monotonic()
         if self._busy or now_s < self._next_at_s:
@@ -66,7 +73,7 @@ class Heartbeat:
     def set_gauges(self) -> None:
         """Set the gauges of this worker."""
         cache = self._lookups.cache
-        listener = cache.listener
+        channel = cache.channel
         for kind, n in cache.l1.evicted().items():
             self._metrics.count(Tier.L1, Event.EVICTION, kind, n - self._evicted[kind])
             self._evicted[kind] = n
@@ -74,5 +81,5 @@ class Heartbeat:
             mode=cache.mode,
             breakers={"redis": cache.breaker.state, **self._lookups.breaker_states()},
             l1_entries=cache.l1.size(),
-            heard_at_s=self._began_at_s if listener is None else time.time() - listener.silent_s,
+            heard_at_s=self._began_at_s if channel is None else time.time() - channel.silent_s,
         )

@@ -10,6 +10,7 @@ each from a bounded list.
 from __future__ import annotations
 
 import platform
+import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from prometheus_client.metrics_core import Metric
 import servease_appt
 from servease_appt.cache import Event, Lookup, Mode, Tier
 from servease_appt.cache.breaker import BreakerState
+from servease_appt.db.events import Backlog
 from servease_appt.observability import metric_files
 from servease_appt.observability.access_log import METHODS
 from servease_appt.observability.worker_sums import AllWorkers, Totals, own_totals, read_totals
@@ -118,6 +120,18 @@ class Metrics:
         self._wrong_days = self._gauge(
             "servease_kept_counts_wrong_days", "Days of the last sample whose kept count was wrong", "livemax"
         )
+        self._waiting_events = self._gauge(
+            "servease_event_backlog_events",
+            "Booking events that are not in the Redis stream yet",
+            "livemax",
+            "stream",
+        )
+        self._oldest_event = self._gauge(
+            "servease_event_backlog_oldest_timestamp_seconds",
+            "When the oldest booking event occurred that is not in the Redis stream yet; now if there is none",
+            "livemin",
+            "stream",
+        )
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
@@ -210,6 +224,11 @@ class Metrics:
     def kept_counts_sampled(self, wrong_days: int) -> None:
         """Set the number of sampled days whose kept count differs from the number of their rows."""
         self._wrong_days().set(wrong_days)
+
+    def event_backlog(self, backlog: Backlog) -> None:
+        """Set what is not delivered to the Redis stream yet. Not called while the stream is turned off."""
+        self._waiting_events("events").set(backlog.events)
+        self._oldest_event("events").set(time.time() - backlog.oldest_s)
 
     # Read
 

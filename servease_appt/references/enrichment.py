@@ -19,6 +19,7 @@ from servease_appt.references.loading import ReferenceSource, UpstreamObserver
 from servease_appt.settings import Settings
 
 SOFT_SHARE_OF_TIMEOUT: Final = 0.25
+Load = Callable[[str, float], Reference]
 _BEYOND_L1: Final = (Source.L2, Source.UPSTREAM, Source.STALE, Source.UNKNOWN)
 _NONE_BEYOND_L1: Final = " ".join(f"{source}=0" for source in _BEYOND_L1)
 
@@ -28,6 +29,19 @@ class PageObserver(UpstreamObserver, Protocol):
 
     def page(self, endpoint: str, asked: int, lookup: Lookup[Reference]) -> None:
         """An answer of `endpoint` was given names for `asked` references."""
+
+
+class PageTracing(Protocol):
+    """Traces the lookups of an answer."""
+
+    def look_up(
+        self,
+        endpoint: str,
+        asked: int,
+        get: Callable[[Load], Lookup[Reference]],
+        load: Load,
+    ) -> Lookup[Reference]:
+        """Return `get(load)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +86,7 @@ class Lookups:
         *,
         service_token: ServiceToken | None = None,
         observer: PageObserver | None = None,
+        tracing: PageTracing | None = None,
     ) -> None:
         self.cache = cache
         self.on_invalidated: Callable[[str, tuple[str, ...]], None] = lambda _entity, _ids: None
@@ -83,6 +98,7 @@ class Lookups:
         )
         self._service_token = service_token
         self._observer = observer
+        self._tracing = tracing
 
     def page_names(
         self,
@@ -97,7 +113,11 @@ class Lookups:
         vehicles = {id_: f"vehicle_{id_}" for id_ in vehicle_ids}
         employees = {id_: f"employee_{id_}" for id_ in employee_ids if id_ is not None}
         keys = [*customers.values(), *vehicles.values(), *employees.values()]
-        lookup = self.cache.get_many(keys, self._load_as(auth_token))
+        load = self._load_as(auth_token)
+        if self._tracing is None:
+            lookup = self.cache.get_many(keys, load)
+        else:
+            lookup = self._tracing.look_up(endpoint, len(keys), partial(self.cache.get_many, keys), load)
         if self._observer is not None:
             self._observer.page(endpoint, len(keys), lookup)
         values = lookup.values
@@ -148,7 +168,7 @@ class Lookups:
         """Return the state of each service's breaker, by entity."""
         return self.source.breaker_states()
 
-    def _load_as(self, auth_token: str | None) -> Callable[[str, float], Reference]:
+    def _load_as(self, auth_token: str | None) -> Load:
         token = self._service_token.get() if self._service_token is not None else auth_token
         return partial(self.source.load, token)
 

@@ -2,11 +2,11 @@
 
 A script of its own that needs only the standard library:
 
-    fake_service.py KIND PORT DELAY_SECONDS
+    fake_service.py KIND PORT DELAY_SECONDS [HOST]
 
-KIND is `customer`, `employee` or `vehicle`, PORT 0 picks a free one. Each answer takes DELAY_SECONDS; any
-number of calls may be under way on one thread: a waiting call costs a timer. A call without a bearer token gets
-401.
+KIND is `customer`, `employee` or `vehicle`, PORT 0 picks a free one, HOST is 127.0.0.1 unless it is given. Each
+answer takes DELAY_SECONDS; any number of calls may be under way on one thread: a waiting call costs a timer. A
+call without a bearer token gets 401.
 
 `POST /__control` with a JSON object `{"do": …}` changes its behaviour. `fake_services.py` is the client for
 that and documents the actions.
@@ -266,10 +266,10 @@ class Connection(asyncio.Protocol):
 
 async def main(arguments: list[str]) -> None:
     """Serve until the process ends; the arguments are those of the module's docstring."""
-    kind, port, delay_s = arguments
+    kind, port, delay_s, host = [*arguments, "127.0.0.1"][:4]
     service = Service(kind, float(delay_s))
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(service), "127.0.0.1", int(port), backlog=1024)
+    server = await loop.create_server(lambda: Connection(service), host, int(port), backlog=1024)
     print(f"Listening on port {server.sockets[0].getsockname()[1]}", file=sys.stderr, flush=True)
     await server.serve_forever()
 

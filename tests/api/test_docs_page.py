@@ -57,9 +57,23 @@ def test_the_files_of_the_page_may_be_kept(app: Flask) -> None:
         assert client.get(f"{BASE}{path}").headers["Cache-Control"] == "no-store"
 
 
+def test_the_start_page_links_to_pages_that_answer(app: Flask) -> None:
+    """`/` names the API's page, its document, the dashboard and health; under a proxy's path, below that."""
+    client = app.test_client()
+    page = client.get("/")
+    assert (page.status_code, page.mimetype) == (200, "text/html")
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    links = re.findall(r'<a href="([^"]*)"', page.text)
+    assert links == ["/docs", "/openapi.json", "/ops/cache/", "/health/", "/health/ready/"]
+    assert {client.get(link).status_code for link in links} == {200}
+    mounted = client.get("/", environ_overrides={"SCRIPT_NAME": "/garage"})
+    assert '<a href="/garage/docs">' in mounted.text
+    assert client.post("/").status_code == 405
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)")
 def test_the_page_in_a_browser(address: str, dataset: Dataset, tmp_path: Path) -> None:
-    """A link opens its operation; a token is kept over a reload; a request is sent and shown as curl."""
+    """A link opens its operation; a token outlives the page; a request is sent and shown as curl."""
     dataset.appointment()
     bearer = dataset.erin._headers["Authorization"].removeprefix("Bearer ")
     listing = "#operations-Appointments-listAppointments"
@@ -78,8 +92,8 @@ def test_the_page_in_a_browser(address: str, dataset: Dataset, tmp_path: Path) -
             "document.querySelector('.auth-btn-wrapper button[type=submit]').click()"
         )
         browser.wait_for("localStorage.getItem('authorized') !== null")
-        browser.evaluate("location.reload()")
 
+        browser.open(f"{address}/docs?again#/Appointments/listAppointments")
         browser.wait_for(f"document.querySelector('{listing} button.execute') !== null")
         browser.evaluate(f"document.querySelector('{listing} button.execute').click()")
         answer = f"document.querySelector('{listing} .live-responses-table')"

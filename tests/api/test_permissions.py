@@ -97,6 +97,7 @@ ROWS: dict[tuple[str, str], Row] = {
         USERS, _to(f"/appointments/available_slots/?start_date={DAY}&end_date={DAY}")
     ),
     ("GET", "/appointments/stats/"): Row(USERS, _to("/appointments/stats/")),
+    ("GET", "/appointments/changes/"): Row(USERS, _to("/appointments/changes/?page_size=3")),
     ("GET", "/history/"): Row(USERS, _to("/history/")),
     ("GET", "/history/<history_id>/"): Row(
         OWN, lambda dataset: (f"/history/{dataset.history_row(dataset.appointment())}/", None)
@@ -127,7 +128,8 @@ ROWS: dict[tuple[str, str], Row] = {
     },
 }
 
-DASHBOARD_ROWS: dict[tuple[str, str], Row] = {
+PAGE_ROWS: dict[tuple[str, str], Row] = {
+    ("GET", "/"): Row(OPEN, _to("/")),
     ("GET", "/ops/cache/"): Row(OPEN, _to("/ops/cache/")),
     ("GET", "/ops/cache/page.css"): Row(OPEN, _to("/ops/cache/page.css")),
     **{
@@ -147,7 +149,7 @@ DASHBOARD_ROWS: dict[tuple[str, str], Row] = {
 }
 """Not part of the API, and not in its document."""
 
-ALL_ROWS = {**ROWS, **DASHBOARD_ROWS}
+ALL_ROWS = {**ROWS, **PAGE_ROWS}
 
 
 def test_every_route_has_a_row(app: Flask) -> None:

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from servease_appt.appointments import reading
 from servease_appt.appointments.actors import Actor, Role
@@ -13,6 +15,7 @@ from servease_appt.appointments.records import (
     AppointmentRow,
     Order,
     Page,
+    Position,
     Stretch,
     StretchOfRows,
     Window,
@@ -140,6 +143,43 @@ def test_a_customers_stretch_holds_their_own(workshop: Workshop) -> None:
 
     assert mine.count == len(mine.rows) == 60
     assert {row.customer_id for row in mine.rows} == {OWNER}
+
+
+def test_no_page_reads_the_whole_list(workshop: Workshop) -> None:
+    """Whichever it is, in both orders: PostgreSQL reads some hundred entries of an index, not five thousand."""
+    workshop.sql(MANY.replace("generate_series(1, 300)", "generate_series(1, 5000)"), owner=OWNER)
+    workshop.sql("ANALYZE appointments")
+    kind = AppointmentFilters(appointment_type="repair")
+    with workshop.database.reading() as connection:
+        explained = _Explained(connection)
+        for filters in (NONE, SEVERAL, kind, AppointmentFilters(status=["completed", "pending"])):
+            for order in Order:
+                for number in (1, 40, 60):
+                    reading.list_appointments(explained, ADMIN, filters, Window.of_page(number, 20, order))  # type: ignore[arg-type]
+                    assert explained.most_rows < 500, (filters, order, number)
+                for position in (None, Position("2005-01-01", "09:00:00", OWNER)):
+                    reading.list_stretch(explained, ADMIN, filters, Stretch(20, order, position))  # type: ignore[arg-type]
+                    assert explained.most_rows < 500, (filters, order, position)
+
+
+class _Explained:
+    """A connection that notes the most rows of any step of a statement, before it executes it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.most_rows = 0.0
+
+    def exec_driver_sql(self, statement: str, parameters: dict[str, Any]) -> Any:
+        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
+        (plan,) = self._connection.exec_driver_sql(explain, parameters).scalar_one()
+        self.most_rows = max(_rows_of_steps(plan["Plan"]))
+        return self._connection.exec_driver_sql(statement, parameters)
+
+
+def _rows_of_steps(step: dict[str, Any]) -> Iterator[float]:
+    yield step["Actual Rows"] * step["Actual Loops"] + step.get("Rows Removed by Filter", 0)
+    for below in step.get("Plans", ()):
+        yield from _rows_of_steps(below)
 
 
 def _expected(workshop: Workshop, filters: AppointmentFilters, order: Order) -> list[AppointmentRow]:

@@ -14,6 +14,8 @@ from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache.flask_caching_workers import new_worker  # noqa: F401 - a fixture
 from tests.cache.testbed import CODECS, POLICY, PREFIX, Cache, Gate, Source, listening
 
+pytest.register_assert_rewrite("servease_appt.cache.testing.contract")
+
 
 class MakeCache(Protocol):
     """Makes the cache of one more worker."""

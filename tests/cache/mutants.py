@@ -4,6 +4,7 @@ from collections.abc import Callable
 from importlib import resources
 
 from servease_appt.cache.l2.commands import LuaScript
+from servease_appt.cache.l2.protocol import Announced
 from servease_appt.cache.l2.single_server import SingleServerL2
 from servease_appt.cache.messages import Invalidation
 from tests.cache.testbed import Cache, monkeypatch
@@ -54,7 +55,7 @@ def own_l1_first(cache: Cache) -> None:
     """`invalidate` drops its own L1, then what is in L2, and takes no notice of its own message."""
     drop, in_l2 = cache._process.invalidator.drop, cache.l2.invalidate
 
-    def first_here(keys: list[str], source: str) -> int:
+    def first_here(keys: list[str], source: str) -> Announced:
         drop(keys)
         return in_l2(keys, source)
 

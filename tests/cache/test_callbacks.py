@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from servease_appt.cache import Event, Mode, Stats, Tier
+from servease_appt.cache.companion import NoCompanion
 from servease_appt.cache.group_commit import GroupCommit
 from tests.cache.conftest import Background, MakeCache
 from tests.cache.testbed import (
@@ -87,16 +88,17 @@ def test_a_pulse_that_raises_ends_no_listener(
     cache = make_cache()
     pulsed = threading.Event()
 
-    def pulse() -> None:
-        pulsed.set()
-        raise RuntimeError("a bug in a hook")
+    class Failing(NoCompanion):
+        def pulse(self) -> None:
+            pulsed.set()
+            raise RuntimeError("a bug in a companion")
 
-    cache.on_pulse = pulse
+    cache.attach(Failing())
     client.client_kill_filter(_type="pubsub")
     assert pulsed.wait(LIMIT_S)
     eventually(lambda: cache.mode is Mode.BOTH, "the new connection")
-    assert cache.listener is not None
-    assert cache.listener.alive
+    assert cache.channel is not None
+    assert cache.channel.alive
 
 
 def test_an_id_that_can_not_be_spelled_is_unreadable(make_cache: MakeCache, client: redis.Redis) -> None:
@@ -118,7 +120,7 @@ def test_an_id_that_can_not_be_spelled_is_unreadable(make_cache: MakeCache, clie
 def test_a_listener_that_died_is_started_anew(make_cache: MakeCache, source: Source) -> None:
     """The next reader that comes to L2 notices, and it is counted."""
     cache = make_cache()
-    listener: Any = cache.listener
+    listener: Any = cache._process.listener
     source.put(K)
 
     def die() -> None:

@@ -8,7 +8,10 @@ import pytest
 
 import servease_appt.cache
 
-MODULES = ("", ".codecs", ".errors", ".policy", ".redis_client", ".results", ".stats", ".two_tier")
+MODULES = (
+    "", ".cached_function", ".codecs", ".errors", ".lifetimes", ".loaders", ".policy", ".redis_client", ".results",
+    ".shortcuts", ".stats", ".tags", ".two_tier",
+)  # fmt: skip
 WITHOUT_EXAMPLE = {"CacheError", "Event", "Mode", "NoValue", "Observer", "Recorder", "Source", "Tier"}
 """Enumerations, protocols and a base class, which there is nothing to show of."""
 

@@ -58,12 +58,12 @@ def test_an_open_breaker_asks_nobody(l2: SingleServerL2) -> None:
     l2.breaker.failed()
     with pytest.raises(L2Unavailable, match="breaker is open"):
         l2.read(["customer_1"])
-    assert l2.invalidate(["customer_1"], "me") > 0
+    assert l2.invalidate(["customer_1"], "me").sequence > 0
     assert l2.read(["customer_1"])[0] == [None]
 
 
 def test_a_script_that_the_server_has_forgotten(l2: SingleServerL2) -> None:
     """SCRIPT FLUSH, or a new server: the script is sent again, and nobody notices."""
-    first = l2.invalidate(["customer_1"], "me")
+    first, _ = l2.invalidate(["customer_1"], "me")
     l2.client.script_flush()
-    assert l2.invalidate(["customer_1"], "me") == first + 1
+    assert l2.invalidate(["customer_1"], "me").sequence == first + 1

@@ -80,8 +80,7 @@ class TestTheChannel:
             case "no questions":
                 # Messages would still arrive: that is no loss, so they are lost as well from here on.
                 proxy.pubsub.swallow_to_server = True
-                assert b.listener is not None
-                monkeypatch(b.listener, "_on_published", lambda *_: None)
+                monkeypatch(b._process.listener, "_on_published", lambda *_: None)
                 monkeypatch(b._process.handler, "on_changed", lambda *_: None)
             case "reset":
                 proxy.reset(LinkKind.PUBSUB)
@@ -102,7 +101,7 @@ class TestTheChannel:
         proxy.pubsub.black_hole()
         source.put(K)
         w.invalidate([K])
-        eventually(lambda: not b.listener.confirmed, "the end of the silent link")  # type: ignore[union-attr]
+        eventually(lambda: not b._process.listener.confirmed, "the end of the silent link")
         assert b.mode == "l2_only"
         proxy.pubsub.heal()
         settle(b)
@@ -184,7 +183,7 @@ class TestTheChannel:
         source.put(K)
         assert cache.get(K, source.load) == V1
         assert cache.get_many([K], source.load).sources == {}
-        assert cache.listener is None
+        assert cache.channel is None
         entry = cache.l1.held([K])[K]
         cache.l1._cache[K] = type(entry)(V1, entry.loaded_at_s - 1.0, entry.expires_at_s)
         assert cache.get_many([K], source.load).sources == {K: Source.L2}

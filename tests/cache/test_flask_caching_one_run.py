@@ -224,3 +224,101 @@ def test_another_backend_works_as_before() -> None:
     with app.app_context():
         assert [double(2), double(2)] == [4, 4]
     assert runs == [2]
+
+
+class TestRefreshAhead:
+    """A value that is in use is replaced before it expires."""
+
+    @pytest.fixture
+    def ahead(self, new_worker: NewWorker) -> list[Worker]:
+        """Two workers that refresh values in their last 25 s, of 100."""
+        config: dict[str, Any] = {"CACHE_REFRESH_AHEAD": 25, "CACHE_L1_TIMEOUT": 25}
+        return [new_worker(cache_class=TwoTierFlaskCache, **config) for _ in range(2)]
+
+    @staticmethod
+    def age(client: redis.Redis, workers: list[Worker], left_s: int) -> None:
+        """Let what is cached have `left_s` seconds to live, in L2 and as each worker sees it."""
+        for name in client.scan_iter(match=f"{PREFIX}:entry_*"):
+            if not name.endswith(b"_memver"):
+                client.expire(name, left_s)
+        for _, _, backend in workers:
+            backend.tiers.l1.flush()
+
+    def test_one_call_computes_it_while_the_others_are_given_the_value(
+        self, ahead: list[Worker], threads: ThreadPoolExecutor, client: redis.Redis
+    ) -> None:
+        """Neither too early nor twice; afterwards all have the new one."""
+        function = Function()
+        calls = [function.memoized_by(worker) for worker in ahead]
+        assert calls[0](7) == calls[1](7) == 14
+        self.age(client, ahead, 40)
+        assert calls[0](7) == 14
+        assert function.runs == [7], "it is not due"
+
+        self.age(client, ahead, 20)
+        function.gate = Gate()
+        refreshing = threads.submit(calls[0], 7)
+        function.gate.wait_for_arrival()
+        assert [calls[n % 2](7) for n in range(4)] == [14] * 4
+        function.gate.open()
+
+        assert refreshing.result(30) == 14
+        assert function.runs == [7, 7]
+        (stored,) = [n for n in client.scan_iter(match=f"{PREFIX}:entry_*") if not n.endswith(b"_memver")]
+        assert client.ttl(stored) > 90
+
+    def test_a_refresh_that_fails_gives_the_value_that_is_there(
+        self, ahead: list[Worker], client: redis.Redis, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is logged, and the next call may try again."""
+        function = Function()
+        call = function.memoized_by(ahead[0])
+        assert call(7) == 14
+        self.age(client, ahead, 20)
+        function.fails = True
+
+        assert call(7) == call(7) == 14
+        assert function.runs == [7, 7, 7]
+        assert "its last known value is returned" in caplog.text
+
+    def test_a_deletion_during_a_refresh_wins(
+        self, ahead: list[Worker], threads: ThreadPoolExecutor, client: redis.Redis
+    ) -> None:
+        """What was computed before it is not stored."""
+        function = Function()
+        app, cache, _ = ahead[0]
+
+        @app.get("/page")
+        @cache.cached(100)
+        def page() -> str:
+            function.runs.append(1)
+            if function.gate is not None:
+                function.gate.pass_through()
+            return str(len(function.runs))
+
+        client_of_app = app.test_client()
+        assert client_of_app.get("/page").text == "1"
+        self.age(client, ahead, 20)
+        function.gate = Gate()
+        refreshing = threads.submit(lambda: app.test_client().get("/page").text)
+        function.gate.wait_for_arrival()
+        with app.app_context():
+            cache.delete("view//page")
+        function.gate.open()
+
+        assert refreshing.result(30) == "2"
+        assert client_of_app.get("/page").text == "3"
+
+    def test_more_than_l1_holds_values_is_refused(self, new_worker: NewWorker) -> None:
+        """It would not be noticed in time."""
+        with pytest.raises(ValueError, match=r"CACHE_REFRESH_AHEAD.*CACHE_L1_TIMEOUT or less"):
+            new_worker(cache_class=TwoTierFlaskCache, CACHE_REFRESH_AHEAD=25)
+
+    def test_it_is_off_unless_it_is_set(self, workers: list[Worker], client: redis.Redis) -> None:
+        """A value then lives until it expires."""
+        function = Function()
+        call = function.memoized_by(workers[0])
+        assert call(7) == 14
+        self.age(client, workers, 2)
+        assert call(7) == 14
+        assert function.runs == [7]

@@ -3,6 +3,7 @@
 import gc
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -377,6 +378,30 @@ class TestWrites:
             commands.names.clear()
             assert cache.set_many({**more, **values}) == [*more, *values]
         assert commands.names == ["fill", "write"]
+
+    def test_a_deletion_by_the_only_worker_is_one_command(
+        self, new_worker: NewWorker, client: redis.Redis
+    ) -> None:
+        """Its answer says that nobody else was told. Seen to fail: two commands more asked how many workers there
+        are."""
+        _, cache, _ = new_worker()
+        cache.set("key", 1)
+        before = _commands_sent(client)
+
+        assert cache.delete("key")
+        after = _commands_sent(client)
+        assert after["pubsub|numsub"] == before["pubsub|numsub"]
+        assert after["hlen"] == before["hlen"]
+
+        _, other, _ = new_worker()
+        assert other.get("key") is None
+        assert cache.delete("key")
+        assert _commands_sent(client)["hlen"] == before["hlen"] + 1, "now there is another to wait for"
+
+
+def _commands_sent(client: redis.Redis) -> Counter[str]:
+    stats = client.info("commandstats")
+    return Counter({name.removeprefix("cmdstat_"): int(of["calls"]) for name, of in stats.items()})
 
 
 class TestValues:

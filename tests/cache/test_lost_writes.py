@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 import redis
 
+from benchmarks.redis_commands import command_counts
+from servease_appt.cache import election
+from servease_appt.cache.messages import STARTS, Invalidation, own_message_parts
 from servease_appt.testing.fault_proxy import LinkKind, Proxy
 from tests.cache.conftest import MakeCache
 from tests.cache.test_races import DATA, V1, V2, K, in_l2
-from tests.cache.testbed import PREFIX, Cache, Source, eventually, listening, settle
+from tests.cache.testbed import LIMIT_S, PREFIX, Cache, Source, eventually, listening, settle
 
 SEQUENCE = f"{PREFIX}:__seq"
 
@@ -50,7 +53,7 @@ def rolled_back(
     settle(cache)
     proxy.pubsub.refuse = True
     proxy.reset(LinkKind.PUBSUB)
-    eventually(lambda: cache.listener is not None and not cache.listener.confirmed, "the channel's loss")
+    eventually(lambda: not cache._process.listener.confirmed, "the channel's loss")
     restore()
     return cache
 
@@ -90,7 +93,7 @@ def test_a_write_notices_by_itself(how: str, rolled_back: Cache, source: Source)
     value from before the lost invalidation was served to its end."""
     match how:
         case "write":
-            rolled_back.write("vehicle_1", V1, 60)
+            rolled_back.set("vehicle_1", V1, ttl_s=60)
         case "increment":
             rolled_back.increment("vehicle_9", 1)
         case _:
@@ -122,3 +125,98 @@ def test_a_poll_for_anothers_lease_notices_by_itself(
     rolled_back.l2.acquire = go_back_and_ask  # type: ignore[method-assign]
     assert rolled_back.get(K, source.load) == V2
     assert len(asked) == 2
+
+
+SCANS_OF_ONE = 4
+"""Leases, values, stale copies, absences."""
+
+
+@pytest.fixture
+def scans(client: redis.Redis) -> Callable[[], int]:
+    """The number of SCANs that the server has answered; these keyspaces need one for each kind of key."""
+    return lambda: command_counts(client).get("scan", 0)
+
+
+def test_one_worker_deletes_for_all(
+    make_cache: MakeCache, client: redis.Redis, proxy: Proxy, scans: Callable[[], int]
+) -> None:
+    """Any number of workers finds the loss; the others use L2 again once the first has deleted everything."""
+    caches = [listening(make_cache(url=proxy.url())) for _ in range(4)]
+    caches[0].invalidate(["vehicle_1"])
+    for cache in caches:
+        settle(cache)
+    recoveries = [cache._process.recovery for cache in caches]
+
+    def once_all_have_found_it() -> float:
+        eventually(lambda: all(r._found_at is not None for r in recoveries), "the heartbeat of each worker")
+        return 0.0
+
+    for recovery in recoveries:
+        recovery.delay_s = lambda: 2 * LIMIT_S
+    recoveries[0].delay_s = once_all_have_found_it
+    proxy.pubsub.refuse = True
+    proxy.reset(LinkKind.PUBSUB)
+    eventually(
+        lambda: not any(cache._process.listener.confirmed for cache in caches),
+        "the channels' loss",
+    )
+    client.set(SEQUENCE, 900)
+    before = scans()
+    proxy.pubsub.refuse = False
+    eventually(lambda: all(r._found_at is not None for r in recoveries), "the loss in each worker")
+    eventually(lambda: not any(r.l2_is_old for r in recoveries), "the trust in L2 of all")
+    assert scans() - before == SCANS_OF_ONE
+
+
+def test_a_worker_that_comes_later_reads_that_all_is_deleted(
+    make_cache: MakeCache, client: redis.Redis, scans: Callable[[], int]
+) -> None:
+    """It has received no message. What was deleted on a server with another history proves nothing."""
+    cache = make_cache()
+    recovery, listener = cache._process.recovery, cache._process.listener
+    listener.new_history = "b" * 40
+    client.set(cache.keys.emptied, "b" * 40)
+    before = scans()
+    recovery.distrust_l2()
+    eventually(lambda: not recovery.l2_is_old, "the trust in L2")
+    assert scans() == before
+
+    listener.new_history = "c" * 40
+    recovery.distrust_l2()
+    eventually(lambda: not recovery.l2_is_old, "the trust in L2")
+    assert scans() == before + SCANS_OF_ONE
+    assert client.get(cache.keys.emptied) == b"c" * 40
+
+
+def test_a_worker_that_dies_while_it_deletes(
+    make_cache: MakeCache, client: redis.Redis, scans: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its start keeps the others from beginning for a while; its end does not come, and another one begins."""
+    monkeypatch.setattr(election, "CLAIM_S", 0.3)
+    cache = make_cache()
+    recovery = cache._process.recovery
+    recovery.delay_s = lambda: 2 * LIMIT_S if recovery._claimed_until_s < 0 else 0.0
+    before = scans()
+    recovery.distrust_l2()
+    head, tail = own_message_parts(Invalidation(pattern="*", source="dead", began=STARTS))
+    client.publish(cache.keys.channel, f"{head}{client.incr(SEQUENCE)}{tail}")
+    eventually(lambda: recovery._claimed_until_s > 0, "the start of the other's work")
+    assert scans() == before
+    assert recovery.l2_is_old
+    recovery.close()  # the delay drawn before the message came
+    eventually(lambda: not recovery.l2_is_old, "the trust in L2")
+    assert scans() == before + SCANS_OF_ONE
+
+
+def test_scans_that_began_before_the_loss_prove_nothing(make_cache: MakeCache) -> None:
+    """They may have passed a key that the server has brought back since."""
+    cache = make_cache()
+    recovery = cache._process.recovery
+    recovery.delay_s = lambda: 2 * LIMIT_S
+    recovery.distrust_l2()
+    eventually(lambda: recovery._found_at is not None, "the heartbeat after the loss")
+    assert recovery._found_at is not None
+    recovery.emptied_by(Invalidation(pattern="*", sequence=recovery._found_at + 2, began=recovery._found_at))
+    assert recovery.l2_is_old
+    recovery.emptied_by(Invalidation(pattern="customer_*", sequence=9, began=recovery._found_at + 1))
+    assert recovery.l2_is_old

@@ -17,7 +17,7 @@ import socket
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -98,7 +98,7 @@ class ByHand(Listener):
         super().stop(timeout_s)
 
     def _connect(self) -> Channel:
-        self.bus = Bus(self._client)
+        self.bus = Bus(cast("redis.Redis", self._client))
         return self.bus
 
     def _disconnect(self) -> None:
@@ -178,8 +178,8 @@ class Workers(RuleBasedStateMachine):
     @staticmethod
     def listener(cache: Cache) -> ByHand:
         """The cache's listener, which is one of ours."""
-        assert isinstance(cache.listener, ByHand)
-        return cache.listener
+        assert isinstance(cache._process.listener, ByHand)
+        return cache._process.listener
 
     # What is true, and what may still be served
 
@@ -316,7 +316,7 @@ class Workers(RuleBasedStateMachine):
     def write(self, worker: int, key: str) -> None:
         """The source changes, and a worker stores the new value by hand."""
         value = self.source.put(key)
-        assert self.caches[worker].write(key, value, 60)
+        assert self.caches[worker].set(key, value, ttl_s=60)
         self.free_leases((key,))
         self.changed(key, value.version, worker)
 

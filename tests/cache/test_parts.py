@@ -13,6 +13,7 @@ from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.codecs import MAX_PAYLOAD_BYTES, Codecs, json_codec
 from servease_appt.cache.group_commit import MAX_BATCH, GroupCommit
 from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.lifetimes import Policies
 from servease_appt.cache.policy import CachePolicy
 from servease_appt.cache.refresh import RefreshSchedule
 from servease_appt.cache.single_flight import Completion, Flights, Outcome
@@ -132,7 +133,7 @@ class TestRefreshSchedule:
     def test_own_fills_are_due_before_they_can_expire(self) -> None:
         """Between `refresh_at` and the earliest expiry, and once: the next reader's turn comes a while later."""
         for _ in range(50):
-            schedule = RefreshSchedule(self.policy)
+            schedule = RefreshSchedule(Policies(self.policy))
             schedule.filled(["a"], 0.0)
             assert schedule.hit(["a"], 74.9) == ([], [])
             assert schedule.hit(["a"], 90.0) == (["a"], [])
@@ -141,7 +142,7 @@ class TestRefreshSchedule:
 
     def test_a_strange_key_is_asked_for_at_its_second_reading(self) -> None:
         """What is read once is not worth a question."""
-        schedule = RefreshSchedule(self.policy)
+        schedule = RefreshSchedule(Policies(self.policy))
         assert schedule.hit(["a"], 0.0) == ([], [])
         assert schedule.hit(["a"], 1.0) == ([], ["a"])
         schedule.learned("a", 1.0, 60.0)
@@ -150,7 +151,7 @@ class TestRefreshSchedule:
 
     def test_anothers_fill_puts_it_off(self) -> None:
         """The server's news of a change starts the clock anew, for keys that are known here only."""
-        schedule = RefreshSchedule(self.policy)
+        schedule = RefreshSchedule(Policies(self.policy))
         schedule.filled(["a"], 0.0)
         schedule.changed(["a", "unknown"], 80.0)
         assert schedule.hit(["a"], 100.0) == ([], [])
@@ -158,7 +159,7 @@ class TestRefreshSchedule:
 
     def test_l1_ends_in_time_for_the_refresh(self) -> None:
         """L1 holds a key for its own lifetime, and no longer than to the moment when a refresh is due."""
-        schedule = RefreshSchedule(self.policy)
+        schedule = RefreshSchedule(Policies(self.policy))
         assert schedule.l1_until_s(["a"], 5.0, 10.0) == [15.0]
         schedule.learned("a", 0.0, 30.0)
         assert schedule.l1_until_s(["a", "b"], 0.0, 10.0) == [5.0, 10.0]
@@ -166,7 +167,7 @@ class TestRefreshSchedule:
 
     def test_it_is_bounded(self) -> None:
         """It knows as many keys as L1 has room for."""
-        schedule = RefreshSchedule(self.policy)
+        schedule = RefreshSchedule(Policies(self.policy))
         schedule.filled([f"k{n}" for n in range(100)], 0.0)
         assert len(schedule._due_at_s) == 3
 

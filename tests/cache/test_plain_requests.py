@@ -7,17 +7,11 @@ import pytest
 import redis
 
 from servease_appt.cache import Event, Mode, Tier
+from servease_appt.cache.election import LONGEST_DELAY_S, draw_delay_s
 from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.event_log import EventLog
 from servease_appt.cache.messages import STARTS, Invalidation
-from servease_appt.cache.plain_requests import (
-    BATCH,
-    LONGEST_DELAY_S,
-    MAX_PENDING,
-    MAX_REFUSALS,
-    PlainRequests,
-    draw_delay_s,
-)
+from servease_appt.cache.plain_requests import BATCH, MAX_PENDING, MAX_REFUSALS, PlainRequests
 from servease_appt.cache.stats import Stats
 from servease_appt.testing.fault_proxy import Proxy
 from tests.cache.conftest import MakeCache

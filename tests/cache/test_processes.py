@@ -177,7 +177,7 @@ ready, go = multiprocessing.Pipe()
 
 def child(by):
     assert cache.identity != parent, "the child has its parent's identity"
-    assert cache.listener is None and cache.l1.size() == 0
+    assert cache.channel is None and cache.l1.size() == 0
     assert not any("servease" in thread.name for thread in threading.enumerate())
     assert cache.get({K!r}, source.load) == Versioned("1", 1)
     listening(cache)

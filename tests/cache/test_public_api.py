@@ -18,10 +18,14 @@ def test_the_public_names_are_these() -> None:
         "CacheError",
         "CachePolicy",
         "CacheUnavailable",
+        "CachedFunction",
         "Codec",
         "Event",
+        "Found",
+        "Lifetimes",
         "LoadDenied",
         "LoadFailed",
+        "Loaded",
         "Lookup",
         "Mode",
         "NoValue",
@@ -29,11 +33,13 @@ def test_the_public_names_are_these() -> None:
         "Recorder",
         "Source",
         "Stats",
+        "Tagged",
         "Tier",
         "TwoTierCache",
         "ValueNotFound",
         "connect",
         "json_codec",
+        "with_tags",
     ]
     for name in servease_appt.cache.__all__:
         assert getattr(servease_appt.cache, name).__doc__

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from servease_appt.cache.l2.protocol import LeaseState
+from servease_appt.cache.l2.protocol import Announced, LeaseState
 from servease_appt.cache.stats import Event, Tier
 from tests.cache import mutants
 from tests.cache.conftest import Background, MakeCache
@@ -142,7 +142,7 @@ def test_r4_a_message_before_the_delete_is_visible(
     if apart:
         in_one = w.l2.invalidate
 
-        def publish_first(keys: list[str], identity: str) -> int:
+        def publish_first(keys: list[str], identity: str) -> Announced:
             client.publish(f"{PREFIX}:invalidate", '{"v":1,"seq":0,"keys":["customer_1"]}')
             eventually(lambda: seen, "the message")
             return in_one(keys, identity)

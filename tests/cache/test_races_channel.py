@@ -78,7 +78,7 @@ def test_r6_an_invalidation_while_disconnected(
     settle(b)
     proxy.refusing = True
     assert proxy.reset(LinkKind.PUBSUB) == 1
-    eventually(lambda: not b.listener.confirmed)  # type: ignore[union-attr]
+    eventually(lambda: not b._process.listener.confirmed)
     source.put(K)
     w.invalidate([K])
     proxy.refusing = False
@@ -131,9 +131,8 @@ def test_a_message_that_is_lost_on_a_link_that_holds(
     source.put(K)
     assert b.get(K, source.load) == V1
     settle(b)
-    assert b.listener is not None
     lost: list[Any] = []
-    monkeypatch(b.listener, "_on_published", lost.append)
+    monkeypatch(b._process.listener, "_on_published", lost.append)
     mutants.deaf_to_changes(b)
     source.put(K)
     w.invalidate([K])
@@ -166,8 +165,7 @@ def test_r10_a_late_message(
 def test_r10_swapped_and_doubled_messages(make_cache: MakeCache, source: Source, client: redis.Redis) -> None:
     """R10. Messages that come twice, or in another order than they were sent, only ever cost warmth."""
     b = make_cache()
-    listener = b.listener
-    assert listener is not None
+    listener = b._process.listener
     listener.stop()
     listener.confirmed, listener.sequence = True, 10
     b._process.handler.on_trust(NEVER_S + b._clock())
@@ -187,7 +185,7 @@ def test_r10_swapped_and_doubled_messages(make_cache: MakeCache, source: Source,
     b.get(K, source.load)
     hear(12, K)
     assert held_in_l1(b, K) is None
-    assert (listener.sequence, listener._told) == (11, 13), "until the server says so"
+    assert (listener.sequence, listener._announced) == (11, 13), "until the server says so"
     assert in_l2(client) is not None
 
 
@@ -263,8 +261,7 @@ def test_r20_a_failover_that_loses_the_delete(source: Source) -> None:
             source.put(K)
             b.invalidate([K])
             assert held_in_l1(b, K) is None
-            listener = b.listener
-            assert listener is not None
+            listener = b._process.listener
             eventually(lambda: listener.sequence == b._process.recovery._acknowledged, "the message")
             primary.kill()
             proxy.target = replica.port
@@ -327,7 +324,7 @@ def test_a_server_with_another_past(kept: str, source: Source, own_valkey: Embed
             w.invalidate([K])
         assert b.get(K, source.load) == V1
         settle(b)
-        before = b.listener.sequence if b.listener is not None else None
+        before = b._process.listener.sequence
         own_valkey.kill()
         source.put(K)
         own_valkey.restart()
@@ -337,9 +334,8 @@ def test_a_server_with_another_past(kept: str, source: Source, own_valkey: Embed
         assert b.get(K, source.load) == V2
         w.invalidate([K])
         settle(b)
-        assert b.listener is not None
-        assert b.listener.sequence is not None
-        assert before is None or b.listener.sequence > before
+        assert b._process.listener.sequence is not None
+        assert before is None or b._process.listener.sequence > before
     finally:
         for cache in caches:
             cache.close()

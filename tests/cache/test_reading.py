@@ -1,12 +1,13 @@
 """Reading: how many commands it takes, how long things live, what is remembered, and what is not believed."""
 
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import redis
 
 from servease_appt.cache import Event, Source, Tier
+from servease_appt.cache.reading import EMPTY_READS
 from servease_appt.testing.fault_proxy import LinkKind, Proxy
 from tests.cache.conftest import Background, MakeCache
 from tests.cache.testbed import (
@@ -16,6 +17,7 @@ from tests.cache.testbed import (
     Versioned,
     eventually,
     held_in_l1,
+    monkeypatch,
     policy,
     settle,
     stop_after,
@@ -402,3 +404,59 @@ class TestStale:
         eventually(lambda: not client.exists(cache.keys.stale_copy(K)), "the end of the copy")
         settle(cache)
         assert cache.get(K, source.load) is None
+
+
+class TestEmptyL2:
+    """A process whose reads of L2 find nothing asks for leases at once, which saves a round trip."""
+
+    @pytest.fixture
+    def expecting_nothing(self, make_cache: MakeCache, source: Truth) -> Cache:
+        """A cache whose last reads of L2 found nothing."""
+        cache = make_cache()
+        for n in range(100, 100 + EMPTY_READS):
+            source.put(f"customer_{n}")
+            cache.get(f"customer_{n}", source.load)
+        return cache
+
+    def test_no_read_comes_before_the_leases(self, expecting_nothing: Cache, source: Truth) -> None:
+        """And the value is loaded and stored as always."""
+        monkeypatch(expecting_nothing.l2, "read", _never)
+        source.put(K)
+        assert expecting_nothing.get_many([K], source.load).sources == {K: Source.UPSTREAM}
+
+    def test_a_value_is_found_all_the_same(
+        self, expecting_nothing: Cache, source: Truth, client: redis.Redis
+    ) -> None:
+        """By the request for the lease. After that, L2 is read first again."""
+        client.set(DATA, b'{"id": "1", "version": 9}')
+        assert expecting_nothing.get_many([K], source.load).sources == {K: Source.L2}
+        monkeypatch(expecting_nothing.l2, "acquire", _never)
+        expecting_nothing.l1.flush()
+        assert expecting_nothing.get_many([K], source.load).sources == {K: Source.L2}
+
+    def test_bytes_that_are_no_value_are_replaced(
+        self, expecting_nothing: Cache, source: Truth, client: redis.Redis
+    ) -> None:
+        """By the next read, as the lease's answer does not say that they may be deleted."""
+        client.set(DATA, b"{bad json")
+        source.put(K)
+        assert expecting_nothing.get(K, source.load) == V1
+        expecting_nothing.l1.flush()
+        assert expecting_nothing.get(K, source.load) == V1
+        assert client.get(DATA) == b'{"id": "1", "version": 1}'
+
+    def test_a_number_that_the_listener_lacks_is_looked_into(
+        self, expecting_nothing: Cache, source: Truth, client: redis.Redis
+    ) -> None:
+        """A lost message shows in the answer to a request for leases, too."""
+        listener = expecting_nothing._process.listener
+        seen: list[int | None] = []
+        monkeypatch(listener, "observe_sequence", seen.append)
+        sequence = client.incr(f"{PREFIX}:__seq")
+        source.put(K)
+        expecting_nothing.get(K, source.load)
+        assert seen == [sequence]
+
+
+def _never(*_: object, **__: object) -> NoReturn:
+    raise AssertionError("not to be called")

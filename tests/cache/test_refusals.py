@@ -102,7 +102,7 @@ def test_a_worker_without_the_right_to_write_says_so_before_any_read(
             admin.execute_command("ACL", "SETUSER", "reader", "+@all")
         cache.invalidate([KEY])
         assert cache.get(KEY, lambda _key, _timeout_s: {"n": 2}) == {"n": 2}
-        # The registration is sent again within seconds.
+        cache._process._register()  # as it does by itself every few seconds
         assert wait_until(lambda: cache.l2.refusals.current is None, timeout_s=20)
     finally:
         cache.close()

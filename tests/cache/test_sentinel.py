@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,7 +85,7 @@ def test_sentinels_that_do_not_run_change_nothing(
     for sentinel in setup.sentinels[:2]:
         sentinel.send(signal.SIGKILL)
         sentinel.wait(10)
-    sentinels = worker.listener._sentinels if worker.listener is not None else None
+    sentinels = worker._process.listener._sentinels
     assert sentinels is not None
     began_s = sentinels._viewed_at_s
     eventually(lambda: sentinels._viewed_at_s > began_s + 1.0, "two more polls")
@@ -93,6 +94,5 @@ def test_sentinels_that_do_not_run_change_nothing(
 
 
 def _connected_to(worker: Cache) -> int:
-    listener = worker.listener
-    channel = None if listener is None else listener._channel
-    return 0 if channel is None else int(channel.address[1])  # type: ignore[union-attr]
+    channel: Any = worker._process.listener._channel
+    return 0 if channel is None else int(channel.address[1])

@@ -9,12 +9,12 @@ from tests.cache.conftest import Background
 from tests.cache.testbed import LIMIT_S, eventually
 
 
-def landed(completion: Completion) -> bool:
-    """Whether all that it expects has landed, without waiting."""
+def completed(completion: Completion) -> bool:
+    """Whether all that it expects has completed, without waiting."""
     return completion.wait(0)
 
 
-class TestLatch:
+class TestCompletion:
     """Counting down and waking."""
 
     def test_all_must_land(self) -> None:
@@ -24,23 +24,23 @@ class TestLatch:
         completion.expect(2)
         for _ in range(2):
             completion.count_down()
-            assert not landed(completion)
+            assert not completed(completion)
         completion.count_down()
-        assert landed(completion)
+        assert completed(completion)
 
     def test_nothing_expected_is_nothing_to_wait_for(self) -> None:
         """A caller whose keys were all found does not wait."""
         assert Completion().wait(LIMIT_S)
 
-    def test_the_last_landing_ends_a_wait(self, background: Background) -> None:
-        """At once, not when the time is over; the landings before it don't end it."""
+    def test_the_last_completion_ends_a_wait(self, background: Background) -> None:
+        """At once, not when the time is over; the completions before it don't end it."""
         completion = Completion()
         completion.expect(2)
         waiting = background.submit(completion.wait, LIMIT_S)
-        for _ in range(2):
-            eventually(lambda: vars(completion._condition)["_waiters"], "the waiting")
-            assert not waiting.done()
-            completion.count_down()
+        eventually(waiting.running, "the waiting")
+        completion.count_down()
+        assert not waiting.done()
+        completion.count_down()
         assert waiting.result(LIMIT_S / 2) is True
 
     def test_a_wake_counts_once_also_when_it_comes_before_the_wait(self) -> None:
@@ -60,7 +60,7 @@ class TestLatch:
 
 
 def _seconds(completion: Completion, timeout_s: float) -> float:
-    """How long a wait took in which not all landed."""
+    """How long a wait took in which not all completed."""
     started = time.monotonic()
     assert not completion.wait(timeout_s)
     return time.monotonic() - started
@@ -70,7 +70,7 @@ class TestFlights:
     """Who joins which flight."""
 
     def test_a_new_flight_has_no_result(self) -> None:
-        """Neither a value nor a last known one, until it has landed."""
+        """Neither a value nor a last known one, until it has completed."""
         flight: Flight[str] = Flight("a", Completion())
         assert (flight.key, flight.outcome, flight.value, flight.stale_value) == ("a", None, None, None)
 
@@ -82,9 +82,9 @@ class TestFlights:
         led, _ = flights.join_or_lead(["a", "b"], Completion())
         assert flights.join(["b", "c"], completion) == {"b": led["b"]}
         led["a"].complete(Outcome.LOADED, "of no concern")
-        assert not landed(completion)
+        assert not completed(completion)
         led["b"].complete(Outcome.LOADED, "value")
-        assert landed(completion)
+        assert completed(completion)
 
     def test_a_flight_that_has_ended_makes_room_for_the_next(self) -> None:
         """Each flight knows its key."""

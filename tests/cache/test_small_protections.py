@@ -67,7 +67,7 @@ def test_a_write_drops_its_own_l1_at_once(make_cache: MakeCache, source: Source)
     settle(cache)
     hears_no_changes(cache)
     monkeypatch(cache._process.handler, "on_message", lambda *_: None)
-    assert cache.write(K, V2, 60)
+    assert cache.set(K, V2, ttl_s=60)
     assert held_in_l1(cache, K) is None
 
 
@@ -77,7 +77,7 @@ def test_a_write_is_announced(make_cache: MakeCache, source: Source) -> None:
     hears_no_changes(b)
     source.put(K)
     assert b.get(K, source.load) == V1
-    assert w.write(K, V2, 60)
+    assert w.set(K, V2, ttl_s=60)
     eventually(lambda: held_in_l1(b, K) is None, "the message")
 
 
@@ -85,7 +85,7 @@ def test_a_write_voids_the_fence_of_a_fill(make_cache: MakeCache, source: Source
     """What was made from older data does not replace what was written since."""
     w, b = make_cache(), make_cache()
     _, fences = b.peek_many([K])
-    assert w.write(K, V2, 60)
+    assert w.set(K, V2, ttl_s=60)
     assert not b.fill(K, V1, fences[K], 60)
     assert w.get(K, source.load) == V2
 
@@ -150,7 +150,7 @@ def test_a_server_that_lost_invalidations_is_known_before_its_number(
     """While `on_confirmed` runs, readers still compare with what was heard before the connection was lost."""
     cache = make_cache()
     settle(cache)
-    listener: Any = cache.listener
+    listener: Any = cache._process.listener
     seen: list[tuple[int, bool]] = []
     confirmed = cache._process.handler.on_confirmed
 

@@ -45,7 +45,7 @@ def test_a_plain_publish_reaches_every_worker_and_redis(
 
 
 def test_a_write_reaches_every_worker(warm: tuple[Cache, Cache], source: Source) -> None:
-    warm[0].write(K, source.put(K), 60)
+    warm[0].set(K, source.put(K), ttl_s=60)
     settle(*warm)
     assert held_in_l1(warm[1], K) is None
 

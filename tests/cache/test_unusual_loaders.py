@@ -79,8 +79,7 @@ def test_a_worker_that_lost_its_channel_joins_no_load_from_before(
     loading = background.submit(cache.get, K, source.load)
     held.wait_for_arrival()
     assert K in cache._process.flights._by_key
-    assert cache.listener is not None
-    cache.listener.stop()  # so that no new connection detaches them
+    cache._process.listener.stop()  # so that no new connection detaches them
     assert K not in cache._process.flights._by_key
     held.open()
     assert loading.result(LIMIT_S) == V1

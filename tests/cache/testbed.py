@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from servease_appt.cache import CachePolicy, Codec, LoadDenied, TwoTierCache, ValueNotFound
+from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.l1 import NOT_FOUND
 from servease_appt.cache.listener import TRUST_S
 from servease_appt.testing.processes import wait_until
@@ -180,8 +181,7 @@ def settle(*caches: Cache) -> None:
     The connection keeps its order: all that was published or changed before has then been handled.
     """
     for cache in caches:
-        listener, asked_at_s = cache.listener, cache._clock()
-        assert listener is not None
+        listener, asked_at_s = cache._process.listener, cache._clock()
         listener._beat_now = True
         listener._wake()
         eventually(partial(_answered_since, cache, asked_at_s), "the answer to a heartbeat")
@@ -194,3 +194,8 @@ def _answered_since(cache: Cache, asked_at_s: float) -> bool:
 def policy(**changes: Any) -> CachePolicy:
     """The tests' policy with some fields changed."""
     return replace(POLICY, **changes)
+
+
+def patient_breaker() -> Breaker:
+    """A breaker that stays closed: a slow answer on a busy machine must not hide the next ones."""
+    return Breaker(threshold=1000, cool_down_s=1.0)

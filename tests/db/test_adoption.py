@@ -98,7 +98,7 @@ def everything(connection: Connection) -> dict[str, list[Any]]:
         text(
             "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
             " AND relname NOT IN ('idempotency_keys', 'appointment_service_alembic_version',"
-            " 'appointment_employee_times')"
+            " 'appointment_employee_times', 'appointment_events', 'appointment_events_state')"
             " AND NOT starts_with(relname, 'appointment_count')"
         )
     ).scalars()

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 from sqlalchemy import Engine, NullPool, create_engine, make_url, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from servease_appt.appointments import reading
 from servease_appt.appointments.actors import Actor, Role
@@ -125,6 +125,21 @@ def test_a_platform_at_its_first_migration_goes_on(
         )
         assert applied.scalars().all() == ["0001_initial", "0002_appointment_duration_seconds"]
         assert connection.execute(text("SELECT duration_seconds FROM appointments")).scalar() == 0
+
+
+def test_the_second_migration_as_plain_sql_changes_nothing(
+    engine: Engine, postgres_url: str, database: Database
+) -> None:
+    """PostgreSQL refuses the column that is there already, and writers of both versions go on."""
+    run(engine, FIRST_MIGRATION_ONLY)
+    upgrade(postgres_url)
+
+    with pytest.raises(ProgrammingError, match="already exists"):
+        run(engine, SECOND_MIGRATION)
+
+    run(engine, INSERT_OF_THE_FIRST, appointment(2))
+    assert counted(database) == 2
+    assert check(postgres_url).missing == ()
 
 
 def test_an_older_platform_goes_on_beside_tables_of_the_newer_one(engine: Engine, postgres_url: str) -> None:

@@ -36,6 +36,7 @@ def test_an_empty_database(engine: Engine, postgres_url: str) -> None:
     assert head == VERSIONS[-1]
     tables = {"appointments", "time_slots", "appointment_history", "idempotency_keys", VERSION_TABLE}
     tables |= {"appointment_counts", "appointment_count_changes", "appointment_employee_times"}
+    tables |= {"appointment_events", "appointment_events_state"}
     assert set(inspect(engine).get_table_names()) == tables
 
 

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import URL, Engine, NullPool, create_engine, make_url
 
 from servease_appt.appointments import booking, commands, idempotency, reading, slots, statistics
+from servease_appt.appointments.changes import list_changes
 from servease_appt.appointments.idempotency import RequestKey
 from servease_appt.appointments.records import AppointmentFilters, NewAppointment, Window
-from servease_appt.db import kept_counts
+from servease_appt.db import events, kept_counts
 from servease_appt.db.connections import psycopg2_url
 from servease_appt.db.engine import Database
 from servease_appt.db.errors import Cause, DatabaseUnavailable
@@ -64,6 +65,9 @@ def test_the_service_needs_no_rights_to_change_tables(admin: Engine, postgres_ur
         assert statistics.stats(connection, POLICY, ADMIN, NOW).total_appointments == 1
         assert kept_counts.sampled_differences(connection) == 0
     kept_counts.fold(database)
+    assert len(list_changes(database, ADMIN, after=None, since=None, limit=10).events) == 4
+    assert events.deliver(database, lambda _: None) == 4
+    events.drop_old(database)
     commands.delete(database, ADMIN, booked.id)
     assert claim is not None
     database.close()

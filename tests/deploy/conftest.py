@@ -1,6 +1,6 @@
 """A Redis server with the users of `deploy/users.acl`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,13 +16,18 @@ PASSWORD = "letters0and1digits"
 
 
 class GuardedValkey(EmbeddedValkey):
-    """The server as the compose files start it: nobody gets in without a user and a password."""
+    """The server as the compose files start it: nobody gets in without a user and a password.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: for the file with the users and their passwords.
+        options: further arguments of its command line.
+    """
+
+    def __init__(self, directory: Path, options: Sequence[str] = ()) -> None:
         lines = [f"{line} >{PASSWORD}\n" for line in USERS.read_text().splitlines()]
         users = directory / "users.acl"
         users.write_text("".join(lines))
-        super().__init__(options=["--aclfile", str(users)])
+        super().__init__(options=["--aclfile", str(users), *options])
 
     def url_of(self, user: str, database: int = 1) -> str:
         """Return the URL with which a user of the file connects."""
@@ -30,7 +35,11 @@ class GuardedValkey(EmbeddedValkey):
 
     def admin(self) -> "Redis":
         """Return a client that may do everything."""
-        return Redis.from_url(self.url_of("default"))
+        return self.admin_of(1)
+
+    def admin_of(self, database: int) -> "Redis":
+        """Return such a client for another database."""
+        return Redis.from_url(self.url_of("default", database))
 
 
 @pytest.fixture

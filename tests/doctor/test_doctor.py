@@ -299,6 +299,21 @@ def test_kept_counts_that_are_wrong_are_told(cli: Cli, migrated_postgres_url: st
     assert "db check --repair" in finding["do"]
 
 
+def test_events_that_are_not_delivered_are_told(cli: Cli, migrated_postgres_url: str) -> None:
+    """Where the stream is turned on and the oldest has waited for long; not where nobody wants it."""
+    with closing(psycopg2.connect(migrated_postgres_url.replace("+psycopg2", ""))) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute(appointment(1))
+        cursor.execute("UPDATE appointment_events SET occurred_at = occurred_at - INTERVAL '2 minutes'")
+    told = {"DATABASE_URL": migrated_postgres_url}
+
+    (finding,) = [f for f in examine(cli, **told, EVENT_STREAM_MAXLEN="10") if f["level"] == "problem"]
+
+    assert "1 booking events are not in the Redis stream" in finding["says"]
+    assert [f for f in examine(cli, **told) if f["level"] == "problem"] == []
+
+
 @pytest.mark.parametrize(
     ("settings", "level", "said"),
     [

@@ -143,3 +143,19 @@ def test_receivers_of_one_application_are_not_told_of_another(
         assert _ask(host, dataset, "POST", "/appointments/", dataset.booking()).status_code == 201
 
     assert told == []
+
+
+def test_a_command_announces_what_it_has_invalidated(host: Flask) -> None:
+    """To the receivers of its own process, once for each entity."""
+    vehicles, customer = [new_id(), new_id()], new_id()
+    told: list[tuple[object, str, tuple[str, ...]]] = []
+
+    def note(sender: object, *, entity: str, ids: tuple[str, ...], **_: object) -> None:
+        told.append((sender, entity, ids))
+
+    words = ["vehicle", *vehicles, "customer", customer]
+    with reference_invalidated.connected_to(note):
+        done = host.test_cli_runner().invoke(args=["servease", "cache", "invalidate", *words])
+
+    assert done.exit_code == 0, done.output
+    assert told == [(host, "vehicle", tuple(vehicles)), (host, "customer", (customer,))]

@@ -205,7 +205,7 @@ def test_nothing_is_counted_while_redis_is_away(
 
 def test_an_l1_that_is_not_trusted_is_not_compared(checked: Checked) -> None:
     """While the channel is not confirmed L1 serves next to nothing: what it still holds is no mismatch."""
-    listener = checked.cache.listener
+    listener = checked.cache._process.listener
     assert listener is not None
     listener.stop()
     assert wait_until(lambda: checked.cache.mode is Mode.L2_ONLY, timeout_s=30)

@@ -218,7 +218,7 @@ def test_rules_and_dashboard_ask_for_what_is_there(served: Served) -> None:
         labels = exported.setdefault(name.split("{")[0], {})
         for label, value in LABEL.findall(name):
             labels.setdefault(label, set()).add(value)
-    rare = {"5..", "eviction", "overwritten", "refused_fill", "failed_invalidation", "stale"}
+    rare = {"5..", "eviction", "overwritten", "refused_fill", "failed_invalidation", "stale", "refused"}
 
     expressions = _expressions()
 
@@ -229,6 +229,9 @@ def test_rules_and_dashboard_ask_for_what_is_there(served: Served) -> None:
         for name, matchers in selectors:
             assert name in exported, expression
             for label, operator, wanted in re.findall(r'(\w+)(=~|!=|=)"([^"]*)"', matchers):
+                if label in ("job", "instance"):  # Prometheus' own, chosen in the dashboard
+                    assert wanted == f"${label}"
+                    continue
                 assert label in exported[name], expression
                 known = exported[name][label] | rare
                 assert operator == "!=" or set(wanted.split("|")) <= known, expression
@@ -254,6 +257,29 @@ def test_every_panel_has_its_place_and_its_name() -> None:
         for panel in dashboard["panels"]
         for target in panel["targets"]
     )
+
+
+def test_every_panel_is_described_and_follows_the_choice_of_job_and_instance() -> None:
+    """Also where one Prometheus scrapes several installations."""
+    dashboard = json.loads((ROOT / "monitoring/grafana-dashboard.json").read_text())
+    variables = {variable["name"] for variable in dashboard["templating"]["list"]}
+    assert variables == {"datasource", "job", "instance"}
+    for panel in dashboard["panels"]:
+        assert len(panel["description"]) > 20
+        for target in panel["targets"]:
+            named = re.findall(r"servease_\w+", target["expr"])
+            assert target["expr"].count('job=~"$job",instance=~"$instance"') == len(named)
+
+
+def test_every_alert_leads_to_what_to_do() -> None:
+    """Its link is the section of the guide, and that section names the alert."""
+    rules = (ROOT / "monitoring/alerts.yml").read_text()
+    alerts, links = re.findall(r"alert: (\w+)", rules), re.findall(r"runbook_url: (\S+)", rules)
+    guide = (ROOT / "docs/operations.md").read_text()
+    section = guide.partition("\n## At night\n")[2].partition("\n## ")[0]
+    assert len(links) == len(alerts) > 10
+    assert {link.rpartition("/")[2] for link in links} == {"operations.md#at-night"}
+    assert [alert for alert in alerts if f"`{alert}`" not in section] == []
 
 
 def test_metrics_can_be_turned_off_and_stats_need_a_role(served: Served) -> None:

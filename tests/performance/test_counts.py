@@ -20,7 +20,7 @@ from tests.support.dataset import Asker, token
 
 LIST = "/appointments/"
 REFERENCES = 60
-HEARTBEAT = {"get"}
+HEARTBEAT = {"get", "unlink"}
 """What the listener sends twice a second, whatever else happens."""
 
 MOST_CALLS_OF_A_WARM_LOOKUP = 130

@@ -46,7 +46,7 @@ def weekday(number: int) -> date:
 
 
 class Asker:
-    """A client of one user, below the API's base path."""
+    """A client of one user, below the API's base path but for the start page and the dashboard."""
 
     def __init__(self, app: Flask, bearer: str | None) -> None:
         self._client = app.test_client()
@@ -56,7 +56,7 @@ class Asker:
         self, method: str, path: str, headers: Mapping[str, str] | None = None, **given: Any
     ) -> TestResponse:
         """Send one request."""
-        base = "" if path.startswith("/ops/") else BASE
+        base = "" if path == "/" or path.startswith("/ops/") else BASE
         return self._client.open(
             base + path, method=method, headers={**self._headers, **(headers or {})}, **given
         )

@@ -19,6 +19,7 @@ from servease_appt.identifiers import canonical_uuid
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _CLOCK = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d)?", re.ASCII)
+_MOMENT = re.compile(rf"{_DAY.pattern}T[\d:]{{8}}(?:\.\d{{1,6}})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 _DIGITS = re.compile(r"\d{1,10}", re.ASCII)
 _MONEY = re.compile(r"\d{1,8}(?:\.\d{1,2})?", re.ASCII)
 LONGEST_TEXT = 5000
@@ -64,8 +65,22 @@ class Day(_Strict[dt.date]):
         return day
 
 
-class Moment(fields.Field[dt.datetime]):
-    """A timestamp of an answer: an aware UTC datetime, written in ISO 8601 with `Z`."""
+class Moment(_Strict[dt.datetime]):
+    """A timestamp in ISO 8601: read with `Z` or an offset, written in UTC with `Z`."""
+
+    def read(self, value: object) -> dt.datetime:
+        """Return the aware datetime."""
+        try:
+            moment = (
+                dt.datetime.fromisoformat(value)
+                if isinstance(value, str) and _MOMENT.fullmatch(value)
+                else None
+            )
+        except ValueError:
+            moment = None
+        if moment is None:
+            raise ValidationError("Not a valid timestamp. Use YYYY-MM-DDTHH:MM:SSZ.")
+        return moment
 
 
 class Figure(fields.Field[float]):

@@ -15,6 +15,7 @@ from typing import Any, Self
 from flask import Flask, Response
 from flask_caching.backends.base import BaseCache
 
+from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.direct import Fence
 from servease_appt.cache.errors import CacheUnavailable
 from servease_appt.cache.flask_caching.boxes import Boxed, Boxes, Serializer
@@ -63,6 +64,7 @@ class TwoTierBackend(BaseCache):
             owns_client=True,
         )
         self._run_wait_s = settings.run_wait_s
+        self._refresh_ahead_s = settings.refresh_ahead_s
         self._others = OtherWorkers(self.tiers, settings.eviction_wait_s)
         # On a thread: garbage collection may run while this thread holds a lock that closing needs.
         self._when_collected = weakref.finalize(self, _thread.start_new_thread, self.tiers.close, ())
@@ -76,6 +78,11 @@ class TwoTierBackend(BaseCache):
             ValueError: a setting is invalid or not supported; the text is one line that names it.
         """
         return cls(read_settings(config, kwargs), app.response_class)
+
+    @property
+    def refreshes(self) -> bool:
+        """True if CACHE_REFRESH_AHEAD is set."""
+        return bool(self._refresh_ahead_s)
 
     @property
     def serializer(self) -> Serializer:
@@ -164,8 +171,7 @@ class TwoTierBackend(BaseCache):
         names = list(map(self._name, keys))
         self._notes.forget(names)
         if names:
-            self.tiers.invalidate(names)
-            self._others.wait()
+            self._others.wait(self.tiers.invalidate_and_count(names).listeners)
         return list(keys)
 
     def clear(self) -> bool:
@@ -174,6 +180,30 @@ class TwoTierBackend(BaseCache):
         self.tiers.invalidate_matching(f"entry_{self._inner()}*")
         self._others.wait()
         return True
+
+    def begin_refresh(self, key: str, timeout: int | timedelta | None) -> bool:
+        """Take the fence of a cached value that is about to expire, so that this call computes it anew.
+
+        A value is due in the last CACHE_REFRESH_AHEAD seconds, but not before 3/4 of its timeout have passed.
+
+        Args:
+            key: the key of a value that a `get` of this call has found.
+            timeout: the timeout with which such values are stored; see `set`.
+
+        Returns:
+            False if it is not due, or if another call computes it.
+        """
+        ttl_s = self._ttl_s(timeout)
+        if not self._refresh_ahead_s or ttl_s is None:
+            return False
+        name = self._name(key)
+        left_s = self._left_s(name)
+        if left_s is None or left_s > min(self._refresh_ahead_s, ttl_s / 4):
+            return False
+        fence = self.tiers.refresh_fence(name)
+        if fence is not None:
+            self._notes.replace(name, fence)
+        return fence is not None
 
     def wait_for_run(self, key: str) -> tuple[bool, Any]:
         """Wait while another call computes the value of a key that a `get` of this call has missed.
@@ -215,6 +245,13 @@ class TwoTierBackend(BaseCache):
         """Stop the threads and close the connections; a client passed in by the host stays open. Idempotent."""
         self._when_collected.detach()
         self.tiers.close()
+
+    def _left_s(self, name: str) -> float | None:
+        """Return the seconds until a value in L1 expires in L2; None: at least as many as L1 holds values."""
+        entry = self.tiers.l1.held((name,)).get(name)
+        if entry is None or entry.expires_at_s - entry.loaded_at_s > self.tiers.policy.l1_ttl_s - 0.001:
+            return None
+        return entry.expires_at_s - elapsed_s()
 
     def _store(self, boxes: Mapping[str, Boxed], ttl_s: float | None) -> Iterable[str]:
         """Store boxes as fills, version renewals or writes. Yields the keys that were stored."""

@@ -17,6 +17,7 @@ import itertools
 import sys
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
+from datetime import timedelta
 from types import FrameType
 
 from flask import has_request_context, request
@@ -89,6 +90,14 @@ class FenceNotes:
 def is_version(key: str) -> bool:
     """Return True if a key is that of a memoized function's version."""
     return key.endswith(VERSION_SUFFIX)
+
+
+def timeout_of(call: FrameType) -> int | timedelta | None:
+    """Return the timeout of a function that was decorated with `@cached` or `@memoize`; None: it has none."""
+    names = call.f_locals  # the decorators keep the function that they return under one of these names
+    decorated = names.get("cached_fn") or names.get("memoized_fn")
+    timeout = getattr(decorated, "cache_timeout", None)
+    return timeout if isinstance(timeout, (int, timedelta)) else None
 
 
 def may_fill(keys: Iterable[str]) -> bool:

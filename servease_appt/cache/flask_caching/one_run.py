@@ -17,13 +17,14 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from servease_appt.cache.flask_caching.backend import TwoTierBackend
-from servease_appt.cache.flask_caching.calls import decorated_call
+from servease_appt.cache.flask_caching.calls import decorated_call, is_version, timeout_of
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_missed: ContextVar[tuple[FrameType, str] | None] = ContextVar("missed", default=None)
+_missed: ContextVar[tuple[FrameType, str, Any] | None] = ContextVar("missed", default=None)
+"""The decorated call that computes a value, its key, and the value that it replaces; None: there is none."""
 _not_to_store: ContextVar[object] = ContextVar("not_to_store", default=None)
 
 
@@ -34,6 +35,8 @@ class TwoTierFlaskCache(Cache):
       CACHE_RUN_WAIT seconds (10). Then they run the function themselves. If the run fails, the next call runs it.
     * If the function raises (other than by `abort`) and CACHE_STALE_TIMEOUT is more than 0, the last known value
       is returned up to that many seconds past its expiry, and the error is logged. A deletion drops this value.
+    * In the last CACHE_REFRESH_AHEAD seconds (0: never) before a value expires, one call in all workers runs the
+      function, while the others are given the value. If it fails, it is given the value, too.
     * Unless `shared=True`, `@cached` caches views only for GET and HEAD, and neither answers to requests with
       `Authorization` nor responses with `Set-Cookie`.
 
@@ -45,10 +48,21 @@ class TwoTierFlaskCache(Cache):
     def get(self, *args: Any, **kwargs: Any) -> Any:
         """Return a value as `Cache.get` does, and note the miss of a decorated call."""
         found = super().get(*args, **kwargs)
-        if found is None:
-            call = decorated_call()
-            _missed.set(None if call is None else (call, str(args[0] if args else kwargs["key"])))
+        backend = self._backend()
+        if found is not None and (backend is None or not backend.refreshes):
+            return found
+        call, key = decorated_call(), str(args[0] if args else kwargs["key"])
+        if found is None or self._refreshes(backend, key, call):
+            _missed.set(None if call is None else (call, key, found))
+            return None
         return found
+
+    @staticmethod
+    def _refreshes(backend: TwoTierBackend | None, key: str, call: FrameType | None) -> bool:
+        """Return True if this call has to compute a value anew that it has found."""
+        if backend is None or call is None or is_version(key):
+            return False
+        return backend.begin_refresh(key, timeout_of(call))
 
     def set(self, *args: Any, **kwargs: Any) -> Any:
         """Store a value as `Cache.set` does. If it was not stored, waiting calls stop waiting for it."""
@@ -122,7 +136,9 @@ class TwoTierFlaskCache(Cache):
             except Exception:
                 there, value = backend.give_up_run(key)
                 if not there:
-                    raise
+                    value = _value_before()
+                    if value is None:
+                        raise
                 log.warning(
                     "%s failed: its last known value is returned", function.__qualname__, exc_info=True
                 )
@@ -156,6 +172,12 @@ def _missed_key() -> str | None:
     """Return the key that the current decorated call has missed; None if there is none."""
     missed = _missed.get()
     return missed[1] if missed is not None and missed[0] is decorated_call() else None
+
+
+def _value_before() -> Any:
+    """Return the value that the current decorated call was to replace; None if there is none."""
+    missed = _missed.get()
+    return missed[2] if missed is not None and missed[0] is decorated_call() else None
 
 
 def _unless_private(unless: Callable[..., Any] | None) -> Callable[..., bool]:

@@ -36,12 +36,18 @@ class OtherWorkers:
         self._silent = 0
         self._silent_until_s = 0.0
 
-    def wait(self) -> None:
-        """Wait until all of them have handled every earlier invalidation, or the time is up."""
+    def wait(self, listeners: int | None = None) -> None:
+        """Wait until all of them have handled every earlier invalidation, or the time is up.
+
+        Args:
+            listeners: the number of connections to which the last invalidation was sent; None: unknown.
+        """
         if not self._timeout_s:
             return
-        queries, listener = self._tiers.worker_queries, self._tiers.listener
-        own = 1 if listener is not None and listener.confirmed else 0
+        queries, channel = self._tiers.worker_queries, self._tiers.channel
+        own = 1 if channel is not None and channel.confirmed else 0
+        if listeners is not None and listeners <= own:
+            return
         silent = self._silent if self._clock() < self._silent_until_s else 0
         try:
             expected = queries.reachable() - silent

@@ -38,6 +38,8 @@ class BackendSettings:
     policy: CachePolicy
     max_value_bytes: int
     """Maximum length of a value in bytes; longer values are not stored."""
+    refresh_ahead_s: float
+    """Seconds before its expiry from which a call of `TwoTierFlaskCache` replaces a value; 0: never."""
     run_wait_s: float
     """Seconds that a call of `TwoTierFlaskCache` waits for another run of the same key before it runs itself."""
     eviction_wait_s: float
@@ -68,6 +70,10 @@ def read_settings(config: Mapping[str, Any], options: Mapping[str, Any]) -> Back
     if not isinstance(prefix, str) and not callable(prefix):
         raise InvalidSetting("CACHE_KEY_PREFIX", prefix, "a text, or a function that returns one")
     timeout_s = _default_timeout(options.get("default_timeout", 300))
+    refresh_ahead_s = seconds(config, "CACHE_REFRESH_AHEAD", 0.0)
+    l1_ttl_s = seconds(config, "CACHE_L1_TIMEOUT", DEFAULTS.l1_ttl_s)
+    if refresh_ahead_s > l1_ttl_s:
+        raise InvalidSetting("CACHE_REFRESH_AHEAD", refresh_ahead_s, "CACHE_L1_TIMEOUT or less")
     client = make_client(config, {name: v for name, v in options.items() if name not in _NOT_THE_CLIENTS})
     settings = BackendSettings(
         client=client,
@@ -76,13 +82,15 @@ def read_settings(config: Mapping[str, Any], options: Mapping[str, Any]) -> Back
         ignore_delete_many_errors=bool(options.get("ignore_delete_many_errors", False)),
         policy=CachePolicy(
             ttl_s=timeout_s if timeout_s > 0 else FOR_EVER_S,
-            l1_ttl_s=seconds(config, "CACHE_L1_TIMEOUT", DEFAULTS.l1_ttl_s),
+            # So a value in use is read from L2 in its last seconds, which shows that it is due.
+            l1_ttl_s=refresh_ahead_s or l1_ttl_s,
             l1_maxsize=whole_number(config, "CACHE_L1_MAXSIZE", DEFAULTS.l1_maxsize),
             l1_max_bytes=whole_number(config, "CACHE_L1_MAX_BYTES", DEFAULTS.l1_max_bytes),
             l1_max_value_bytes=whole_number(config, "CACHE_L1_MAX_VALUE_BYTES", DEFAULTS.l1_max_value_bytes),
             l1_within_l2=True,
             stale_ttl_s=seconds(config, "CACHE_STALE_TIMEOUT", 0.0),
         ),
+        refresh_ahead_s=refresh_ahead_s,
         run_wait_s=seconds(config, "CACHE_RUN_WAIT", 10.0),
         eviction_wait_s=seconds(config, "CACHE_EVICTION_WAIT", 1.0),
         max_value_bytes=whole_number(config, "CACHE_MAX_VALUE_BYTES", DEFAULT_MAX_VALUE_BYTES),

@@ -7,13 +7,15 @@ from redis import Redis
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.cluster import Cluster, ClusterL2
-from servease_appt.cache.l2.protocol import L2
+from servease_appt.cache.l2.protocol import L2, Backend
 from servease_appt.cache.l2.single_server import SingleServerL2
 from servease_appt.cache.stats import Observer
 
 
-def make_l2(client: Redis, keys: KeySpace, breaker: Breaker, observer: Observer | None) -> L2:
-    """Return the implementation for a client that `connect` made."""
+def make_l2(client: Redis | Backend, keys: KeySpace, breaker: Breaker, observer: Observer | None) -> L2:
+    """Return the implementation for a client that `connect` made, or for another backend."""
+    if isinstance(client, Backend):
+        return client.make_l2(keys, breaker, observer)
     if isinstance(client, Cluster):
         return ClusterL2(client, keys, breaker, observer)
     return SingleServerL2(client, keys, breaker, observer)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum, StrEnum
 from typing import NamedTuple, Protocol
 
 from redis import Redis
 
+from servease_appt.cache.breaker import Breaker
+from servease_appt.cache.channel import PushChannel
+from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.messages import Invalidation
 from servease_appt.cache.refusals import Refusals
+from servease_appt.cache.stats import Observer
 
 
 class LeaseState(StrEnum):
@@ -19,6 +24,8 @@ class LeaseState(StrEnum):
     ABSENT = "absent"
     GRANTED = "granted"
     HELD = "held"
+    UNAVAILABLE = "unavailable"
+    """The key's node does not answer, and the others do: load without a lease."""
 
 
 class Lease(NamedTuple):
@@ -69,6 +76,14 @@ class Written(IntEnum):
     CHANGED = 2
 
 
+class Announced(NamedTuple):
+    """An invalidation that the server has accepted."""
+
+    sequence: int
+    listeners: int | None
+    """The number of connections to which the message was sent; None: unknown, as in a cluster."""
+
+
 class SequenceWatch(Protocol):
     """Compares the sequence with the highest number seen (see `recovery.py`). Thread-safe."""
 
@@ -81,8 +96,27 @@ class SequenceWatch(Protocol):
     def compare(self, seen: int, sequence: int | None) -> None:
         """Compare `seen` with the sequence in the command's answer; None: no sequence."""
 
+    def observe(self, seen: int, sequence: int | None) -> None:
+        """Compare as `compare` does, after a command that only reads the sequence."""
+
     def acknowledge(self, sequence: int) -> None:
         """Note the number that the server gave to an invalidation of ours."""
+
+
+class Backend(ABC):
+    """Something else than a Redis server behind the cache, such as `servease_appt.cache.testing.MemoryServer`."""
+
+    @abstractmethod
+    def make_l2(self, keys: KeySpace, breaker: Breaker, observer: Observer | None) -> L2:
+        """Return L2 for the process of one cache."""
+
+    @abstractmethod
+    def open_channel(self, keys: KeySpace, clock: Callable[[], float]) -> PushChannel:
+        """Return a new connection for a listener."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close all connections."""
 
 
 class L2(Protocol):
@@ -94,6 +128,11 @@ class L2(Protocol):
     """Called by every command that reads or increments the sequence; None: nothing is compared."""
     on_demoted: Callable[[], None] | None
     """Called when the server turns out to be a replica, which refuses writes."""
+    unheard_nodes: set[str]
+    """Nodes of a cluster whose tracking messages do not arrive, so that L1 may keep their values for a short time
+    only. Empty for a single server."""
+    old_nodes: set[str]
+    """Nodes of a cluster that have lost invalidations. Their values are not used until `empty_node`."""
     refusals: Refusals
     """The operations that the server refuses at present."""
     listens_where_it_reads: bool
@@ -129,8 +168,8 @@ class L2(Protocol):
     def ttl_ms(self, keys: Sequence[str]) -> list[int]:
         """Return the remaining TTL of each key in milliseconds; negative if it is missing or has no expiry."""
 
-    def invalidate(self, keys: Sequence[str], source: str) -> int:
-        """Delete keys with all that belongs to them and publish that, atomically. Returns the sequence.
+    def invalidate(self, keys: Sequence[str], source: str) -> Announced:
+        """Delete keys with all that belongs to them and publish that, atomically.
 
         Tried even while the breaker is open: an invalidation is worth the wait.
         """
@@ -171,8 +210,20 @@ class L2(Protocol):
     def invalidate_matching(self, pattern: str, source: str) -> int:
         """Delete all keys that match a glob pattern, then publish that. Returns the sequence."""
 
+    def is_emptied(self, history: str) -> bool:
+        """Return True if all values were deleted since the server's replication id is `history`."""
+
+    def mark_emptied(self, history: str) -> None:
+        """Note that all values were deleted, by scans that began while the server's id was `history`."""
+
     def scan(self, pattern: str) -> Iterator[str]:
         """Yield, by SCAN, the keys of values in L2 that match a glob pattern, without the prefix."""
+
+    def node_of(self, key: str) -> str:
+        """Return the name of the node that serves a key; empty for a single server. Sends nothing."""
+
+    def empty_node(self, name: str, source: str) -> None:
+        """Delete all values on a node of a cluster, publish that, and use the node again."""
 
     def ping(self) -> None:
         """Check that L2 answers."""

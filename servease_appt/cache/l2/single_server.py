@@ -22,7 +22,16 @@ from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.commands import LuaScript, send
-from servease_appt.cache.l2.protocol import Fill, Lease, LeaseState, SequenceWatch, Write, WriteMode, Written
+from servease_appt.cache.l2.protocol import (
+    Announced,
+    Fill,
+    Lease,
+    LeaseState,
+    SequenceWatch,
+    Write,
+    WriteMode,
+    Written,
+)
 from servease_appt.cache.messages import STARTS, Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.refusals import Refusals
 from servease_appt.cache.stats import Observer
@@ -49,6 +58,8 @@ class SingleServerL2:
         self.refusals = Refusals()
         self.watch: SequenceWatch | None = None
         self.on_demoted: Callable[[], None] | None = None
+        self.unheard_nodes: set[str] = set()
+        self.old_nodes: set[str] = set()
         self._acquire = _script(client, "acquire")
         self._fill = _script(client, "fill")
         self._release = _script(client, "release")
@@ -105,9 +116,10 @@ class SingleServerL2:
 
         seen = self._seen()
         leases, sequence = self._run("acquire", ask)
-        self._compare(seen, sequence)
-        if self.watch is not None and self.watch.l2_is_old:
-            raise L2Unavailable("the server has lost invalidations")
+        if self.watch is not None:
+            self.watch.observe(seen, sequence)
+            if self.watch.l2_is_old:
+                raise L2Unavailable("the server has lost invalidations")
         return leases
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
@@ -150,7 +162,7 @@ class SingleServerL2:
 
         return self._run("ttl_ms", pipelined)
 
-    def invalidate(self, keys: Sequence[str], source: str) -> int:
+    def invalidate(self, keys: Sequence[str], source: str) -> Announced:
         """See `L2.invalidate`."""
         head, tail = own_message_parts(Invalidation(keys=tuple(keys), source=source))
         names = [name for key in keys for name in self.keys.group(key)]
@@ -161,14 +173,16 @@ class SingleServerL2:
         message = replace(request, source=source)
         if request.pattern is None:
             names = [name for key in request.keys for name in self.keys.group(key)]
-            return self._announce(names, *own_message_parts(message), if_at=if_at)
+            announced = self._announce(names, *own_message_parts(message), if_at=if_at)
+            return None if announced is None else announced.sequence
         began = self.announce_start(request.pattern, source, if_at=if_at)
         return None if began is None else self._delete_all_matching(replace(message, began=began))
 
     def announce_start(self, pattern: str, source: str, *, if_at: int | None = None) -> int | None:
         """See `L2.announce_start`."""
         message = Invalidation(pattern=pattern, source=source, began=STARTS)
-        return self._announce([], *own_message_parts(message), if_at=if_at)
+        announced = self._announce([], *own_message_parts(message), if_at=if_at)
+        return None if announced is None else announced.sequence
 
     def write(
         self, writes: Sequence[Write], source: str, *, mode: WriteMode = WriteMode.ALWAYS, l1_ms: int = 0
@@ -217,7 +231,16 @@ class SingleServerL2:
         for name in (keys.lease, keys.data, keys.stale_copy, keys.absent):
             scan = partial(self._delete_matching, name(pattern), values=name == keys.data)
             self._run("invalidate_matching", scan, guarded=False)
-        return self._announced(self._announce([], *own_message_parts(message)))
+        return self._announced(self._announce([], *own_message_parts(message))).sequence
+
+    def is_emptied(self, history: str) -> bool:
+        """See `L2.is_emptied`."""
+        stored = self._run("is_emptied", lambda: self.client.get(self.keys.emptied))
+        return stored == history.encode()
+
+    def mark_emptied(self, history: str) -> None:
+        """See `L2.mark_emptied`."""
+        self._run("mark_emptied", lambda: self.client.set(self.keys.emptied, history))
 
     def scan(self, pattern: str) -> Iterator[str]:
         """See `L2.scan`."""
@@ -227,14 +250,21 @@ class SingleServerL2:
             if not text.startswith(own):
                 yield self.keys.plain(text)
 
+    def node_of(self, key: str) -> str:  # noqa: ARG002 - the interface's
+        """See `L2.node_of`."""
+        return ""
+
+    def empty_node(self, name: str, source: str) -> None:
+        """See `L2.empty_node`. A single server is emptied as a whole."""
+
     def ping(self) -> None:
         """See `L2.ping`."""
         self._run("ping", self.client.ping, guarded=False)
 
     def _announce(
         self, names: Sequence[str], head: str, tail: str, *, if_at: int | None = None
-    ) -> int | None:
-        """Delete and publish. Returns the sequence; None if it was not `if_at`, and nothing was done."""
+    ) -> Announced | None:
+        """Delete and publish. Returns None if the sequence was not `if_at`, and nothing was done."""
         args: list[str | int] = [self.keys.channel, head, tail, *(() if if_at is None else (if_at,))]
         seen = self._seen()
         answer = self._run(
@@ -242,17 +272,18 @@ class SingleServerL2:
             lambda: self._invalidate(keys=[self.keys.sequence, *names], args=args),
             guarded=False,
         )
-        if answer is None:
+        if answer is None and if_at is not None:
             return None
-        self._counted(seen, int(answer))
-        return int(answer)
+        sequence, listeners = _answers(answer, 2)
+        self._counted(seen, int(sequence))
+        return Announced(int(sequence), listeners)
 
     @staticmethod
-    def _announced(sequence: int | None) -> int:
-        """Return the sequence after an announcement without condition."""
-        if sequence is None:
+    def _announced(announced: Announced | None) -> Announced:
+        """Return what an announcement without condition has returned."""
+        if announced is None:
             raise L2Unavailable("the server did not return the sequence")
-        return sequence
+        return announced
 
     def _seen(self) -> int:
         return 0 if self.watch is None else self.watch.highest_sequence_seen()
@@ -281,6 +312,10 @@ class SingleServerL2:
         if self.on_demoted is not None:
             self.on_demoted()
 
+    def _failed(self) -> None:
+        """Report a failed operation to the breaker."""
+        self.breaker.failed()
+
     def _run(self, name: str, operation: Callable[[], T], *, guarded: bool = True) -> T:
         """Run an operation: map redis-py's errors, report to the breaker, and time it under `name`."""
         if guarded and not self.breaker.allows():
@@ -297,7 +332,7 @@ class SingleServerL2:
                 self._leave_demoted_server()
             raise L2RefusedWrite(str(error)) from error
         except Exception as error:  # redis-py also raises other types, and its parser the ValueError of int()
-            self.breaker.failed()
+            self._failed()
             raise L2Unavailable(f"{type(error).__name__}: {error}") from error
         finally:
             if self._observer is not None:

@@ -22,6 +22,7 @@ from servease_appt.inspection.workers import (
     short_name,
 )
 from servease_appt.references.entities import ENTITIES
+from servease_appt.signals import announce, reference_invalidated
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +92,22 @@ def invalidate_command(words: tuple[str, ...], as_json: bool) -> None:
         keys = keys_of(words, session.keys)
         dropped = session.cache.invalidate(keys)
         acknowledged = acknowledgements(session.queries)
+    _send_signals(keys)
     if as_json:
         echo_json({"invalidated": dropped, "keys": keys, **acknowledged.as_json()})
         return
     click.echo(f"{dropped} invalidated.")
     click.echo(acknowledged.as_text())
+
+
+def _send_signals(keys: list[str]) -> None:
+    """Tell the application's receivers in this process, once for each entity."""
+    ids: dict[str, list[str]] = {}
+    for key in keys:
+        entity, _, id_ = key.partition("_")
+        ids.setdefault(entity, []).append(id_)
+    for entity, of_entity in ids.items():
+        announce(reference_invalidated, entity=entity, ids=tuple(of_entity))
 
 
 @click.command("clear", short_help="Drop all cached values, or those of one entity.")

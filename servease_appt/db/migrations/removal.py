@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from servease_appt.db.migrations import employee_times, kept_counts, writer_rules
+from servease_appt.db.migrations import employee_times, events, kept_counts, writer_rules
 from servease_appt.db.online import OnlineSteps
 from servease_appt.db.versions import VERSION_TABLE
 
@@ -35,6 +35,7 @@ def run(steps: OnlineSteps) -> None:
     writer_rules.remove(steps)
     kept_counts.remove(steps)
     employee_times.remove(steps)
+    events.remove(steps)
     for table, names in _OUR_CONSTRAINTS.items():
         if steps.exists(table):
             steps.run(*(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}" for name in names))

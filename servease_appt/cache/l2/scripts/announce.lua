@@ -1,5 +1,6 @@
 -- Included by the scripts that change values that L1 may hold. Increment the sequence and publish, in one step with
--- the change, so that no crash and no reader can come between (races R4, R5). Returns the new sequence number.
+-- the change, so that no crash and no reader can come between (races R4, R5). Returns the new sequence number, and the
+-- number of connections to which this node sent the message.
 local function announce(sequence_key, channel, head, tail)
   -- A lost sequence (FLUSHDB, eviction, failover) starts again from the clock in microseconds, so that its numbers
   -- are higher, plus a random part of up to 66 ms, the least time in which a server restarts: clocks may differ, and
@@ -17,6 +18,5 @@ local function announce(sequence_key, channel, head, tail)
     counted = redis.call('INCR', sequence_key)
   end
   local sequence = string.format('%.0f', counted)
-  redis.call('PUBLISH', channel, head .. sequence .. tail)
-  return sequence
+  return sequence, redis.call('PUBLISH', channel, head .. sequence .. tail)
 end

@@ -1,0 +1,1 @@
+"""Which cache ends stale: races of docs/races.md, forced from outside on this cache and on packages from PyPI."""

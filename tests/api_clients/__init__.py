@@ -1,0 +1,1 @@
+"""The OpenAPI document in the hands of others: a linter, and generated clients in TypeScript and Python."""

@@ -1,0 +1,83 @@
+"""What grows with the number of workers, and what does not."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import redis
+
+from benchmarks.redis_commands import command_counts
+from tests.cache.conftest import MakeCache
+from tests.cache.testbed import (
+    LIMIT_S,
+    PREFIX,
+    Source,
+    Versioned,
+    eventually,
+    held_in_l1,
+    monkeypatch,
+    policy,
+    settle,
+)
+
+WORKERS = 100
+KEYS = ["customer_1", "customer_2", "vehicle_3"]
+PATIENT = policy(load_timeout_s=60.0)
+"""So that no lease is taken over while a busy machine starts a hundred workers."""
+
+
+def note_call(owner: object, name: str, note: Callable[[], None]) -> None:
+    """Call `note` after each call of a method of one object."""
+    call = getattr(owner, name)
+
+    def noted(*args: Any, **options: Any) -> Any:
+        result = call(*args, **options)
+        note()
+        return result
+
+    monkeypatch(owner, name, noted)
+
+
+def test_workers_that_start_at_once_on_an_empty_l2(make_cache: MakeCache, source: Source) -> None:
+    """A deployment after a flush: the source is called once for each key, not once for each worker."""
+    caches = [make_cache(ready=False, policy=PATIENT, timeout_s=LIMIT_S) for _ in range(WORKERS)]
+    have_asked: set[int] = set()
+    for number, cache in enumerate(caches):
+        note_call(cache.l2, "acquire", partial(have_asked.add, number))
+    gates = [source.hold(key) for key in KEYS]
+    for key in KEYS:
+        source.put(key)
+    with ThreadPoolExecutor(WORKERS) as threads:
+        pages = [threads.submit(cache.get_many, KEYS, source.load) for cache in caches]
+        try:
+            eventually(lambda: len(have_asked) == WORKERS, "a request for the leases by each worker")
+        finally:
+            for gate in gates:
+                gate.open()
+        values = [page.result().values for page in pages]
+    assert values == [{key: Versioned(key.partition("_")[2], 1) for key in KEYS}] * WORKERS
+    assert dict(source.loads) == dict.fromkeys(KEYS, 1)
+
+
+def test_what_a_fill_of_the_same_value_costs_its_holders(
+    make_cache: MakeCache, source: Source, client: redis.Redis
+) -> None:
+    """Each worker that holds the key compares it once, and keeps it. One that does not hold it sends nothing."""
+    holders = [make_cache() for _ in range(5)]
+    others = [make_cache() for _ in range(3)]
+    key = KEYS[0]
+    source.put(key)
+    for cache in holders:
+        cache.get(key, source.load)
+    for cache in (*holders, *others):
+        settle(cache)
+    payload = client.get(f"{PREFIX}:{key}")
+    assert isinstance(payload, bytes)
+    before = command_counts(client).get("mget", 0)
+    client.set(f"{PREFIX}:{key}", json.dumps(json.loads(payload)).encode(), ex=60)
+    for cache in (*holders, *others):
+        settle(cache)
+    assert command_counts(client)["mget"] - before == len(holders)
+    assert all(held_in_l1(cache, key) for cache in holders)
