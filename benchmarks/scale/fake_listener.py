@@ -53,6 +53,8 @@ class Behaviour:
     verify: bool = False
     elect: bool = False
     timed: bool = False
+    lazy: bool = False
+    """Read once a second: the server's work is the same, and the machine has time for those that are timed."""
     invalidate_sha: str = ""
 
 

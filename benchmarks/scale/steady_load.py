@@ -92,7 +92,8 @@ def _run(
     )
     filler.start()
     for fakes in crowds:
-        fakes.behave(Behaviour(timed=fakes is crowds[-1]))
+        last = fakes is crowds[-1]
+        fakes.behave(Behaviour(timed=last, lazy=not last))
     if not wait_until(lambda: filled.value < 0, timeout_s=30):
         raise RuntimeError("the process that fills has not started")
     begin.set()
