@@ -53,6 +53,8 @@ class Behaviour:
     verify: bool = False
     elect: bool = False
     timed: bool = False
+    lazy: bool = False
+    """Read once a second: the server's work is the same, and the machine has time for those that are timed."""
     invalidate_sha: str = ""
 
 
@@ -88,6 +90,10 @@ class FakeListener:
         if tracking:
             prefixes = [word for name in ENTITIES for word in ("PREFIX", keys.data(f"{name}_"))]
             self._send(encode("CLIENT", "TRACKING", "ON", "BCAST", *prefixes))
+        self._send(encode("PING"))
+        received = b""
+        while b"+PONG\r\n" not in received:  # the subscription is then confirmed
+            received += self.link.recv(4096)
 
     def tick(self, now_s: float) -> None:
         """Send what is due: the heartbeat, the register, the requests that nobody carried out."""

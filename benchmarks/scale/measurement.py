@@ -142,7 +142,6 @@ def _measure_listeners(
     address = Address(server.port, DATABASE, PREFIX)
     with connect(server.url(DATABASE), timeout_s=60.0) as client, crowd(address, listeners) as fakes:
         writer = Writer.of(client, PREFIX)
-        writer.wait_for_listeners(listeners)
         for first in (writer.fill, writer.invalidate):  # loads the scripts
             first(new_keys(1))
         idle = statistics.median(idle_us_per_s(server.pid, extent.idle_s) for _ in range(extent.rounds))

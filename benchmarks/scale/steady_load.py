@@ -72,9 +72,7 @@ def run_load(
             crowds = []
             if listeners > timed:
                 crowds.append(stack.enter_context(crowd(address, listeners - timed, tracking=tracking)))
-                writer.wait_for_listeners(listeners - timed)
             crowds.append(stack.enter_context(crowd(address, timed, tracking=tracking)))
-            writer.wait_for_listeners(listeners)
             return _run(server, address, writer, crowds, load, tracking=tracking)
 
 
@@ -94,7 +92,8 @@ def _run(
     )
     filler.start()
     for fakes in crowds:
-        fakes.behave(Behaviour(timed=fakes is crowds[-1]))
+        last = fakes is crowds[-1]
+        fakes.behave(Behaviour(timed=last, lazy=not last))
     if not wait_until(lambda: filled.value < 0, timeout_s=30):
         raise RuntimeError("the process that fills has not started")
     begin.set()
