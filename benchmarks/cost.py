@@ -16,7 +16,7 @@ from benchmarks.measure import Figure
 from benchmarks.pages import SECRET
 from benchmarks.redis_commands import command_counts, commands_per_call
 from benchmarks.results import Results, Scale
-from servease_appt.cache import Mode
+from servease_appt.cache import CachePolicy, Mode, TwoTierCache
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.l1 import L1, Entry
 from servease_appt.references.entities import CODECS, Reference
@@ -26,12 +26,15 @@ from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey
 from tests.support.gunicorn import REPOSITORY, Gunicorn
 
 ENTRIES = 10_000
+OUR_PREFIX = "appointment_service"
 OURS = "service"
 
 
 def run(results: Results, scale: Scale) -> None:
     """Measure all of them."""
     _measure_memory(results)
+    for stale_ttl_s in (CachePolicy().stale_ttl_s, 0.0):
+        _measure_redis_memory(results, stale_ttl_s)
     with EmbeddedValkey() as server, Redis.from_url(server.url(0)) as counters:
         _measure_commands(server.url(1), counters, results)
         _measure_worker(server, counters, results, seconds=3 if scale.quick else 15)
@@ -70,6 +73,26 @@ def _measure_memory(results: Results) -> None:
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     _add(results, f"Memory of a full L1, {ENTRIES:,} entries", "MB", Figure.of([(after - before) / 1e6]))
+
+
+def _measure_redis_memory(results: Results, stale_ttl_s: float) -> None:
+    """Measure what Redis holds of one entity: its value, and the stale copy if there is one."""
+    policy = CachePolicy(stale_ttl_s=stale_ttl_s)
+    with (
+        EmbeddedValkey() as server,
+        Redis.from_url(server.url(0)) as counters,
+        TwoTierCache.from_url(server.url(1), CODECS, prefix=OUR_PREFIX, policy=policy) as cache,
+    ):
+
+        def fill(entities: int) -> int:
+            for _ in range(entities // 60):
+                cache.get_many(new_keys(60), load_reference)
+            return int(counters.info("memory")["used_memory"])
+
+        before = fill(600)
+        used = (fill(ENTRIES) - before) / (ENTRIES // 60 * 60)
+    copy = "with" if stale_ttl_s else "without"
+    _add(results, f"Memory of Redis for one entity, {copy} a stale copy", "bytes", Figure.of([used]))
 
 
 def _measure_commands(url: str, counters: Redis, results: Results) -> None:

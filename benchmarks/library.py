@@ -117,6 +117,20 @@ def _judge(results: Results) -> None:
     results.target(
         "60 keys, L2 warm, Redis commands", value=round(sum(from_l2["redis_commands"].values())), limit=1
     )
+    for keys, state, limit in ((1, L2_WARM, 1.1), (1, COLD, 1.8), (PAGE, COLD, 2.0)):
+        case = Case(keys, state, 1)
+        results.target(
+            f"{case.name}, against hand-written L1 + MGET + JSON",
+            value=results.find(case.name, Ours.name)["ratio"]["median"],
+            limit=limit,
+            unit="×",
+        )
+    cold = results.find(Case(PAGE, COLD, 1).name, Ours.name)["redis_commands"]
+    results.target(
+        "60 keys, both cold, Redis commands for one key, with those inside scripts",
+        value=round(sum(cold.values()) / PAGE, 1),
+        limit=6,
+    )
 
 
 def _contenders(url: str, results: Results) -> list[Contender]:

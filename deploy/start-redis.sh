@@ -16,6 +16,7 @@ give_password() { # user, variable
 give_password default REDIS_ADMIN_PASSWORD
 give_password appointment_service REDIS_PASSWORD
 give_password neighbour REDIS_NEIGHBOUR_PASSWORD
+give_password event_reader REDIS_EVENTS_PASSWORD
 give_password replica REDIS_REPLICATION_PASSWORD
 give_password sentinel REDIS_SENTINEL_PASSWORD
 

@@ -28,7 +28,7 @@ LINK = re.compile(r"\]\((?!https?://|mailto:)([^)\s]+)\)")
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 FILE = re.compile(
-    r"(?<![\w./<{:~-])((?:[\w.-]+/)+[\w.-]*\.(?:py|md|lua|toml|ya?ml|json|lock|conf|js|mjs|svg|acl|sh)\b)(?:::(\w+))?"
+    r"(?<![\w./<{:~-])((?:[\w.-]+/)+[\w.-]*\.(?:py|md|lua|toml|ya?ml|json|lock|conf|m?js|ts|svg|acl|sh)\b)(?:::(\w+))?"
 )
 MAKE = re.compile(r"(?:^|\s)make ((?:[a-z][a-z-]*\b ?)+)(?![=/])", re.MULTILINE)
 FLASK = re.compile(r"\bflask (?:--app \w+ )?(?:servease )?((?:cache|db|slots)\b[^\n|;&#]*)")

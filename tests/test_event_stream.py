@@ -191,5 +191,9 @@ def test_a_worker_delivers_by_itself(
             assert wait_until(lambda: client.xlen(KEY) == 1, timeout_s=20)
             told = b'servease_event_backlog_events{stream="events"} 0.0'
             assert wait_until(lambda: told in container.metrics.text(), timeout_s=5)
+            assert (
+                b'servease_event_backlog_oldest_timestamp_seconds{stream="events"}'
+                in container.metrics.text()
+            )
     finally:
         container.close()

@@ -16,7 +16,7 @@ from benchmarks.scale.fake_listener import encode
 from benchmarks.scale.operations import Writer, new_keys, one_by_one
 from servease_appt.cache import connect
 from servease_appt.testing.processes import wait_until
-from servease_appt.testing.servers import HOST, EmbeddedValkey
+from servease_appt.testing.servers import HOST, EmbeddedValkey, free_port
 
 PREFIX = "bench_other"
 CHANNEL = f"{PREFIX}:invalidate"
@@ -30,7 +30,7 @@ def measure_alternatives(connections: int, keys: int, calls: int) -> dict[str, f
         results = _tracking_by_reads(server, Writer.of(client, PREFIX), connections, keys, calls)
         results |= {"PUBLISH, for each subscriber": _published(server, client, connections, calls, "")}
     with (
-        EmbeddedValkey(options=["--cluster-enabled", "yes"]) as node,
+        EmbeddedValkey(options=["--cluster-enabled", "yes", "--cluster-port", str(free_port())]) as node,
         Redis.from_url(node.url(0), protocol=3) as client,
     ):
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")

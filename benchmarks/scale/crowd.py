@@ -19,6 +19,7 @@ PROCESSES = 2
 FEW = 8
 """So many listeners share one process."""
 TICK_S = 0.005
+LAZY_S = 1.0
 ELECTING_TICK_S = 0.0005
 """While delays run that decide which listener carries out a plain PUBLISH: a longer tick would make them equal."""
 SETTLE_TIMEOUT_S = 60.0
@@ -133,14 +134,20 @@ def _run(pipe: Connection, address: Address, numbers: Sequence[int], *, tracking
 def _loop(
     selector: selectors.BaseSelector, pipe: Connection, listeners: list[FakeListener], counts: Counts
 ) -> None:
-    tick_at_s = 0.0
+    tick_at_s = read_at_s = 0.0
     while True:
-        tick_s = ELECTING_TICK_S if listeners[0].behaviour.elect else TICK_S
+        behaviour = listeners[0].behaviour
+        tick_s = ELECTING_TICK_S if behaviour.elect else TICK_S
         now_s = time.monotonic()
         if now_s >= tick_at_s:
             tick_at_s = now_s + tick_s
             for listener in listeners:
                 listener.tick(now_s)
+        if behaviour.lazy and now_s < read_at_s:
+            if pipe.poll(tick_s):
+                pipe.send(_answer(pipe.recv(), listeners, counts))
+            continue
+        read_at_s = now_s + LAZY_S
         for key, _ in selector.select(tick_s):
             if isinstance(key.data, FakeListener):
                 if not key.data.receive():

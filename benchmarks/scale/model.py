@@ -12,6 +12,8 @@ from itertools import pairwise
 from typing import Any
 
 GROUPS_PER_DECADE = 40
+ALONE = 20
+"""The most popular keys, each of which is a group."""
 JITTER_MEAN = 0.95
 """The mean TTL in L2 as a part of the longest: the jitter shortens it by up to a tenth."""
 REFRESH_FROM = 0.7875
@@ -150,17 +152,16 @@ def hit_rates(scenario: Scenario) -> tuple[float, float]:
 
 
 def popularity(entities: int, zipf: float) -> Iterator[tuple[float, float]]:
-    """Yield groups of ranks: the number of keys, and the share of all reads that each of these keys has."""
-    edges = [1.0, *(rank + 0.5 for rank in range(1, min(20, entities)))]
-    edges[0] = 0.5
-    decades = math.log10(entities + 0.5) - math.log10(edges[-1])
-    steps = max(1, round(decades * GROUPS_PER_DECADE))
-    first = edges[-1]
-    edges += [first * 10 ** (decades * step / steps) for step in range(1, steps + 1)]
-    weights = [_integral(low, high, zipf) for low, high in pairwise(edges)]
-    total = sum(weights)
-    for (low, high), weight in zip(pairwise(edges), weights, strict=True):
-        yield high - low, weight / total / (high - low)
+    """Return groups of ranks: the number of keys, and the share of all reads that each of these keys has."""
+    alone = min(ALONE, entities)
+    groups = [(1.0, rank**-zipf) for rank in range(1, alone + 1)]
+    if entities > alone:
+        first, last = alone + 0.5, entities + 0.5
+        steps = max(1, round(math.log10(last / first) * GROUPS_PER_DECADE))
+        edges = [first * (last / first) ** (step / steps) for step in range(steps + 1)]
+        groups += [(high - low, _integral(low, high, zipf) / (high - low)) for low, high in pairwise(edges)]
+    total = sum(keys * weight for keys, weight in groups)
+    return ((keys, weight / total) for keys, weight in groups)
 
 
 def _integral(low: float, high: float, zipf: float) -> float:

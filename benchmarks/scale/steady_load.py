@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -71,9 +72,7 @@ def run_load(
             crowds = []
             if listeners > timed:
                 crowds.append(stack.enter_context(crowd(address, listeners - timed, tracking=tracking)))
-                writer.wait_for_listeners(listeners - timed)
             crowds.append(stack.enter_context(crowd(address, timed, tracking=tracking)))
-            writer.wait_for_listeners(listeners)
             return _run(server, address, writer, crowds, load, tracking=tracking)
 
 
@@ -93,7 +92,8 @@ def _run(
     )
     filler.start()
     for fakes in crowds:
-        fakes.behave(Behaviour(timed=fakes is crowds[-1]))
+        last = fakes is crowds[-1]
+        fakes.behave(Behaviour(timed=last, lazy=not last))
     if not wait_until(lambda: filled.value < 0, timeout_s=30):
         raise RuntimeError("the process that fills has not started")
     begin.set()
@@ -104,6 +104,8 @@ def _run(
         started_s + load.seconds,
     )
     filler.join()
+    if filler.exitcode:
+        raise RuntimeError("the process that fills has failed")
     elapsed_s, used_s = time.monotonic() - started_s, cpu_seconds([server.pid]) - used_s
     counts = [fakes.wait_for(messages=fakes.size * invalidations) for fakes in crowds]
     delays_ms = sorted(counts[-1].delays_ms)
@@ -124,13 +126,17 @@ def _fill(url: str, prefix: str, load: Load, begin: Any, filled: Any) -> None:
     """Fill new keys from several threads of this process; `filled` is -1 once it is ready, then their number."""
     with connect(url, timeout_s=30.0) as client, ThreadPoolExecutor(FILL_THREADS) as threads:
         writer = Writer.of(client, prefix)
-        names = map("customer_f0000000-0000-4000-8000-{:012x}".format, itertools.count())
+        own = f"customer_{os.getpid():08x}-0000-4000-8000-"
+        numbers = itertools.count()
         filled.value = -1
         begin.wait()
         until_s = time.monotonic() + load.seconds
         running = [
             threads.submit(
-                _paced, lambda: writer.fill([next(names)]), load.fills_per_s / FILL_THREADS, until_s
+                _paced,
+                lambda: writer.fill([f"{own}{next(numbers):012x}"]),
+                load.fills_per_s / FILL_THREADS,
+                until_s,
             )
             for _ in range(FILL_THREADS)
         ]

@@ -11,6 +11,7 @@ import random
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -67,28 +68,32 @@ def main() -> int:
 def compare(url: str, case: Case) -> dict[str, Any]:
     """Run one case; return the shares of reads by tier, real and according to the model."""
     real, reads_per_s, invalidations_per_s = _run(url, case)
-    scenario = Scenario(
-        workers=case.workers,
-        entities=case.entities,
-        pages_per_worker=reads_per_s / case.workers,
-        keys_per_page=1,
-        zipf=case.zipf,
-        invalidations=invalidations_per_s,
-        l1_ttl_s=case.l1_ttl_s,
-        l1_maxsize=case.l1_maxsize,
-        l2_ttl_s=case.l2_ttl_s,
-        stale_s=0,
-        tracking=case.tracking,
-    )
-    l1, l2 = hit_rates(scenario)
-    model = {"l1": l1, "l2": l2, "services": 1 - l1 - l2}
-    return {
-        **asdict(case),
+    row = asdict(case) | {
         "reads": round(reads_per_s, 1),
         "invalidations": round(invalidations_per_s, 1),
         "real": {name: round(share, 4) for name, share in real.items()},
-        "model": {name: round(share, 4) for name, share in model.items()},
     }
+    return row | {"model": forecast(row)}
+
+
+def forecast(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return what the model says of a case with the rates that were reached."""
+    l1, l2 = hit_rates(
+        Scenario(
+            workers=row["workers"],
+            entities=row["entities"],
+            pages_per_worker=row["reads"] / row["workers"],
+            keys_per_page=1,
+            zipf=row["zipf"],
+            invalidations=row["invalidations"],
+            l1_ttl_s=row["l1_ttl_s"],
+            l1_maxsize=row["l1_maxsize"],
+            l2_ttl_s=row["l2_ttl_s"],
+            stale_s=0,
+            tracking=row["tracking"],
+        )
+    )
+    return {"l1": round(l1, 4), "l2": round(l2, 4), "services": round(1 - l1 - l2, 4)}
 
 
 def _run(url: str, case: Case) -> tuple[dict[str, float], float, float]:

@@ -3,3 +3,5 @@
 GRANT SELECT, INSERT, UPDATE, DELETE ON appointments, time_slots, idempotency_keys TO servease_service;
 GRANT SELECT, INSERT ON appointment_history TO servease_service;
 GRANT SELECT ON appointment_counts, appointment_count_changes, appointment_service_alembic_version TO servease_service;
+GRANT SELECT ON appointment_events, appointment_events_state TO servease_service;
+GRANT UPDATE (delivered_number) ON appointment_events_state TO servease_service;

@@ -156,6 +156,9 @@ def _checked(route: Route, view: View, token_types: Sequence[str]) -> View:
     customer_body = route.customer_body or route.body
 
     def checked(**ids: str) -> Response:
+        # Werkzeug takes `//metrics` for `/metrics`; a proxy that hides a path compares the whole of it.
+        if request.environ["PATH_INFO"].startswith("//"):
+            raise detail_error(404)
         given: dict[str, Any] = {}
         body = route.body
         if roles is not None:

@@ -64,7 +64,6 @@ class BatchLoad(Generic[V]):
     ) -> dict[str, Answer[V]]:
         """Return answers for `keys` and for those `joined` at `joined_at`, by the deadline at the latest."""
         loader, completion = self._loader, self._completion or Completion()
-        self._token = loader.new_token()
         self._use_l2 = use_l2
         started_s = time.monotonic()
         # Before joining: else a load from before an invalidation would count as one that began after it.
@@ -79,7 +78,9 @@ class BatchLoad(Generic[V]):
         joined |= self.joined
         flights = {**led, **joined}
         try:
-            self._lead(self._not_completed_meanwhile(led), epoch)
+            if led:
+                self._token = loader.new_token()
+                self._lead(self._not_completed_meanwhile(led), epoch)
             self._wait(completion, flights, epoch, started_s)
         except BaseException:
             self._give_up(list(led.values()))
@@ -175,7 +176,7 @@ class BatchLoad(Generic[V]):
                 self._holders[key] = (holder, time.monotonic())
             return False
         self._holders.pop(key, None)
-        if lease.state is LeaseState.GRANTED:
+        if lease.state in (LeaseState.GRANTED, LeaseState.UNAVAILABLE):
             return True
         self.found_in_l2 |= lease.state is LeaseState.VALUE
         value = loader.codecs.decode(key, lease.payload) if lease.state is LeaseState.VALUE else None

@@ -20,6 +20,18 @@ class ListenerCallbacks(Protocol):
     def on_cut_off(self) -> None:
         """Handle a primary without enough replicas: there may be another primary, which takes invalidations."""
 
+    def on_node_lost(self, name: str, *, gone: bool) -> None:
+        """Handle the loss of a cluster's node: L1 may keep its values for a short time only.
+
+        `gone`: another node serves its keys now.
+        """
+
+    def on_node_back(self, name: str, *, invalidations_lost: bool) -> None:
+        """Handle a node whose messages arrive from now on: everything cached before may be stale.
+
+        `invalidations_lost`: the node has lost invalidations, or can't prove that it has not.
+        """
+
     def on_restarted(self) -> None:
         """Handle a restart of the thread, which ended by an error. Called on a reader's thread."""
 

@@ -17,6 +17,8 @@ from redis._parsers import _RESP3Parser
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from servease_appt.cache.wire import pack
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -45,7 +47,23 @@ class Reply:
     value: Any
 
 
-Frame = Published | Subscribed | Changed | Reply | None
+@dataclass(frozen=True, slots=True)
+class NodeLost:
+    """Tracking messages of a cluster's node no longer arrive; with `gone`, it serves no keys any more."""
+
+    name: str
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeBack:
+    """Tracking messages of a cluster's node arrive from now on; some may have been missed before."""
+
+    name: str
+    invalidations_lost: bool
+
+
+Frame = Published | Subscribed | Changed | Reply | NodeLost | NodeBack | None
 
 
 class PushChannel(Protocol):
@@ -81,7 +99,7 @@ class Channel:
 
     def send(self, *command: str | bytes) -> None:
         """Send a command without waiting for its answer."""
-        self._connection.send_command(*command, check_health=False)
+        self._connection.send_packed_command([pack(command)], check_health=False)
 
     @property
     def link(self) -> socket.socket:

@@ -6,15 +6,14 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from servease_appt.cache.stats import Event, Recorder, Tier
 
 REMEMBERED = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedEvent:
+class LoggedEvent(NamedTuple):
     """One event of one key, or of the whole cache (`key` is `*`). `at_s` is wall-clock time in seconds."""
 
     at_s: float
@@ -25,7 +24,7 @@ class LoggedEvent:
 
     def as_json(self) -> dict[str, float | str]:
         """Return the fields as a JSON object."""
-        return asdict(self)
+        return self._asdict()
 
 
 class EventLog:
@@ -41,8 +40,11 @@ class EventLog:
 
     def note(self, tier: Tier, event: Event, keys: Sequence[str], why: str = "") -> None:
         """Count and log an event of these keys."""
-        for name, n in Counter(map(self._name_of, keys)).items():
-            self._recorder.count(tier, event, name, n)
+        if len(keys) == 1:  # most events; a Counter costs more than the rest
+            self._recorder.count(tier, event, self._name_of(keys[0]))
+        else:
+            for name, n in Counter(map(self._name_of, keys)).items():
+                self._recorder.count(tier, event, name, n)
         self._remember(tier, event, keys, why)
 
     def note_all(self, tier: Tier, event: Event, why: str = "", n: int = 1) -> None:

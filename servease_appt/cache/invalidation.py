@@ -87,6 +87,10 @@ class Invalidator(Generic[V]):
         """Carry out in L2 a request that a client made by a plain PUBLISH. See `L2.carry_out`."""
         return self._l2.carry_out(request, self._identity, if_at=if_at)
 
+    def announce_start(self, pattern: str) -> int | None:
+        """Announce that this worker scans for a pattern. Raises L2Unavailable."""
+        return self._l2.announce_start(pattern, self._identity)
+
     def drop(self, keys: Sequence[str]) -> None:
         """Drop keys from L1 of this process, and detach their running loads so that no call joins them."""
         self._l1.invalidate(keys)
@@ -114,6 +118,7 @@ class InvalidationHandler(Generic[V]):
         self,
         *,
         l1: L1[V],
+        l2: L2,
         keeper: L1Keeper[V],
         invalidator: Invalidator[V],
         flights: Flights[V],
@@ -131,6 +136,7 @@ class InvalidationHandler(Generic[V]):
         clock: Callable[[], float],
     ) -> None:
         self._l1 = l1
+        self._l2 = l2
         self._keeper = keeper
         self._invalidator = invalidator
         self._flights = flights
@@ -160,6 +166,25 @@ class InvalidationHandler(Generic[V]):
         """Stop using L2 until its server is confirmed as the primary."""
         self._recovery.suspend_l2()
 
+    def on_node_lost(self, name: str, *, gone: bool) -> None:
+        """Drop the values of a node whose tracking messages do not arrive; the other nodes' values stay."""
+        if gone:
+            self._l2.unheard_nodes.discard(name)
+            self._l2.old_nodes.discard(name)
+            return
+        self._l2.unheard_nodes.add(name)
+        held = self._l1.keys()
+        self._invalidator.drop([key for key in held if self._l2.node_of(key) == name])
+        self._flights.detach()
+        self._event_log.note_all(Tier.CHANNEL, Event.ERROR, f"no messages from {name}")
+
+    def on_node_back(self, name: str, *, invalidations_lost: bool) -> None:
+        """Drop everything that was cached before the node's messages arrived."""
+        if invalidations_lost:
+            self._recovery.distrust_node(name)
+        self._l2.unheard_nodes.discard(name)
+        self._invalidator.drop_all(Event.RECONNECT, f"messages from {name}")
+
     def on_restarted(self) -> None:
         """Count a restart of a listener that ended by an error."""
         self._event_log.note_all(Tier.CHANNEL, Event.ERROR, "the listener had ended, and was restarted")
@@ -176,6 +201,7 @@ class InvalidationHandler(Generic[V]):
         """Set the time until which L1 is trusted. Called at each heartbeat, and when connecting fails."""
         self._l1.trusted_until_s = until_s
         if until_s == float("-inf"):
+            self._l2.unheard_nodes.clear()  # no node is heard now; the next connection begins with those unheard
             self._flights.detach()  # without the channel, an invalidation of these loads' keys would be missed
             self._probe.probe_if_open()
         self._pulse_guard.call(self._on_pulse)
@@ -246,7 +272,7 @@ class InvalidationHandler(Generic[V]):
         """Probe L2, empty an old L2, carry out pending requests and register, since the server answers."""
         self._probe.probe_if_open()
         self._recovery.empty_l2_if_old()
-        self._requests.begin()
+        self._requests.on_beat()
         if self._clock() - self._registered_at_s >= REGISTER_EVERY_S:
             self._register()
 

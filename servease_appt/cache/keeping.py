@@ -16,6 +16,9 @@ from servease_appt.cache.stats import Event, Tier
 
 V = TypeVar("V")
 
+UNHEARD_S = 1.0
+"""L1 lifetime of a value on a node whose changes are not reported."""
+
 
 class L1Keeper(Generic[V]):
     """Stores entries in L1, fenced, and drops those that differ from L2. Thread-safe."""
@@ -44,11 +47,22 @@ class L1Keeper(Generic[V]):
         if not self._l1_is_on:
             return
         refused, to_verify = self._l1.put_many(entries, epoch)
+        if self._l2.unheard_nodes:
+            self._shorten(entries)
         if refused:
             self._event_log.note(Tier.L1, Event.REFUSED_FILL, refused, "invalidated while it was read")
         if to_verify and self._listener.started:
             wanted = set(to_verify)
             self.verify({key: entry for key, entry in entries if key in wanted})
+
+    def _shorten(self, entries: list[tuple[str, Entry[V]]]) -> None:
+        """End the lifetime of values early whose node's tracking messages do not arrive.
+
+        After they were put: a node that is lost from now on has its values dropped.
+        """
+        for key, entry in entries:
+            if self._l2.node_of(key) in self._l2.unheard_nodes:
+                entry.expires_at_s = min(entry.expires_at_s, entry.loaded_at_s + UNHEARD_S)
 
     def verify(self, entries: dict[str, Entry[V]]) -> None:
         """Compare entries with L2 by a read that is sent after their tracking messages arrived."""

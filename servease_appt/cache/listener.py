@@ -14,22 +14,31 @@ import random
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import NoPermissionError, ReadOnlyError, RedisError
 
 from servease_appt.cache.callbacks import ListenerCallbacks
-from servease_appt.cache.channel import Changed, Channel, Published, PushChannel, Reply, Subscribed
+from servease_appt.cache.channel import (
+    Changed,
+    Channel,
+    NodeBack,
+    NodeLost,
+    Published,
+    PushChannel,
+    Reply,
+    Subscribed,
+)
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import Entry
-from servease_appt.cache.l2.cluster import Cluster, ClusterChannel
+from servease_appt.cache.l2.cluster_channel import ClusterChannel, open_channel
 from servease_appt.cache.l2.protocol import Backend
 from servease_appt.cache.messages import UnreadableMessage, decode, sequence_of
-from servease_appt.cache.replication import Continuity, History, Replication, parse
+from servease_appt.cache.replication import Continuity, Histories, Replication, parse
 from servease_appt.cache.sentinel import sentinels_of
 
 log = logging.getLogger(__name__)
@@ -58,7 +67,7 @@ class _Report:
 @dataclass(slots=True)
 class _Beat:
     sent_at_s: float
-    acknowledged: int
+    invalidations: int
 
 
 @dataclass(slots=True)
@@ -129,12 +138,10 @@ class Listener:
         self._flushed = False
         self._before_flush: int | None = None
         self._sentinels = sentinels_of(client)
-        self._history = History()
+        self._histories = Histories()
         self.new_history: str | None = None
         """The replication id of this connection's server, if another one was seen before; else None."""
         self._report: Replication | None = None
-        self._own_invalidations = 0
-        self._newer_than_report = False
 
     def start(self, callbacks: ListenerCallbacks) -> None:
         """Start the thread, which calls `callbacks`. Call it once at most."""
@@ -211,8 +218,7 @@ class Listener:
 
     def note_own_invalidation(self) -> None:
         """Note that the server acknowledged an invalidation, which the last report of its history may lack."""
-        self._own_invalidations += 1
-        self._newer_than_report = True
+        self._histories.invalidations += 1
 
     def reconnect(self) -> None:
         """Open the connection again: its host name may now lead to another server."""
@@ -268,15 +274,10 @@ class Listener:
         if channel is not None:
             channel.close()
 
-    def _connect(self) -> PushChannel:
-        if isinstance(self._client, Backend):
-            return self._client.open_channel(self._keys, self._clock)
-        if isinstance(self._client, Cluster):
-            return ClusterChannel(self._client, self._keys.sequence, self._clock)
-        return Channel(self._client)
-
     def _listen(self) -> None:
-        channel = self._channel = self._connect()
+        channel = self._channel = open_channel(
+            self._client, self._keys, histories=self._histories, clock=self._clock
+        )
         channel.send("SUBSCRIBE", self._keys.channel, self._keys.queries)
         if self._tracked:
             prefixes = [word for prefix in self._tracked for word in ("PREFIX", self._keys.data(prefix))]
@@ -302,7 +303,7 @@ class Listener:
         if self._sentinels is not None:
             self._sentinels.poll()
         now = self._last_beat_s = self._clock()
-        self._pending += (_Write(now), _Report(now), _Beat(now, self._own_invalidations))
+        self._pending += (_Write(now), _Report(now), _Beat(now, self._histories.invalidations))
         channel.send("UNLINK", self._keys.beat)
         channel.send("INFO", "REPLICATION")
         channel.send("GET", self._keys.sequence)
@@ -350,6 +351,10 @@ class Listener:
                 self._subscribed = True
             case Changed(names):
                 self._on_changed(names)
+            case NodeLost(name, gone):
+                self._callbacks.on_node_lost(name, gone=gone)
+            case NodeBack(name, invalidations_lost):
+                self._callbacks.on_node_back(name, invalidations_lost=invalidations_lost)
             case Reply(value):
                 self._on_reply(value)
 
@@ -369,7 +374,7 @@ class Listener:
 
         Any client can publish a message, so such a number counts only after a heartbeat has confirmed it.
         """
-        self._newer_than_report = True
+        self._histories.invalidations += 1
         if not self.confirmed:
             return  # the first answer to a heartbeat gives the true number
         expected = self.sequence if self._announced is None else self._announced
@@ -410,25 +415,29 @@ class Listener:
             self._callbacks.on_changed(None)
 
     def _on_reply(self, value: object) -> None:
-        asked = self._pending.popleft()
         self.last_answer_at_s = self._clock()
+        if not self._subscribed and isinstance(value, NoPermissionError) and "channel" in str(value):
+            self._callbacks.on_command_reply("subscribe", value)
+            raise value  # an accepted subscription has no answer of this kind, so the others would be mistaken
+        asked = self._pending.popleft()
         match asked:
             case _Tracking():
                 self.tracking = value == b"OK"
-                if not self.tracking:
-                    log.warning("The server sends no tracking messages: %s", value)
+                self._callbacks.on_command_reply("subscribe", None)
+                self._callbacks.on_command_reply("client tracking", value)
             case _Verification(_, entries):
                 payloads = value if isinstance(value, list) else [None] * len(entries)
                 for (key, entry), payload in zip(entries.items(), payloads, strict=True):
                     self._callbacks.on_compared(key, entry, payload)
             case _Write():
+                self._callbacks.on_command_reply("heartbeat", value)
                 self._on_write(value)
             case _Report():
                 self._report = parse(value)
             case _QueuedCommand(_, name):
                 self._callbacks.on_command_reply(name, value)
-            case _Beat(sent_at_s, acknowledged):
-                self._on_beat(value, sent_at_s, acknowledged)
+            case _Beat(sent_at_s, invalidations):
+                self._on_beat(value, sent_at_s, invalidations)
 
     def _on_write(self, value: object) -> None:
         """Leave a server that refuses every write because another one is, or may be, the primary."""
@@ -449,19 +458,21 @@ class Listener:
             self._callbacks.on_cut_off()
             raise HeartbeatTimeout(objection)
 
-    def _history_is_broken(self) -> bool:
-        """Return True if the server may lack invalidations that were seen before this heartbeat."""
-        continuity = self._history.compare(self._report, reconnected=not self.confirmed)
-        return continuity is Continuity.BROKEN or (
-            continuity is Continuity.CONTINUED and self._newer_than_report
-        )
+    def _server(self) -> tuple[str, Collection[str]]:
+        """Return the name of the connected server, and those of all servers; empty but for a cluster."""
+        channel = self._channel
+        return (channel.server, channel.servers) if isinstance(channel, ClusterChannel) else ("", ())
 
-    def _on_beat(self, value: object, sent_at_s: float, acknowledged: int) -> None:
+    def _on_beat(self, value: object, sent_at_s: float, invalidations: int) -> None:
         if isinstance(value, Exception):
             raise value
         self._check_primary()
         sequence = sequence_of(value)
-        broken = self._history_is_broken()
+        server, servers = self._server()
+        continuity = self._histories.compare(
+            server, self._report, reconnected=not self.confirmed, servers=servers
+        )
+        broken = continuity is Continuity.BROKEN
         if not self.confirmed:
             if not self._subscribed:
                 raise HeartbeatTimeout("the subscription was not confirmed")
@@ -469,11 +480,16 @@ class Listener:
             self._flushed = False
             reconnected, self.confirmed, self._confirmed_before = self._confirmed_before, True, True
             regressed = heard is not None and (sequence is None or sequence < heard)
-            self.new_history = self._history.new_id(self._report)
-            self._callbacks.on_confirmed(reconnected=reconnected, invalidations_lost=regressed or broken)
+            self.new_history = self._histories.new_id(self._report)
+            # Without a sequence, before and now, nothing was ever invalidated: nothing is lost.
+            any_seen = heard is not None or sequence is not None or self._histories.invalidations > 0
+            lost_all = regressed or (broken and any_seen and not server)
+            self._callbacks.on_confirmed(reconnected=reconnected, invalidations_lost=lost_all)
+            if broken and server:
+                self._callbacks.on_node_back(server, invalidations_lost=True)
             if reconnected:
                 log.warning("Invalidation channel is back")
-        elif broken:
+        elif continuity in (Continuity.BROKEN, Continuity.CONTINUED):
             raise HeartbeatTimeout("the server was replaced or demoted")
         elif self._flushed:
             self._after_flush(sequence)
@@ -481,7 +497,6 @@ class Listener:
             self._callbacks.on_gap()
         # Last, so that no reader uses a server that has lost invalidations.
         self.sequence, self._announced = sequence, None
-        self._history.accept(self._report)
-        self._newer_than_report = acknowledged != self._own_invalidations
+        self._histories.accept(server, self._report, invalidations, servers)
         self._trust(sent_at_s + TRUST_S)
         self._callbacks.on_beat()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.errors import CacheError, LoadDenied, LoadFailed, ValueNotFound
@@ -19,8 +18,7 @@ from servease_appt.cache.stats import Event, Tier
 V = TypeVar("V")
 
 
-@dataclass(frozen=True, slots=True)
-class LoadResult(Generic[V]):
+class LoadResult(NamedTuple, Generic[V]):
     """The result of one load. `value` is `NOT_FOUND` for every outcome but `LOADED`."""
 
     outcome: Outcome
@@ -74,11 +72,16 @@ class LoadCalls(Generic[V]):
         return results
 
     def _encoded(self, key: str, answer: V | Loaded[V]) -> LoadResult[V]:
-        loaded: Loaded[V] = answer if isinstance(answer, Loaded) else Loaded(answer)
+        value: V
+        if isinstance(answer, Loaded):
+            value, ttl_s, keep = answer.value, answer.ttl_s, answer.keep
+        else:
+            value, ttl_s, keep = answer, None, True
         codec = self._codecs.of(key)
-        payload = codec.encode(loaded.value)
-        value = codec.decode(payload, key.partition("_")[2]) if codec.reread else loaded.value
-        return LoadResult(Outcome.LOADED, value, payload, loaded.ttl_s, loaded.keep)
+        payload = codec.encode(value)
+        if codec.reread:
+            value = codec.decode(payload, key.partition("_")[2])
+        return LoadResult(Outcome.LOADED, value, payload, ttl_s, keep)
 
     def _overdue(self, keys: Sequence[str]) -> dict[str, LoadResult[V]]:
         """Return failures: the load waited too long for a thread. Its source was not called and has not failed."""

@@ -10,7 +10,8 @@ nothing if the sequence is ahead of what the worker has received: it waits again
 may cover the request. After `MAX_REFUSALS` the request is carried out in any case.
 
 Keys are deleted and announced in one step. A pattern is not: its scans must begin after the request. So the
-worker that carries it out also announces the start, and its last message has the sequence number of the start.
+worker that carries it out also announces the start, and its last message has the sequence number of the start. It
+announces the start again at each heartbeat while it scans, since the others wait for `CLAIM_S` only.
 """
 
 from __future__ import annotations
@@ -56,16 +57,19 @@ class PlainRequests:
         self,
         carry_out: Callable[[Invalidation, int | None], int | None],
         *,
+        announce_start: Callable[[str], object],
         elected: bool,
         sequence: Callable[[], int | None],
         event_log: EventLog,
         submit: Callable[[Callable[[], None]], object],
     ) -> None:
         self._carry_out = carry_out
+        self._announce_start = announce_start
         self._elected = elected
         self._sequence = sequence
         self._own_sequence = 0
         self._refusals = 0
+        self._scanning_for: str | None = None
         self._event_log = event_log
         self._submit = submit
         self._lock = threading.Lock()
@@ -104,16 +108,34 @@ class PlainRequests:
                 elif message.began is not None and message.began > pending.sequence:
                     del self._patterns[pattern]
 
+    def on_beat(self) -> None:
+        """Start carrying out what is pending; while this worker scans, tell the others that it still does."""
+        if self._scanning_for is not None:
+            self._in_background(self._announce_again)
+        self.begin()
+
     def begin(self) -> None:
-        """Start carrying out pending requests on a thread of the cache. Called at each heartbeat, too."""
+        """Start carrying out pending requests on a thread of the cache."""
         with self._lock:
             if self._running or not (self._keys or self._patterns):
                 return
             self._running = True
+        self._in_background(self._run)
+
+    def _in_background(self, work: Callable[[], None]) -> None:
         try:
-            self._submit(self._run)
+            self._submit(work)
         except RuntimeError:
             log.debug("The cache is closed, or the interpreter ends: no new work is started")
+
+    def _announce_again(self) -> None:
+        pattern = self._scanning_for
+        if pattern is None:
+            return  # the scans have ended meanwhile
+        try:
+            self._announce_start(pattern)
+        except L2Unavailable as error:
+            log.debug("The start of scans could not be announced again: %s", error)
 
     def close(self) -> None:
         """End the random delay, so that closing the cache does not wait for it."""
@@ -172,7 +194,11 @@ class PlainRequests:
     def _try(self, request: Invalidation, received: int | None) -> int | None:
         """Return the sequence after carrying out a request; None if it was refused."""
         if_at = None if received is None else max(received, self._own_sequence)
-        sequence = self._carry_out(request, if_at)
+        self._scanning_for = request.pattern
+        try:
+            sequence = self._carry_out(request, if_at)
+        finally:
+            self._scanning_for = None
         if sequence is not None:
             self._own_sequence = sequence
         return sequence

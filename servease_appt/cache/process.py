@@ -104,6 +104,7 @@ class Process(Generic[V]):
         self.reader = self._make_reader()
         self.requests = PlainRequests(
             self.invalidator.carry_out,
+            announce_start=self.invalidator.announce_start,
             # Only the order of a single connection shows if a message came after a request.
             elected=self.l2.listens_where_it_reads,
             sequence=lambda: self.listener.sequence,
@@ -195,6 +196,7 @@ class Process(Generic[V]):
         )
         return InvalidationHandler(
             l1=self.l1,
+            l2=self.l2,
             keeper=self.keeper,
             invalidator=self.invalidator,
             flights=self.flights,

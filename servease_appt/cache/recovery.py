@@ -112,17 +112,23 @@ class Recovery:
             self._found_at = None  # scans on the server of the last connection prove nothing about this one
         self.l2_is_old = self._lost
 
+    def distrust_node(self, name: str) -> None:
+        """Stop using the values of one node of a cluster until all of them are deleted."""
+        if name not in self._l2.old_nodes:
+            self._l2.old_nodes.add(name)
+            log.warning("%s has lost invalidations: its values are not used, and are deleted", name)
+
     def empty_l2_if_old(self) -> None:
-        """Have all values of an L2 that has lost invalidations deleted. Called at each heartbeat."""
-        if not self._lost:
+        """Have all values of an L2 or a node that has lost invalidations deleted. Called at each heartbeat."""
+        if not self._lost and not self._l2.old_nodes:
             return
-        if self._found_at is None:
+        if self._lost and self._found_at is None:
             self._found_at = self._listener.sequence or 0
         if self._emptying or time.monotonic() < self._claimed_until_s:
             return
         self._emptying = True
         try:
-            self._submit(self._empty_l2)
+            self._submit(self._empty_l2 if self._lost else self._empty_nodes)
         except RuntimeError:
             log.debug("The cache is closed: no new work is started")
 
@@ -158,9 +164,19 @@ class Recovery:
         finally:
             self._emptying = False
 
+    def _empty_nodes(self) -> None:
+        try:
+            for name in list(self._l2.old_nodes):
+                self._l2.empty_node(name, self._identity)
+        except L2Unavailable as error:
+            self._event_log.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))
+        finally:
+            self._emptying = False
+
     def _use_l2_again(self, sequence: int) -> None:
         self._acknowledged = sequence
         self._lost = self.l2_is_old = False
+        self._l2.old_nodes.clear()
 
 
 class OutageProbe:

@@ -8,6 +8,7 @@ switch.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -55,37 +56,80 @@ def parse(info: object) -> Replication | None:
         return None
 
 
-class History:
-    """What one connection after the other has seen of a server's history. For one thread."""
+class Histories:
+    """What was seen of each server's history. For one thread, but for `invalidations`."""
 
     def __init__(self) -> None:
-        self.seen: Replication | None = None
+        self._seen: dict[str, tuple[Replication, int]] = {}
+        self.invalidations = 0
+        """The number of invalidations heard or acknowledged. Take it before a report is asked for."""
 
-    def compare(self, report: Replication | None, *, reconnected: bool) -> Continuity:
-        """Compare a report with the last one that was accepted.
+    def compare(
+        self,
+        server: str,
+        report: Replication | None,
+        *,
+        reconnected: bool,
+        servers: Collection[str] = (),
+    ) -> Continuity:
+        """Compare a report with the last ones that were accepted.
 
         Args:
+            server: the name of the server, the same for a single server wherever its name leads.
             report: the server's report; None: it gave none.
             reconnected: True for the first report of a connection. On one connection, only a demotion changes the
                 history; a new id alone means that the first replica came, or the last one went long ago.
+            servers: the names of all primaries of a cluster. One that has gone may be replaced by a new one.
         """
-        seen = self.seen
-        if seen is None or report is None:
+        if report is None:
             return Continuity.UNKNOWN
+        related = self._related(report)
+        if related is None:
+            return self._compare_unrelated(server, report, reconnected, servers)
+        seen, invalidations = self._seen[related]
         if report.id == seen.id:
             return Continuity.SAME if report.offset >= seen.offset else Continuity.BROKEN
-        if report.previous_id is None and not reconnected:
-            return Continuity.SAME
-        if report.previous_id == seen.id and report.switched_at > seen.offset:
-            return Continuity.CONTINUED
-        return Continuity.BROKEN
+        complete = report.switched_at > seen.offset and invalidations == self.invalidations
+        return Continuity.CONTINUED if complete else Continuity.BROKEN
 
     def new_id(self, report: Replication | None) -> str | None:
-        """Return the id of a report if it differs from the id seen; None if it does not, or one is unknown."""
-        if self.seen is None or report is None or report.id == self.seen.id:
+        """Return the id of a report if other ids were seen before; None if it was seen, or one is unknown."""
+        if not self._seen or report is None or any(seen.id == report.id for seen, _ in self._seen.values()):
             return None
         return report.id
 
-    def accept(self, report: Replication | None) -> None:
-        """Remember a report, once the cache has acted on what its comparison says; None changes nothing."""
-        self.seen = report or self.seen
+    def accept(
+        self, server: str, report: Replication | None, invalidations: int, servers: Collection[str] = ()
+    ) -> None:
+        """Remember a report, once the cache has acted on its comparison.
+
+        Args:
+            server: see `compare`.
+            report: the report; None changes nothing.
+            invalidations: the number of invalidations when the report was asked for.
+            servers: see `compare`.
+        """
+        if report is None:
+            return
+        gone = [name for name in self._seen if servers and name not in servers]
+        replaced = self._related(report) or (gone[0] if gone and server not in self._seen else None)
+        if replaced in gone:
+            del self._seen[replaced]
+        self._seen[server] = (report, invalidations)
+
+    def _related(self, report: Replication) -> str | None:
+        """Return the server whose history the report is about, or continues."""
+        for id_ in (report.id, report.previous_id):
+            for name, (seen, _) in self._seen.items():
+                if seen.id == id_:
+                    return name
+        return None
+
+    def _compare_unrelated(
+        self, server: str, report: Replication, reconnected: bool, servers: Collection[str]
+    ) -> Continuity:
+        if server in self._seen:
+            same_process = report.previous_id is None and not reconnected
+            return Continuity.SAME if same_process else Continuity.BROKEN
+        replaces_one = bool(servers) and any(name not in servers for name in self._seen)
+        return Continuity.BROKEN if replaces_one else Continuity.UNKNOWN

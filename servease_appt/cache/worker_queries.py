@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
 from redis import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
 
 from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.event_log import EventLog, LoggedEvent
@@ -29,6 +30,7 @@ V = TypeVar("V")
 
 WATCH_S = 5.0
 EVENTS_A_MESSAGE = 200
+NO_QUERY = "{}"
 
 
 class QueryResponder(Generic[V]):
@@ -123,10 +125,23 @@ class WorkerQueries:
         self._clock = clock
 
     def listeners(self) -> int:
-        """Return the number of workers that listen, on all nodes of a cluster."""
-        where = {"target_nodes": "all"} if isinstance(self._client, Cluster) else {}
-        ((_, count),) = self._client.pubsub_numsub(self._keys.queries, **where)
-        return int(count)
+        """Return the number of workers that listen, on all nodes of a cluster.
+
+        They are counted by the answer to an empty query, which workers ignore: Valkey 9.1 answers PUBSUB NUMSUB
+        with numbers of eight digits at 8, 15, 16 and other numbers of subscribers.
+        """
+        if not isinstance(self._client, Cluster):
+            return int(self._client.publish(self._keys.queries, NO_QUERY))
+        counted: list[int] = []
+        error: Exception = RedisConnectionError("the cluster has no nodes")
+        for node in self._client.nodes.servers():
+            try:
+                counted.append(int(node.client.publish(self._keys.queries, NO_QUERY)))
+            except RedisError as failure:  # the workers that listen there connect to another node
+                error = failure
+        if not counted:
+            raise error
+        return sum(counted)
 
     def reachable(self) -> int:
         """Return the number of workers that listen and are registered in this database; others don't answer."""

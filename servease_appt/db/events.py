@@ -11,7 +11,7 @@ from servease_appt.db.engine import Database
 KEPT: Final = timedelta(days=30)
 """A reader that was away for longer has to read everything again."""
 
-_BATCH: Final = 5000
+_BATCH: Final = 2000
 """Events in one transaction: a statement that changes a million appointments makes a million."""
 
 _PUBLISH: Final = text("SELECT appointment_events_publish(:most)")

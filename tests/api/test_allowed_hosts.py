@@ -35,7 +35,7 @@ def test_which_hosts_are_allowed(host: str, allowed: bool) -> None:
     assert host_allowed(host, ())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def guarded(environment: dict[str, str]) -> Iterator[Flask]:
     """The application with a list of hosts."""
     app = create_app(Settings.from_mapping({**environment, "ALLOWED_HOSTS": ALLOWED}))

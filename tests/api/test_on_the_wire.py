@@ -1,8 +1,10 @@
 """What a test client can't show: bytes on a socket, through the server that serves us."""
 
+import http.client
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -51,6 +53,21 @@ def test_a_chunked_body_is_counted(served: Gunicorn, dataset: Dataset, size: int
     assert _status(answer) == status
     assert b"Content-Type: application/json" in answer
     assert set(json.loads(answer.partition(b"\r\n\r\n")[2])) == {"detail"}
+
+
+def test_an_unchanged_detail_has_no_body(served: Gunicorn, dataset: Dataset) -> None:
+    """The connection goes on behind a 304, which ends with its headers."""
+    path = f"{BASE}/appointments/{dataset.appointment()}/"
+    bearer = {"Authorization": f"Bearer {token(user_role='admin')}"}
+    with closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)) as connection:
+        connection.request("GET", path, headers=bearer)
+        first = connection.getresponse()
+        body = first.read()
+        for known, status, expected in ((first.headers["ETag"], 304, b""), ('"x"', 200, body)):
+            connection.request("GET", path, headers={**bearer, "If-None-Match": known})
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()) == (status, expected)
+            assert answer.headers["ETag"] == first.headers["ETag"]
 
 
 def test_two_authorization_headers_are_401(served: Gunicorn) -> None:

@@ -14,7 +14,8 @@ from servease_appt.cache.l2 import make_l2
 from servease_appt.cache.l2.protocol import L2
 from servease_appt.cache.testing import L2Contract
 from servease_appt.cache.worker_queries import WorkerQueries
-from servease_appt.testing.servers import EmbeddedValkey, free_port
+from servease_appt.testing.servers import EmbeddedValkey
+from tests.cache.cluster_setup import ClusterSetup
 from tests.cache.conftest import Background
 from tests.cache.testbed import (
     CODECS,
@@ -31,40 +32,13 @@ from tests.cache.testbed import (
 )
 
 KEYS = [f"{kind}_{n}" for kind in ("customer", "vehicle", "employee") for n in range(20)]
-OPTIONS = [
-    "--cluster-enabled",
-    "yes",
-    "--cluster-node-timeout",
-    "1000",
-    "--cluster-require-full-coverage",
-    "no",
-]
 
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[list[EmbeddedValkey]]:
     """Three primaries that share the slots."""
-    with contextlib.ExitStack() as stack:
-        # The nodes' own port is 10,000 above the other unless it is named, which may be one too many.
-        buses = [free_port() for _ in range(3)]
-        options = [[*OPTIONS, "--cluster-port", str(bus)] for bus in buses]
-        servers = [stack.enter_context(EmbeddedValkey(options=own)) for own in options]
-        clients = [stack.enter_context(redis.Redis(port=server.port)) for server in servers]
-        for number, client in enumerate(clients):
-            first, last = number * 16384 // 3, (number + 1) * 16384 // 3 - 1
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
-            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        for client in clients[1:]:
-            client.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].port, buses[0])
-        for client in clients:
-            eventually(partial(_is_whole, client), "the cluster", timeout_s=20)
-        yield servers
-
-
-def _is_whole(client: redis.Redis) -> bool:
-    untyped: Any = client
-    info, nodes = untyped.execute_command("CLUSTER", "INFO"), untyped.execute_command("CLUSTER", "SLOTS")
-    return b"cluster_state:ok" in info and len(nodes) == 3
+    with ClusterSetup() as setup:
+        yield setup.nodes
 
 
 def _reads(cache: Cache, key: str, source: Source, wanted: Versioned) -> bool:

@@ -25,8 +25,8 @@ from servease_appt.cache import (
 )
 from servease_appt.cache.errors import CacheError
 from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.testing import HandClock, MemoryServer
 from tests.cache.conftest import Background, MakeCache
-from tests.cache.test_l1 import Clock
 from tests.cache.testbed import (
     LIMIT_S,
     PREFIX,
@@ -156,21 +156,21 @@ class TestSet:
 class TestPeekAndFind:
     """A value with its source and age, loaded or not."""
 
-    def test_sources_and_ages(self, make_cache: MakeCache, source: Versions) -> None:
+    def test_sources_and_ages(self) -> None:
         """Nothing, then the loader, then L1 and how long it has been there, then L2."""
-        clock = Clock()
-        a, b = make_cache(clock=clock, ready=False), make_cache()
-        source.put(K)
-        value = Versioned("1", 1)
+        clock = HandClock()
+        server = MemoryServer(clock)
+        value = {"n": 1}
+        with server.cache(json_codec("customer")) as a, server.cache(json_codec("customer")) as b:
+            assert a.peek(K) == Found(None, Source.UNKNOWN, 0.0, NoValue.MISS)
+            assert a.find(K, returning(value)) == Found(value, Source.UPSTREAM)
+            server.settle()
+            clock.move(3)
+            server.settle()
 
-        assert a.peek(K) == Found(None, Source.UNKNOWN, 0.0, NoValue.MISS)
-        assert source.loads[K] == 0, "it was not loaded"
-        assert a.find(K, source.load) == Found(value, Source.UPSTREAM)
-        a.l1.trusted_until_s = math.inf
-        clock.now_s += 3
-        assert a.find(K, source.load) == a.peek(K) == Found(value, Source.L1, 3.0)
-        assert b.peek(K) == Found(value, Source.L2)
-        assert b.peek(K).source is Source.L1
+            assert a.find(K, returning({})) == a.peek(K) == Found(value, Source.L1, 3.0)
+            assert b.peek(K) == Found(value, Source.L2)
+            assert b.peek(K).source is Source.L1
 
     def test_why_there_is_none(self, make_cache: MakeCache, source: Versions) -> None:
         """What the source has not is not found, also by a peek."""

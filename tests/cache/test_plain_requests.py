@@ -30,10 +30,12 @@ class ByHand:
         self.fails = False
         self.received = self.counted = 5
         self.tried: list[int | None] = []
+        self.announced: list[str] = []
         self.meanwhile: Callable[[], None] = lambda: None
         self._waiting: list[Callable[[], None]] = []
         self.requests = PlainRequests(
             self._carry_out,
+            announce_start=self._announce_start,
             elected=elected,
             sequence=lambda: self.received,
             event_log=EventLog(Stats(), lambda key: key),
@@ -51,6 +53,11 @@ class ByHand:
         self.counted += 1
         self.done.append(request)
         return self.counted
+
+    def _announce_start(self, pattern: str) -> None:
+        if self.fails:
+            raise L2Unavailable("down")
+        self.announced.append(pattern)
 
     def run_once(self) -> None:
         """Do one thing that is waiting for a thread."""
@@ -136,6 +143,44 @@ def test_a_request_is_carried_out_at_last_whatever_is_announced(request_: Invali
     assert by_hand.tried == [5] * MAX_REFUSALS + [None]
     assert by_hand.done == [request_]
     assert by_hand.requests.pending() == 0
+
+
+def test_scans_that_last_are_announced_again_at_each_heartbeat() -> None:
+    """Else the others wait for a second only, and then each scans the whole database, too."""
+    by_hand = ByHand()
+
+    def two_heartbeats() -> None:
+        for fails in (False, True, False):
+            by_hand.fails = fails
+            by_hand.requests.on_beat()
+            by_hand.run()
+        by_hand.meanwhile = lambda: None
+
+    by_hand.meanwhile = two_heartbeats
+    by_hand.requests.add(Invalidation(pattern="customer_*"), 5)
+    by_hand.run()
+    by_hand.requests.on_beat()
+    by_hand.run()
+    assert by_hand.announced == ["customer_*"] * 2
+    assert len(by_hand.done) == 1
+
+
+def test_a_start_that_is_announced_again_keeps_the_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it comes more often than every second."""
+    now_s = [100.0]
+    monkeypatch.setattr("servease_appt.cache.plain_requests.time.monotonic", lambda: now_s[0])
+    by_hand = ByHand()
+    by_hand.requests.add(Invalidation(pattern="customer_*"), 5)
+    for _ in range(10):
+        by_hand.requests.covered(Invalidation(pattern="customer_*", sequence=6, began=STARTS))
+        now_s[0] += 0.9
+        by_hand.requests.on_beat()
+        by_hand.run()
+    assert by_hand.done == []
+    now_s[0] += 0.7
+    by_hand.requests.on_beat()
+    by_hand.run()
+    assert len(by_hand.done) == 1
 
 
 def test_a_message_that_is_received_during_the_work_counts_as_not_received() -> None:

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from servease_appt.cache import Source, connect
-from servease_appt.cache.replication import Continuity, History, Replication, parse
+from servease_appt.cache.replication import Continuity, Histories, Replication, parse
 from servease_appt.testing.fault_proxy import Proxy
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache.testbed import CODECS, PREFIX, Cache, Versioned, eventually, listening, settle
@@ -102,11 +102,15 @@ def test_an_acknowledged_invalidation_without_a_later_report_is_no_proof(pair: P
     source.put(K)
     settle(worker)
     listener = worker._process.listener
-    assert not listener._newer_than_report
+    report = listener._report
+    assert report is not None
+    promoted = report._replace(id="new", previous_id=report.id, switched_at=report.offset + 1)
+    histories = listener._histories
+    assert histories.compare("", promoted, reconnected=True) is Continuity.CONTINUED
     worker._process.recovery.acknowledge(1)
-    assert listener._newer_than_report
+    assert histories.compare("", promoted, reconnected=True) is Continuity.BROKEN
     settle(worker)
-    assert not listener._newer_than_report
+    assert histories.compare("", promoted, reconnected=True) is Continuity.CONTINUED
 
 
 @pytest.mark.parametrize("why", ["no replicas", "read-only"])
@@ -171,10 +175,10 @@ def test_a_sequence_that_starts_anew_has_a_random_part(source: Truth, own_valkey
 )
 def test_what_two_reports_say(report: Replication | None, reconnected: bool, expected: Continuity) -> None:
     """The offset of the switch is the first one that is not of the old history."""
-    history = History()
-    assert history.compare(SEEN, reconnected=True) is Continuity.UNKNOWN
-    history.accept(SEEN)
-    assert history.compare(report, reconnected=reconnected) is expected
+    histories = Histories()
+    assert histories.compare("", SEEN, reconnected=True) is Continuity.UNKNOWN
+    histories.accept("", SEEN, 0)
+    assert histories.compare("", report, reconnected=reconnected) is expected
 
 
 @pytest.mark.parametrize("info", [None, b"", b"role:master\r\n", redis.ResponseError("NOPERM")])

@@ -1,6 +1,8 @@
 """What lies under the cache's own keys is data: what can not be read stops no command."""
 
 import os
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 import redis
@@ -27,3 +29,18 @@ def test_a_list_of_another_type_hides_no_other(make_cache: MakeCache, client: re
     client.set(cache.keys.workers, "x")
     queries = cache.worker_queries
     assert queries.workers() == {}
+
+
+def test_listeners_are_counted_where_the_server_counts_wrong(
+    make_cache: MakeCache, client: redis.Redis
+) -> None:
+    """Seen to fail: PUBSUB NUMSUB of Valkey 9.1.2 answers numbers of eight digits at 8, 15 and 16 subscribers."""
+    cache = make_cache(ready=False, listen=False)
+    counted = []
+    with ExitStack() as stack:
+        for _ in range(16):
+            subscriber: Any = stack.enter_context(client.pubsub())  # type: ignore[no-untyped-call]
+            subscriber.subscribe(cache.keys.queries)
+            subscriber.get_message(timeout=5)
+            counted.append(cache.worker_queries.listeners())
+    assert counted == list(range(1, 17))

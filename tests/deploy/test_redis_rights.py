@@ -37,7 +37,9 @@ def url(guarded_valkey: GuardedValkey) -> Iterator[str]:
     """The URL of the service's user, who has to be refused nothing by the end of the test."""
     yield guarded_valkey.url_of(USER)
     with guarded_valkey.admin() as admin:
-        refused = [(entry["reason"], entry["object"]) for entry in admin.acl_log()]
+        refused = [
+            (entry["reason"], entry["object"]) for entry in admin.acl_log() if entry["username"] == USER
+        ]
     assert refused == []
 
 
@@ -97,16 +99,17 @@ def test_the_cache_works_in_a_cluster_with_these_rights(tmp_path: Path) -> None:
 
 
 def test_the_service_and_its_commands_work_with_these_rights(
-    url: str, migrated_postgres_url: str, fake_services: FakeServices
+    url: str, guarded_valkey: GuardedValkey, migrated_postgres_url: str, fake_services: FakeServices
 ) -> None:
-    """A page, the counters, readiness, the dashboard, and every command that ends."""
-    with Cli(settings(migrated_postgres_url, url, fake_services)) as cli:
+    """The stream of booking events, a page, counters, readiness, the dashboard, and every command that ends."""
+    with Cli(settings(migrated_postgres_url, url, fake_services, EVENT_STREAM_MAXLEN="100")) as cli:
         cache = cli.app.extensions[EXTENSION].lookups.cache
         cache.start()
         assert wait_until(lambda: cache.mode == Mode.BOTH, timeout_s=20)
         dataset = Dataset(cli.app, fake_services)
         path = f"/appointments/{dataset.appointment()}/"
         assert dataset.alice.get(path).get_json()["customer_name"] == "Alice Ant"
+        _read_an_event(guarded_valkey)
         admin = Asker(cli.app, token(user_role="admin"))
         body = {"entity": "customer", "ids": [dataset.alice_id]}
         assert admin.post("/cache/invalidate/", body).status_code == 200
@@ -125,6 +128,24 @@ def test_the_service_and_its_commands_work_with_these_rights(
             monitor.wait_for("Watching 1 worker")
             cli.run("invalidate", name)
             monitor.wait_for(name)
+
+
+def _read_an_event(server: GuardedValkey) -> None:
+    """As the user for that, who can read nothing else and write nothing."""
+    key = f"{PREFIX}:__events"
+    with Redis.from_url(server.url_of("event_reader")) as client:
+        assert wait_until(lambda: client.xlen(key) > 0, timeout_s=20)
+        client.xgroup_create(key, "billing", "0")
+        untyped: Any = client
+        ((_, entries),) = untyped.xreadgroup("billing", "one", {key: ">"})
+        assert client.xack(key, "billing", entries[0][0]) == 1
+        for command in (
+            ("XADD", key, "*", "a", "b"),
+            ("XTRIM", key, "MAXLEN", "0"),
+            ("GET", f"{PREFIX}:{KEY}"),
+        ):
+            with pytest.raises(NoPermissionError):
+                client.execute_command(*command)
 
 
 def _open_dashboard(cli: Cli) -> None:

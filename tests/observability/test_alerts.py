@@ -48,6 +48,7 @@ def _event(tier: str, event: str, entity: str = "-") -> str:
 
 LIST = 'endpoint="list_appointments",method="GET"'
 HEARD_AT = 'servease_cache_channel_last_answer_timestamp_seconds{channel="invalidations"}'
+OLDEST_EVENT = 'servease_event_backlog_oldest_timestamp_seconds{stream="events"}'
 HEALTHY: Mapping[str, Value] = {
     'servease_build_info{version="1"}': always(1),
     **_histogram("servease_http_request_duration_seconds", f'{LIST},status="200"', 20),
@@ -73,6 +74,7 @@ HEALTHY: Mapping[str, Value] = {
     },
     'servease_unchecked_bookings_total{reference="customer"}': always(0),
     HEARD_AT: lambda t: t - 0.4,
+    OLDEST_EVENT: lambda t: t - 0.4,
 }
 
 FAULTS: Mapping[str, Mapping[str, Value]] = {
@@ -90,6 +92,9 @@ FAULTS: Mapping[str, Mapping[str, Value]] = {
         'servease_breaker_transitions_total{breaker="customer",state="open"}': rate(1 / 30),
     },
     "InvalidationsFailed": {_event("l2", "failed_invalidation"): rate(0.1)},
+    "RedisRefuses": {
+        'servease_redis_operation_duration_seconds_count{operation="fill",outcome="refused"}': rate(0.1),
+    },
     "MessagesLost": {_event("channel", "gap"): rate(0.02)},
     "MessagesUnreadable": {_event("channel", "unreadable"): rate(0.02)},
     "TiersDisagree": {'servease_cache_coherence_mismatches_total{tiers="l1_l2"}': rate(0.01)},
@@ -104,6 +109,7 @@ FAULTS: Mapping[str, Mapping[str, Value]] = {
     "UpstreamFailing": {
         'servease_upstream_call_duration_seconds_count{entity="customer",outcome="error"}': rate(1),
     },
+    "BookingEventsWaiting": {OLDEST_EVENT: lambda t: min(t, 300) - 0.4},
     "BookedUnchecked": {'servease_unchecked_bookings_total{reference="customer"}': rate(0.01)},
 }
 

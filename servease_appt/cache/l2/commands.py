@@ -1,8 +1,8 @@
 """Single commands and scripts on a redis-py client, for less than its own methods cost.
 
 redis-py's connections and pool are used, so authentication, TLS, Sentinel and reconnection are its own. Left out
-are the parts of `Redis.execute_command` that the cache has no use for: its metrics, its response callbacks, and a
-packer that copies the command once for each argument.
+are the parts of `Redis.execute_command` that the cache has no use for: its metrics, its response callbacks and its
+packer (see `wire.py`).
 """
 
 from __future__ import annotations
@@ -14,13 +14,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import NoScriptError
 
-Argument = bytes | str | int
-
-
-def pack(arguments: Sequence[Argument]) -> bytes:
-    """Return a command in the protocol of Redis."""
-    texts = [arg if type(arg) is bytes else str(arg).encode() for arg in arguments]
-    return b"*%d\r\n" % len(texts) + b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])
+from servease_appt.cache.wire import Argument, pack
 
 
 def send(client: Redis, *arguments: Argument) -> Any:

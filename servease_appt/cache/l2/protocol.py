@@ -24,6 +24,8 @@ class LeaseState(StrEnum):
     ABSENT = "absent"
     GRANTED = "granted"
     HELD = "held"
+    UNAVAILABLE = "unavailable"
+    """The key's node does not answer, and the others do: load without a lease."""
 
 
 class Lease(NamedTuple):
@@ -126,6 +128,11 @@ class L2(Protocol):
     """Called by every command that reads or increments the sequence; None: nothing is compared."""
     on_demoted: Callable[[], None] | None
     """Called when the server turns out to be a replica, which refuses writes."""
+    unheard_nodes: set[str]
+    """Nodes of a cluster whose tracking messages do not arrive, so that L1 may keep their values for a short time
+    only. Empty for a single server."""
+    old_nodes: set[str]
+    """Nodes of a cluster that have lost invalidations. Their values are not used until `empty_node`."""
     refusals: Refusals
     """The operations that the server refuses at present."""
     listens_where_it_reads: bool
@@ -197,6 +204,9 @@ class L2(Protocol):
         message has its sequence number.
         """
 
+    def announce_start(self, pattern: str, source: str, *, if_at: int | None = None) -> int | None:
+        """Publish that the scans for a pattern begin, or go on. Returns as `carry_out` does."""
+
     def invalidate_matching(self, pattern: str, source: str) -> int:
         """Delete all keys that match a glob pattern, then publish that. Returns the sequence."""
 
@@ -208,6 +218,12 @@ class L2(Protocol):
 
     def scan(self, pattern: str) -> Iterator[str]:
         """Yield, by SCAN, the keys of values in L2 that match a glob pattern, without the prefix."""
+
+    def node_of(self, key: str) -> str:
+        """Return the name of the node that serves a key; empty for a single server. Sends nothing."""
+
+    def empty_node(self, name: str, source: str) -> None:
+        """Delete all values on a node of a cluster, publish that, and use the node again."""
 
     def ping(self) -> None:
         """Check that L2 answers."""

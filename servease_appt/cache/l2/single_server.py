@@ -58,6 +58,8 @@ class SingleServerL2:
         self.refusals = Refusals()
         self.watch: SequenceWatch | None = None
         self.on_demoted: Callable[[], None] | None = None
+        self.unheard_nodes: set[str] = set()
+        self.old_nodes: set[str] = set()
         self._acquire = _script(client, "acquire")
         self._fill = _script(client, "fill")
         self._release = _script(client, "release")
@@ -173,8 +175,14 @@ class SingleServerL2:
             names = [name for key in request.keys for name in self.keys.group(key)]
             announced = self._announce(names, *own_message_parts(message), if_at=if_at)
             return None if announced is None else announced.sequence
-        began = self._announce([], *own_message_parts(replace(message, began=STARTS)), if_at=if_at)
-        return None if began is None else self._delete_all_matching(replace(message, began=began.sequence))
+        began = self.announce_start(request.pattern, source, if_at=if_at)
+        return None if began is None else self._delete_all_matching(replace(message, began=began))
+
+    def announce_start(self, pattern: str, source: str, *, if_at: int | None = None) -> int | None:
+        """See `L2.announce_start`."""
+        message = Invalidation(pattern=pattern, source=source, began=STARTS)
+        announced = self._announce([], *own_message_parts(message), if_at=if_at)
+        return None if announced is None else announced.sequence
 
     def write(
         self, writes: Sequence[Write], source: str, *, mode: WriteMode = WriteMode.ALWAYS, l1_ms: int = 0
@@ -242,6 +250,13 @@ class SingleServerL2:
             if not text.startswith(own):
                 yield self.keys.plain(text)
 
+    def node_of(self, key: str) -> str:  # noqa: ARG002 - the interface's
+        """See `L2.node_of`."""
+        return ""
+
+    def empty_node(self, name: str, source: str) -> None:
+        """See `L2.empty_node`. A single server is emptied as a whole."""
+
     def ping(self) -> None:
         """See `L2.ping`."""
         self._run("ping", self.client.ping, guarded=False)
@@ -297,6 +312,10 @@ class SingleServerL2:
         if self.on_demoted is not None:
             self.on_demoted()
 
+    def _failed(self) -> None:
+        """Report a failed operation to the breaker."""
+        self.breaker.failed()
+
     def _run(self, name: str, operation: Callable[[], T], *, guarded: bool = True) -> T:
         """Run an operation: map redis-py's errors, report to the breaker, and time it under `name`."""
         if guarded and not self.breaker.allows():
@@ -313,7 +332,7 @@ class SingleServerL2:
                 self._leave_demoted_server()
             raise L2RefusedWrite(str(error)) from error
         except Exception as error:  # redis-py also raises other types, and its parser the ValueError of int()
-            self.breaker.failed()
+            self._failed()
             raise L2Unavailable(f"{type(error).__name__}: {error}") from error
         finally:
             if self._observer is not None:

@@ -43,10 +43,19 @@ class MemoryL2:
         self.watch: SequenceWatch | None = None
         self.on_demoted: Callable[[], None] | None = None
         self.refusals: Refusals = Refusals()
+        self.unheard_nodes: set[str] = set()
+        self.old_nodes: set[str] = set()
         self._server = server
         self._keys = keys
         self._breaker = breaker
         self._observer = observer
+
+    def node_of(self, key: str) -> str:  # noqa: ARG002 - the interface's
+        """See `L2.node_of`."""
+        return ""
+
+    def empty_node(self, name: str, source: str) -> None:
+        """See `L2.empty_node`. One server is emptied as a whole."""
 
     def read(self, keys: Sequence[str]) -> tuple[list[bytes | None], int | None]:
         """See `L2.read`."""
@@ -203,6 +212,13 @@ class MemoryL2:
             if message.pattern is not None:
                 message = replace(message, began=self._announce(server, replace(message, began=STARTS)))
             return self._delete_and_announce(server, message)
+
+    def announce_start(self, pattern: str, source: str, *, if_at: int | None = None) -> int | None:
+        """See `L2.announce_start`."""
+        with self._operation("invalidate", guarded=False) as server:
+            if if_at is not None and sequence_of(server.get(self._keys.sequence)) != if_at:
+                return None
+            return self._announce(server, Invalidation(pattern=pattern, source=source, began=STARTS))
 
     def invalidate_matching(self, pattern: str, source: str) -> int:
         """See `L2.invalidate_matching`."""

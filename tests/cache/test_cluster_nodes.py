@@ -1,0 +1,332 @@
+"""One node of a cluster fails, lags behind, moves or is new: its keys are affected, and no others."""
+
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import redis
+from redis.crc import key_slot
+
+from servease_appt.cache import CacheUnavailable, connect
+from servease_appt.cache import Source as From
+from servease_appt.cache.errors import L2Unavailable
+from servease_appt.testing.servers import EmbeddedValkey
+from tests.cache.cluster_setup import ClusterSetup
+from tests.cache.testbed import (
+    CODECS,
+    PREFIX,
+    Cache,
+    Source,
+    eventually,
+    held_in_l1,
+    listening,
+    monkeypatch,
+    settle,
+)
+
+SEQUENCE = f"{PREFIX}:__seq"
+TIMEOUT_S = 0.5
+KEYS = [f"{kind}_{n}" for kind in ("customer", "vehicle", "employee") for n in range(20)]
+
+
+@pytest.fixture(scope="module")
+def setup() -> Iterator[ClusterSetup]:
+    """A cluster; each test leaves it whole."""
+    with ClusterSetup() as setup:
+        yield setup
+
+
+def all_heard(cache: Cache) -> Cache:
+    """The cache, once it listens to every node."""
+    listening(cache)
+    eventually(lambda: cache.l2.node_of(KEYS[0]), "the topology")
+    eventually(lambda: not cache.l2.unheard_nodes, "the connections to all nodes")
+    settle(cache)
+    return cache
+
+
+@pytest.fixture
+def worker(setup: ClusterSetup) -> Iterator[Cache]:
+    """A worker that listens to every node, on an empty cluster."""
+    for node in setup.primaries():
+        setup.do(node, "FLUSHALL")
+    cache = Cache(connect(setup.url(), timeout_s=TIMEOUT_S), CODECS, prefix=PREFIX, owns_client=True)
+    yield all_heard(cache)
+    cache.close()
+
+
+def on(setup: ClusterSetup, node: EmbeddedValkey) -> list[str]:
+    """The keys whose primary is `node`."""
+    owners = setup.owners([f"{PREFIX}:{key}" for key in KEYS])
+    return [key for key, owner in zip(KEYS, owners, strict=True) if owner is node]
+
+
+def hears(worker: Cache, key: str) -> bool:
+    """Whether the worker has a confirmed connection to the key's node."""
+    name, listener = worker.l2.node_of(key), worker._process.listener
+    channel: Any = listener._channel
+    link = None if channel is None else channel._links.get(name)
+    return link is not None and link.confirmed and name not in worker.l2.unheard_nodes
+
+
+def data_node(setup: ClusterSetup) -> EmbeddedValkey:
+    """A primary with many keys that does not have the sequence."""
+    owners = setup.owners([SEQUENCE, *(f"{PREFIX}:{key}" for key in KEYS)])
+    counted = Counter(owner for owner in owners if owner is not owners[0])
+    return max(counted, key=counted.__getitem__)
+
+
+def test_a_node_that_lost_invalidations_is_emptied_and_the_others_serve_on(
+    setup: ClusterSetup, worker: Cache, source: Source
+) -> None:
+    """The sequence is on another node and shows nothing. Seen to fail: the old value stayed until L2's TTL."""
+    lagging = data_node(setup)
+    replica = setup.add_replica(lagging)
+    lost, *_ = there = on(setup, lagging)
+    elsewhere = [key for key in KEYS if key not in there]
+    for key in KEYS:
+        source.put(key)
+    worker.get_many(KEYS, source.load)
+    with redis.Redis(port=replica.port) as client:
+        client.execute_command("READONLY")
+        eventually(lambda: client.get(f"{PREFIX}:{lost}"), "the replication")
+        client.config_set("masterauth", "wrong")
+    setup.do(lagging, "CLIENT", "KILL", "TYPE", "replica")
+    new = source.put(lost)
+    worker.invalidate([lost])
+    settle(worker)
+
+    lagging.kill()
+    eventually(partial(setup.is_primary, replica), "the promotion", timeout_s=20)
+    eventually(lambda: worker.l2.node_of(lost).endswith(str(replica.port)), "the new topology")
+    eventually(lambda: hears(worker, lost) and not worker.l2.old_nodes, "the emptied node")
+
+    assert worker.get(lost, source.load) == new
+    fresh = worker.get_many(elsewhere, source.load)
+    assert set(fresh.sources.values()) <= {From.L2}
+    assert all(source.loads[key] == 1 for key in elsewhere)
+
+
+def test_a_node_without_a_successor_takes_its_own_keys_away_only(
+    setup: ClusterSetup, worker: Cache, source: Source
+) -> None:
+    """Two thirds stay in both tiers. Seen to fail: every page asked the source, and L1 was not trusted."""
+    gone = data_node(setup)
+    there = on(setup, gone)
+    elsewhere = [key for key in KEYS if key not in there]
+    for key in KEYS:
+        source.put(key)
+    worker.get_many(KEYS, source.load)
+    for node in [*setup.replicas(gone), gone]:
+        node.kill()
+    eventually(lambda: worker.l2.unheard_nodes, "the loss of the node")
+    worker.get_many(KEYS, source.load)
+
+    began_s = time.monotonic()
+    page = worker.get_many(KEYS, source.load)
+    assert time.monotonic() - began_s < 0.25
+    assert page.values.keys() == set(KEYS)
+    assert None not in page.values.values()
+    assert all(source.loads[key] == 1 for key in elsewhere)
+    assert worker.l1.is_trusted()
+    assert all(held_in_l1(worker, key) is not None for key in elsewhere)
+    new = source.put(elsewhere[0])
+    worker.invalidate([elsewhere[0]])
+    assert worker.get(elsewhere[0], source.load) == new
+    with pytest.raises(CacheUnavailable):
+        worker.invalidate([there[0]])
+    eventually(lambda: held_in_l1(worker, there[0]) is None, "the end of the short lifetime", timeout_s=2)
+
+    gone.restart()
+    eventually(partial(setup.is_primary, gone), "the node", timeout_s=20)
+    eventually(lambda: hears(worker, there[0]), "its messages")
+    assert worker.get(there[0], source.load) is not None
+
+
+def test_a_frozen_node_is_noticed(setup: ClusterSetup, worker: Cache, source: Source) -> None:
+    """Its connections stay open and nothing is answered; its values leave L1, and come back afterwards."""
+    frozen = data_node(setup)
+    key = on(setup, frozen)[0]
+    source.put(key)
+    worker.get(key, source.load)
+    frozen.pause()
+    try:
+        worker.l1.flush()
+        began_s = time.monotonic()
+        worker.get_many(KEYS, source.load)
+        assert time.monotonic() - began_s < 2 * TIMEOUT_S, "the page waited for the node more than once"
+        eventually(lambda: worker.l2.unheard_nodes, "the loss of the node", timeout_s=4)
+        assert worker.l1.is_trusted()
+        eventually(lambda: held_in_l1(worker, key) is None, "the end of the short lifetime", timeout_s=2)
+    finally:
+        frozen.resume()
+    eventually(lambda: not worker.l2.unheard_nodes, "the node")
+
+
+def test_a_promoted_replica_is_heard_and_a_planned_failover_refuses_no_invalidation(
+    setup: ClusterSetup, worker: Cache, source: Source
+) -> None:
+    """A DEL by hand on the new primary reaches L1. Seen to fail: the demoted node was listened to for ever."""
+    old = data_node(setup)
+    replica = setup.add_replica(old)
+    key = on(setup, old)[0]
+    setup.do(replica, "CLUSTER", "FAILOVER")
+    while not setup.is_primary(replica):
+        worker.invalidate([key])
+    worker.invalidate([key])
+    eventually(lambda: worker.l2.node_of(key).endswith(str(replica.port)), "the new topology")
+    eventually(lambda: hears(worker, key), "the connection to the new primary")
+    eventually(lambda: not worker.l2.old_nodes, "the emptied node")
+    source.put(key)
+    worker.get(key, source.load)
+    new = source.put(key)
+    setup.do(replica, "DEL", f"{PREFIX}:{key}")
+    eventually(lambda: worker.get(key, source.load) == new, "the new value", timeout_s=2)
+
+
+def test_a_slot_that_moves_to_a_new_node(setup: ClusterSetup, worker: Cache, source: Source) -> None:
+    """While it moves, other keys are not affected, and invalidations are taken; the new node is heard at the end.
+
+    Seen to fail: a whole page went to the source, and invalidations were refused.
+    """
+    old, target = data_node(setup), setup.add_node()
+    moving, other = on(setup, old)[:2]
+    name = f"{PREFIX}:{moving}"
+    slot = key_slot(name.encode())
+    for key in (moving, other):
+        source.put(key)
+    worker.get_many([moving, other], source.load)
+    old_id, target_id = (setup.do(node, "CLUSTER", "MYID").decode() for node in (old, target))
+    setup.do(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", old_id)
+    setup.do(old, "CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
+    new = source.put(moving)
+    worker.invalidate([moving])
+    assert worker.get(moving, source.load) == new
+    worker.l1.flush()
+    page = worker.get_many([moving, other], source.load)
+    assert page.values[moving] == new
+    assert page.sources[other] is From.L2
+    for found in setup.do(old, "CLUSTER", "GETKEYSINSLOT", slot, 10):
+        setup.do(old, "MIGRATE", "127.0.0.1", target.port, found.decode(), 0, 5000)
+    newer = source.put(moving)
+    worker.invalidate([moving])
+    assert worker.get(moving, source.load) == newer
+    for node in dict.fromkeys([target, old, *setup.primaries()]):
+        setup.do(node, "CLUSTER", "SETSLOT", slot, "NODE", target_id)
+
+    eventually(lambda: worker.l2.node_of(moving).endswith(str(target.port)), "the new topology")
+    eventually(lambda: hears(worker, moving), "the connection to the new node")
+    assert not worker.l2.old_nodes
+    worker.invalidate([moving])
+    worker.get(moving, source.load)
+    source.put(moving)
+    settle(worker)
+    setup.do(target, "SET", name, json.dumps({"id": moving.partition("_")[2], "version": 77}))
+    eventually(lambda: worker.get(moving, source.load).version == 77, "the new value", timeout_s=2)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("id_", ["{a}b", "a{b", "a}b", "{}b", "}{", "a{b}c{d}", "{{x}}"])
+def test_keys_with_braces(id_: str, worker: Cache, source: Source) -> None:
+    """All names of an entry are in the slot of its value. Seen to fail: neither cached nor invalidated."""
+    key = f"customer_{id_}"
+    source.put(key)
+    worker.get(key, source.load)
+    worker.l1.flush()
+    assert worker.get_many([key], source.load).sources == {key: From.L2}
+    new = source.put(key)
+    worker.invalidate([key])
+    assert worker.get(key, source.load) == new
+    newer = source.put(key)
+    worker.invalidate_matching("customer_*")
+    assert worker.get(key, source.load) == newer
+    names = worker.l2.keys.group(key)  # type: ignore[attr-defined]
+    assert len({key_slot(name.encode()) for name in names}) == 1
+
+
+def test_a_fork_while_the_topology_is_read(setup: ClusterSetup) -> None:
+    """A child inherits locks that no thread of its own will release. Seen to fail: it hung."""
+    client: Any = connect(setup.url(), timeout_s=1.0)
+    client.client()
+    with client.nodes._lock, client._lock:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                status = 0 if client.nodes.exchange([("a", ("GET", "a"))]) == [None] and client.ping() else 2
+            finally:
+                os._exit(status)
+    killer = threading.Timer(10, os.kill, (child, 9))
+    killer.start()
+    _, status = os.waitpid(child, 0)
+    killer.cancel()
+    client.close()
+    assert status == 0
+
+
+def test_polls_of_a_lease_compare_the_sequence(setup: ClusterSetup, worker: Cache) -> None:
+    """A sequence that went back shows lost invalidations, whatever command reads it."""
+    worker.invalidate(["customer_1"])
+    settle(worker)
+    (owner,) = setup.owners([SEQUENCE])
+    setup.do(owner, "SET", SEQUENCE, 5)
+    with pytest.raises(L2Unavailable):
+        worker.l2.acquire(["customer_77"], "a", 1000)
+    assert worker._process.recovery.l2_is_old
+
+
+def test_nothing_is_announced_before_it_is_deleted(
+    setup: ClusterSetup, worker: Cache, source: Source
+) -> None:
+    """A worker that heard too early would read the old value again, and keep it."""
+    node = data_node(setup)
+    (owner,) = setup.owners([SEQUENCE])
+    worker.invalidate(["customer_1"])
+    before = setup.do(owner, "GET", SEQUENCE)
+    node.pause()
+    try:
+        with pytest.raises(CacheUnavailable):
+            worker.invalidate([on_port(worker, node)])
+    finally:
+        node.resume()
+    assert setup.do(owner, "GET", SEQUENCE) == before
+    eventually(lambda: hears(worker, on_port(worker, node)), "the node")
+
+
+def on_port(worker: Cache, node: EmbeddedValkey) -> str:
+    """A key of a node, as the worker knows the topology: a paused node can't be asked."""
+    return next(key for key in KEYS if worker.l2.node_of(key).endswith(f":{node.port}"))
+
+
+def test_an_entry_that_cannot_be_compared_is_dropped(worker: Cache, source: Source) -> None:
+    """Its key has changed, and L2 does not say to what."""
+    key = KEYS[0]
+    source.put(key)
+    worker.get(key, source.load)
+    entries = worker.l1.held([key])
+    assert entries
+    monkeypatch(worker.l2, "read", _no_answer)
+    worker._process.keeper.verify(entries)
+    eventually(lambda: held_in_l1(worker, key) is None, "the drop", timeout_s=3)
+
+
+def _no_answer(_keys: object) -> Any:
+    raise L2Unavailable("no answer")
+
+
+def test_values_of_a_node_that_is_not_heard_live_for_a_second(worker: Cache, source: Source) -> None:
+    """L2 has them and nobody says when they change. The values of the other nodes live on."""
+    name = worker.l2.node_of(KEYS[0])
+    worker.l2.unheard_nodes.add(name)
+    for key in KEYS:
+        source.put(key)
+    worker.get_many(KEYS, source.load)
+    lives_s = {key: entry.expires_at_s - entry.loaded_at_s for key, entry in worker.l1.held(KEYS).items()}
+    assert {key for key, life_s in lives_s.items() if life_s <= 1.0} == {
+        key for key in KEYS if worker.l2.node_of(key) == name
+    }
