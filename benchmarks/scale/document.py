@@ -50,6 +50,7 @@ def sections() -> dict[str, str]:
         "validation": validation_table(validated),
         "capacity": forecast_tables.capacity(costs),
         "sizes": forecast_tables.sizes(costs),
+        "storm pages": storm_table(measured),
         "storms": forecast_tables.storms(costs),
     }
 
@@ -159,6 +160,23 @@ def stock_tables(results: Results) -> str:
         ],
     )
     return f"{first}\n\n{second}"
+
+
+def storm_table(results: Results) -> str:
+    """Return what pages of a worker take during a storm."""
+    rows = [
+        [
+            f"{row['rate']:,.0f}",
+            number(row["keys_per_message"]),
+            f"{row['redis_core']:.1%}",
+            f"{row['worker_core']:.1%}",
+            f"{row['p50_ms']:.2f} ms",
+            f"{row['p99_ms']:.2f} ms",
+        ]
+        for row in results["storms"]
+    ]
+    heads = ["invalidations/s", "keys a message", "Redis' core", "worker's core", "page, p50", "page, p99"]
+    return table(heads, rows)
 
 
 def loads_table(results: Results) -> str:

@@ -19,13 +19,14 @@ from benchmarks.scale.operations import (
 )
 from benchmarks.scale.steady_load import Load, run_load
 from benchmarks.scale.stock import memory_per_entity, scans_of_a_pattern
+from benchmarks.scale.storm import StormExtent, measure_storms
 from benchmarks.scale.worker_cost import measure_worker
 from servease_appt.cache import connect
 from servease_appt.testing.servers import EmbeddedValkey
 
 PREFIX = "appointment_service"
 DATABASE = 1
-PARTS = ("costs", "stock", "alternatives", "worker", "loads")
+PARTS = ("costs", "stock", "alternatives", "worker", "loads", "storms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Extent:
     alternatives: tuple[int, int, int]
     """Connections, keys that each has read, and calls."""
     worker_messages: int
+    storms: StormExtent
     loads: Sequence[tuple[int, bool, Load]]
     """Listeners, whether tracking is on, and the load."""
 
@@ -65,6 +67,7 @@ FULL = Extent(
     pattern_workers=(1, 4, 16),
     alternatives=(256, 100, 50),
     worker_messages=5_000,
+    storms=StormExtent(rates=(1_000, 3_000, 10_000), keys_per_message=(1, 100), rounds=5, seconds=4.0),
     loads=((1_000, False, _TARGET), (100, True, _TARGET), (100, False, _TARGET), (1_000, True, _TARGET)),
 )
 QUICK = Extent(
@@ -78,6 +81,7 @@ QUICK = Extent(
     pattern_workers=(1,),
     alternatives=(4, 10, 5),
     worker_messages=20,
+    storms=StormExtent(rates=(100,), keys_per_message=(1,), rounds=1, seconds=0.5),
     loads=((8, True, Load(fills_per_s=50, invalidations_per_s=20, seconds=0.4)),),
 )
 
@@ -102,6 +106,9 @@ def measure(extent: Extent, parts: Sequence[str] = PARTS) -> dict[str, Any]:
             results["worker"] = measure_worker(extent.worker_messages)
         if "loads" in parts:
             results["loads"] = [_measure_load(server, *load) for load in extent.loads]
+    if "storms" in parts:
+        _say("storms of invalidations")
+        results["storms"] = measure_storms(extent.storms)
     return results
 
 
