@@ -47,7 +47,7 @@ class Guard(StrEnum):
     SEQUENCE = auto()
     """The listener compares sequence numbers."""
     HISTORY = auto()
-    """A worker that connects to another server compares the replication history, and empties L2 without a proof."""
+    """A worker that connects to another server empties L2, unless the replication history is a proof."""
     ACKNOWLEDGED_IS_NEWER = auto()
     """An invalidation that was acknowledged after the last report was asked for is not proved by it."""
     FLUSH_AFTER_CONFIRMATION = auto()
@@ -149,8 +149,8 @@ Steps = Iterator[tuple[str, State]]
 class Scenario:
     """Who acts, from where on. Letters: R reads, A refreshes ahead of expiry, W invalidates, S sets the new value,
     P invalidates by pattern, C loses its channel and connects anew, D deletes by hand, F flushes the database by
-    hand, U asks by a plain PUBLISH, X is a failover to a replica that lags behind, B sends a heartbeat, O invalidates
-    another key from a command; the digit is the worker."""
+    hand, U asks by a plain PUBLISH, X is a failover to a replica that lags behind, B sends a heartbeat, O is an
+    invalidation of another key by a command; the digit is the worker."""
 
     who: str
     warm: bool = True
@@ -422,13 +422,14 @@ class Protocol:
     def _handle(self, state: State, number: int, frame: tuple[Any, ...]) -> State:
         node = state.nodes[number]
         match frame:
-            case ("other", sequence):
-                return state.at(number, sequence=max(sequence, node.sequence), newer=True)
-            case ("message", sequence):
+            case ("message" | "other" as kind, sequence):
                 state = state.at(number, newer=True)
                 if node.confirmed and sequence > node.sequence + 1 and self.has(Guard.SEQUENCE):
                     state = self._forget(state, number)
-                state = state.at(number, sequence=max(sequence, node.sequence), pending=0)
+                state = state.at(number, sequence=max(sequence, node.sequence))
+                if kind == "other":
+                    return state
+                state = state.at(number, pending=0)
                 if not self.has(Guard.COVERED_FROM_BEHIND):
                     state = state.at(number, covered=True)
                 return self._forget(state, number)
@@ -452,7 +453,9 @@ class Protocol:
     def _on_beat(self, state: State, number: int, sequence: int, report: tuple[int, int, int, int]) -> State:
         node = state.nodes[number]
         history, offset, switched_at, acknowledgements = report
-        if history != node.history and (node.newer or switched_at < node.offset) and self.has(Guard.HISTORY):
+        replaced = history != node.history and (node.newer or switched_at < node.offset)
+        regressed = not node.confirmed and sequence < node.sequence
+        if (replaced and self.has(Guard.HISTORY)) or (regressed and self.has(Guard.SEQUENCE)):
             state = self._publish(self._delete(state, -1), -1)  # `Recovery` empties L2
         newer = self.has(Guard.ACKNOWLEDGED_IS_NEWER) and acknowledgements != node.acknowledgements
         state = state.at(number, history=history, offset=offset, newer=newer)
