@@ -17,7 +17,7 @@ import socket
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import redis
@@ -27,7 +27,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 from redis.exceptions import RedisError
 
-from servease_appt.cache import connect, process
+from servease_appt.cache import connect, listener, process
 from servease_appt.cache.callbacks import ListenerCallbacks
 from servease_appt.cache.channel import Channel, Frame, Published, Reply
 from servease_appt.cache.listener import BEAT_S, HeartbeatTimeout, Listener
@@ -97,8 +97,13 @@ class ByHand(Listener):
         self._disconnect()
         super().stop(timeout_s)
 
-    def _connect(self) -> Channel:
-        self.bus = Bus(cast("redis.Redis", self._client))
+    def _listen(self) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(listener, "open_channel", self._open_bus)
+            super()._listen()
+
+    def _open_bus(self, client: redis.Redis, *_: object, **__: object) -> Channel:
+        self.bus = Bus(client)
         return self.bus
 
     def _disconnect(self) -> None:
