@@ -32,8 +32,8 @@ def test_fills_are_counted_of_workers_that_answered_twice() -> None:
     ("workers", "rate", "level"),
     [
         (20, 100.0, Level.OK),
-        (100, 380.0, Level.OK),
-        (100, 390.0, Level.WARNING),
+        (100, 285.0, Level.OK),
+        (100, 290.0, Level.WARNING),
         (1000, 500.0, Level.WARNING),
     ],
 )
