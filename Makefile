@@ -17,7 +17,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 TYPED_PACKAGES := servease_appt servease_appt.cache servease_appt.cache.testing
 ARGS ?=
 # How much of it a night does.
-HISTORIES ?= 5000
+HISTORIES ?= 10000
 CONTEST_SECONDS ?= 600
 MUTATION_MINUTES ?= 90
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
@@ -34,7 +34,7 @@ help:
 	@echo "make test-lowest   the test suite on the lowest versions that pyproject.toml allows"
 	@echo "make mutation   test the tests of the parts where a wrong line costs most (a few minutes; by hand or nightly)"
 	@echo "make nightly  all that takes long: mutation tests, new histories of the cache, contested bookings, faults"
-	@echo "make histories       thousands of new histories of the cache (HISTORIES=5000)"
+	@echo "make histories       thousands of new histories of the cache (HISTORIES=10000)"
 	@echo "make contest         contested bookings over HTTP with kills, and builds without protections"
 	@echo "make cache-mutation  mutation tests of the cache's protocol, for MUTATION_MINUTES=90"
 	@echo "make bench   measure it against its peers and against the least possible (bench-quick: under a minute)"

@@ -11,6 +11,7 @@ import servease_appt
 from servease_appt import api
 from servease_appt.api import ApiBlueprint
 from servease_appt.api.context import API_NAME
+from servease_appt.api.routing import AS_WRITTEN
 from servease_appt.container import EXTENSION, Container
 from servease_appt.dashboard.blueprint import DASHBOARD, dashboard, dashboard_views
 from servease_appt.extension import API_PREFIX, COMMANDS, ServEase, compose, tie
@@ -66,7 +67,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(ApiBlueprint(), url_prefix=API_PREFIX)
     api.register_at_root(app)
     app.register_blueprint(dashboard())
-    app.add_url_rule("/", "start_page", _start_page)
+    app.add_url_rule("/", "start_page", _start_page, **AS_WRITTEN)
     for group in COMMANDS:
         app.cli.add_command(group)
     tie(app, container)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-LOCKS = ("requirements.lock", "requirements-tools.lock")
+LOCKS = sorted(path.name for path in ROOT.glob("requirements*.lock"))
 TIMEOUT_S = 300
 FINDINGS, NO_DATA = 1, 2
 

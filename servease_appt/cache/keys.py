@@ -40,9 +40,7 @@ class KeySpace:
 
     def group(self, key: str) -> tuple[str, str, str, str]:
         """Return the four names of one entry, in the order that the scripts expect."""
-        data = f"{self.prefix}:{key}"
-        own = f"{self.prefix}:__"
-        return data, f"{own}lease:{{{data}}}", f"{own}absent:{{{data}}}", f"{own}copy:{{{data}}}"
+        return self.data(key), self.lease(key), self.absent(key), self.stale_copy(key)
 
     @property
     def patterns(self) -> KeySpace:

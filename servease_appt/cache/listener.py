@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import NoPermissionError, ReadOnlyError, RedisError
 
 from servease_appt.cache.callbacks import ListenerCallbacks
 from servease_appt.cache.channel import (
@@ -35,8 +35,7 @@ from servease_appt.cache.channel import (
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import Entry
-from servease_appt.cache.l2.cluster import Cluster
-from servease_appt.cache.l2.cluster_channel import ClusterChannel
+from servease_appt.cache.l2.cluster_channel import ClusterChannel, open_channel
 from servease_appt.cache.l2.protocol import Backend
 from servease_appt.cache.messages import UnreadableMessage, decode, sequence_of
 from servease_appt.cache.replication import Continuity, Histories, Replication, parse
@@ -275,15 +274,10 @@ class Listener:
         if channel is not None:
             channel.close()
 
-    def _connect(self) -> PushChannel:
-        if isinstance(self._client, Backend):
-            return self._client.open_channel(self._keys, self._clock)
-        if isinstance(self._client, Cluster):
-            return ClusterChannel(self._client, self._keys, self._histories, self._clock)
-        return Channel(self._client)
-
     def _listen(self) -> None:
-        channel = self._channel = self._connect()
+        channel = self._channel = open_channel(
+            self._client, self._keys, histories=self._histories, clock=self._clock
+        )
         channel.send("SUBSCRIBE", self._keys.channel, self._keys.queries)
         if self._tracked:
             prefixes = [word for prefix in self._tracked for word in ("PREFIX", self._keys.data(prefix))]
@@ -421,18 +415,22 @@ class Listener:
             self._callbacks.on_changed(None)
 
     def _on_reply(self, value: object) -> None:
-        asked = self._pending.popleft()
         self.last_answer_at_s = self._clock()
+        if not self._subscribed and isinstance(value, NoPermissionError) and "channel" in str(value):
+            self._callbacks.on_command_reply("subscribe", value)
+            raise value  # an accepted subscription has no answer of this kind, so the others would be mistaken
+        asked = self._pending.popleft()
         match asked:
             case _Tracking():
                 self.tracking = value == b"OK"
-                if not self.tracking:
-                    log.warning("The server sends no tracking messages: %s", value)
+                self._callbacks.on_command_reply("subscribe", None)
+                self._callbacks.on_command_reply("client tracking", value)
             case _Verification(_, entries):
                 payloads = value if isinstance(value, list) else [None] * len(entries)
                 for (key, entry), payload in zip(entries.items(), payloads, strict=True):
                     self._callbacks.on_compared(key, entry, payload)
             case _Write():
+                self._callbacks.on_command_reply("heartbeat", value)
                 self._on_write(value)
             case _Report():
                 self._report = parse(value)
@@ -483,7 +481,9 @@ class Listener:
             reconnected, self.confirmed, self._confirmed_before = self._confirmed_before, True, True
             regressed = heard is not None and (sequence is None or sequence < heard)
             self.new_history = self._histories.new_id(self._report)
-            lost_all = regressed or (broken and not server)
+            # Without a sequence, before and now, nothing was ever invalidated: nothing is lost.
+            any_seen = heard is not None or sequence is not None or self._histories.invalidations > 0
+            lost_all = regressed or (broken and any_seen and not server)
             self._callbacks.on_confirmed(reconnected=reconnected, invalidations_lost=lost_all)
             if broken and server:
                 self._callbacks.on_node_back(server, invalidations_lost=True)

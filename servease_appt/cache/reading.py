@@ -83,11 +83,15 @@ class Reader(Generic[V]):
         read = self._l1.get_many(keys)
         self._codecs.check(read.missing)
         lookup = Lookup(read.values)
-        missing, l2_answers = self._read_l2(lookup, read.missing, read.epoch) if read.missing else ([], True)
+        missing, l2_answers = read.missing, not self._recovery.l2_is_old
+        if missing and not (fenced and self._empty_reads >= EMPTY_READS):
+            missing, l2_answers = self._read_l2(lookup, missing, read.epoch)
         fences: dict[str, Fence] = {}
         if fenced and missing and l2_answers:
             values, fences = self._direct.take_fences(missing)
             lookup.values.update(values)
+            if values:
+                self._empty_reads = 0
         lookup.sources.update(dict.fromkeys(missing, Source.UNKNOWN))
         self._count_reads(keys, lookup)
         return {key: value for key, value in lookup.values.items() if value is not None}, fences

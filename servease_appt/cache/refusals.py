@@ -26,7 +26,8 @@ _BY_TEXT: Final = (
     ("NOREPLICAS", "NOREPLICAS"),
     ("unknown command", "UNKNOWN_COMMAND"),
 )
-READS: Final = frozenset({"read", "ttl_ms", "ping"})
+READS: Final = frozenset({"read", "ttl_ms", "ping", "subscribe", "client tracking", "heartbeat"})
+"""Operations that a full server does not refuse: their success does not show that it takes writes."""
 
 
 def cause_of(error: BaseException) -> str | None:

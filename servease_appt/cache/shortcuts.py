@@ -101,6 +101,8 @@ class Shortcuts(ABC, Generic[V]):
         """Store a value unconditionally, and drop the older one from every worker's L1. Thread-safe.
 
         A load that runs meanwhile can't replace it: its lease is deleted.
+        Nothing is checked: a value that was computed before an invalidation and is set after it stays. `fill`
+        refuses such a value.
 
         Args:
             key: a codec's name, an underscore and an id.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
-from servease_appt.cache.breaker import Breaker, BreakerState
+from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.l1 import L1
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.refusals import Refusal
@@ -21,9 +21,10 @@ class Mode(StrEnum):
     L2_ONLY = "l2_only"
     """The channel is not confirmed: L1 serves only entries loaded within the last second."""
     L1_ONLY = "l1_only"
-    """Redis does not answer: L1 serves entries loaded within the last second, all else comes from the source."""
+    """Redis does not answer: L1 serves entries loaded within the last second, all else comes from the source.
+    Or it has lost invalidations, and its values are not deleted yet."""
     DIRECT = "direct"
-    """Redis does not answer and L1 is off: every read goes to the source."""
+    """As `L1_ONLY` with L1 off: every read goes to the source."""
 
 
 class ChannelState(NamedTuple):
@@ -48,9 +49,9 @@ def channel_state(listener: Listener) -> ChannelState:
     )
 
 
-def mode_of(breaker: Breaker, *, l1_is_on: bool, l1_is_trusted: bool) -> Mode:
+def mode_of(*, l2_is_used: bool, l1_is_on: bool, l1_is_trusted: bool) -> Mode:
     """Return the mode for these states."""
-    if breaker.state is BreakerState.CLOSED:
+    if l2_is_used:
         return Mode.BOTH if l1_is_trusted and l1_is_on else Mode.L2_ONLY
     return Mode.L1_ONLY if l1_is_on else Mode.DIRECT
 

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar, cast
 
 from redis import Redis
 
-from servease_appt.cache.breaker import Breaker
+from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.codecs import Codec, Codecs
 from servease_appt.cache.companion import Companion, NoCompanion
@@ -254,7 +254,7 @@ class TwoTierCache(Stores[V], Shortcuts[V]):
     def mode(self) -> Mode:
         """The mode the cache is in now."""
         return mode_of(
-            self.breaker,
+            l2_is_used=self.breaker.state is BreakerState.CLOSED and not self._process.recovery.l2_is_old,
             l1_is_on=bool(self.policy.l1_ttl_s),
             l1_is_trusted=self._clock() < self.l1.trusted_until_s,
         )

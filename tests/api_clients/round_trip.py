@@ -28,7 +28,7 @@ from servease_client.models import (
 def round_trip(base_url: str, token: str, customer: str, vehicle: str, day: str) -> dict[str, object]:
     """Return what was seen in each step."""
     with AuthenticatedClient(base_url=base_url, token=token) as client:
-        page = list_appointments.sync(client=client, page_size=5, status=AppointmentStatus.PENDING)
+        page = list_appointments.sync(client=client, page_size=5, status=[AppointmentStatus.PENDING])
         assert isinstance(page, AppointmentPage), page
         booking = AppointmentCreate(
             customer_id=UUID(customer),

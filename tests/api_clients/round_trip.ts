@@ -14,7 +14,7 @@ function fail(what: string, error: unknown): never {
   throw new Error(`${what}: ${JSON.stringify(error)}`);
 }
 
-const listed = await client.GET("/appointments/", { params: { query: { page_size: 5, status: "pending" } } });
+const listed = await client.GET("/appointments/", { params: { query: { page_size: 5, status: ["pending"] } } });
 const page: Schemas["AppointmentPage"] = listed.data ?? fail("list", listed.error);
 
 const booking: Schemas["AppointmentCreate"] = {

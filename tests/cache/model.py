@@ -34,6 +34,10 @@ class Guard(StrEnum):
     """`acquire.lua` changes the owner of a lease that is taken over, and not the fence."""
     INVALIDATION_TAKES_LEASE = auto()
     """`invalidate.lua` deletes the lease."""
+    WRITE_TAKES_LEASE = auto()
+    """`write.lua` deletes the lease, as an invalidation does."""
+    WRITE_ANNOUNCES = auto()
+    """`write.lua` increments the sequence and publishes."""
     FLUSH_TAKES_LEASE = auto()
     """FLUSHDB deletes leases, since they are keys like others."""
     OWN_L1_LAST = auto()
@@ -127,9 +131,9 @@ Steps = Iterator[tuple[str, State]]
 
 @dataclass(frozen=True)
 class Scenario:
-    """Who acts, from where on. Letters: R reads, W invalidates, P does so by pattern, C loses its channel and
-    connects anew, D deletes by hand, F flushes the database by hand, U asks by a plain PUBLISH; the digit is the
-    worker."""
+    """Who acts, from where on. Letters: R reads, A refreshes ahead of expiry, W invalidates, S sets the new value,
+    P invalidates by pattern, C loses its channel and connects anew, D deletes by hand, F flushes the database by
+    hand, U asks by a plain PUBLISH; the digit is the worker."""
 
     who: str
     warm: bool = True
@@ -166,7 +170,14 @@ class Protocol:
 
     def steps(self, state: State) -> Steps:
         """Everything that may happen next."""
-        kinds = {"R": self._reader, "W": self._writer, "P": self._pattern, "C": self._reconnect}
+        kinds = {
+            "R": self._reader,
+            "A": self._refresher,
+            "W": self._writer,
+            "S": self._setter,
+            "P": self._pattern,
+            "C": self._reconnect,
+        }
         for index, process in enumerate(state.processes):
             if process.step == DONE:
                 continue
@@ -206,6 +217,19 @@ class Protocol:
                 yield self._put(state, i, me)
             case 7:
                 yield self._fill(state, i, me)
+
+    def _refresher(self, state: State, i: int, me: Process) -> Steps:
+        """`Loader._refresh`, or a call that refreshes ahead: it loads under a lease although L2 has a value."""
+        match me.step:
+            case 0:
+                yield f"A{i} l1.epoch", state.going(i, step=3, fenced=False, suspected=False)
+            case 3 if state.lease is not None:
+                yield f"A{i} acquire.lua: held", state.going(i, step=DONE)
+            case 3:
+                granted = state.going(i, step=4, fence=i, voided=False)
+                yield f"A{i} acquire.lua: granted", granted._replace(lease=i)
+            case _:
+                yield from self._reader(state, i, me)
 
     def _acquire(self, state: State, i: int) -> Steps:
         if state.data is not None:
@@ -272,6 +296,24 @@ class Protocol:
             known = max(me.value, after.nodes[me.node].acknowledged)
             after = after.at(me.node, acknowledged=known).going(i, value=None)
         yield f"W{i} {plan[me.step - 1].__name__.strip('_')}", after
+
+    def _setter(self, state: State, i: int, me: Process) -> Steps:
+        """`DirectStore.write_many`: the script stores and publishes at once, then this process drops its own."""
+        match me.step:
+            case 0:
+                changed = state._replace(source=state.source + 1)
+                yield f"S{i} the source changes", changed.going(i, step=1, value=state.source + 1)
+            case 1:
+                written = self._voided(state) if self.has(Guard.WRITE_TAKES_LEASE) else state
+                written = self._tracked(written._replace(data=me.value))
+                if self.has(Guard.WRITE_ANNOUNCES):
+                    written = self._publish(written, i)
+                yield f"S{i} write.lua: {me.value}", written.going(i, step=2)
+            case 2:
+                assert me.value is not None
+                known = max(me.value, state.nodes[me.node].acknowledged)
+                after = self._forget(state, me.node).at(me.node, acknowledged=known)
+                yield f"S{i} own_l1", after.going(i, step=DONE, value=None)
 
     def _delete_and_publish(self, state: State, i: int) -> State:
         return self._publish(self._delete(state, i), i)
@@ -426,7 +468,7 @@ class Protocol:
 
     def _marked(self, state: State, number: int, **mark: bool) -> State:
         for index, process in enumerate(state.processes):
-            if process.kind == "R" and process.node == number and 0 < process.step < DONE:
+            if process.kind in "RA" and process.node == number and 0 < process.step < DONE:
                 state = state.going(index, **mark)
         return state
 

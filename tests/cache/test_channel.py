@@ -5,6 +5,7 @@ import os
 import resource
 import socket
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 import redis
@@ -12,7 +13,11 @@ from redis._parsers import _RESP3Parser
 from redis.connection import Connection
 
 from servease_appt.cache import connect
+from servease_appt.cache.callbacks import ListenerCallbacks
 from servease_appt.cache.channel import Changed, Channel, Frame, Published, Reply, Subscribed
+from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.l1 import Entry
+from servease_appt.cache.listener import BEAT_S, VERIFY_EVERY_S, Listener
 from servease_appt.testing.fault_proxy import LinkKind, Proxy
 from tests.cache.testbed import eventually
 
@@ -154,3 +159,55 @@ def test_many_open_files_do_not_matter(redis_url: str, wake: tuple[socket.socket
         for descriptor in taken:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+class Sent:
+    """A connection that notes what is sent."""
+
+    def __init__(self) -> None:
+        self.commands: list[str | bytes] = []
+
+    def send(self, *command: str | bytes) -> None:
+        """Note the command's name."""
+        self.commands.append(command[0])
+
+
+@pytest.fixture
+def time_s() -> list[float]:
+    """The listener's time."""
+    return [1000.0]
+
+
+@pytest.fixture
+def idle(redis_url: str, time_s: list[float]) -> Iterator[Listener]:
+    """A listener without its thread, just after a heartbeat and a comparison."""
+    with connect(redis_url) as client:
+        listener = Listener(client, KeySpace("x"), ("customer_",), clock=lambda: time_s[0])
+        listener._callbacks = cast("ListenerCallbacks", None)
+        listener._last_beat_s = listener._verified_at_s = time_s[0]
+        yield listener
+
+
+def test_changes_that_follow_closely_are_compared_together(idle: Listener, time_s: list[float]) -> None:
+    """The first is compared at once; those within the next milliseconds wait for each other."""
+    sent: Any = Sent()
+    idle._to_verify["customer_1"] = Entry("old", 0.0, 0.0)
+    idle._send_what_is_due(sent)
+    assert sent.commands == []
+    assert 0 < idle._seconds_to_next_step() <= VERIFY_EVERY_S
+    time_s[0] += VERIFY_EVERY_S + 0.001
+    idle._to_verify["customer_2"] = Entry("old", 0.0, 0.0)
+    idle._send_what_is_due(sent)
+    assert sent.commands == ["MGET"]
+    assert idle._to_verify == {}
+
+
+def test_no_heartbeat_comes_before_the_comparisons(idle: Listener, time_s: list[float]) -> None:
+    """Its answer renews the trust in L1, which would cover a change that was not compared."""
+    sent: Any = Sent()
+    time_s[0] = idle._last_beat_s + BEAT_S
+    idle._verified_at_s = time_s[0]
+    idle._to_verify["customer_1"] = Entry("old", 0.0, 0.0)
+    idle._send_what_is_due(sent)
+    assert sent.commands[0] == "MGET"
+    assert "GET" in sent.commands[1:]

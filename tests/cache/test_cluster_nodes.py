@@ -31,6 +31,7 @@ from tests.cache.testbed import (
 )
 
 SEQUENCE = f"{PREFIX}:__seq"
+TIMEOUT_S = 0.5
 KEYS = [f"{kind}_{n}" for kind in ("customer", "vehicle", "employee") for n in range(20)]
 
 
@@ -55,7 +56,7 @@ def worker(setup: ClusterSetup) -> Iterator[Cache]:
     """A worker that listens to every node, on an empty cluster."""
     for node in setup.primaries():
         setup.do(node, "FLUSHALL")
-    cache = Cache(connect(setup.url(), timeout_s=0.5), CODECS, prefix=PREFIX, owns_client=True)
+    cache = Cache(connect(setup.url(), timeout_s=TIMEOUT_S), CODECS, prefix=PREFIX, owns_client=True)
     yield all_heard(cache)
     cache.close()
 
@@ -156,9 +157,13 @@ def test_a_frozen_node_is_noticed(setup: ClusterSetup, worker: Cache, source: So
     worker.get(key, source.load)
     frozen.pause()
     try:
+        worker.l1.flush()
+        began_s = time.monotonic()
+        worker.get_many(KEYS, source.load)
+        assert time.monotonic() - began_s < 2 * TIMEOUT_S, "the page waited for the node more than once"
         eventually(lambda: worker.l2.unheard_nodes, "the loss of the node", timeout_s=4)
-        assert held_in_l1(worker, key) is None
         assert worker.l1.is_trusted()
+        eventually(lambda: held_in_l1(worker, key) is None, "the end of the short lifetime", timeout_s=2)
     finally:
         frozen.resume()
     eventually(lambda: not worker.l2.unheard_nodes, "the node")
@@ -304,10 +309,24 @@ def test_an_entry_that_cannot_be_compared_is_dropped(worker: Cache, source: Sour
     source.put(key)
     worker.get(key, source.load)
     entries = worker.l1.held([key])
+    assert entries
     monkeypatch(worker.l2, "read", _no_answer)
     worker._process.keeper.verify(entries)
-    eventually(lambda: held_in_l1(worker, key) is None, "the drop")
+    eventually(lambda: held_in_l1(worker, key) is None, "the drop", timeout_s=3)
 
 
 def _no_answer(_keys: object) -> Any:
     raise L2Unavailable("no answer")
+
+
+def test_values_of_a_node_that_is_not_heard_live_for_a_second(worker: Cache, source: Source) -> None:
+    """L2 has them and nobody says when they change. The values of the other nodes live on."""
+    name = worker.l2.node_of(KEYS[0])
+    worker.l2.unheard_nodes.add(name)
+    for key in KEYS:
+        source.put(key)
+    worker.get_many(KEYS, source.load)
+    lives_s = {key: entry.expires_at_s - entry.loaded_at_s for key, entry in worker.l1.held(KEYS).items()}
+    assert {key for key, life_s in lives_s.items() if life_s <= 1.0} == {
+        key for key in KEYS if worker.l2.node_of(key) == name
+    }

@@ -15,6 +15,7 @@ from flask import Flask, abort, request
 from flask_caching import Cache
 
 from servease_appt.cache import CacheUnavailable
+from servease_appt.cache.reading import EMPTY_READS
 from servease_appt.cache.worker_queries import WorkerQueries
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache.flask_caching_workers import PREFIX, Commands, NewWorker, Worker
@@ -378,6 +379,29 @@ class TestWrites:
             commands.names.clear()
             assert cache.set_many({**more, **values}) == [*more, *values]
         assert commands.names == ["fill", "write"]
+
+    def test_misses_in_a_row_cost_one_command_less(self, new_worker: NewWorker) -> None:
+        """While L2 has nothing, its values are not asked for before the fences, whose answer would have them."""
+        app, cache, backend = new_worker()
+        _, _, other = new_worker()
+        with app.test_request_context():
+            for n in range(EMPTY_READS):
+                assert cache.get(f"missing{n}") is None
+            commands = Commands(backend)
+            assert cache.get("missing") is None
+            assert cache.set("missing", 1)
+            assert commands.names == ["acquire", "fill"]
+
+            other.set("there", 2)
+            commands.names.clear()
+            assert cache.get("there") == 2
+            assert cache.get("there") == 2
+            assert commands.names == ["acquire", "read"], (
+                "the first hit ends it, and a read brings it into memory"
+            )
+            commands.names.clear()
+            assert cache.get("there") == 2
+            assert commands.names == []
 
     def test_a_deletion_by_the_only_worker_is_one_command(
         self, new_worker: NewWorker, client: redis.Redis

@@ -20,6 +20,15 @@ SCENARIOS = {
         "R0 R1 W0", warm=False, tracking=False, expiries=1, takeovers=1
     ),
     "a lease is taken over twice": Scenario("R0 R1 R1", warm=False, tracking=False, takeovers=2),
+    "a set": Scenario("R0 R1 S0"),
+    "a set, no tracking": Scenario("R0 R1 S0", tracking=False),
+    "a set, cold": Scenario("R0 R1 S0", warm=False, tracking=False),
+    "a set, in L2 only, own readers": Scenario("R0 R0 S0", l2_only=True, tracking=False),
+    "a set whose message is lost": Scenario("R0 R1 S0", tracking=False, losses=1),
+    "a refresh": Scenario("R0 A1 W0", tracking=False),
+    "a refresh, in L2 only": Scenario("R1 A1 W0", l2_only=True, tracking=False),
+    "two refreshes": Scenario("A0 A1 W0", tracking=False),
+    "a refresh and a set": Scenario("R1 A0 S1", tracking=False),
     "DEL by hand": Scenario("R0 R1 D0"),
     "DEL by hand, in L2 only": Scenario("R0 R1 D0", l2_only=True),
     "FLUSHDB by hand, warm": Scenario("R0 R1 F0"),
@@ -40,6 +49,8 @@ NEEDED_IN = {
     Guard.OWN_LEASE: "cold",
     Guard.TAKEOVER_KEEPS_FENCE: "a lease is taken over",
     Guard.INVALIDATION_TAKES_LEASE: "cold",
+    Guard.WRITE_TAKES_LEASE: "a set, cold",
+    Guard.WRITE_ANNOUNCES: "a set, no tracking",
     Guard.FLUSH_TAKES_LEASE: "FLUSHDB by hand, cold",
     Guard.OWN_L1_LAST: "in L2 only, own readers",
     Guard.ONE_SCRIPT: "in L2 only, no tracking",
@@ -75,3 +86,9 @@ def test_a_delete_by_hand_stops_no_load() -> None:
     way, _ = explore(Scenario("R1 D0", warm=False))
     assert way is not None
     assert way[-1].startswith("worker")
+
+
+def test_a_set_is_unconditional() -> None:
+    """The bound that is stated: a value that was computed before an invalidation and is set after it stays."""
+    way, _ = explore(Scenario("S0 W0", tracking=False))
+    assert way is not None

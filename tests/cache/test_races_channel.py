@@ -9,8 +9,8 @@ import pytest
 import redis
 
 from servease_appt.cache import CacheUnavailable, connect
-from servease_appt.cache import listener as listener_module
 from servease_appt.cache.channel import Channel, Published
+from servease_appt.cache.l2 import cluster_channel
 from servease_appt.cache.listener import TRUST_S
 from servease_appt.testing.fault_proxy import LinkKind, Proxy
 from servease_appt.testing.servers import EmbeddedValkey
@@ -109,7 +109,7 @@ def test_r7_an_invalidation_while_subscribing(
             super().send(*command)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(listener_module, "Channel", Slow)
+        patch.setattr(cluster_channel, "Channel", Slow)
         proxy.reset(LinkKind.PUBSUB)
         gate.wait_for_arrival()
     b.l1.flush()

@@ -106,3 +106,31 @@ def test_a_worker_without_the_right_to_write_says_so_before_any_read(
         assert wait_until(lambda: cache.l2.refusals.current is None, timeout_s=20)
     finally:
         cache.close()
+
+
+@pytest.mark.parametrize(
+    ("rights", "operation"), [("resetchannels", "subscribe"), ("&* -client|tracking", "client tracking")]
+)
+def test_a_listener_without_rights_is_one_log_line(
+    rights: str, operation: str, own_valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Seen to fail: three lines a second for ever, and the wrong cause."""
+    with Redis.from_url(own_valkey.url()) as admin:
+        admin.execute_command("ACL", "SETUSER", "limited", "on", ">p", "~*", "+@all", *rights.split())
+    cache = TwoTierCache.from_url(
+        f"redis://limited:p@127.0.0.1:{own_valkey.port}/1", (json_codec("customer"),), prefix="test"
+    )
+    cache.start()
+    try:
+        listener = cache._process.listener
+        assert wait_until(lambda: cache.l2.refusals.current is not None, timeout_s=10)
+        first_s = listener.last_answer_at_s
+        assert wait_until(lambda: listener.last_answer_at_s > first_s + 1.0, timeout_s=10)
+        refusal = cache.l2.refusals.current
+        assert refusal is not None
+        assert refusal.cause == "NOPERM"
+        lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+        assert len(lines) == 1
+        assert f"refuses {operation} (NOPERM)" in lines[0]
+    finally:
+        cache.close()

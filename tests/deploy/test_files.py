@@ -32,3 +32,13 @@ def test_every_error_of_the_proxy_is_json(file: str) -> None:
     answered = re.findall(r"return (\d+) '([^']*)'", text)
     assert {status for status, _ in answered} >= {"408", "413", "429", "503"}
     assert all(re.fullmatch(r'\{"detail": "[^"]+\."\}', body) for _, body in answered)
+
+
+def test_both_configurations_differ_in_their_servers_alone() -> None:
+    """What is mended in one is mended in the other."""
+    one, three = (
+        re.sub(r"^ +(least_conn|server [\w-]+:8005 .*);\n", "", (ROOT / file).read_text(), flags=re.MULTILINE)
+        for file in CONFIGURATIONS
+    )
+    start = "worker_processes auto;"
+    assert one.partition(start)[2] == three.partition(start)[2] != ""

@@ -85,8 +85,9 @@ def ask(
 )
 def test_no_spelling_of_the_metrics_gets_through(port: int, path: str) -> None:
     """nginx compares the path that is meant, and hands on the one that was sent."""
-    status, _, body = ask(port, path)
+    status, headers, body = ask(port, path)
     assert status == 404
+    assert (headers["Cache-Control"], headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
     assert b"servease_" not in body
     assert b"detail" in body
 
@@ -110,4 +111,5 @@ def test_what_is_too_large_is_json_with_413(port: int) -> None:
     """Before the service sees it."""
     status, headers, body = ask(port, "/api/v1/appointments/", "POST", b"x" * 1_100_000)
     assert (status, headers["Content-Type"]) == (413, "application/json")
+    assert (headers["Cache-Control"], headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
     assert re.fullmatch(rb'\{"detail": "[^"]+"\}', body)

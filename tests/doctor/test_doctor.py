@@ -18,7 +18,10 @@ import redis
 from servease_appt.cache import connect
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.worker_queries import WorkerQueries
+from servease_appt.container import EXTENSION
 from servease_appt.doctor import growth_checks, settings_checks
+from servease_appt.doctor.database_checks import check_database
+from servease_appt.doctor.findings import Level
 from servease_appt.inspection.workers import query_statuses
 from servease_appt.settings import Settings
 from servease_appt.testing.fake_services import FakeServices
@@ -321,12 +324,16 @@ def test_events_that_are_not_delivered_are_told(cli: Cli, migrated_postgres_url:
         cursor = connection.cursor()
         cursor.execute(appointment(1))
         cursor.execute("UPDATE appointment_events SET occurred_at = occurred_at - INTERVAL '2 minutes'")
-    told = {"DATABASE_URL": migrated_postgres_url}
 
-    (finding,) = [f for f in examine(cli, **told, EVENT_STREAM_MAXLEN="10") if f["level"] == "problem"]
+    found = {}
+    for maxlen in ("10", "0"):
+        told = {"DATABASE_URL": migrated_postgres_url, "EVENT_STREAM_MAXLEN": maxlen}
+        with Cli({**cli.environment, **told}) as other:
+            findings = check_database(other.app.extensions[EXTENSION])
+            found[maxlen] = [finding.says for finding in findings if finding.level is Level.PROBLEM]
 
-    assert "1 booking events are not in the Redis stream" in finding["says"]
-    assert [f for f in examine(cli, **told) if f["level"] == "problem"] == []
+    assert found["10"][0].startswith("1 booking events are not in the Redis stream, the oldest for 2 min")
+    assert found["0"] == []
 
 
 @pytest.mark.parametrize(

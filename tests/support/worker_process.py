@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
-import redis
-
+from servease_appt.cache import connect
+from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.worker_queries import WorkerQueries
 from servease_appt.testing.processes import wait_until
 
 _CODE = """
@@ -32,12 +33,9 @@ def worker_process(environment: Mapping[str, str], *, prefix: str = "appointment
         stdout=subprocess.PIPE,
     )
     try:
-        with redis.Redis.from_url(environment["REDIS_URL"]) as client:
-
-            def listens() -> bool:
-                return dict(client.pubsub_numsub(f"{prefix}:__ask")).get(f"{prefix}:__ask".encode()) == 1
-
-            assert wait_until(listens, timeout_s=20)
+        with closing(connect(environment["REDIS_URL"], timeout_s=1.0)) as client:
+            queries = WorkerQueries(client, KeySpace(prefix))
+            assert wait_until(lambda: queries.listeners() == 1, timeout_s=20)
         yield worker.pid
     finally:
         worker.communicate()

@@ -13,17 +13,19 @@ from collections import deque
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
+from redis import Redis
 from redis.exceptions import AskError, NoPermissionError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from servease_appt.cache.channel import Changed, Channel, Frame, NodeBack, NodeLost, Reply
+from servease_appt.cache.channel import Changed, Channel, Frame, NodeBack, NodeLost, PushChannel, Reply
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.cluster import Cluster
 from servease_appt.cache.l2.cluster_keys import tag_of_slot
 from servease_appt.cache.l2.nodes import Node
+from servease_appt.cache.l2.protocol import Backend
 from servease_appt.cache.replication import Continuity, Histories, parse
 
 SILENT_FOR_S: Final = 1.5
@@ -100,6 +102,7 @@ class ClusterChannel:
 
     def wait(self, wake: socket.socket, timeout_s: float) -> None:
         """See `Channel.wait`."""
+        self._add_connected()
         links = [link.channel for link in self._links.values()]
         if not self._events and not any(channel.has_frame() for channel in (self._main, *links)):
             self._main.wait(wake, timeout_s, [channel.link for channel in links])
@@ -245,3 +248,28 @@ class ClusterChannel:
     def _note_lost(self, name: str) -> None:
         self._unheard.add(name)
         self._events.append(NodeLost(name))
+
+
+def open_channel(
+    client: object,
+    keys: KeySpace,
+    *,
+    histories: Histories | None = None,
+    clock: Callable[[], float] = elapsed_s,
+) -> PushChannel:
+    """Return a channel to what a client connects to: a server, a cluster, or a `Backend`.
+
+    Args:
+        client: a client that `connect` made.
+        keys: the names of keys.
+        histories: what earlier channels saw of the servers' histories; None: nothing.
+        clock: returns seconds.
+
+    Raises:
+        redis-py's errors or OSError: the server does not answer.
+    """
+    if isinstance(client, Backend):
+        return client.open_channel(keys, clock)
+    if isinstance(client, Cluster):
+        return ClusterChannel(client, keys, histories or Histories(), clock)
+    return Channel(cast("Redis", client))

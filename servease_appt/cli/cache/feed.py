@@ -15,7 +15,8 @@ from fnmatch import fnmatchcase
 from types import TracebackType
 from typing import Self
 
-from servease_appt.cache.channel import Changed, Channel, Published
+from servease_appt.cache.channel import Changed, Published
+from servease_appt.cache.l2.cluster_channel import open_channel
 from servease_appt.cache.messages import Invalidation, UnreadableMessage, decode
 from servease_appt.cli.cache.tables import batches, counted
 from servease_appt.inspection.session import OperatorSession
@@ -103,7 +104,7 @@ class Feed:
 
     def __enter__(self) -> Self:
         self._never, self._wake = socket.socketpair()
-        self._channel = Channel(self._session.client)
+        self._channel = open_channel(self._session.client, self._keys)
         self._channel.send("SUBSCRIBE", self._keys.channel, self._keys.events)
         prefixes = [word for name in ENTITIES for word in ("PREFIX", self._keys.data(f"{name}_"))]
         self._channel.send("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
@@ -140,6 +141,9 @@ class Feed:
         if now - self._renewed_at_s < RENEW_S:
             return
         self._renewed_at_s = now
+        self._channel.send(
+            "GET", self._keys.sequence
+        )  # a cluster's channel compares its nodes with the topology
         self._session.queries.watch()
         workers = set(registered_workers(self._session.queries))
         known, self._workers = self._workers, workers
