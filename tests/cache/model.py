@@ -423,16 +423,7 @@ class Protocol:
         node = state.nodes[number]
         match frame:
             case ("message" | "other" as kind, sequence):
-                state = state.at(number, newer=True)
-                if node.confirmed and sequence > node.sequence + 1 and self.has(Guard.SEQUENCE):
-                    state = self._forget(state, number)
-                state = state.at(number, sequence=max(sequence, node.sequence))
-                if kind == "other":
-                    return state
-                state = state.at(number, pending=0)
-                if not self.has(Guard.COVERED_FROM_BEHIND):
-                    state = state.at(number, covered=True)
-                return self._forget(state, number)
+                return self._on_message(state, number, sequence, of_this_key=kind == "message")
             case ("plain",):
                 heard = node.requests + 1
                 asked = state.at(number, requests=heard, pending=0 if node.covered else heard, covered=False)
@@ -449,6 +440,19 @@ class Protocol:
             case ("beat", sequence, report):
                 return self._on_beat(state, number, sequence, report)
         raise AssertionError(frame)
+
+    def _on_message(self, state: State, number: int, sequence: int, *, of_this_key: bool) -> State:
+        node = state.nodes[number]
+        state = state.at(number, newer=True)
+        if node.confirmed and sequence > node.sequence + 1 and self.has(Guard.SEQUENCE):
+            state = self._forget(state, number)
+        state = state.at(number, sequence=max(sequence, node.sequence))
+        if not of_this_key:
+            return state
+        state = state.at(number, pending=0)
+        if not self.has(Guard.COVERED_FROM_BEHIND):
+            state = state.at(number, covered=True)
+        return self._forget(state, number)
 
     def _on_beat(self, state: State, number: int, sequence: int, report: tuple[int, int, int, int]) -> State:
         node = state.nodes[number]
