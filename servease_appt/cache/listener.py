@@ -279,11 +279,10 @@ class Listener:
         if channel is not None:
             channel.close()
 
-    def _connect(self) -> PushChannel:
-        return open_channel(self._client, self._keys, histories=self._histories, clock=self._clock)
-
     def _listen(self) -> None:
-        channel = self._channel = self._connect()
+        channel = self._channel = open_channel(
+            self._client, self._keys, histories=self._histories, clock=self._clock
+        )
         channel.send("SUBSCRIBE", self._keys.channel, self._keys.queries)
         if self._tracked:
             prefixes = [word for prefix in self._tracked for word in ("PREFIX", self._keys.data(prefix))]
