@@ -427,12 +427,10 @@ class Protocol:
                 if node.confirmed and sequence > node.sequence + 1 and self.has(Guard.SEQUENCE):
                     state = self._forget(state, number)
                 state = state.at(number, sequence=max(sequence, node.sequence))
-                if kind == "other":
-                    return state
-                state = state.at(number, pending=0)
-                if not self.has(Guard.COVERED_FROM_BEHIND):
-                    state = state.at(number, covered=True)
-                return self._forget(state, number)
+                if kind == "message":
+                    covered = not self.has(Guard.COVERED_FROM_BEHIND) or node.covered
+                    state = self._forget(state.at(number, pending=0, covered=covered), number)
+                return state
             case ("plain",):
                 heard = node.requests + 1
                 asked = state.at(number, requests=heard, pending=0 if node.covered else heard, covered=False)
