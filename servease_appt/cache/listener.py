@@ -13,6 +13,7 @@ import logging
 import random
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -49,6 +50,10 @@ TRUST_S = 1.5
 AHEAD_S = 0.25
 BACKOFF_S = (0.05, 1.0)
 VERIFY_BATCH = 500
+GATHER_S = 0.001
+"""While keys change all the time, changes are received together, this many seconds apart: each time that the
+thread wakes, readers have to pass it the interpreter."""
+GATHER_BELOW_S = 0.002
 VERIFY_EVERY_S = 0.002
 """A change is compared at once, and changes that follow closely are compared together."""
 MAX_QUEUED_COMMANDS = 1000
@@ -284,14 +289,26 @@ class Listener:
             self._pending.append(_Tracking(self._clock()))
             channel.send("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
         self._send_beat(channel)
+        changed_at_s = float("-inf")
         while not self._stopping.is_set():
             channel.wait(self._wake_out, self._seconds_to_next_step())
-            while not self._stopping.is_set():
-                there, frame = channel.receive()
-                if not there:
-                    break
-                self._handle(frame)
+            if self._handle_received(channel):
+                before_s, changed_at_s = changed_at_s, self._clock()
+                if changed_at_s - before_s < GATHER_BELOW_S:
+                    time.sleep(GATHER_S)
             self._send_what_is_due(channel)
+
+    def _handle_received(self, channel: PushChannel) -> bool:
+        """Handle all received frames. Returns True if keys have changed, and no message was published."""
+        changes = published = False
+        while not self._stopping.is_set():
+            there, frame = channel.receive()
+            if not there:
+                break
+            changes |= isinstance(frame, Changed)
+            published |= isinstance(frame, Published)
+            self._handle(frame)
+        return changes and not published
 
     def _seconds_to_next_step(self) -> float:
         next_s = self._last_beat_s + BEAT_S

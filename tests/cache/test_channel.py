@@ -211,3 +211,36 @@ def test_no_heartbeat_comes_before_the_comparisons(idle: Listener, time_s: list[
     idle._send_what_is_due(sent)
     assert sent.commands[0] == "MGET"
     assert "GET" in sent.commands[1:]
+
+
+class Received(Sent):
+    """A connection that has received these frames."""
+
+    def __init__(self, *frames: Frame) -> None:
+        super().__init__()
+        self._frames = list(frames)
+
+    def receive(self) -> tuple[bool, Frame]:
+        """Return the next frame."""
+        return (True, self._frames.pop(0)) if self._frames else (False, None)
+
+
+@pytest.mark.parametrize(
+    ("frames", "may_gather"),
+    [
+        ([], False),
+        ([Changed((b"x:customer_1",))], True),
+        ([Changed((b"x:customer_1",)), Published(b"x:invalidate", b"customer_1")], False),
+        ([Published(b"x:invalidate", b"customer_1")], False),
+        ([Reply(b"5")], False),
+    ],
+)
+def test_only_changes_are_gathered(
+    frames: list[Frame], may_gather: bool, idle: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What follows a message of an invalidation is never waited for, and neither is an answer."""
+    handled: list[object] = []
+    monkeypatch.setattr(idle, "_handle", handled.append)
+    received: Any = Received(*frames)
+    assert idle._handle_received(received) is may_gather
+    assert handled == frames

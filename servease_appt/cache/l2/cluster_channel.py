@@ -27,6 +27,7 @@ from servease_appt.cache.l2.cluster_keys import tag_of_slot
 from servease_appt.cache.l2.nodes import Node
 from servease_appt.cache.l2.protocol import Backend
 from servease_appt.cache.replication import Continuity, Histories, parse
+from servease_appt.cache.threads import run_in_thread
 
 SILENT_FOR_S: Final = 1.5
 TOPOLOGY_S: Final = 2.0
@@ -138,9 +139,7 @@ class ClusterChannel:
     def _connect(self, node: Node) -> None:
         """Connect on a thread: a node that does not answer must not delay the messages of the others."""
         self._connecting.add(node.name)
-        threading.Thread(
-            target=self._connect_now, args=(node,), name="servease-cache-connect", daemon=True
-        ).start()
+        run_in_thread("connect", lambda: self._connect_now(node))
 
     def _connect_now(self, node: Node) -> None:
         channel = None
@@ -168,7 +167,7 @@ class ClusterChannel:
         now = self._clock()
         if now - self._compared_at_s > TOPOLOGY_S:
             self._compared_at_s = now
-            threading.Thread(target=self._refresh, name="servease-cache-topology", daemon=True).start()
+            run_in_thread("topology", self._refresh)
         main = self._nodes.of(self._keys.sequence)
         if main is None or main.name != self.server:
             raise RedisConnectionError("the sequence is on another node now")
