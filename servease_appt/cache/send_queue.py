@@ -137,9 +137,9 @@ class SendQueue:
             HistoryReport(now),
             SequenceRead(now, self._heartbeat.histories.invalidations),
         )
-        channel.send("UNLINK", self._keys.beat)
-        channel.send("INFO", "REPLICATION")
-        channel.send("GET", self._keys.sequence)
+        channel.send_heartbeat(
+            ("UNLINK", self._keys.beat), ("INFO", "REPLICATION"), ("GET", self._keys.sequence)
+        )
 
     def send_what_is_due(self, channel: PushChannel) -> None:
         """Send what is due. Raises HeartbeatTimeout if the oldest command was not answered in time."""

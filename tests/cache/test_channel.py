@@ -4,7 +4,7 @@ import inspect
 import os
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import pytest
@@ -103,6 +103,26 @@ def test_an_error_is_an_answer(redis_url: str, wake: tuple[socket.socket, socket
         channel.close()
 
 
+def test_a_heartbeat_is_one_packet(
+    redis_url: str, wake: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three packets cost the server, and each of many workers, three wakes twice a second."""
+    with connect(redis_url) as own:
+        channel = Channel(own)
+        sent: list[bytes] = []
+        send = channel._connection.send_packed_command
+
+        def note(packets: list[bytes], **options: Any) -> None:
+            sent.extend(packets)
+            send(packets, **options)
+
+        monkeypatch.setattr(channel._connection, "send_packed_command", note)
+        channel.send_heartbeat(("UNLINK", "p:beat"), ("ECHO", "2"), ("GET", "p:none"))
+        assert frames(channel, 3, wake[0]) == [Reply(0), Reply(b"2"), Reply(None)]
+        assert len(sent) == 1
+        channel.close()
+
+
 def test_a_frame_in_two_pieces_is_one_frame(proxy: Proxy, wake: tuple[socket.socket, socket.socket]) -> None:
     """Half a frame is waited for and not given up: the stream stays in step."""
     with connect(proxy.url()) as own:
@@ -171,6 +191,10 @@ class Sent:
     def send(self, *command: str | bytes) -> None:
         """Note the command's name."""
         self.commands.append(command[0])
+
+    def send_heartbeat(self, *commands: Sequence[str | bytes]) -> None:
+        """Note the commands' names."""
+        self.commands += [command[0] for command in commands]
 
 
 @pytest.fixture
