@@ -162,8 +162,9 @@ class ClusterChannel:
             if channel is None:
                 continue
             link = self._links[node.name] = _Link(node, channel)
-            self._send(link, self._tracking)
-            link.ignored += 1
+            if self._tracking:
+                link.ignored += 1
+                self._send(link, self._tracking)
 
     def _compare_topology(self) -> None:
         """Listen to the present primaries, and to no others; read the topology now and then on a thread."""
