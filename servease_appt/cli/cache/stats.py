@@ -193,7 +193,7 @@ def _workers_table(report: dict[str, Any]) -> str:
     rows: list[tuple[Cell, ...]] = [
         (
             short_name(status["worker"]),
-            status["mode"],
+            status["mode"] + (" (L1 off)" if status["l1_switched_off"] else ""),
             status["l1_entries"],
             status["l1_evictions"],
             "confirmed" if status["channel_confirmed"] else "NOT CONFIRMED",
