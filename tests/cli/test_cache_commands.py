@@ -247,6 +247,8 @@ def test_stats_adds_up_all_workers_and_shows_each(cli: Cli, read: Dataset, serve
     assert "hit rate" in text
     assert "HIT RATE" in text
     assert text.count(" confirmed ") == 2
+    coloured = cli.app.test_cli_runner().invoke(args=["cache", "stats"], color=True).stdout
+    assert coloured.count("\x1b[32mboth") == 2
 
 
 def test_explain_tells_what_every_tier_holds_and_what_comes_next(
