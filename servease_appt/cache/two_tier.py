@@ -256,7 +256,7 @@ class TwoTierCache(Stores[V], Shortcuts[V]):
         """The mode the cache is in now."""
         return mode_of(
             l2_is_used=self.breaker.state is BreakerState.CLOSED and not self._process.recovery.l2_is_old,
-            l1_is_on=bool(self.policy.l1_ttl_s),
+            l1_is_on=self._process.keeper.l1_is_on,
             l1_is_trusted=self._clock() < self.l1.trusted_until_s,
         )
 
@@ -280,6 +280,7 @@ class TwoTierCache(Stores[V], Shortcuts[V]):
             self._process.listener,
             self.breaker,
             refusal=self.l2.refusals.current,
+            l1_switched_off=self._process.keeper.switched_off,
         )
         return own | self._companion.describe()
 
