@@ -25,6 +25,7 @@ from servease_appt.dashboard.sessions import Sessions
 from servease_appt.dashboard.views import Entries, Overview
 from servease_appt.references.entities import ENTITIES
 
+SCRIPTS = ("token", "page", "server", "html", "overview", "entities", "figures", "lines")
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:;"
@@ -113,7 +114,7 @@ def dashboard() -> Resource:
         """Return the style sheet."""
         return Response(_file("page.css"), mimetype="text/css")
 
-    for name in ("token", "page", "figures", "lines"):
+    for name in SCRIPTS:
         _serve_script(resource, name)
 
     @resource.declare(

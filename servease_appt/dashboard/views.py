@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 import servease_appt
 from servease_appt.cache import CacheUnavailable, Mode
+from servease_appt.cache.messages import sequence_of
 from servease_appt.container import Container
 from servease_appt.inspection.entries import StoredEntry, read_entry, same_value
 from servease_appt.inspection.workers import (
@@ -81,12 +82,14 @@ class Overview:
         if self._cache.mode in (Mode.BOTH, Mode.L2_ONLY):
             try:
                 queries = self._cache.worker_queries
+                sequence = sequence_of(self._cache.l2.client.get(self._cache.keys.sequence))
                 expected = queries.listeners()
                 answers = query_statuses(queries, timeout_s=ANSWER_TIMEOUT_S)
-                return [_row(status, status.after_ms) for status in answers.readable], expected
+                rows = [_row(status, status.behind(sequence), status.after_ms) for status in answers.readable]
+                return rows, expected
             except (RedisError, OSError):
                 pass  # it stopped answering just now
-        return [_row(self_status(self._cache.identity, self._cache.describe()), None)], 0
+        return [_row(self_status(self._cache.identity, self._cache.describe()), None, None)], 0
 
     def _l2_entries(self) -> dict[str, int] | None:
         """Return the number of values in Redis by entity, counted every 10 s; None while Redis does not answer."""
@@ -101,8 +104,8 @@ class Overview:
         return self._l2
 
 
-def _row(status: WorkerStatus, answered_ms: float | None) -> dict[str, Any]:
-    """Return what the table shows of a worker."""
+def _row(status: WorkerStatus, behind: int | None, answered_ms: float | None) -> dict[str, Any]:
+    """Return what the table shows of a worker; `behind` and `answered_ms` are None where Redis does not tell."""
     return {
         "worker": short_name(status.worker),
         "mode": status.mode,
@@ -110,6 +113,9 @@ def _row(status: WorkerStatus, answered_ms: float | None) -> dict[str, Any]:
         "l1_evictions": status.l1_evictions,
         "heard_s_ago": status.heard_s_ago,
         "sequence": status.sequence,
+        "behind": behind,
+        "resident_bytes": status.resident_bytes,
+        "refusal": status.redis_refuses,
         "sent": _invalidations(status.tiers, "l2"),
         "heard": _invalidations(status.tiers, "channel"),
         "gaps": status.tiers.get("channel", {}).get("-", {}).get("gap", 0),

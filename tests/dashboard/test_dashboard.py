@@ -13,6 +13,7 @@ from flask import Flask
 
 from servease_appt.app import create_app, install
 from servease_appt.container import EXTENSION
+from servease_appt.dashboard.blueprint import SCRIPTS
 from servease_appt.dashboard.links import PATH, dashboard_link, session_token
 from servease_appt.settings import Settings
 from servease_appt.testing.fake_services import FakeServices
@@ -28,7 +29,7 @@ LIST = "/api/v1/appointments/"
 PAGE = Path(__file__).parents[2] / "servease_appt/dashboard/page"
 FILES = {
     "page.css": "text/css",
-    **dict.fromkeys(("token.js", "page.js", "figures.js", "lines.js"), "text/javascript"),
+    **{f"{name}.js": "text/javascript" for name in SCRIPTS},
 }
 ENTITY = {"entity": "customer", "id": new_id()}
 DATA = (("GET", "data", None), ("POST", "explain", ENTITY), ("POST", "invalidate", ENTITY))
@@ -188,6 +189,8 @@ def test_the_data_tells_of_all_workers(served: Served) -> None:
     pids = {int(row["worker"].rpartition(":")[2]) for row in told["workers"]}
     assert pids == set(served.gunicorn.worker_pids())
     assert all(row["heard_s_ago"] < 2 and row["answered_ms"] < 500 for row in told["workers"])
+    assert all(row["behind"] == 0 and row["sequence"] >= 1 for row in told["workers"])
+    assert all(20 < row["resident_bytes"] / 2**20 < 1000 for row in told["workers"])
     name = 'servease_cache_events_total{entity="customer",event="miss",tier="l1"}'
     assert told["latest"]["events"]["l1.miss.customer"] == metrics[name]
     assert len(told["latest"]["http"]) == len(told["ends_s"]["http"]) + 1
@@ -299,6 +302,14 @@ def test_a_host_application_gets_no_dashboard() -> None:
 
 
 CHROMIUM = find_chromium()
+HOVER = """
+(() => {
+  const picture = document.querySelector("#hit-rate svg");
+  const frame = picture.getBoundingClientRect();
+  const at = { clientX: frame.right - 5, clientY: frame.top + 20, bubbles: true };
+  picture.dispatchEvent(new PointerEvent("pointermove", at));
+})()
+"""
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)")
@@ -351,6 +362,22 @@ def test_the_page_in_a_browser(
         handled = browser.evaluate("document.getElementById('found').innerText")
 
         browser.wait_for("document.querySelectorAll('.chart svg circle').length > 0")
+        browser.evaluate(HOVER)
+        at_crosshair = browser.evaluate(
+            "[document.querySelectorAll('.crosshair').length,"
+            " new Set([...document.querySelectorAll('.legend li:last-child')].map((li) => li.textContent)).size,"
+            " document.querySelector('.legend li:last-child').textContent]"
+        )
+        browser.evaluate("document.querySelector('.legend button').click()")
+        toggled = browser.evaluate(
+            "[document.querySelector('.legend button').ariaPressed,"
+            " document.querySelectorAll('#hit-rate svg path').length]"
+        )
+        browser.evaluate(
+            f"document.getElementById('entity').value = '{served.dataset.alice_id}';"
+            "document.getElementById('search').requestSubmit()"
+        )
+        browser.wait_for("/Neither tier holds|in Redis:/.test(document.getElementById('found').innerText)")
         shown = {}
         for name, pasted in (
             ("a used link", link),
@@ -390,6 +417,9 @@ def test_the_page_in_a_browser(
     assert _code(link) not in stored
     assert health == ["2 of 2", "workers healthy"]
     assert len(re.findall(r"\d+\.\d ms", handled)) >= 2
+    assert at_crosshair[:2] == [4, 1]
+    assert re.fullmatch(r"at \d\d:\d\d:\d\d", at_crosshair[2])
+    assert toggled == ["false", 2]
     assert shown["a used link"].startswith("This link has expired or was already used.")
     assert shown["a new link"].startswith("Live, ")
     assert shown["a header"].startswith("Live, ")
