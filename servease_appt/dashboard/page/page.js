@@ -1,6 +1,8 @@
 // Opens the page with a link or a token, and refreshes it.
 
+import "./doctor.js";
 import "./entities.js";
+import "./keys.js";
 import { clock } from "./html.js";
 import { newest, show } from "./overview.js";
 import { Refused, ask, forgetToken, hasToken, keepToken } from "./server.js";
