@@ -38,11 +38,18 @@ class ClusterTestbed(Testbed):
         self.setup = stack.enter_context(ClusterSetup())
         for primary in self.setup.primaries():
             self.setup.add_replica(primary)
+        for node in self.setup.nodes:
+            _stay_primary(self.setup, node)
         self.redis_url = self.setup.url()
 
     def l2_reader(self) -> L2Reader:
         """Return a reader of all nodes."""
         return _NodesReader(self.setup)
+
+
+def _stay_primary(setup: ClusterSetup, node: EmbeddedValkey) -> None:
+    """Have a node remain a primary when its last slot leaves it, and a replica remain where it is."""
+    setup.do(node, "CONFIG", "SET", "cluster-allow-replica-migration", "no")
 
 
 class _NodesReader:
@@ -219,6 +226,7 @@ def _add_node(context: Context) -> None:
     setup = _setup(context)
     source = context.keep["source"] = _owner_of_data(context)
     added = context.keep["added"] = setup.add_node()
+    _stay_primary(setup, added)
     context.keep["slots"] = _move_half(context, source, added)
 
 

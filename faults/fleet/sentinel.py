@@ -19,7 +19,9 @@ PROMOTION_LIMIT_S = 40.0
 """A second failover waits for up to twice `failover-timeout` after the first."""
 _SETTLE_LIMIT_S = 40.0
 _LAG_S = 2.0
+_PASSWORD = "of-servers"  # noqa: S105 - of servers that live for minutes
 _ACCOUNT, _SECRET = "peer", "of-peers"
+"""The account of sentinels and replica in a partition, which refuses it; the workers have the password alone."""
 _GROUP = "Sentinel"
 _ALL_NAMES = frozenset({"customer", "employee", "vehicle"})
 
@@ -32,7 +34,7 @@ class SentinelTestbed(Testbed):
     def _start_l2(self, stack: contextlib.ExitStack) -> None:
         directory = self.directory / "sentinels"
         directory.mkdir()
-        self.setup = stack.enter_context(SentinelSetup(directory))
+        self.setup = stack.enter_context(SentinelSetup(directory, password=_PASSWORD))
         self.redis_url = self.setup.url()
 
     def l2_reader(self) -> L2Reader:
@@ -52,7 +54,11 @@ class _PrimaryReader:
         port = self._setup.primary_port()
         if port not in self._clients:
             self._clients[port] = redis.Redis(
-                port=port, db=1, socket_timeout=LOOK_TIMEOUT_S, socket_connect_timeout=LOOK_TIMEOUT_S
+                port=port,
+                db=1,
+                password=_PASSWORD,
+                socket_timeout=LOOK_TIMEOUT_S,
+                socket_connect_timeout=LOOK_TIMEOUT_S,
             )
         values: Sequence[bytes | None] = self._clients[port].mget(names)
         return values
@@ -78,7 +84,7 @@ def _other(setup: SentinelSetup, server: EmbeddedValkey) -> EmbeddedValkey:
 
 
 def _do(server: EmbeddedValkey, *command: str) -> Any:
-    with redis.Redis(port=server.port, socket_timeout=5.0) as client:
+    with redis.Redis(port=server.port, password=_PASSWORD, socket_timeout=5.0) as client:
         untyped: Any = client
         return untyped.execute_command(*command)
 
@@ -180,7 +186,7 @@ def _lag_and_kill(context: Context) -> None:
     context.remarks.append(f"the replica was {behind} bytes behind")
     old.kill()
     _await_promotion(context, old)
-    _do(replica, "CONFIG", "SET", "masterauth", "")
+    _do(replica, "CONFIG", "SET", "masterauth", _PASSWORD)
 
 
 def _give_peers_an_account(context: Context) -> None:
