@@ -95,10 +95,11 @@ def _publish_tried_once() -> None:
 
 
 def _rollback_unnoticed() -> None:
-    """The values of a server that has lost invalidations are used."""
+    """The values of a server, or of a node of a cluster, that has lost invalidations are used."""
     from servease_appt.cache.recovery import Recovery
 
     _replace(Recovery, "distrust_l2", _nothing)
+    _replace(Recovery, "distrust_node", _nothing)
 
 
 def _no_advisory_locks() -> None:

@@ -51,7 +51,7 @@ def _run(testbed: Testbed, faults: Sequence[Fault], history: Path | None) -> lis
             print(f"{time.strftime('%H:%M:%S')} {result.fault}: {verdict}", file=sys.stderr, flush=True)
             results.append(result)
         if history:
-            (history / "gunicorn.log").write_text(testbed.gunicorn.read_log())
+            (history / f"{faults[0].group.lower()}.log").write_text(testbed.gunicorn.read_log())
     return results
 
 
