@@ -41,7 +41,7 @@ help:
 	@echo "make races   force races on this cache and on its peers, and write the table of docs/races.md (five minutes)"
 	@echo "make bench-scale   measure what 1 to 1,000 workers cost Redis, and write docs/scaling.md's tables (ARGS=--quick)"
 	@echo "make faults  break it under load and check what every request saw (ARGS='--only NAME': one fault)"
-	@echo "make scale   the same on Redis Sentinel and Redis Cluster, about 8 minutes (ARGS='--only NAME': one fault)"
+	@echo "make scale   the same on Redis Sentinel and Redis Cluster, about 4 minutes (ARGS='--only NAME': one fault)"
 	@echo "make docs    the documents and the API's reference as a site in build/docs; a warning or a broken link fails"
 	@echo "make audit   known vulnerabilities of the locked dependencies; says where there was no data (exit code 2)"
 	@echo "make api-tools   the linter and the client generators with which the tests then try the OpenAPI document"
