@@ -12,9 +12,10 @@ from redis.exceptions import BusyLoadingError, InvalidResponse, MovedError, Redi
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from servease_appt.cache import connect
+from servease_appt.cache.l2 import values
 from servease_appt.cache.l2.values import pack_get, read_values
 
-SPLITS = [1, 2, 7, 65536]
+SPLITS = [1, 2, 3, 7, 65536]
 
 
 @pytest.fixture
@@ -52,13 +53,14 @@ def test_a_real_server_s_answers(redis_url: str) -> None:
 
 
 @pytest.mark.parametrize("size", SPLITS)
-def test_answers_may_be_split_anywhere(link: tuple[Any, socket.socket], size: int) -> None:
+def test_answers_may_be_split_anywhere(
+    link: tuple[Any, socket.socket], size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the middle of a length, of a value, of its end; both forms of no value; a redirection is an answer."""
     connection, peer = link
     sent = b"$3\r\none\r\n$-1\r\n_\r\n-MOVED 5 127.0.0.1:7001\r\n$0\r\n\r\n$12\r\n0123\r\n456789\r\n"
-    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for start in range(0, len(sent), size):
-        peer.sendall(sent[start : start + size])
+    monkeypatch.setattr(values, "CHUNK", size)
+    peer.sendall(sent)
     one, none, null, moved, empty, split = read_values(connection, 6)
     assert (one, none, null, empty, split) == (b"one", None, None, b"", b"0123\r\n456789")
     assert isinstance(moved, MovedError)

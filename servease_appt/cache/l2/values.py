@@ -1,8 +1,8 @@
 """Many GETs on one connection, for less than redis-py's parser costs: a page of a cluster is one GET for each key.
 
 A cluster refuses an MGET of several slots, so a page costs one command and one answer for each key. Answers to GET
-have four forms, which are read here in one pass over the received bytes. redis-py's private name that this needs is
-`_sock`, as in `channel.py`.
+have four forms, which are read here in one pass over the received bytes. This needs two private names of redis-py,
+`_sock` and `_parser`, as `channel.py` does.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse
 
 CHUNK: Final = 65536
+MOST_AT_ONCE: Final = 1048576
+"""The longest buffer for one read, whatever length an answer says that it has."""
 _BULK, _NULL, _ERROR = b"$_-"
 
 
@@ -36,7 +38,7 @@ def read_values(connection: Any, count: int) -> list[Any]:
     values: list[Any] = []
     rest = b""
     while len(values) < count:
-        chunk = link.recv(max(CHUNK, _missing(rest)))
+        chunk = link.recv(min(max(CHUNK, _missing(rest)), MOST_AT_ONCE))
         if not chunk:
             raise RedisConnectionError("Connection closed by server.")
         rest = _take_values(rest + chunk, values, parser.parse_error)
