@@ -39,7 +39,10 @@ def cli(
             directory = Path(tmp_path_factory.mktemp("sentinel"))
             url = stack.enter_context(SentinelSetup(directory, password="p", sentinel_password="q")).url()
         else:
-            url = stack.enter_context(ClusterSetup()).url()
+            cluster: ClusterSetup = request.getfixturevalue("cluster")
+            for node in cluster.nodes:
+                cluster.do(node, "FLUSHALL")
+            url = cluster.url()
         environment = settings("postgresql://postgres@127.0.0.1:1/none", url, running_fake_services)
         stack.enter_context(worker_process(environment))
         yield stack.enter_context(Cli(environment))
