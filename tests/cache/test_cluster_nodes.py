@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.cache.testbed import (
     held_in_l1,
     listening,
     monkeypatch,
+    policy,
     settle,
 )
 
@@ -80,6 +82,14 @@ def data_node(setup: ClusterSetup) -> EmbeddedValkey:
     owners = setup.owners([SEQUENCE, *(f"{PREFIX}:{key}" for key in KEYS)])
     counted = Counter(owner for owner in owners if owner is not owners[0])
     return max(counted, key=counted.__getitem__)
+
+
+def test_the_history_of_every_node_is_known_with_tracking_off(setup: ClusterSetup) -> None:
+    """No node answers a request for tracking then. Seen to fail: no other node was ever confirmed."""
+    client, off = connect(setup.url(), timeout_s=TIMEOUT_S), policy(tracking=False)
+    with closing(Cache(client, CODECS, prefix=PREFIX, policy=off, owns_client=True)) as cache:
+        seen: Any = all_heard(cache)._process.listener._heartbeat.histories._seen
+        eventually(lambda: len(seen) == len(setup.primaries()), "the reports of all nodes")
 
 
 def test_a_node_that_lost_invalidations_is_emptied_and_the_others_serve_on(

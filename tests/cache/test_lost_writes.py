@@ -174,14 +174,14 @@ def test_a_worker_that_comes_later_reads_that_all_is_deleted(
     """It has received no message. What was deleted on a server with another history proves nothing."""
     cache = make_cache()
     recovery, listener = cache._process.recovery, cache._process.listener
-    listener.new_history = "b" * 40
+    listener._heartbeat.new_history = "b" * 40
     client.set(cache.keys.emptied, "b" * 40)
     before = scans()
     recovery.distrust_l2()
     eventually(lambda: not recovery.l2_is_old, "the trust in L2")
     assert scans() == before
 
-    listener.new_history = "c" * 40
+    listener._heartbeat.new_history = "c" * 40
     recovery.distrust_l2()
     eventually(lambda: not recovery.l2_is_old, "the trust in L2")
     assert scans() == before + SCANS_OF_ONE

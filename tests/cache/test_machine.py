@@ -32,7 +32,9 @@ from servease_appt.cache import listener as listener_module
 from servease_appt.cache.callbacks import ListenerCallbacks
 from servease_appt.cache.channel import Channel, Frame, Published, Reply
 from servease_appt.cache.direct import Fence
-from servease_appt.cache.listener import BEAT_S, HeartbeatTimeout, Listener
+from servease_appt.cache.heartbeat import HeartbeatTimeout
+from servease_appt.cache.listener import Listener
+from servease_appt.cache.send_queue import BEAT_S
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache import mutants
 from tests.cache.mutants import Mutation
@@ -87,7 +89,7 @@ class ByHand(Listener):
 
     def start(self, callbacks: ListenerCallbacks) -> None:
         """Connect and ask what is asked first; everything else is done step by step."""
-        self._callbacks = callbacks
+        self._callbacks = self._heartbeat.callbacks = callbacks
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
         self.started = True

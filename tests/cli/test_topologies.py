@@ -69,6 +69,12 @@ def test_invalidate_is_acknowledged_by_the_worker(cli: Cli, client: Any) -> None
     assert "HANDLED WITHIN" in result.output
 
 
+def test_l1_is_switched_off_and_on(cli: Cli) -> None:
+    """On a cluster the switch is on the node that the worker's channel is connected to."""
+    assert len(cli.json("l1", "off")["followed"]) == 1
+    assert cli.json("l1", "on")["not_confirmed"] == []
+
+
 def test_clear_deletes_everything(cli: Cli, client: Any) -> None:
     """On every node."""
     cli.run("clear", "--yes")
