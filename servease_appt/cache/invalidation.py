@@ -262,11 +262,13 @@ class InvalidationHandler(Generic[V]):
         self._keeper.compared(key, entry, payload)
 
     def on_command_reply(self, command: str, reply: object) -> None:
-        """Note whether the server takes what this worker sends about itself: its registration, its answers."""
+        """Note whether the server takes what this worker sends about itself, and act on the switch of L1."""
         if isinstance(reply, Exception):
             self._refusals.refused(command, reply)
         else:
             self._refusals.accepted(command)
+            if command == "EXISTS":
+                self._keeper.switch(off=bool(reply))
 
     def on_beat(self) -> None:
         """Probe L2, empty an old L2, carry out pending requests and register, since the server answers."""

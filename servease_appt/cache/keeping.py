@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -14,6 +15,7 @@ from servease_appt.cache.l2.protocol import L2
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.stats import Event, Tier
 
+log = logging.getLogger(__name__)
 V = TypeVar("V")
 
 UNHEARD_S = 1.0
@@ -31,7 +33,7 @@ class L1Keeper(Generic[V]):
         listener: Listener,
         codecs: Codecs[V],
         event_log: EventLog,
-        l1_is_on: bool,
+        l1_is_configured: bool,
         submit: Callable[[Callable[[], None]], object],
     ) -> None:
         self._l1 = l1
@@ -39,12 +41,31 @@ class L1Keeper(Generic[V]):
         self._listener = listener
         self._codecs = codecs
         self._event_log = event_log
-        self._l1_is_on = l1_is_on
+        self._l1_is_configured = l1_is_configured
         self._submit = submit
+        self.switched_off: bool = False
+        """True while an operator has L1 switched off: nothing is stored in it."""
+
+    @property
+    def l1_is_on(self) -> bool:
+        """True if entries are stored in L1."""
+        return self._l1_is_configured and not self.switched_off
+
+    def switch(self, *, off: bool) -> None:
+        """Switch L1 off, which empties it, or on again. Does nothing if it is so already."""
+        if off == self.switched_off:
+            return
+        self.switched_off = (
+            off  # before L1 is emptied: a store that is under way is then refused by its epoch
+        )
+        if off:
+            self._l1.flush()
+        self._event_log.note_all(Tier.L1, Event.FLUSH, f"L1 was switched {'off' if off else 'on'}")
+        log.warning("L1 was switched %s by an operator", "off" if off else "on")
 
     def keep(self, entries: list[tuple[str, Entry[V]]], epoch: Epoch) -> None:
         """Store entries that were read after `epoch` was taken, unless their keys were invalidated since (R1)."""
-        if not self._l1_is_on:
+        if not self.l1_is_on:
             return
         refused, to_verify = self._l1.put_many(entries, epoch)
         if self._l2.unheard_nodes:

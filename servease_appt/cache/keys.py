@@ -17,6 +17,8 @@ class KeySpace:
         self.sequence: str = f"{prefix}:__seq"
         self.emptied: str = f"{prefix}:__emptied"
         self.beat: str = f"{prefix}:__beat:{{{self.sequence}}}"
+        # On the node of the sequence, to which the channel of a cluster is connected.
+        self.l1_off: str = f"{prefix}:__l1_off:{{{self.sequence}}}"
         self.channel: str = f"{prefix}:invalidate"
         self.queries: str = f"{prefix}:__ask"
         self.events: str = f"{prefix}:__events"

@@ -120,7 +120,7 @@ class Process(Generic[V]):
             listener=self.listener,
             codecs=self._codecs,
             event_log=self.event_log,
-            l1_is_on=bool(self._policy.l1_ttl_s),
+            l1_is_configured=bool(self._policy.l1_ttl_s),
             submit=self.submit,
         )
 
@@ -231,7 +231,8 @@ class Process(Generic[V]):
         self.loader.close()
 
     def _register(self) -> None:
-        """Add this worker to the register of workers, which commands read."""
+        """Add this worker to the register of workers, which commands read; read the switch of L1."""
+        self.listener.send_soon("EXISTS", self._keys.l1_off)
         if self.l2.listens_where_it_reads:
             self.listener.send_soon("HSET", self._keys.workers, self.identity, self._about)
         else:  # a cluster's channel reaches one node, which need not hold the register

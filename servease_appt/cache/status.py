@@ -19,7 +19,7 @@ class Mode(StrEnum):
     BOTH = "both"
     """Both tiers serve."""
     L2_ONLY = "l2_only"
-    """The channel is not confirmed: L1 serves only entries loaded within the last second."""
+    """The channel is not confirmed: L1 serves only entries loaded within the last second. Or L1 is off."""
     L1_ONLY = "l1_only"
     """Redis does not answer: L1 serves entries loaded within the last second, all else comes from the source.
     Or it has lost invalidations, and its values are not deleted yet."""
@@ -57,12 +57,20 @@ def mode_of(*, l2_is_used: bool, l1_is_on: bool, l1_is_trusted: bool) -> Mode:
 
 
 def describe(
-    identity: str, mode: Mode, l1: L1[V], listener: Listener, breaker: Breaker, *, refusal: Refusal | None
+    identity: str,
+    mode: Mode,
+    l1: L1[V],
+    listener: Listener,
+    breaker: Breaker,
+    *,
+    refusal: Refusal | None,
+    l1_switched_off: bool,
 ) -> dict[str, Any]:
     """Return the state of one process's cache, as a JSON object."""
     return {
         "id": identity,
         "mode": mode.value,
+        "l1_switched_off": l1_switched_off,
         "l1_entries": l1.size(),
         "l1_evictions": l1.evictions,
         "listening": listener.started and listener.alive,

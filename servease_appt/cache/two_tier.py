@@ -2,8 +2,9 @@
 
 The other public methods are in `stores.py` and `shortcuts.py`. The parts of the protocol:
     `reading.py`: the read path. `batch_load.py` and `loading.py`: single-flight loads and fills. `direct.py`:
-    stores without a loader. `invalidation.py`: invalidations and the messages about them. `listener.py`: the
-    channel. `keeping.py`: stores in L1. `recovery.py`: a server that has lost invalidations.
+    stores without a loader. `invalidation.py`: invalidations and the messages about them. `listener.py`,
+    `heartbeat.py` and `send_queue.py`: the channel. `keeping.py`: stores in L1. `recovery.py`: a server that has
+    lost invalidations.
 """
 
 from __future__ import annotations
@@ -255,7 +256,7 @@ class TwoTierCache(Stores[V], Shortcuts[V]):
         """The mode the cache is in now."""
         return mode_of(
             l2_is_used=self.breaker.state is BreakerState.CLOSED and not self._process.recovery.l2_is_old,
-            l1_is_on=bool(self.policy.l1_ttl_s),
+            l1_is_on=self._process.keeper.l1_is_on,
             l1_is_trusted=self._clock() < self.l1.trusted_until_s,
         )
 
@@ -279,6 +280,7 @@ class TwoTierCache(Stores[V], Shortcuts[V]):
             self._process.listener,
             self.breaker,
             refusal=self.l2.refusals.current,
+            l1_switched_off=self._process.keeper.switched_off,
         )
         return own | self._companion.describe()
 

@@ -71,6 +71,9 @@ class QueryResponder(Generic[V]):
         if what == "watch":
             self._event_log.watch(self._publish, WATCH_S)
             return
+        if what == "l1_switch":
+            self._send("EXISTS", self._keys.l1_off)
+            return
         if what not in ("heard", "status", "explain") or not self._is_ours(reply_to):
             return
         answer: dict[str, Any] = {"worker": self._identity, "pid": os.getpid()}
@@ -181,6 +184,27 @@ class WorkerQueries:
     def watch(self) -> None:
         """Make all workers publish their events for the next `WATCH_S` seconds; call again to continue."""
         self._publish({"what": "watch", "database": self._database})
+
+    def switch_l1(self, *, off: bool) -> None:
+        """Switch L1 of every worker off, or on again: at once, or within 5 s where the message is lost.
+
+        Workers that start later read the switch when their channel is confirmed. It stays until L1 is switched on
+        or the database is flushed.
+        """
+        if off:
+            self._client.set(self._keys.l1_off, int(time.time()))
+        else:
+            self._client.delete(self._keys.l1_off)
+        self._publish({"what": "l1_switch", "database": self._database})
+
+    def l1_off_since_s(self) -> int | None:
+        """Return when L1 was switched off, in seconds since 1970; 0 if that can't be read, None if it is on."""
+        if not self._client.exists(self._keys.l1_off):
+            return None
+        try:
+            return int(cast("bytes", self._client.get(self._keys.l1_off)))
+        except (ResponseError, TypeError, ValueError):  # any client may write under the prefix
+            return 0
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """Return every registered worker by identity, with `pid`, `host` and `started_at_s`."""

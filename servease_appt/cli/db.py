@@ -11,12 +11,12 @@ from servease_appt.db.errors import Cause, DatabaseUnavailable, LockNotAvailable
 from servease_appt.db.versions import VERSIONS
 
 
-@click.group("db")
+@click.group("db", context_settings={"help_option_names": ["-h", "--help"]})
 def commands() -> None:
     """The tables of the appointment service."""
 
 
-@commands.command("upgrade")
+@commands.command("upgrade", short_help="Bring the database to this version.")
 @click.option("--dry-run", is_flag=True, help="Print what would be sent to PostgreSQL, and change nothing.")
 @with_appcontext
 def upgrade_command(dry_run: bool) -> None:
@@ -50,7 +50,7 @@ def upgrade_command(dry_run: bool) -> None:
         click.echo(f"{len(report.violations)} found. These rows stay as they are and can be worked on.")
 
 
-@commands.command("current")
+@commands.command("current", short_help="Show the version of the database.")
 @with_appcontext
 def current_command() -> None:
     """Show the database's version; exits with 1 when it is not the one that this code needs."""
@@ -63,7 +63,7 @@ def current_command() -> None:
         raise click.exceptions.Exit(1)
 
 
-@commands.command("check")
+@commands.command("check", short_help="Compare the database with what it should be.")
 @click.option("--repair", is_flag=True, help="Put wrong counts right, while others write.")
 @with_appcontext
 def check_command(repair: bool) -> None:
@@ -91,7 +91,7 @@ def check_command(repair: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-@commands.command("downgrade")
+@commands.command("downgrade", short_help="Drop all that upgrades have made.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_appcontext
 def downgrade_command(yes: bool) -> None:
@@ -108,7 +108,7 @@ def downgrade_command(yes: bool) -> None:
     click.echo("The platform's own tables are left, with every row.")
 
 
-@commands.command("rules")
+@commands.command("rules", short_help="Show or set the rules for other writers.")
 @click.option(
     "--enforce", is_flag=True, help="Hold every writer to them, PostgreSQL's other clients included."
 )

@@ -7,6 +7,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 from servease_appt.cache import CacheUnavailable
@@ -46,6 +47,7 @@ def check(session: OperatorSession) -> Iterator[Finding]:
     yield from _silent(session, registered, answers.readable, listening)
     for status in answers.readable:
         yield from _state(status, sequence, tracking_wanted=session.settings.cache_tracking)
+    yield from _l1_switch(session, answers.readable)
     yield from _versions(answers.readable)
     yield from _secret_keys(session, answers.readable)
     yield _live_test(session)
@@ -187,6 +189,24 @@ def _state(status: WorkerStatus, sequence: int | None, *, tracking_wanted: bool)
     if well:
         yield _area.ok(
             f"{name}: {status.mode}, {status.l1_entries:,} entries in L1, no message missed, breakers closed."
+        )
+
+
+def _l1_switch(session: OperatorSession, statuses: Sequence[WorkerStatus]) -> Iterator[Finding]:
+    since_s = session.queries.l1_off_since_s()
+    others = [short_name(each.worker) for each in statuses if each.l1_switched_off is (since_s is None)]
+    if since_s is not None:
+        since = f" since {datetime.fromtimestamp(since_s, UTC):%Y-%m-%d %H:%M:%S} UTC" if since_s else ""
+        yield _area.warning(
+            f"L1 is switched off{since}.",
+            "Every read goes to Redis: a page costs one Redis command more, and no name is wrong.",
+            "Once the reason for it is gone: flask --app wsgi cache l1 on",
+        )
+    if others:
+        yield _area.warning(
+            f"{', '.join(others)}: L1 is {'off' if since_s is None else 'on'}, unlike the switch in Redis.",
+            "A worker reads the switch when it is set and every 5 s; an older version of the service never does.",
+            "Run this again after 5 s. If it stays, restart the worker.",
         )
 
 

@@ -58,6 +58,7 @@ class WorkerStatus:
         heard_s_ago: Seconds since Redis last answered on its channel; None before it listens.
         sequence: The last invalidation that it handled; None for none.
         redis_refuses: Why Redis refuses a command of it at present; None if it refuses none.
+        l1_switched_off: Whether `cache l1 off` is in force in it.
         breakers: The state of each entity's breaker.
         tiers: Events since the worker started.
         endpoints: References shown by endpoint and source since the worker started.
@@ -78,6 +79,7 @@ class WorkerStatus:
     sequence: int | None = None
     redis_breaker: str = BreakerState.CLOSED.value
     redis_refuses: str | None = None
+    l1_switched_off: bool = False
     breakers: dict[str, str] = field(default_factory=dict)
     tiers: Tiers = field(default_factory=dict)
     endpoints: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -189,6 +191,7 @@ class _WorkerStatus(_Checked):
     sequence = _whole(allow_none=True)
     redis_breaker = fields.String()
     redis_refuses = fields.String(allow_none=True)
+    l1_switched_off = fields.Boolean()
     breakers = fields.Dict(fields.String(), fields.String())
     tiers = fields.Dict(fields.String(), fields.Dict(fields.String(), fields.Dict(fields.String(), _whole())))
     endpoints = fields.Dict(fields.String(), fields.Dict(fields.String(), _whole()))

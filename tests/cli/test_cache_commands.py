@@ -201,6 +201,26 @@ def test_clear_refuses_where_it_can_not_ask(cli: Cli, read: Dataset) -> None:
     assert len(cli.json("keys")) == 3
 
 
+def test_l1_is_switched_off_and_on(cli: Cli, read: Dataset, served: Served) -> None:
+    """Both workers confirm it; `stats`, /health/ready/ and the doctor show it; `on` ends all that."""
+    done = cli.json("l1", "off")
+    try:
+        assert len(done["followed"]) == 2
+        assert done["not_confirmed"] == []
+        assert cli.run("stats").stdout.count("l2_only (L1 off)") == 2
+        assert served.get("/api/v1/health/ready/").json["checks"]["cache_mode"] == "l2_only"
+        assert served.get("/api/v1/appointments/").headers["X-Cache"].startswith("l1=0 l2=3 ")
+        found = [each for each in cli.json("doctor", exit_code=1)["findings"] if each["level"] == "warning"]
+        assert [each["do"].partition(": ")[2] for each in found] == ["flask --app wsgi cache l1 on"]
+    finally:
+        text = cli.run("l1", "on").stdout
+
+    assert text.startswith("L1 is switched on.\n")
+    assert text.count(" s\n") == 2
+    assert {worker["mode"] for worker in cli.json("stats")["workers"]} == {"both"}
+    assert "unlike the switch" not in cli.run("doctor").stdout
+
+
 def test_stats_adds_up_all_workers_and_shows_each(cli: Cli, read: Dataset, served: Served) -> None:
     """Three references a request, whoever answered it, and the state of both workers."""
     before = cli.json("stats")
@@ -227,6 +247,8 @@ def test_stats_adds_up_all_workers_and_shows_each(cli: Cli, read: Dataset, serve
     assert "hit rate" in text
     assert "HIT RATE" in text
     assert text.count(" confirmed ") == 2
+    coloured = cli.app.test_cli_runner().invoke(args=["cache", "stats"], color=True).stdout
+    assert coloured.count("\x1b[32mboth") == 2
 
 
 def test_explain_tells_what_every_tier_holds_and_what_comes_next(
@@ -282,6 +304,7 @@ def test_keys_and_monitor_are_never_sent_to_redis(cli: Cli, read: Dataset, clien
         (("clear", "--entity", "dog", "--yes"), "'customer', 'vehicle', 'employee'"),
         (("warm", "--limit", "0"), "--limit"),
         (("stats", "--interval", "0"), "--interval"),
+        (("l1", "of"), "'off', 'on'"),
         (("frobnicate",), "No such command"),
     ],
 )
@@ -307,6 +330,7 @@ def test_every_command_has_help_with_an_example(cli: Cli) -> None:
         "warm",
         "doctor",
         "explain",
+        "l1",
     ):
         assert f"  {name} " in listing
         assert f"flask --app wsgi cache {name}" in cli.run(name, "--help").stdout
@@ -357,6 +381,7 @@ COMMANDS = (
     ("explain", "customer", str(uuid.uuid4())),
     ("monitor",),
     ("warm",),
+    ("l1", "off"),
 )
 
 

@@ -69,6 +69,12 @@ def test_invalidate_is_acknowledged_by_the_worker(cli: Cli, client: Any) -> None
     assert "HANDLED WITHIN" in result.output
 
 
+def test_l1_is_switched_off_and_on(cli: Cli) -> None:
+    """On a cluster the switch is on the node that the worker's channel is connected to."""
+    assert len(cli.json("l1", "off")["followed"]) == 1
+    assert cli.json("l1", "on")["not_confirmed"] == []
+
+
 def test_clear_deletes_everything(cli: Cli, client: Any) -> None:
     """On every node."""
     cli.run("clear", "--yes")
@@ -84,8 +90,8 @@ def test_the_doctor_finds_no_problem_with_redis_or_workers(cli: Cli) -> None:
 
 
 def test_monitor_shows_what_happens_on_every_node(cli: Cli, client: Any) -> None:
-    """Values whose keys are on different nodes of a cluster are deleted by hand."""
-    keys = [f"customer_{number:08x}-0f5f-4f6e-9f59-6a2f0c1d2e3f" for number in range(6)]
+    """Values whose keys are on the three nodes of a cluster are deleted by hand."""
+    keys = [f"customer_{number:08x}-0f5f-4f6e-9f59-6a2f0c1d2e3f" for number in (0, 1, 33)]
     for key in keys:
         client.set(f"appointment_service:{key}", VALUE, ex=100)
     with cli.process("monitor", "--json") as monitor:

@@ -161,6 +161,8 @@ class MemoryServer(Backend):
                     return self.get(str(name))
                 case ("MGET", *names):
                     return [self.get(str(name)) for name in names]
+                case ("EXISTS", name):
+                    return int(self.get(str(name)) is not None)
                 case ("HSET" | "HDEL" | "UNLINK" | "PING", *_):
                     return 0  # registers of workers and heartbeats, which nothing reads here
         raise ResponseError(f"ERR unknown command {command[0]!r}")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import textwrap
-from itertools import groupby
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import cycle, groupby
 from typing import Final
 
 import click
@@ -12,9 +15,11 @@ from flask.cli import with_appcontext
 
 from servease_appt.cli.cache.session import open_session
 from servease_appt.cli.cache.tables import counted, echo_json, json_option, printable
-from servease_appt.doctor.findings import Finding
+from servease_appt.doctor.findings import Finding, Report
+from servease_appt.inspection.session import OperatorSession
 
-MIN_WIDTH, MAX_WIDTH = 60, 110
+MIN_WIDTH, MAX_WIDTH = 40, 110
+SPIN_S: Final = 0.1
 COLORS: Final = {"ok": "green", "note": "blue", "warning": "yellow", "problem": "red"}
 
 
@@ -32,10 +37,8 @@ def doctor_command(as_json: bool) -> None:
       flask --app wsgi cache doctor
       flask --app wsgi cache doctor --json
     """
-    from servease_appt.doctor.examination import examine
-
     with open_session() as session:
-        report = examine(session)
+        report = _examine(session)
     if as_json:
         echo_json(report.as_json())
     else:
@@ -46,6 +49,26 @@ def doctor_command(as_json: bool) -> None:
         click.echo(f"\n{counted(len(report.bad), 'finding')} to act on." if report.bad else "\nAll is well.")
     if report.bad:
         raise click.exceptions.Exit(1)
+
+
+def _examine(session: OperatorSession) -> Report:
+    """Examine, with a spinner on standard error if that is a terminal."""
+    from servease_appt.doctor.examination import examine
+
+    return spin(lambda: examine(session)) if sys.stderr.isatty() else examine(session)
+
+
+def spin(work: Callable[[], Report]) -> Report:
+    """Run `work` on a thread and show a spinner on standard error until it ends."""
+    signs = cycle("|/-\\")
+    with ThreadPoolExecutor(1) as executor:
+        running = executor.submit(work)
+        try:
+            while not wait([running], SPIN_S).done:
+                click.echo(f"\rChecking {next(signs)}", nl=False, err=True)
+        finally:
+            click.echo("\r" + " " * len("Checking |") + "\r", nl=False, err=True)
+    return running.result()
 
 
 def _show(found: Finding) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
-from servease_appt.cli.cache.naming import METAVAR, keys_of
+from servease_appt.cli.cache.naming import entities_argument, keys_of
 from servease_appt.cli.cache.read_forecast import WorkerView, next_read
 from servease_appt.cli.cache.session import open_session
-from servease_appt.cli.cache.tables import Cell, echo_json, json_option, printable, table
+from servease_appt.cli.cache.tables import Cell, broken, echo_json, json_option, printable, table, well
 from servease_appt.inspection.entries import StoredEntry, read_entry, same_value
 from servease_appt.inspection.session import OperatorSession
 from servease_appt.inspection.workers import (
@@ -30,7 +30,7 @@ EVENTS_OF_NO_KEY = ("unreadable",)
 
 
 @click.command("explain", short_help="Show why a page shows this name.")
-@click.argument("words", metavar=METAVAR, nargs=-1, required=True)
+@entities_argument
 @json_option
 @with_appcontext
 def explain_command(words: tuple[str, ...], as_json: bool) -> None:
@@ -157,11 +157,15 @@ def _workers_text(workers: list[dict[str, Any]]) -> str:
                 "remembered 404" if l1["absent"] else "a value",
                 f"{l1['age_s']:.1f} s",
                 f"{l1['left_s']:.1f} s",
-                "yes" if l1["trusted"] else "NO",
-                None if same is None else "yes" if same else "NO",
+                _yes_or_no(l1["trusted"]),
+                None if same is None else _yes_or_no(same),
             )
         )
     return table(("WORKER", "IN L1", "AGE", "TTL", "TRUSTED", "SAME AS REDIS"), rows)
+
+
+def _yes_or_no(good: bool) -> Cell:
+    return well("yes") if good else broken("NO")
 
 
 def _events_text(events: list[dict[str, Any]]) -> str:

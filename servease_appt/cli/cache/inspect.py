@@ -9,16 +9,18 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
-from servease_appt.cli.cache.naming import METAVAR, keys_of, pattern_of, similar_entity
+from servease_appt.cli.cache.naming import entities_argument, keys_of, pattern_of, similar_entity
 from servease_appt.cli.cache.session import open_session
 from servease_appt.cli.cache.tables import (
     batches,
+    broken,
     counted,
     echo_json,
     json_option,
     printable,
     seconds,
     table,
+    well,
 )
 from servease_appt.inspection.entries import read_entry, seconds_left
 from servease_appt.inspection.session import OperatorSession
@@ -95,7 +97,7 @@ def _hint(session: OperatorSession, pattern: str) -> str:
 
 
 @click.command("get", short_help="Print cached values as Redis stores them.")
-@click.argument("words", metavar=METAVAR, nargs=-1, required=True)
+@entities_argument
 @json_option
 @with_appcontext
 def get_command(words: tuple[str, ...], as_json: bool) -> None:
@@ -152,7 +154,7 @@ def _why_missing(record: dict[str, Any]) -> str:
 
 
 @click.command("ttl", short_help="Show the TTL of values and stale copies.")
-@click.argument("words", metavar=METAVAR, nargs=-1, required=True)
+@entities_argument
 @json_option
 @with_appcontext
 def ttl_command(words: tuple[str, ...], as_json: bool) -> None:
@@ -188,7 +190,7 @@ def _shown_ttl(ttl_s: float | None) -> str | None:
 
 
 @click.command("exists", short_help="Show whether values are cached in Redis.")
-@click.argument("words", metavar=METAVAR, nargs=-1, required=True)
+@entities_argument
 @json_option
 @with_appcontext
 def exists_command(words: tuple[str, ...], as_json: bool) -> None:
@@ -203,7 +205,9 @@ def exists_command(words: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         echo_json([{"key": record["key"], "exists": record["value"] is not None} for record in records])
     else:
-        rows = [(record["key"], "no" if record["value"] is None else "yes") for record in records]
+        rows = [
+            (record["key"], broken("no") if record["value"] is None else well("yes")) for record in records
+        ]
         click.echo(table(("KEY", "EXISTS"), rows))
     _fail_unless_all_there(records)
 

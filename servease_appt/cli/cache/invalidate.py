@@ -11,7 +11,7 @@ import click
 from flask.cli import with_appcontext
 
 from servease_appt.cache.worker_queries import WorkerQueries
-from servease_appt.cli.cache.naming import METAVAR, keys_of
+from servease_appt.cli.cache.naming import entities_argument, keys_of
 from servease_appt.cli.cache.session import open_session
 from servease_appt.cli.cache.tables import counted, echo_json, json_option, table
 from servease_appt.inspection.session import OperatorSession
@@ -74,7 +74,7 @@ def acknowledgements(queries: WorkerQueries) -> Acknowledgements:
 
 
 @click.command("invalidate", short_help="Drop values from Redis and every worker.")
-@click.argument("words", metavar=METAVAR, nargs=-1, required=True)
+@entities_argument
 @json_option
 @with_appcontext
 def invalidate_command(words: tuple[str, ...], as_json: bool) -> None:

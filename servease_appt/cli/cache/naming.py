@@ -11,8 +11,17 @@ from servease_appt.cache.keys import KeySpace
 from servease_appt.identifiers import canonical_uuid
 from servease_appt.references.entities import ENTITIES
 
-METAVAR = "ENTITY UUID... | KEY..."
 EXAMPLE_ID = "bcee5755-2c9f-4c0a-8720-1592b75edf96"
+
+
+def _complete(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+    return [entity for entity in ENTITIES if entity.startswith(typed)]
+
+
+entities_argument = click.argument(
+    "words", metavar="ENTITY UUID... | KEY...", nargs=-1, required=True, shell_complete=_complete
+)
+"""The words for `keys_of`; the shell completes the names of entities."""
 
 
 def keys_of(words: Iterable[str], space: KeySpace) -> list[str]:

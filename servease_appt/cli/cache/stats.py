@@ -12,10 +12,20 @@ import click
 from flask.cli import with_appcontext
 from redis.exceptions import RedisError
 
-from servease_appt.cache import Source
+from servease_appt.cache import Mode, Source
 from servease_appt.cache.messages import sequence_of
 from servease_appt.cli.cache.session import open_session, redis_failure
-from servease_appt.cli.cache.tables import Cell, counted, echo_json, json_option, percent, table
+from servease_appt.cli.cache.tables import (
+    Cell,
+    broken,
+    counted,
+    echo_json,
+    json_option,
+    percent,
+    table,
+    unwell,
+    well,
+)
 from servease_appt.inspection.session import OperatorSession
 from servease_appt.inspection.workers import (
     WorkerStatus,
@@ -187,24 +197,36 @@ def _endpoints_table(endpoints: dict[str, dict[str, Any]]) -> str:
     return table(headers, rows) if rows else ""
 
 
+def _mode(status: dict[str, Any]) -> Cell:
+    text = status["mode"] + (" (L1 off)" if status["l1_switched_off"] else "")
+    return well(text) if status["mode"] == Mode.BOTH else unwell(text)
+
+
+def _breakers(status: dict[str, Any]) -> Cell:
+    not_closed = open_breakers({"redis": status["redis_breaker"], **status["breakers"]})
+    return broken(not_closed) if not_closed else well("closed")
+
+
 def _workers_table(report: dict[str, Any]) -> str:
     if not report["workers"] and not report["silent_workers"]:
         return "No worker listens on this Redis under this prefix."
     rows: list[tuple[Cell, ...]] = [
         (
             short_name(status["worker"]),
-            status["mode"],
+            _mode(status),
             status["l1_entries"],
             status["l1_evictions"],
-            "confirmed" if status["channel_confirmed"] else "NOT CONFIRMED",
-            "on" if status["tracking"] else "OFF",
+            well("confirmed") if status["channel_confirmed"] else broken("NOT CONFIRMED"),
+            well("on") if status["tracking"] else unwell("OFF"),
             status["behind"],
-            open_breakers({"redis": status["redis_breaker"], **status["breakers"]}) or "closed",
+            _breakers(status),
             f"{status['after_ms']:.1f} ms",
         )
         for status in report["workers"]
     ]
-    rows += [(short_name(identity), "no answer", *(None,) * 7) for identity in report["silent_workers"]]
+    rows += [
+        (short_name(identity), broken("no answer"), *(None,) * 7) for identity in report["silent_workers"]
+    ]
     if report["unreadable_answers"]:
         rows.append((f"{counted(report['unreadable_answers'], 'answer')} not readable", *(None,) * 8))
     headers = (

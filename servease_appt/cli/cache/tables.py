@@ -1,15 +1,24 @@
-"""Print for people or programs: aligned tables, JSON, and no control character from outside."""
+"""Print for people or programs: tables that fit the terminal, JSON, and no control character from outside."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
-Cell = str | int | float | None
+
+class State(NamedTuple):
+    """A cell with a state in a colour, which `click.echo` leaves out where there is no terminal."""
+
+    text: str
+    color: str
+
+
+Cell = str | int | float | State | None
 T = TypeVar("T")
 
 BATCH: Final = 1000
@@ -20,28 +29,65 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 NOTHING: Final = "-"
 
 
+def well(text: str) -> State:
+    """Return a cell: as it should be."""
+    return State(text, "green")
+
+
+def unwell(text: str) -> State:
+    """Return a cell: works less well than it should."""
+    return State(text, "yellow")
+
+
+def broken(text: str) -> State:
+    """Return a cell: somebody has to act."""
+    return State(text, "red")
+
+
 def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    """Align rows under headers, numbers to the right. A cell that is None shows `-`."""
+    """Align rows under headers, numbers to the right. A cell that is None shows `-`.
+
+    Where standard output is a terminal that is too narrow for it, each row is printed as a block with one line a
+    column. The variable COLUMNS sets the width.
+    """
     grid = [list(row) for row in rows]
     right = [
-        bool(grid) and all(row[column] is None or not isinstance(row[column], str) for row in grid)
+        bool(grid) and all(row[column] is None or isinstance(row[column], int | float) for row in grid)
         for column in range(len(headers))
     ]
-    texts = [list(headers), *([_text(cell) for cell in row] for row in grid)]
-    widths = [max(len(row[column]) for row in texts) for column in range(len(headers))]
-    lines = (
-        "  ".join(
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in texts
+    texts = [[_text(cell) for cell in row] for row in grid]
+    widths = [max(map(len, column)) for column in zip(headers, *texts, strict=True)]
+    room = shutil.get_terminal_size((0, 0)).columns
+    if room and sum(widths) + 2 * (len(widths) - 1) > room:
+        return "\n\n".join(_block(headers, row) for row in grid)
+
+    def padded(text: str, column: int) -> str:
+        return text.rjust(widths[column]) if right[column] else text.ljust(widths[column])
+
+    lines = ["  ".join(padded(header, column) for column, header in enumerate(headers))]
+    for row, shown in zip(grid, texts, strict=True):
+        lines.append(
+            "  ".join(_styled(row[column], padded(text, column)) for column, text in enumerate(shown))
+        )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _block(headers: Sequence[str], row: Sequence[Cell]) -> str:
+    width = max(map(len, headers))
+    return "\n".join(
+        f"{header:<{width}}  {_styled(cell, _text(cell))}" for header, cell in zip(headers, row, strict=True)
     )
-    return "\n".join(lines)
+
+
+def _styled(cell: Cell, text: str) -> str:
+    return click.style(text, fg=cell.color) if isinstance(cell, State) else text
 
 
 def _text(cell: Cell) -> str:
     if cell is None:
         return NOTHING
+    if isinstance(cell, State):
+        return printable(cell.text)
     if isinstance(cell, str):
         return printable(cell)
     return f"{cell:,}" if isinstance(cell, int) else f"{cell:,.1f}"
