@@ -382,13 +382,16 @@ def test_without_redis_it_tells_what_it_can(without_redis: Flask) -> None:
     explained = client.post(f"{PATH}explain", headers=headers, json=ENTITY)
     dropped = client.post(f"{PATH}invalidate", headers=headers, json=ENTITY)
     told = client.get(f"{PATH}data", headers=headers)
+    others = [client.get(f"{PATH}{name}", headers=headers).status_code for name in ("keys", "events")]
 
+    assert others == [503, 503]
     assert first.status_code == 200
     assert [answer.status_code for answer in (explained, dropped)] == [503, 503]
     assert dropped.headers["Retry-After"]
     assert told.status_code == 200
     assert told.json is not None
     assert told.json["workers_expected"] == 0
+    assert [row["behind"] for row in told.json["workers"]] == [None]
     assert [row["breakers"]["redis"] for row in told.json["workers"]] == ["open"]
     assert told.json["l2_entries"] is None
 
