@@ -4,7 +4,7 @@ The code is in the URL's fragment, which a browser sends to no server and which 
 store the address in their history all the same, so the fragment holds a code that works once, and no token.
 
 The token is of a type of its own: only the dashboard's routes accept it, so a leaked one can read figures and
-invalidate cached values, but cannot touch an appointment.
+keys, run the doctor and invalidate cached values, but cannot touch an appointment.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ FILES = {
 ENTITY = {"entity": "customer", "id": new_id()}
 DATA: tuple[tuple[str, str, object], ...] = (
     ("GET", "keys", None),
+    ("GET", "events", None),
     ("POST", "doctor", {}),
     ("GET", "data", None),
     ("POST", "explain", ENTITY),
@@ -288,6 +289,22 @@ def test_keys_are_listed_page_by_page(served: Served, client: redis.Redis) -> No
     assert served.get(f"{PATH}keys?entity=person").status == 400
 
 
+def test_the_events_of_all_workers_are_told_since_a_time(served: Served) -> None:
+    """Both workers report the invalidation, with its key; what came before is not repeated."""
+    since_s = time.time()
+    served.ask("POST", f"{PATH}invalidate", ENTITY)
+    told = served.get(f"{PATH}events?since={since_s}").json["events"]
+    ours = [event for event in told if event["key"] == f"customer_{ENTITY['id']}"]
+    later = served.get(f"{PATH}events?since={told[-1]['at_s']}").json["events"]
+
+    pids = set(served.gunicorn.worker_pids())
+    assert {int(event["worker"].rpartition(":")[2]) for event in ours} == pids
+    assert {event["event"] for event in ours} == {"invalidation"}
+    assert [event["at_s"] for event in told] == sorted(event["at_s"] for event in told)
+    assert all(event["at_s"] > since_s for event in told)
+    assert not [event for event in later if event in told]
+
+
 def test_the_doctor_finds_what_the_command_finds(served: Served, cli: Cli) -> None:
     """The same areas in the same form; what depends on no measurement is the same to the letter."""
     shown = served.ask("POST", f"{PATH}doctor", {}).json
@@ -469,6 +486,8 @@ def test_the_page_in_a_browser(
         )
         browser.evaluate("document.getElementById('list').requestSubmit()")
         browser.evaluate("document.getElementById('examine').click()")
+        browser.evaluate("document.getElementById('watch').click()")
+        browser.wait_for("document.querySelectorAll('#events tbody tr').length >= 1")
         browser.wait_for("document.querySelectorAll('#keys tbody tr').length >= 1")
         browser.wait_for("document.querySelectorAll('#findings li').length >= 5")
         browser.wait_for("/Neither tier holds|in Redis:/.test(document.getElementById('found').innerText)")
