@@ -14,7 +14,7 @@ from typing import Any
 
 from faults import open_loop
 from faults.checkers import percentile
-from faults.open_loop import Sent
+from faults.open_loop import MOST_CONNECTIONS, Sent
 from faults.testbed import Testbed
 
 WORKERS = 2
@@ -40,6 +40,7 @@ class Outcome:
         offered: requests a second that were sent by clients that don't.
         served: requests a second that were let in and answered.
         share_refused: part of the requests that was answered with 503.
+        share_held_back: part that was not sent, since all connections of the generator were waiting.
     """
 
     workers: int
@@ -47,6 +48,7 @@ class Outcome:
     offered: float
     served: float
     share_refused: float
+    share_held_back: float
     let_in_p50_ms: float
     let_in_p99_ms: float
     refused_p99_ms: float
@@ -71,6 +73,7 @@ class Outcome:
             "sent by clients that don't": f"{self.offered:.0f} requests a second",
             "let in and answered": f"{self.served:.0f} requests a second",
             "refused with 503 and `Retry-After`": f"{self.share_refused:.0%}",
+            f"not sent, since {MOST_CONNECTIONS} connections were waiting": f"{self.share_held_back:.0%}",
             "time of what was let in, p50 / p99": f"{self.let_in_p50_ms:.0f} / {self.let_in_p99_ms:.0f} ms",
             "time of a refusal, p99": f"{self.refused_p99_ms:.0f} ms",
             "time of the health check, p99 / longest": f"{self.health_p99_ms:.0f} / {self.health_max_ms:.0f} ms"
@@ -124,6 +127,7 @@ def judge(capacity: float, sent: Sent, health_ms: list[float | None]) -> Outcome
         offered=sent.requests / sent.seconds,
         served=len(sent.took_ms) / sent.seconds,
         share_refused=sent.refused / sent.requests,
+        share_held_back=sent.held_back / sent.requests,
         let_in_p50_ms=percentile(sent.took_ms, 50),
         let_in_p99_ms=let_in_p99_ms,
         refused_p99_ms=percentile(sent.refused_ms, 99),

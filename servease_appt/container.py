@@ -10,11 +10,14 @@ from redis import Redis, RedisError
 from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.clients import Upstreams
 from servease_appt.db.engine import Database
+from servease_appt.db.upkeep import Upkeep
 from servease_appt.observability.metric_history import MetricHistory
 from servease_appt.observability.metrics import Metrics
 from servease_appt.rate_limits import RateLimits
 from servease_appt.references.enrichment import Lookups
 from servease_appt.settings import Settings
+
+_UPKEEP_MAY_TAKE_S = 2.0
 
 EXTENSION = "servease"
 """The name under which an application's `extensions` hold its `Container`."""
@@ -44,6 +47,7 @@ class Container:
     metrics: Metrics
     metric_history: MetricHistory
     rate_limits: RateLimits
+    upkeep: Upkeep
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
     def redis_answers(self) -> bool:
@@ -57,6 +61,7 @@ class Container:
     def close(self) -> None:
         """Close every connection that does not belong to the host, and join every thread. Idempotent."""
         self.lookups.cache.close()
+        self.upkeep.wait(_UPKEEP_MAY_TAKE_S)
         self.redis.close()
         self.upstreams.close()
         self.database.close()

@@ -297,6 +297,7 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
         ),
         metrics=metrics,
         metric_history=metric_history,
+        upkeep=upkeep,
         rate_limits=RateLimits(
             client,
             settings.cache_key_prefix,

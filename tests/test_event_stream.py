@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -197,3 +198,4 @@ def test_a_worker_delivers_by_itself(
             )
     finally:
         container.close()
+    assert "postgres-upkeep" not in {thread.name for thread in threading.enumerate()}

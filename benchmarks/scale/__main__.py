@@ -6,7 +6,7 @@ import sys
 import time
 
 from benchmarks.results import machine
-from benchmarks.scale import document
+from benchmarks.scale import document, simulation
 from benchmarks.scale.measurement import FULL, PARTS, QUICK, measure
 
 
@@ -30,7 +30,7 @@ def main() -> int:
     sys.stderr.write(f"{path}, {time.monotonic() - started_s:.0f} s\n")
     print(document.measured_tables(results))
     if not quick:
-        for written in document.write():
+        for written in [*simulation.write_charts(), *document.write()]:
             print(written)
     return 0
 

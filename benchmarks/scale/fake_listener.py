@@ -101,8 +101,7 @@ class FakeListener:
         """Send what is due: the heartbeat, the register, the requests that nobody carried out."""
         if now_s >= self._beat_at_s:
             self._beat_at_s = now_s + BEAT_S
-            for command in self._beat:  # as the real one does, which sends each on its own
-                self._send(command)
+            self._send(*self._beat)
         if now_s >= self._register_at_s:
             self._register_at_s = now_s + REGISTER_S
             about = f'{{"pid": 4711, "host": "fake", "started_at_s": {time.time():.6f}}}'

@@ -263,7 +263,7 @@ def _outcome(
         redis_core=core,
         network_bytes=network,
         memory_bytes=stored * costs.value_bytes + copies * costs.copy_bytes,
-        delay_ms=_delay_ms(scenario, costs, fills, core),
+        delay_ms=delay_ms(scenario, costs, fills, core),
     )
     outcome.limits = limits(outcome)
     return outcome
@@ -287,7 +287,7 @@ def limits(outcome: Outcome) -> list[str]:
     return [name for name, share in sorted(shares.items(), key=lambda item: -item[1]) if share > 1]
 
 
-def _delay_ms(scenario: Scenario, costs: Costs, fills: float, core: float) -> float:
+def delay_ms(scenario: Scenario, costs: Costs, fills: float, core: float) -> float:
     """Return the 99th percentile of the time in which a message waits for Redis and is sent to every listener.
 
     A queue with random arrivals and one server, whose waiting time falls off exponentially.

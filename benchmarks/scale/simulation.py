@@ -7,8 +7,9 @@ from pathlib import Path
 
 from benchmarks.scale import charts, document
 from benchmarks.scale.forecast_tables import PER_HOST, steady
-from benchmarks.scale.model import Costs, Scenario, solve
+from benchmarks.scale.model import Costs, Scenario, delay_ms, solve
 
+FILLS, INVALIDATIONS = 500, 50
 CURVE_WORKERS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000)
 
 
@@ -31,7 +32,14 @@ def write_charts() -> list[Path]:
         name: [
             (
                 float(n),
-                steady(n, costs=costs, fills=500, invalidations=50, tracking=tracking, per_listener=per)
+                steady(
+                    n,
+                    costs=costs,
+                    fills=FILLS,
+                    invalidations=INVALIDATIONS,
+                    tracking=tracking,
+                    per_listener=per,
+                )
                 * 100,
             )
             for n in CURVE_WORKERS
@@ -69,7 +77,30 @@ def write_charts() -> list[Path]:
             ),
             hits,
         ),
+        charts.draw(
+            document.RESULTS / "delays.svg",
+            charts.Chart(
+                title="From an invalidation to the last worker, 99th percentile",
+                about="500 fills and 50 invalidations a second; computed, without network and worker",
+                x="workers",
+                y="ms",
+                log_y=True,
+                limit=50,
+            ),
+            {name: _delays(costs, tracking=tracking) for name, tracking, per in kinds if per == 1},
+        ),
     ]
+
+
+def _delays(costs: Costs, *, tracking: bool) -> list[tuple[float, float]]:
+    """Return the delays by workers, as far as Redis has time for them."""
+    points = []
+    for workers in CURVE_WORKERS:
+        core = steady(workers, costs=costs, fills=FILLS, invalidations=INVALIDATIONS, tracking=tracking)
+        if core < 1:
+            scenario = Scenario(workers, entities=1, invalidations=INVALIDATIONS, tracking=tracking)
+            points.append((float(workers), delay_ms(scenario, costs, FILLS, core)))
+    return points
 
 
 if __name__ == "__main__":

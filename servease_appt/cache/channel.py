@@ -72,6 +72,9 @@ class PushChannel(Protocol):
     def send(self, *command: str | bytes) -> None:
         """Send a command without waiting for its answer."""
 
+    def send_heartbeat(self, *commands: Sequence[str | bytes]) -> None:
+        """Send a heartbeat's commands in this order, together."""
+
     def wait(self, wake: socket.socket, timeout_s: float) -> None:
         """Wait until a frame can be received, `wake` has a byte, or the time is up; read what `wake` has."""
 
@@ -99,7 +102,15 @@ class Channel:
 
     def send(self, *command: str | bytes) -> None:
         """Send a command without waiting for its answer."""
-        self._connection.send_packed_command([pack(command)], check_health=False)
+        self.send_together(command)
+
+    def send_heartbeat(self, *commands: Sequence[str | bytes]) -> None:
+        """See `PushChannel.send_heartbeat`."""
+        self.send_together(*commands)
+
+    def send_together(self, *commands: Sequence[str | bytes]) -> None:
+        """Send commands in one packet without waiting for their answers."""
+        self._connection.send_packed_command([b"".join(map(pack, commands))], check_health=False)
 
     @property
     def link(self) -> socket.socket:

@@ -42,7 +42,7 @@ class Recovery:
         self._identity = identity
         self._submit = submit
         self._acknowledged = 0
-        self._emptying = False
+        self._emptying = self._scanning = False
         self._suspended = False
         self._lost = False
         self._found_at: int | None = None
@@ -124,11 +124,14 @@ class Recovery:
             return
         if self._lost and self._found_at is None:
             self._found_at = self._listener.sequence or 0
-        if self._emptying or time.monotonic() < self._claimed_until_s:
+        if not self._emptying and time.monotonic() < self._claimed_until_s:
             return
-        self._emptying = True
         try:
-            self._submit(self._empty_l2 if self._lost else self._empty_nodes)
+            if self._scanning:  # so that the others keep waiting, however long the scans last
+                self._submit(self._announce_start)
+            elif not self._emptying:
+                self._emptying = True
+                self._submit(self._empty_l2 if self._lost else self._empty_nodes)
         except RuntimeError:
             log.debug("The cache is closed: no new work is started")
 
@@ -155,6 +158,7 @@ class Recovery:
             if history is not None and self._l2.is_emptied(history):
                 self._use_l2_again(0)
                 return
+            self._scanning = True
             sequence = self._l2.carry_out(Invalidation(pattern="*"), self._identity)
             if history is not None:
                 self._l2.mark_emptied(history)
@@ -162,7 +166,13 @@ class Recovery:
         except L2Unavailable as error:
             self._event_log.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))
         finally:
-            self._emptying = False
+            self._emptying = self._scanning = False
+
+    def _announce_start(self) -> None:
+        try:
+            self._l2.announce_start("*", self._identity)
+        except L2Unavailable as error:
+            log.debug("The start of scans could not be announced again: %s", error)
 
     def _empty_nodes(self) -> None:
         try:

@@ -16,8 +16,9 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from servease_appt.cache.forks import after_fork
+from servease_appt.cache.threads import run_in_thread
 
-POLL_S: Final = 0.9
+POLL_S: Final = 0.45
 KNOWN_S: Final = 2.0
 """Age in seconds up to which an answer is used for a new connection."""
 MIN_FOR_MAJORITY: Final = 3
@@ -76,8 +77,7 @@ class Sentinels(Sentinel):
     def poll(self) -> None:
         """Ask the sentinels on another thread, unless that was done within `POLL_S`. Never blocks."""
         if not self._polling and self._clock() - self._viewed_at_s > POLL_S:
-            self._polling = True
-            threading.Thread(target=self._poll, name="servease-cache-sentinels", daemon=True).start()
+            self._polling = run_in_thread("sentinels", self._poll)
 
     def objection(self, connected_to: Address) -> str | None:
         """Return why the server at `connected_to` may not be the primary, by the last poll; None: it is."""

@@ -2,8 +2,9 @@
 
 The other public methods are in `stores.py` and `shortcuts.py`. The parts of the protocol:
     `reading.py`: the read path. `batch_load.py` and `loading.py`: single-flight loads and fills. `direct.py`:
-    stores without a loader. `invalidation.py`: invalidations and the messages about them. `listener.py`: the
-    channel. `keeping.py`: stores in L1. `recovery.py`: a server that has lost invalidations.
+    stores without a loader. `invalidation.py`: invalidations and the messages about them. `listener.py`,
+    `heartbeat.py` and `send_queue.py`: the channel. `keeping.py`: stores in L1. `recovery.py`: a server that has
+    lost invalidations.
 """
 
 from __future__ import annotations

@@ -13,18 +13,22 @@ from typing import Any, NamedTuple, cast
 
 from flask import Response, current_app, url_for
 from flask.typing import ResponseReturnValue
-from marshmallow import EXCLUDE, Schema, fields
+from marshmallow import EXCLUDE, Schema, fields, validate
 
 from servease_appt.api.responses import json_response
 from servease_appt.api.routing import RequiredRole, Resource
 from servease_appt.api.schemas.fields import Choice, Id
 from servease_appt.api.tokens import ACCESS, Caller
 from servease_appt.container import Container
+from servease_appt.dashboard.checkup import Checkup
 from servease_appt.dashboard.links import PATH, TOKEN_TYPE
 from servease_appt.dashboard.sessions import Sessions
 from servease_appt.dashboard.views import Entries, Overview
+from servease_appt.inspection.key_pages import CURSOR, FIRST
+from servease_appt.rate_limits import Cost
 from servease_appt.references.entities import ENTITIES
 
+SCRIPTS = ("token", "page", "server", "html", "overview", "entities", "keys", "doctor", "figures", "lines")
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:;"
@@ -61,6 +65,16 @@ class Code(Schema):
     code = fields.String(required=True)
 
 
+class Page(Schema):
+    """A page of keys."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    entity = Choice(list(ENTITIES), load_default=None, allow_none=True)
+    cursor = fields.String(load_default=FIRST, validate=validate.Regexp(CURSOR))
+
+
 DASHBOARD = "servease_dashboard"
 """The key of `app.extensions` under which an application's `DashboardViews` are."""
 
@@ -74,6 +88,7 @@ class DashboardViews(NamedTuple):
     overview: Overview
     entries: Entries
     sessions: Sessions
+    checkup: Checkup
     guard: Guard | None
 
 
@@ -83,7 +98,9 @@ def dashboard_views(container: Container, guard: Guard | None = None) -> Dashboa
     Args:
         guard: asked before each request; the token of an admin is needed all the same.
     """
-    return DashboardViews(Overview(container), Entries(container), Sessions(container), guard)
+    return DashboardViews(
+        Overview(container), Entries(container), Sessions(container), Checkup(container), guard
+    )
 
 
 def _views() -> DashboardViews:
@@ -113,7 +130,7 @@ def dashboard() -> Resource:
         """Return the style sheet."""
         return Response(_file("page.css"), mimetype="text/css")
 
-    for name in ("token", "page", "figures", "lines"):
+    for name in SCRIPTS:
         _serve_script(resource, name)
 
     @resource.declare(
@@ -151,6 +168,20 @@ def dashboard() -> Resource:
     def dashboard_invalidate(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG001
         """Invalidate it and return how long each worker took to handle that."""
         return json_response(_views().entries.invalidate(body["entity"], body["id"]))
+
+    @resource.declare(
+        "GET", f"{PATH}keys", role=RequiredRole.ADMIN, summary="Keys in Redis, page by page.", query=Page()
+    )
+    def dashboard_keys(caller: Caller, query: dict[str, Any]) -> Response:  # noqa: ARG001
+        """Return a page of keys with their lifetimes."""
+        return json_response(_views().entries.page(query["entity"], query["cursor"]))
+
+    @resource.declare(
+        "POST", f"{PATH}doctor", role=RequiredRole.ADMIN, summary="Run the doctor.", cost=Cost.COSTLY
+    )
+    def dashboard_doctor(caller: Caller) -> Response:  # noqa: ARG001
+        """Return the findings."""
+        return json_response(_views().checkup.as_json())
 
     return resource
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from itertools import islice
 from typing import Any, Final
@@ -14,8 +14,10 @@ from redis.exceptions import RedisError
 
 import servease_appt
 from servease_appt.cache import CacheUnavailable, Mode
+from servease_appt.cache.messages import sequence_of
 from servease_appt.container import Container
 from servease_appt.inspection.entries import StoredEntry, read_entry, same_value
+from servease_appt.inspection.key_pages import read_page
 from servease_appt.inspection.workers import (
     Tiers,
     WorkerEntry,
@@ -79,14 +81,14 @@ class Overview:
     def _workers(self) -> tuple[list[dict[str, Any]], int]:
         """Return a row per worker, and how many workers listen; only this worker and 0 while Redis is down."""
         if self._cache.mode in (Mode.BOTH, Mode.L2_ONLY):
-            try:
+            with suppress(RedisError, OSError):  # it stopped answering just now
                 queries = self._cache.worker_queries
+                sequence = sequence_of(self._cache.l2.client.get(self._cache.keys.sequence))
                 expected = queries.listeners()
                 answers = query_statuses(queries, timeout_s=ANSWER_TIMEOUT_S)
-                return [_row(status, status.after_ms) for status in answers.readable], expected
-            except (RedisError, OSError):
-                pass  # it stopped answering just now
-        return [_row(self_status(self._cache.identity, self._cache.describe()), None)], 0
+                rows = [_row(status, status.behind(sequence), status.after_ms) for status in answers.readable]
+                return rows, expected
+        return [_row(self_status(self._cache.identity, self._cache.describe()), None, None)], 0
 
     def _l2_entries(self) -> dict[str, int] | None:
         """Return the number of values in Redis by entity, counted every 10 s; None while Redis does not answer."""
@@ -101,8 +103,8 @@ class Overview:
         return self._l2
 
 
-def _row(status: WorkerStatus, answered_ms: float | None) -> dict[str, Any]:
-    """Return what the table shows of a worker."""
+def _row(status: WorkerStatus, behind: int | None, answered_ms: float | None) -> dict[str, Any]:
+    """Return what the table shows of a worker; `behind` and `answered_ms` are None where Redis does not tell."""
     return {
         "worker": short_name(status.worker),
         "mode": status.mode,
@@ -110,6 +112,9 @@ def _row(status: WorkerStatus, answered_ms: float | None) -> dict[str, Any]:
         "l1_evictions": status.l1_evictions,
         "heard_s_ago": status.heard_s_ago,
         "sequence": status.sequence,
+        "behind": behind,
+        "resident_bytes": status.resident_bytes,
+        "refusal": status.redis_refuses,
         "sent": _invalidations(status.tiers, "l2"),
         "heard": _invalidations(status.tiers, "channel"),
         "gaps": status.tiers.get("channel", {}).get("-", {}).get("gap", 0),
@@ -161,6 +166,12 @@ class Entries:
             ],
             "workers_expected": expected,
         }
+
+    def page(self, entity: str | None, cursor: str) -> dict[str, Any]:
+        """Return a page of the keys in Redis, of one entity or of all. Raises ValueError for no cursor."""
+        pattern = "*" if entity is None else f"{entity}_*"
+        with _redis_needed():
+            return asdict(read_page(self._cache.l2.client, self._cache.keys, pattern, cursor))
 
 
 def _stored_json(stored: StoredEntry) -> dict[str, Any]:

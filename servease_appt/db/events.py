@@ -16,10 +16,11 @@ _BATCH: Final = 2000
 
 _PUBLISH: Final = text("SELECT appointment_events_publish(:most)")
 _DROP: Final = text("SELECT appointment_events_drop(:most)")
-_DELIVERY: Final = text(
-    "SELECT pg_try_advisory_xact_lock(hashtextextended('appointment_events delivery', 0)), delivered_number"
-    " FROM appointment_events_state"
+_ONE_AT_A_TIME: Final = text(
+    "SELECT pg_try_advisory_xact_lock(hashtextextended('appointment_events delivery', 0))"
 )
+# A statement of its own: one that also takes the lock would not see what its last holder has noted.
+_DELIVERED_SO_FAR: Final = text("SELECT delivered_number FROM appointment_events_state")
 _UNDELIVERED: Final = text(
     "SELECT number, event, appointment_id::text, customer_id::text, status, occurred_at FROM appointment_events"
     " WHERE number > :after ORDER BY number LIMIT :most"
@@ -89,9 +90,9 @@ def deliver(database: Database, send: Callable[[Sequence[BookingEvent]], None], 
         DatabaseUnavailable: PostgreSQL can't be used; whether the note was made is unknown.
     """
     with database.transaction() as connection:
-        is_ours, delivered = connection.execute(_DELIVERY).one()
-        if not is_ours:
+        if not connection.execute(_ONE_AT_A_TIME).scalar_one():
             return 0
+        delivered = connection.execute(_DELIVERED_SO_FAR).scalar_one()
         found = connection.execute(_UNDELIVERED, {"after": delivered, "most": most})
         events = [BookingEvent(*row) for row in found]
         if events:

@@ -70,10 +70,10 @@ class Upkeep:
         )
         self._thread.start()
 
-    def wait(self) -> None:
-        """Wait until the started work has ended."""
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until the started work has ended, for so many seconds at most; None means as long as it takes."""
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(timeout_s)
 
     def _work(self, fold: bool, sample: bool) -> None:
         try:

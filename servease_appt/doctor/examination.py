@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 
 from redis.exceptions import RedisError
@@ -23,8 +23,14 @@ from servease_appt.references.entities import ENTITIES
 Check = Callable[[], Iterator[Finding]]
 
 
-def examine(session: OperatorSession) -> Report:
-    """Run every check. Takes as long as the slowest: a few seconds where everything is down."""
+def examine(session: OperatorSession, within_s: float | None = None) -> Report:
+    """Run every check. Takes as long as the slowest: a few seconds where everything is down.
+
+    Args:
+        session: what the checks need.
+        within_s: seconds after which a check that still runs is reported as a problem, and left to end by itself;
+            None waits for all.
+    """
     container = session.container
     checks: list[tuple[str, Check]] = [
         ("redis", partial(_redis_and_workers, session)),
@@ -32,9 +38,25 @@ def examine(session: OperatorSession) -> Report:
         ("database", partial(database_checks.check_database, container)),
         ("settings", partial(settings_checks.check, container.settings)),
     ]
-    with ThreadPoolExecutor(len(checks)) as executor:
-        found = list(executor.map(_run, checks))
+    executor = ThreadPoolExecutor(len(checks))
+    try:
+        running = {name: executor.submit(_run, (name, check)) for name, check in checks}
+        done, _ = wait(running.values(), timeout=within_s)
+        found = [
+            future.result() if future in done else [_unfinished(name, within_s)]
+            for name, future in running.items()
+        ]
+    finally:
+        executor.shutdown(wait=False)
     return Report([finding for findings in found for finding in findings])
+
+
+def _unfinished(name: str, within_s: float | None) -> Finding:
+    return Area(name).problem(
+        f"The check of {name} has not ended within {within_s:g} s.",
+        "What it asks is very slow or does not answer. The other findings are complete.",
+        "Run `flask cache doctor` in a shell, which waits longer.",
+    )
 
 
 def _run(named: tuple[str, Check]) -> list[Finding]:

@@ -47,6 +47,10 @@ class Report:
         """Return the warnings and problems: what somebody has to act on."""
         return [f for f in self.findings if f.level in (Level.WARNING, Level.PROBLEM)]
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the findings, and whether there is nothing to act on."""
+        return {"healthy": not self.bad, "findings": [found.as_json() for found in self.findings]}
+
 
 class Area:
     """Makes the findings of one area."""

@@ -11,11 +11,11 @@ from servease_appt.cache.worker_queries import WorkerQueries
 from servease_appt.doctor.findings import Area, Finding
 from servease_appt.inspection.workers import WorkerStatus, query_statuses
 
-FILL_US: Final = 2.6
+FILL_US: Final = 3.5
 """Processor time of Redis for one tracking message, in µs; a fill sends one to each worker (docs/scaling.md)."""
 LARGEST_SHARE: Final = 0.1
 FEW_WORKERS: Final = 20
-"""So few workers cannot reach the share: they would have to fill 1,900 values a second."""
+"""So few workers cannot reach the share: they would have to fill 1,400 values a second."""
 SAMPLE_S: Final = 1.0
 
 _area = Area("workers")

@@ -63,6 +63,7 @@ class WorkerStatus:
         tiers: Events since the worker started.
         endpoints: References shown by endpoint and source since the worker started.
         secret_key_id: A short hash that tells two values of SECRET_KEY apart; None from an older version.
+        resident_bytes: The memory of the process that is in RAM; None from an older version or without `/proc`.
         after_ms: Milliseconds from the query to its answer.
     """
 
@@ -84,6 +85,7 @@ class WorkerStatus:
     endpoints: dict[str, dict[str, int]] = field(default_factory=dict)
     version: str | None = None
     secret_key_id: str | None = None
+    resident_bytes: int | None = None
     after_ms: float = 0.0
 
     @property
@@ -195,6 +197,7 @@ class _WorkerStatus(_Checked):
     endpoints = fields.Dict(fields.String(), fields.Dict(fields.String(), _whole()))
     version = fields.String(allow_none=True)
     secret_key_id = fields.String(allow_none=True)
+    resident_bytes = _whole(allow_none=True)
     after_ms = fields.Float()
 
 

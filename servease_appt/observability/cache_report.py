@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hmac
+import resource
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import servease_appt
@@ -112,10 +114,19 @@ def worker_status(lookups: Lookups, metrics: Metrics, secret_key: str) -> dict[s
     return {
         "version": servease_appt.__version__,
         "secret_key_id": secret_key_id(secret_key),
+        "resident_bytes": resident_bytes(),
         "breakers": {entity: state.value for entity, state in lookups.breaker_states().items()},
         "tiers": events_by_tier(own),
         "endpoints": references_by_endpoint(own),
     }
+
+
+def resident_bytes() -> int | None:
+    """Return the memory of this process that is in RAM; None where the system has no `/proc`."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        return None
 
 
 def secret_key_id(secret_key: str) -> str:

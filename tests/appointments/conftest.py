@@ -6,13 +6,14 @@ import pytest
 from sqlalchemy import text
 
 from servease_appt.db.engine import Database
+from tests.appointments.racing import CONNECTIONS
 from tests.appointments.workshop import Workshop
 
 
 @pytest.fixture(scope="session")
 def shared_database(new_database: Callable[[str], str], migrated_template: str) -> Iterator[Database]:
     """One for all tests here: making one takes a hundred times as long as emptying it."""
-    database = Database(new_database(migrated_template), pool_size=40)
+    database = Database(new_database(migrated_template), pool_size=CONNECTIONS)
     yield database
     database.close()
 
@@ -35,7 +36,7 @@ def workshop(database: Database) -> Workshop:
 @pytest.fixture
 def lawless(migrated_postgres_url: str) -> Iterator[Workshop]:
     """A workshop whose tables let an employee be in two places."""
-    database = Database(migrated_postgres_url, pool_size=40)
+    database = Database(migrated_postgres_url, pool_size=CONNECTIONS)
     workshop = Workshop(database)
     workshop.sql(
         "ALTER TABLE appointment_employee_times DROP CONSTRAINT appointments_employee_not_double_booked"

@@ -2,21 +2,28 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Semaphore
 from typing import TypeVar
 
 T = TypeVar("T")
 _LIMIT_S = 60.0
+CONNECTIONS = 40
+"""In the pool of the database that races use."""
+_connections = Semaphore(CONNECTIONS)
 
 
 def race(racers: Sequence[Callable[[], T]]) -> list[T | Exception]:
-    """What each of the racers returned or raised, in their order. They wait for each other at the start."""
+    """What each of the racers returned or raised, in their order. They wait for each other at the start.
+
+    No more run at once than have a connection: the others would give up waiting for one on a busy machine.
+    """
     barrier = Barrier(len(racers))
 
     def run(racer: Callable[[], T]) -> T | Exception:
         barrier.wait(_LIMIT_S)
         try:
-            return racer()
+            with _connections:
+                return racer()
         except Exception as error:  # noqa: BLE001 - the outcome of a racer
             return error
 

@@ -46,6 +46,10 @@ class Guard(StrEnum):
     """`invalidate.lua` deletes and publishes at once."""
     SEQUENCE = auto()
     """The listener compares sequence numbers."""
+    HISTORY = auto()
+    """A worker that connects to another server empties L2, unless the replication history is a proof."""
+    ACKNOWLEDGED_IS_NEWER = auto()
+    """An invalidation that was acknowledged after the last report was asked for is not proved by it."""
     FLUSH_AFTER_CONFIRMATION = auto()
     """A new subscription empties L1 when it is confirmed, not when it is asked for."""
     VERIFY_HELD = auto()
@@ -80,6 +84,12 @@ class Node(NamedTuple):
     pending: int = 0
     attempted: int = 0
     covered: bool = False
+    history: int = 0
+    offset: int = 0
+    """The last report of the server's replication history."""
+    newer: bool = False
+    """Invalidations were heard or acknowledged since that report was asked for."""
+    acknowledgements: int = 0
 
 
 class Process(NamedTuple):
@@ -112,6 +122,12 @@ class State(NamedTuple):
     failures: int
     served_too_old: bool = False
     stalled: bool = False
+    history: int = 0
+    offset: int = 0
+    switched_at: int = 0
+    """The offset at which this server's history began."""
+    replica: tuple[int | None, int, int] | None = None
+    """What a replica that lags behind has: value, sequence, offset. It has no lease: the load may end later."""
 
     def at(self, node: int, **changes: Any) -> "State":
         """With one worker changed."""
@@ -133,7 +149,8 @@ Steps = Iterator[tuple[str, State]]
 class Scenario:
     """Who acts, from where on. Letters: R reads, A refreshes ahead of expiry, W invalidates, S sets the new value,
     P invalidates by pattern, C loses its channel and connects anew, D deletes by hand, F flushes the database by
-    hand, U asks by a plain PUBLISH; the digit is the worker."""
+    hand, U asks by a plain PUBLISH, X is a failover to a replica that lags behind, B sends a heartbeat, O is an
+    invalidation of another key by a command; the digit is the worker."""
 
     who: str
     warm: bool = True
@@ -177,6 +194,9 @@ class Protocol:
             "S": self._setter,
             "P": self._pattern,
             "C": self._reconnect,
+            "X": self._failover,
+            "B": self._heartbeat,
+            "O": self._other_key,
         }
         for index, process in enumerate(state.processes):
             if process.step == DONE:
@@ -323,8 +343,11 @@ class Protocol:
             state = self._voided(state)
         return self._tracked(state._replace(data=None)) if state.data is not None else state
 
-    def _publish(self, state: State, _i: int) -> State:
-        state = state._replace(sequence=state.sequence + 1)
+    def _publish(self, state: State, i: int) -> State:
+        state = state._replace(sequence=state.sequence + 1, offset=state.offset + 1)
+        if i >= 0:
+            number = state.processes[i].node
+            state = state.at(number, newer=True, acknowledgements=state.nodes[number].acknowledgements + 1)
         return self._sent(state, ("message", state.sequence))
 
     def _own_l1(self, state: State, i: int) -> State:
@@ -399,13 +422,8 @@ class Protocol:
     def _handle(self, state: State, number: int, frame: tuple[Any, ...]) -> State:
         node = state.nodes[number]
         match frame:
-            case ("message", sequence):
-                if node.confirmed and sequence > node.sequence + 1 and self.has(Guard.SEQUENCE):
-                    state = self._forget(state, number)
-                state = state.at(number, sequence=max(sequence, node.sequence), pending=0)
-                if not self.has(Guard.COVERED_FROM_BEHIND):
-                    state = state.at(number, covered=True)
-                return self._forget(state, number)
+            case ("message" | "other" as kind, sequence):
+                return self._on_message(state, number, sequence, of_this_key=kind == "message")
             case ("plain",):
                 heard = node.requests + 1
                 asked = state.at(number, requests=heard, pending=0 if node.covered else heard, covered=False)
@@ -419,12 +437,32 @@ class Protocol:
             case ("compared", value, entry):
                 differs = entry[0] != value and node.l1 == entry
                 return state.at(number, l1=None) if differs else state
-            case ("beat", sequence):
-                return self._on_beat(state, number, sequence)
+            case ("beat", sequence, report):
+                return self._on_beat(state, number, sequence, report)
         raise AssertionError(frame)
 
-    def _on_beat(self, state: State, number: int, sequence: int) -> State:
+    def _on_message(self, state: State, number: int, sequence: int, *, of_this_key: bool) -> State:
         node = state.nodes[number]
+        state = state.at(number, newer=True)
+        if node.confirmed and sequence > node.sequence + 1 and self.has(Guard.SEQUENCE):
+            state = self._forget(state, number)
+        state = state.at(number, sequence=max(sequence, node.sequence))
+        if not of_this_key:
+            return state
+        state = state.at(number, pending=0)
+        if not self.has(Guard.COVERED_FROM_BEHIND):
+            state = state.at(number, covered=True)
+        return self._forget(state, number)
+
+    def _on_beat(self, state: State, number: int, sequence: int, report: tuple[int, int, int, int]) -> State:
+        node = state.nodes[number]
+        history, offset, switched_at, acknowledgements = report
+        replaced = history != node.history and (node.newer or switched_at < node.offset)
+        regressed = not node.confirmed and sequence < node.sequence
+        if (replaced and self.has(Guard.HISTORY)) or (regressed and self.has(Guard.SEQUENCE)):
+            state = self._publish(self._delete(state, -1), -1)  # `Recovery` empties L2
+        newer = self.has(Guard.ACKNOWLEDGED_IS_NEWER) and acknowledgements != node.acknowledgements
+        state = state.at(number, history=history, offset=offset, newer=newer)
         if not node.confirmed:
             state = state.at(number, confirmed=True, sequence=sequence)
             return self._forget(state, number) if self.has(Guard.FLUSH_AFTER_CONFIRMATION) else state
@@ -442,14 +480,50 @@ class Protocol:
                 yield f"worker {me.node} connects", flushed.going(i, step=2)
             case 2:
                 heard = state.at(me.node, subscribed=True)
-                heard = self._append(heard, me.node, ("beat", state.sequence))
-                yield f"worker {me.node} SUBSCRIBE, GET {state.sequence}", heard.going(i, step=DONE)
+                yield f"worker {me.node} SUBSCRIBE, GET", self._asked(heard, me.node).going(i, step=DONE)
+
+    def _failover(self, state: State, i: int, me: Process) -> Steps:
+        """The replica stops following, and takes over later; both workers connect to it, in either order."""
+        match me.step:
+            case 0:
+                behind = (state.data, state.sequence, state.offset)
+                yield f"X{i} the replica stops following", state._replace(replica=behind).going(i, step=1)
+            case 1:
+                assert state.replica is not None
+                data, sequence, offset = state.replica
+                new = self._voided(state)._replace(
+                    data=data, sequence=sequence, offset=offset, switched_at=offset, history=1, replica=None
+                )
+                for number in (0, 1):
+                    new = new.at(number, stream=(), subscribed=False, confirmed=False, to_verify=None)
+                yield f"X{i} the replica takes over", new.going(i, step=2)
+            case 2 | 3:
+                number = me.node if me.step == 2 else 1 - me.node
+                heard = self._asked(state.at(number, subscribed=True), number)
+                yield f"worker {number} SUBSCRIBE, GET", heard.going(i, step=3 if me.step == 2 else DONE)
+
+    def _heartbeat(self, state: State, i: int, me: Process) -> Steps:
+        yield f"worker {me.node} sends a heartbeat", self._asked(state, me.node).going(i, step=DONE)
+
+    def _other_key(self, state: State, i: int, _me: Process) -> Steps:
+        counted = state._replace(sequence=state.sequence + 1, offset=state.offset + 1)
+        yield (
+            f"O{i} invalidate.lua: another key",
+            self._sent(counted, ("other", counted.sequence)).going(i, step=DONE),
+        )
+
+    def _asked(self, state: State, number: int) -> State:
+        return self._append(state, number, ("beat", state.sequence, self._report(state, number)))
+
+    def _report(self, state: State, number: int) -> tuple[int, int, int, int]:
+        acknowledgements = state.nodes[number].acknowledgements
+        return state.history, state.offset, state.switched_at, acknowledgements
 
     def at_rest(self, state: State) -> State:
         """What a heartbeat does in each worker once nothing else is left to happen."""
         for number in (0, 1):
             if state.nodes[number].confirmed:
-                state = self._on_beat(state, number, state.sequence)
+                state = self._on_beat(state, number, state.sequence, self._report(state, number))
         return state
 
     # What many steps have in common

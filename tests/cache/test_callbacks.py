@@ -124,10 +124,10 @@ def test_a_listener_that_died_is_started_anew(make_cache: MakeCache, source: Sou
     source.put(K)
 
     def die() -> None:
-        del listener._seconds_to_next_step
+        del listener._queue.seconds_to_next_step
         raise SystemExit
 
-    monkeypatch(listener, "_seconds_to_next_step", die)
+    monkeypatch(listener._queue, "seconds_to_next_step", die)
     eventually(lambda: not listener.alive, "the death")
     assert cache.get(K, source.load) == V1
     eventually(lambda: cache.mode is Mode.BOTH, "the new listener")

@@ -4,7 +4,7 @@ import inspect
 import os
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import pytest
@@ -17,7 +17,8 @@ from servease_appt.cache.callbacks import ListenerCallbacks
 from servease_appt.cache.channel import Changed, Channel, Frame, Published, Reply, Subscribed
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import Entry
-from servease_appt.cache.listener import BEAT_S, VERIFY_EVERY_S, Listener
+from servease_appt.cache.listener import Listener
+from servease_appt.cache.send_queue import BEAT_S, VERIFY_EVERY_S
 from servease_appt.testing.fault_proxy import LinkKind, Proxy
 from tests.cache.testbed import eventually
 
@@ -102,6 +103,26 @@ def test_an_error_is_an_answer(redis_url: str, wake: tuple[socket.socket, socket
         channel.close()
 
 
+def test_a_heartbeat_is_one_packet(
+    redis_url: str, wake: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three packets cost the server, and each of many workers, three wakes twice a second."""
+    with connect(redis_url) as own:
+        channel = Channel(own)
+        sent: list[bytes] = []
+        send = channel._connection.send_packed_command
+
+        def note(packets: list[bytes], **options: Any) -> None:
+            sent.extend(packets)
+            send(packets, **options)
+
+        monkeypatch.setattr(channel._connection, "send_packed_command", note)
+        channel.send_heartbeat(("UNLINK", "p:beat"), ("ECHO", "2"), ("GET", "p:none"))
+        assert frames(channel, 3, wake[0]) == [Reply(0), Reply(b"2"), Reply(None)]
+        assert len(sent) == 1
+        channel.close()
+
+
 def test_a_frame_in_two_pieces_is_one_frame(proxy: Proxy, wake: tuple[socket.socket, socket.socket]) -> None:
     """Half a frame is waited for and not given up: the stream stays in step."""
     with connect(proxy.url()) as own:
@@ -171,6 +192,10 @@ class Sent:
         """Note the command's name."""
         self.commands.append(command[0])
 
+    def send_heartbeat(self, *commands: Sequence[str | bytes]) -> None:
+        """Note the commands' names."""
+        self.commands += [command[0] for command in commands]
+
 
 @pytest.fixture
 def time_s() -> list[float]:
@@ -183,31 +208,64 @@ def idle(redis_url: str, time_s: list[float]) -> Iterator[Listener]:
     """A listener without its thread, just after a heartbeat and a comparison."""
     with connect(redis_url) as client:
         listener = Listener(client, KeySpace("x"), ("customer_",), clock=lambda: time_s[0])
-        listener._callbacks = cast("ListenerCallbacks", None)
-        listener._last_beat_s = listener._verified_at_s = time_s[0]
+        listener._callbacks = listener._heartbeat.callbacks = cast("ListenerCallbacks", None)
+        listener._queue._last_beat_s = listener._queue._verified_at_s = time_s[0]
         yield listener
 
 
 def test_changes_that_follow_closely_are_compared_together(idle: Listener, time_s: list[float]) -> None:
     """The first is compared at once; those within the next milliseconds wait for each other."""
     sent: Any = Sent()
-    idle._to_verify["customer_1"] = Entry("old", 0.0, 0.0)
+    idle._queue._to_verify["customer_1"] = Entry("old", 0.0, 0.0)
     idle._send_what_is_due(sent)
     assert sent.commands == []
-    assert 0 < idle._seconds_to_next_step() <= VERIFY_EVERY_S
+    assert 0 < idle._queue.seconds_to_next_step() <= VERIFY_EVERY_S
     time_s[0] += VERIFY_EVERY_S + 0.001
-    idle._to_verify["customer_2"] = Entry("old", 0.0, 0.0)
+    idle._queue._to_verify["customer_2"] = Entry("old", 0.0, 0.0)
     idle._send_what_is_due(sent)
     assert sent.commands == ["MGET"]
-    assert idle._to_verify == {}
+    assert idle._queue._to_verify == {}
 
 
 def test_no_heartbeat_comes_before_the_comparisons(idle: Listener, time_s: list[float]) -> None:
     """Its answer renews the trust in L1, which would cover a change that was not compared."""
     sent: Any = Sent()
-    time_s[0] = idle._last_beat_s + BEAT_S
-    idle._verified_at_s = time_s[0]
-    idle._to_verify["customer_1"] = Entry("old", 0.0, 0.0)
+    time_s[0] = idle._queue._last_beat_s + BEAT_S
+    idle._queue._verified_at_s = time_s[0]
+    idle._queue._to_verify["customer_1"] = Entry("old", 0.0, 0.0)
     idle._send_what_is_due(sent)
     assert sent.commands[0] == "MGET"
     assert "GET" in sent.commands[1:]
+
+
+class Received(Sent):
+    """A connection that has received these frames."""
+
+    def __init__(self, *frames: Frame) -> None:
+        super().__init__()
+        self._frames = list(frames)
+
+    def receive(self) -> tuple[bool, Frame]:
+        """Return the next frame."""
+        return (True, self._frames.pop(0)) if self._frames else (False, None)
+
+
+@pytest.mark.parametrize(
+    ("frames", "may_gather"),
+    [
+        ([], False),
+        ([Changed((b"x:customer_1",))], True),
+        ([Changed((b"x:customer_1",)), Published(b"x:invalidate", b"customer_1")], False),
+        ([Published(b"x:invalidate", b"customer_1")], False),
+        ([Reply(b"5")], False),
+    ],
+)
+def test_only_changes_are_gathered(
+    frames: list[Frame], may_gather: bool, idle: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What follows a message of an invalidation is never waited for, and neither is an answer."""
+    handled: list[object] = []
+    monkeypatch.setattr(idle, "_handle", handled.append)
+    received: Any = Received(*frames)
+    assert idle._handle_received(received) is may_gather
+    assert handled == frames

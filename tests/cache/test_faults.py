@@ -11,7 +11,7 @@ import redis
 
 from servease_appt.cache import CacheUnavailable, Event, Mode, Source, Tier, connect
 from servease_appt.cache.breaker import BreakerState
-from servease_appt.cache.listener import TRUST_S
+from servease_appt.cache.heartbeat import TRUST_S
 from servease_appt.cache.messages import Invalidation
 from servease_appt.cache.process import L2_COOL_DOWN_S
 from servease_appt.testing.fault_proxy import LinkKind, Proxy

@@ -12,11 +12,11 @@ import redis
 
 from benchmarks.redis_commands import command_counts
 from servease_appt.cache import election
-from servease_appt.cache.messages import STARTS, Invalidation, own_message_parts
+from servease_appt.cache.messages import STARTS, Invalidation, own_message_parts, sequence_of
 from servease_appt.testing.fault_proxy import LinkKind, Proxy
-from tests.cache.conftest import MakeCache
+from tests.cache.conftest import Background, MakeCache
 from tests.cache.test_races import DATA, V1, V2, K, in_l2
-from tests.cache.testbed import LIMIT_S, PREFIX, Cache, Source, eventually, listening, settle
+from tests.cache.testbed import LIMIT_S, PREFIX, Cache, Source, eventually, listening, settle, stop_before
 
 SEQUENCE = f"{PREFIX}:__seq"
 
@@ -174,14 +174,14 @@ def test_a_worker_that_comes_later_reads_that_all_is_deleted(
     """It has received no message. What was deleted on a server with another history proves nothing."""
     cache = make_cache()
     recovery, listener = cache._process.recovery, cache._process.listener
-    listener.new_history = "b" * 40
+    listener._heartbeat.new_history = "b" * 40
     client.set(cache.keys.emptied, "b" * 40)
     before = scans()
     recovery.distrust_l2()
     eventually(lambda: not recovery.l2_is_old, "the trust in L2")
     assert scans() == before
 
-    listener.new_history = "c" * 40
+    listener._heartbeat.new_history = "c" * 40
     recovery.distrust_l2()
     eventually(lambda: not recovery.l2_is_old, "the trust in L2")
     assert scans() == before + SCANS_OF_ONE
@@ -220,3 +220,18 @@ def test_scans_that_began_before_the_loss_prove_nothing(make_cache: MakeCache) -
     assert recovery.l2_is_old
     recovery.emptied_by(Invalidation(pattern="customer_*", sequence=9, began=recovery._found_at + 1))
     assert recovery.l2_is_old
+
+
+def test_scans_that_last_keep_the_others_waiting(
+    make_cache: MakeCache, client: redis.Redis, background: Background
+) -> None:
+    """The start is announced again at each heartbeat, as a claim ends after a second or two."""
+    cache = make_cache()
+    gate = background.gate()
+    stop_before(cache.l2, "carry_out", gate)
+    cache._process.recovery.distrust_l2()
+    gate.wait_for_arrival()
+    before = sequence_of(client.get(SEQUENCE)) or 0
+    eventually(lambda: (sequence_of(client.get(SEQUENCE)) or 0) >= before + 2, "two more announcements")
+    gate.open()
+    eventually(lambda: not cache._process.recovery.l2_is_old, "the trust in L2")

@@ -17,7 +17,7 @@ import socket
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import redis
@@ -28,9 +28,13 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 from redis.exceptions import RedisError
 
 from servease_appt.cache import connect, process
+from servease_appt.cache import listener as listener_module
 from servease_appt.cache.callbacks import ListenerCallbacks
 from servease_appt.cache.channel import Channel, Frame, Published, Reply
-from servease_appt.cache.listener import BEAT_S, HeartbeatTimeout, Listener
+from servease_appt.cache.direct import Fence
+from servease_appt.cache.heartbeat import HeartbeatTimeout
+from servease_appt.cache.listener import Listener
+from servease_appt.cache.send_queue import BEAT_S
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache import mutants
 from tests.cache.mutants import Mutation
@@ -85,7 +89,7 @@ class ByHand(Listener):
 
     def start(self, callbacks: ListenerCallbacks) -> None:
         """Connect and ask what is asked first; everything else is done step by step."""
-        self._callbacks = callbacks
+        self._callbacks = self._heartbeat.callbacks = callbacks
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
         self.started = True
@@ -97,8 +101,14 @@ class ByHand(Listener):
         self._disconnect()
         super().stop(timeout_s)
 
-    def _connect(self) -> Channel:
-        self.bus = Bus(cast("redis.Redis", self._client))
+    def _listen(self) -> None:
+        """Subscribe on a channel of the machine's; the loops after that are `step`."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(listener_module, "open_channel", self._open)
+            super()._listen()
+
+    def _open(self, client: redis.Redis, *_: object, **__: object) -> Channel:
+        self.bus = Bus(client)
         return self.bus
 
     def _disconnect(self) -> None:
@@ -139,6 +149,18 @@ class Reading:
     """The lease is gone, so that nobody would wait for this one."""
 
 
+@dataclass
+class Peek:
+    """A caller that has missed, has computed the value that was true then, and has not stored it yet."""
+
+    worker: int
+    key: str
+    value: Versioned
+    fence: Fence
+    free: bool = field(default=False)
+    """The fence is gone, so that nobody would wait for this one."""
+
+
 class Workers(RuleBasedStateMachine):
     """The machine; subclasses take a protection out."""
 
@@ -155,6 +177,7 @@ class Workers(RuleBasedStateMachine):
         self.source = Source()
         self.threads = ThreadPoolExecutor(8)
         self.readings: list[Reading] = []
+        self.peeks: list[Peek] = []
         self.own_floor = {(worker, key): 0 for worker in WORKERS for key in KEYS}
         self.acknowledged: dict[str, list[tuple[float, int]]] = {key: [] for key in KEYS}
         self.caches: list[Cache] = []
@@ -209,7 +232,7 @@ class Workers(RuleBasedStateMachine):
         return not any(
             reading.key == key and not (reading.free and reading.worker != worker)
             for reading in self.readings
-        )
+        ) and not any(peek.key == key and not peek.free for peek in self.peeks)
 
     @rule(worker=workers, key=keys)
     def read(self, worker: int, key: str) -> None:
@@ -268,17 +291,27 @@ class Workers(RuleBasedStateMachine):
         others = [other for other in self.readings if other is not reading and other.key == reading.key]
         if any(other.holds_lease and not (other.free and other.worker != reading.worker) for other in others):
             return
+        if any(peek.key == reading.key and not peek.free for peek in self.peeks):
+            return
         self.readings.remove(reading)
         reading.gate.open()
         self.check(reading.floor, reading.future.result(LIMIT_S), reading.key)
 
     @rule()
     def finish_all(self) -> None:
-        """Let all go on that were stopped, loads first."""
+        """Let all go on that were stopped, loads first. None finds a lease that a caller holds for later."""
+        for peek in self.peeks:
+            self.store(peek)
+        self.peeks.clear()
         for reading in sorted(self.readings, key=lambda reading: not reading.holds_lease):
             reading.gate.open()
             self.check(reading.floor, reading.future.result(LIMIT_S), reading.key)
         self.readings.clear()
+
+    def store(self, peek: Peek) -> None:
+        """Store what a caller has computed, unless its key was invalidated meanwhile."""
+        self.caches[peek.worker].fill(peek.key, peek.value, peek.fence, ttl_s=60)
+        self.caches[peek.worker].release({peek.key: peek.fence})
 
     # Changing
 
@@ -286,6 +319,8 @@ class Workers(RuleBasedStateMachine):
         """An invalidation has deleted them."""
         for reading in self.readings:
             reading.free = reading.free or reading.key in chosen
+        for peek in self.peeks:
+            peek.free = peek.free or peek.key in chosen
 
     @rule(reader=workers, writer=workers, key=keys, loading=st.booleans())
     def change_under_a_read(self, reader: int, writer: int, key: str, loading: bool) -> None:
@@ -364,7 +399,9 @@ class Workers(RuleBasedStateMachine):
         if everything:
             self.flush_by_hand()
             return
-        if any(reading.key == key for reading in self.readings):
+        if any(reading.key == key for reading in self.readings) or any(
+            peek.key == key for peek in self.peeks
+        ):
             return
         version = self.source.put(key).version
         self.operator.delete(f"{PREFIX}:{key}")
@@ -469,6 +506,35 @@ class Workers(RuleBasedStateMachine):
                 assert cache.get(key, self.source.load) == truth
 
 
+class WorkersThatFill(Workers):
+    """The same, with callers that look, compute and store by themselves, as Flask-Caching's do."""
+
+    @rule(worker=workers, key=keys)
+    def peek(self, worker: int, key: str) -> None:
+        """Look, and where there is nothing compute the value, to store it later."""
+        if not self.waits_for_nobody(worker, key):
+            return
+        floor = self.floor(worker, key)
+        values, fences = self.caches[worker].peek_many([key])
+        if key in values:
+            self.check(floor, values[key], key)
+        elif key in fences:
+            self.peeks.append(Peek(worker, key, self.source.load(key, 0.0), fences[key]))
+
+    @rule(worker=workers, key=keys)
+    def peek_at_nothing(self, worker: int, key: str) -> None:
+        """The first step of a late fill: chance alone finds both tiers empty too rarely."""
+        self.delete_quietly(key)
+        self.peek(worker, key)
+
+    # No precondition: a lease may have expired in real time, and Hypothesis wants the same choices each time.
+    @rule(which=st.integers(0, 9))
+    def fill(self, which: int) -> None:
+        """Store what was computed; the key may have been invalidated meanwhile."""
+        if self.peeks:
+            self.store(self.peeks.pop(which % len(self.peeks)))
+
+
 HISTORIES = os.environ.get("CACHE_HISTORIES")
 """How many new histories to draw, as by night; without it the same hundred in every run."""
 
@@ -483,14 +549,28 @@ LOOK = settings(
 )
 
 
-def machine(valkey: EmbeddedValkey, mutation: Mutation) -> type[Workers]:
+FEWER = settings(LOOK, max_examples=int(HISTORIES or 30))
+
+
+def machine(valkey: EmbeddedValkey, mutation: Mutation, workers: type[Workers] = Workers) -> type[Workers]:
     """The machine on the run's server, with a protection taken out."""
-    return type("Mutated", (Workers,), {"port": valkey.port, "mutate": staticmethod(mutation)})
+    return type("Mutated", (workers,), {"port": valkey.port, "mutate": staticmethod(mutation)})
 
 
 def test_no_order_of_events_ends_stale(valkey: EmbeddedValkey) -> None:
     """A hundred histories of forty events each, the same in every run; `CACHE_HISTORIES=10000` draws new ones."""
     run_machine(machine(valkey, mutants.no_mutation), settings=LOOK)
+
+
+def test_no_late_fill_ends_stale(valkey: EmbeddedValkey) -> None:
+    """Thirty histories with callers that store what they computed before an invalidation."""
+    run_machine(machine(valkey, mutants.no_mutation, WorkersThatFill), settings=FEWER)
+
+
+def test_a_late_fill_without_its_fence_is_found(valkey: EmbeddedValkey) -> None:
+    """With the same effort."""
+    with pytest.raises(AssertionError, match=r"oldest allowed|the truth is"):
+        run_machine(machine(valkey, mutants.without_lease_check, WorkersThatFill), settings=FEWER)
 
 
 def test_nothing_is_trusted_before_it_is_compared(valkey: EmbeddedValkey) -> None:

@@ -40,6 +40,9 @@ SCENARIOS = {
     "a plain PUBLISH that fails": Scenario("R0 U0", tracking=False, failures=2),
     "two plain PUBLISHes": Scenario("R0 U0 U1", tracking=False),
     "the channel is lost": Scenario("R1 W0 C1", tracking=False),
+    "a failover that loses an invalidation": Scenario("W0 X0 O1", tracking=False),
+    "a failover after a heartbeat": Scenario("W0 B0 X0 O1", tracking=False),
+    "a failover, heard by the other worker": Scenario("W0 X1 O1 B1", tracking=False),
     "the channel is lost, in L2 only": Scenario("R1 R1 W0 C1", l2_only=True, tracking=False),
 }
 
@@ -55,6 +58,8 @@ NEEDED_IN = {
     Guard.OWN_L1_LAST: "in L2 only, own readers",
     Guard.ONE_SCRIPT: "in L2 only, no tracking",
     Guard.SEQUENCE: "messages are lost",
+    Guard.HISTORY: "a failover that loses an invalidation",
+    Guard.ACKNOWLEDGED_IS_NEWER: "a failover after a heartbeat",
     Guard.FLUSH_AFTER_CONFIRMATION: "the channel is lost, in L2 only",
     Guard.VERIFY_HELD: "DEL by hand",
     Guard.VERIFY_PUT: "DEL by hand, in L2 only",

@@ -10,8 +10,8 @@ import redis
 
 from servease_appt.cache import CacheUnavailable, connect
 from servease_appt.cache.channel import Channel, Published
+from servease_appt.cache.heartbeat import TRUST_S
 from servease_appt.cache.l2 import cluster_channel
-from servease_appt.cache.listener import TRUST_S
 from servease_appt.testing.fault_proxy import LinkKind, Proxy
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache import mutants
@@ -167,7 +167,8 @@ def test_r10_swapped_and_doubled_messages(make_cache: MakeCache, source: Source,
     b = make_cache()
     listener = b._process.listener
     listener.stop()
-    listener.confirmed, listener.sequence = True, 10
+    heartbeat = listener._heartbeat
+    heartbeat.confirmed, heartbeat.sequence = True, 10
     b._process.handler.on_trust(NEVER_S + b._clock())
     source.put(K)
     source.put("customer_2")
@@ -185,7 +186,7 @@ def test_r10_swapped_and_doubled_messages(make_cache: MakeCache, source: Source,
     b.get(K, source.load)
     hear(12, K)
     assert held_in_l1(b, K) is None
-    assert (listener.sequence, listener._announced) == (11, 13), "until the server says so"
+    assert (heartbeat.sequence, heartbeat._announced) == (11, 13), "until the server says so"
     assert in_l2(client) is not None
 
 

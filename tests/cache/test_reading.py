@@ -240,7 +240,7 @@ class TestCorruption:
         self, payload: bytes, make_cache: MakeCache, source: Truth, client: redis.Redis
     ) -> None:
         """It is not shown, counted, and replaced by what the source says."""
-        cache = make_cache()
+        cache = make_cache(timeout_s=2.0)
         source.put(K)
         client.set(DATA, payload)
         lookup = cache.get_many([K], source.load)
@@ -255,7 +255,7 @@ class TestCorruption:
         self, payload: bytes, make_cache: MakeCache, source: Truth, client: redis.Redis
     ) -> None:
         """With the source down, the bytes are gone all the same."""
-        cache = make_cache()
+        cache = make_cache(timeout_s=2.0)
         source.fail(K, OSError("down"))
         client.set(DATA, payload)
         assert cache.get(K, source.load) is None

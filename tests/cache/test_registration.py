@@ -23,7 +23,7 @@ def test_a_channel_that_is_confirmed_before_start_returns(
 
     def start_slowly(listener: Listener, callbacks: ListenerCallbacks) -> None:
         start(listener, callbacks)
-        eventually(lambda: listener._trusted_until_s > 0, "the first answer")
+        eventually(lambda: listener._heartbeat.trusted_until_s > 0, "the first answer")
 
     monkeypatch.setattr(Listener, "start", start_slowly)
     cache = make_cache()

@@ -102,10 +102,10 @@ def test_an_acknowledged_invalidation_without_a_later_report_is_no_proof(pair: P
     source.put(K)
     settle(worker)
     listener = worker._process.listener
-    report = listener._report
+    report = listener._heartbeat._report
     assert report is not None
     promoted = report._replace(id="new", previous_id=report.id, switched_at=report.offset + 1)
-    histories = listener._histories
+    histories = listener._heartbeat.histories
     assert histories.compare("", promoted, reconnected=True) is Continuity.CONTINUED
     worker._process.recovery.acknowledge(1)
     assert histories.compare("", promoted, reconnected=True) is Continuity.BROKEN

@@ -85,7 +85,7 @@ def test_sentinels_that_do_not_run_change_nothing(
     for sentinel in setup.sentinels[:2]:
         sentinel.send(signal.SIGKILL)
         sentinel.wait(10)
-    sentinels = worker._process.listener._sentinels
+    sentinels = worker._process.listener._heartbeat._sentinels
     assert sentinels is not None
     began_s = sentinels._viewed_at_s
     eventually(lambda: sentinels._viewed_at_s > began_s + 1.0, "two more polls")

@@ -10,8 +10,8 @@ from typing import Any
 
 from servease_appt.cache import CachePolicy, Codec, LoadDenied, TwoTierCache, ValueNotFound
 from servease_appt.cache.breaker import Breaker
+from servease_appt.cache.heartbeat import TRUST_S
 from servease_appt.cache.l1 import NOT_FOUND
-from servease_appt.cache.listener import TRUST_S
 from servease_appt.testing.processes import wait_until
 
 LIMIT_S = 10.0
@@ -182,7 +182,7 @@ def settle(*caches: Cache) -> None:
     """
     for cache in caches:
         listener, asked_at_s = cache._process.listener, cache._clock()
-        listener._beat_now = True
+        listener._queue.beat_now()
         listener._wake()
         eventually(partial(_answered_since, cache, asked_at_s), "the answer to a heartbeat")
 

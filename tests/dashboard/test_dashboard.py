@@ -1,8 +1,11 @@
 """The dashboard: who may see it, what it tells, and the page itself in a real browser."""
 
+import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,10 @@ from flask import Flask
 
 from servease_appt.app import create_app, install
 from servease_appt.container import EXTENSION
+from servease_appt.dashboard import checkup
+from servease_appt.dashboard.blueprint import SCRIPTS
 from servease_appt.dashboard.links import PATH, dashboard_link, session_token
+from servease_appt.doctor import settings_checks
 from servease_appt.settings import Settings
 from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
@@ -28,10 +34,16 @@ LIST = "/api/v1/appointments/"
 PAGE = Path(__file__).parents[2] / "servease_appt/dashboard/page"
 FILES = {
     "page.css": "text/css",
-    **dict.fromkeys(("token.js", "page.js", "figures.js", "lines.js"), "text/javascript"),
+    **{f"{name}.js": "text/javascript" for name in SCRIPTS},
 }
 ENTITY = {"entity": "customer", "id": new_id()}
-DATA = (("GET", "data", None), ("POST", "explain", ENTITY), ("POST", "invalidate", ENTITY))
+DATA: tuple[tuple[str, str, object], ...] = (
+    ("GET", "keys", None),
+    ("POST", "doctor", {}),
+    ("GET", "data", None),
+    ("POST", "explain", ENTITY),
+    ("POST", "invalidate", ENTITY),
+)
 
 
 def _code(link: str) -> str:
@@ -188,6 +200,8 @@ def test_the_data_tells_of_all_workers(served: Served) -> None:
     pids = {int(row["worker"].rpartition(":")[2]) for row in told["workers"]}
     assert pids == set(served.gunicorn.worker_pids())
     assert all(row["heard_s_ago"] < 2 and row["answered_ms"] < 500 for row in told["workers"])
+    assert all(row["behind"] == 0 and row["sequence"] >= 1 for row in told["workers"])
+    assert all(20 < row["resident_bytes"] / 2**20 < 1000 for row in told["workers"])
     name = 'servease_cache_events_total{entity="customer",event="miss",tier="l1"}'
     assert told["latest"]["events"]["l1.miss.customer"] == metrics[name]
     assert len(told["latest"]["http"]) == len(told["ends_s"]["http"]) + 1
@@ -245,6 +259,84 @@ def test_answers_that_no_worker_gave_are_left_out(served: Served, client: redis.
     assert {int(row["worker"].rpartition(":")[2]) for row in explained.json["workers"]} <= pids
 
 
+def test_keys_are_listed_page_by_page(served: Served, client: redis.Redis) -> None:
+    """Each of many keys is on some page, with its lifetime; bookkeeping and other prefixes are on none."""
+    prefix = "appointment_service"
+    ids = [f"customer_{new_id()}" for _ in range(300)]
+    with client.pipeline(transaction=False) as pipeline:
+        for key in ids:
+            pipeline.set(f"{prefix}:{key}", "{}", ex=100)
+        pipeline.set(f"{prefix}:vehicle_{ENTITY['id']}", "[]")
+        pipeline.set(f"another:customer_{ENTITY['id']}", "{}", ex=100)
+        pipeline.execute()
+    pages, cursor = [], "0.0"
+    while cursor is not None:
+        page = served.get(f"{PATH}keys?entity=customer&cursor={cursor}").json
+        pages.append(page["rows"])
+        cursor = page["cursor"]
+    rows = {row["key"]: row for page in pages for row in page}
+    vehicles = served.get(f"{PATH}keys?entity=vehicle").json["rows"]
+    client.delete(*(f"{prefix}:{key}" for key in ids), f"{prefix}:vehicle_{ENTITY['id']}")
+
+    assert len(pages) > 1
+    assert max(map(len, pages)) < 300
+    assert set(ids) <= rows.keys()
+    assert all(key.startswith("customer_") for key in rows)
+    assert all(0 < rows[key]["left_s"] <= 100 and rows[key]["bytes"] == 2 for key in ids)
+    assert {"key": f"vehicle_{ENTITY['id']}", "left_s": None, "bytes": 2} in vehicles
+    assert served.get(f"{PATH}keys?cursor=x").status == 400
+    assert served.get(f"{PATH}keys?entity=person").status == 400
+
+
+def test_the_doctor_finds_what_the_command_finds(served: Served, cli: Cli) -> None:
+    """The same areas in the same form; what depends on no measurement is the same to the letter."""
+    shown = served.ask("POST", f"{PATH}doctor", {}).json
+    # Its exit code is not looked at: on a busy machine a slow answer is a warning.
+    printed = json.loads(cli.app.test_cli_runner().invoke(args=["cache", "doctor", "--json"]).stdout)
+
+    def areas(report: Any) -> set[str]:
+        return {found["area"] for found in report["findings"]}
+
+    def of_settings(report: Any) -> list[dict[str, str]]:
+        return [found for found in report["findings"] if found["area"] == "settings"]
+
+    assert shown.keys() == printed.keys()
+    assert areas(shown) == areas(printed) >= {"redis", "workers", "services", "settings"}
+    assert of_settings(shown) == of_settings(printed) != []
+    assert {frozenset(found) for found in shown["findings"]} == {frozenset(printed["findings"][0])}
+
+
+def test_the_doctor_ends_in_time(without_redis: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that hangs is a finding after the time limit; a second examination meanwhile is refused."""
+    go_on, hangs = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> Iterator[Any]:
+        hangs.set()
+        go_on.wait(30)
+        yield from ()
+
+    monkeypatch.setattr(settings_checks, "check", hang)
+    monkeypatch.setattr(checkup, "WITHIN_S", 1.0)
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+
+    def run() -> Any:
+        return without_redis.test_client().post(f"{PATH}doctor", headers=headers, json={})
+
+    with ThreadPoolExecutor(1) as executor:
+        first = executor.submit(run)
+        assert hangs.wait(10)
+        second = run()
+        report = first.result(20).json
+        go_on.set()
+
+    assert second.status_code == 429
+    assert second.headers["Retry-After"]
+    assert [found["area"] for found in report["findings"]].count("settings") == 1
+    (unfinished,) = [found for found in report["findings"] if found["area"] == "settings"]
+    assert unfinished["says"] == "The check of settings has not ended within 1 s."
+    assert any(found["area"] == "redis" and found["level"] == "problem" for found in report["findings"])
+
+
 @pytest.mark.parametrize("name", ["explain", "invalidate"])
 @pytest.mark.parametrize(
     "body",
@@ -299,6 +391,14 @@ def test_a_host_application_gets_no_dashboard() -> None:
 
 
 CHROMIUM = find_chromium()
+HOVER = """
+(() => {
+  const picture = document.querySelector("#hit-rate svg");
+  const frame = picture.getBoundingClientRect();
+  const at = { clientX: frame.right - 5, clientY: frame.top + 20, bubbles: true };
+  picture.dispatchEvent(new PointerEvent("pointermove", at));
+})()
+"""
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)")
@@ -334,7 +434,8 @@ def test_the_page_in_a_browser(
             "[...document.querySelectorAll('th')].filter((cell) => !cell.textContent.trim()).length"
         )
         unreachable = browser.evaluate(
-            "[...document.querySelectorAll('.wide')].filter((part) => part.tabIndex < 0 || !part.ariaLabel).length"
+            "[...document.querySelectorAll('.wide, .chart')]"
+            ".filter((part) => part.tabIndex < 0 || !part.ariaLabel).length"
         )
 
         served.get(LIST)
@@ -351,6 +452,26 @@ def test_the_page_in_a_browser(
         handled = browser.evaluate("document.getElementById('found').innerText")
 
         browser.wait_for("document.querySelectorAll('.chart svg circle').length > 0")
+        browser.evaluate(HOVER)
+        at_crosshair = browser.evaluate(
+            "[document.querySelectorAll('.crosshair').length,"
+            " new Set([...document.querySelectorAll('.legend li:last-child')].map((li) => li.textContent)).size,"
+            " document.querySelector('.legend li:last-child').textContent]"
+        )
+        browser.evaluate("document.querySelector('.legend button').click()")
+        toggled = browser.evaluate(
+            "[document.querySelector('.legend button').ariaPressed,"
+            " document.querySelectorAll('#hit-rate svg path').length]"
+        )
+        browser.evaluate(
+            f"document.getElementById('entity').value = '{served.dataset.alice_id}';"
+            "document.getElementById('search').requestSubmit()"
+        )
+        browser.evaluate("document.getElementById('list').requestSubmit()")
+        browser.evaluate("document.getElementById('examine').click()")
+        browser.wait_for("document.querySelectorAll('#keys tbody tr').length >= 1")
+        browser.wait_for("document.querySelectorAll('#findings li').length >= 5")
+        browser.wait_for("/Neither tier holds|in Redis:/.test(document.getElementById('found').innerText)")
         shown = {}
         for name, pasted in (
             ("a used link", link),
@@ -390,6 +511,9 @@ def test_the_page_in_a_browser(
     assert _code(link) not in stored
     assert health == ["2 of 2", "workers healthy"]
     assert len(re.findall(r"\d+\.\d ms", handled)) >= 2
+    assert at_crosshair[:2] == [4, 1]
+    assert re.fullmatch(r"at \d\d:\d\d:\d\d", at_crosshair[2])
+    assert toggled == ["false", 2]
     assert shown["a used link"].startswith("This link has expired or was already used.")
     assert shown["a new link"].startswith("Live, ")
     assert shown["a header"].startswith("Live, ")

@@ -15,10 +15,14 @@ import psycopg2
 import pytest
 import redis
 
+from servease_appt.cache import connect
+from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.worker_queries import WorkerQueries
 from servease_appt.container import EXTENSION
-from servease_appt.doctor import settings_checks
+from servease_appt.doctor import growth_checks, settings_checks
 from servease_appt.doctor.database_checks import check_database
 from servease_appt.doctor.findings import Level
+from servease_appt.inspection.workers import query_statuses
 from servease_appt.settings import Settings
 from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
@@ -251,8 +255,20 @@ def test_a_worker_without_tracking_is_told(cli: Cli, served: Served, own_valkey:
         assert wait_until(lambda: client.hlen(f"{PREFIX}:__workers") == 1, timeout_s=20)
         findings = bad(examine(cli, worst="warning", REDIS_URL=own_valkey.url(1)))
 
-    (finding,) = findings
-    assert f":{pid} is not informed of changes by other Redis clients." in finding
+    effect, cause = findings
+    assert f":{pid} is not informed of changes by other Redis clients." in effect
+    assert "NOPERM" in cause
+
+
+def test_the_rate_of_fills_is_measured_on_real_workers(served: Served) -> None:
+    settings = Settings.from_mapping(served.gunicorn.settings)
+    with connect(settings.redis_url, timeout_s=1.0) as client:
+        queries = WorkerQueries(client, KeySpace(settings.cache_key_prefix))
+        asked_at_s = time.monotonic()
+        statuses = query_statuses(queries).readable
+        (finding,) = growth_checks.check(queries, statuses, asked_at_s, few=2)
+        assert "2 workers, 0 fills a second" in finding.says
+        assert not list(growth_checks.check(queries, statuses, asked_at_s))
 
 
 def test_with_everything_down_it_still_reports(cli: Cli) -> None:

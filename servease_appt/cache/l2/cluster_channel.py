@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, cast
@@ -27,6 +27,7 @@ from servease_appt.cache.l2.cluster_keys import tag_of_slot
 from servease_appt.cache.l2.nodes import Node
 from servease_appt.cache.l2.protocol import Backend
 from servease_appt.cache.replication import Continuity, Histories, parse
+from servease_appt.cache.threads import run_in_thread
 
 SILENT_FOR_S: Final = 1.5
 TOPOLOGY_S: Final = 2.0
@@ -90,15 +91,18 @@ class ClusterChannel:
         return {node.name for node in self._nodes.known_primaries()}
 
     def send(self, *command: str | bytes) -> None:
-        """Send to the node of the sequence; tracking, and heartbeats, which end in a GET, are for every node."""
+        """Send to the node of the sequence; the request for tracking messages is for every node."""
         self._main.send(*command)
         if command[0] == "CLIENT":
             self._tracking = command
-        elif command[0] == "GET":
-            self._compare_topology()
-            self._add_connected()
-            for link in list(self._links.values()):
-                self._beat(link)
+
+    def send_heartbeat(self, *commands: Sequence[str | bytes]) -> None:
+        """Send to the node of the sequence, and a heartbeat of its own to every other node."""
+        self._main.send_heartbeat(*commands)
+        self._compare_topology()
+        self._add_connected()
+        for link in list(self._links.values()):
+            self._beat(link)
 
     def wait(self, wake: socket.socket, timeout_s: float) -> None:
         """See `Channel.wait`."""
@@ -138,9 +142,7 @@ class ClusterChannel:
     def _connect(self, node: Node) -> None:
         """Connect on a thread: a node that does not answer must not delay the messages of the others."""
         self._connecting.add(node.name)
-        threading.Thread(
-            target=self._connect_now, args=(node,), name="servease-cache-connect", daemon=True
-        ).start()
+        run_in_thread("connect", lambda: self._connect_now(node))
 
     def _connect_now(self, node: Node) -> None:
         channel = None
@@ -160,15 +162,16 @@ class ClusterChannel:
             if channel is None:
                 continue
             link = self._links[node.name] = _Link(node, channel)
-            self._send(link, *self._tracking)
-            link.ignored += 1
+            if self._tracking:
+                link.ignored += 1
+                self._send(link, self._tracking)
 
     def _compare_topology(self) -> None:
         """Listen to the present primaries, and to no others; read the topology now and then on a thread."""
         now = self._clock()
         if now - self._compared_at_s > TOPOLOGY_S:
             self._compared_at_s = now
-            threading.Thread(target=self._refresh, name="servease-cache-topology", daemon=True).start()
+            run_in_thread("topology", self._refresh)
         main = self._nodes.of(self._keys.sequence)
         if main is None or main.name != self.server:
             raise RedisConnectionError("the sequence is on another node now")
@@ -194,12 +197,12 @@ class ClusterChannel:
             return
         link.asked_at_s, link.invalidations = now, self._histories.invalidations
         tag = tag_of_slot(self._nodes.slot_of(link.node))
-        self._send(link, "UNLINK", f"{self._keys.prefix}:__beat:{{{tag}}}")
-        self._send(link, "INFO", "REPLICATION")
+        write = ("UNLINK", f"{self._keys.prefix}:__beat:{{{tag}}}")
+        self._send(link, write, ("INFO", "REPLICATION"))
 
-    def _send(self, link: _Link, *command: str | bytes) -> None:
+    def _send(self, link: _Link, *commands: Sequence[str | bytes]) -> None:
         try:
-            link.channel.send(*command)
+            link.channel.send_together(*commands)
         except (RedisError, OSError):
             self._lose(link)
 

@@ -26,6 +26,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.forks import after_fork
+from servease_appt.cache.threads import run_in_thread
 from servease_appt.cache.wire import pack
 
 SLOTS: Final = 16384
@@ -54,7 +55,7 @@ class Node:
         if self.breaker.state is BreakerState.CLOSED:
             return True
         if self.breaker.allows():
-            threading.Thread(target=self.probe, name="servease-cache-probe", daemon=True).start()
+            run_in_thread("probe", self.probe)
         return False
 
     def probe(self) -> bool:

@@ -6,7 +6,7 @@ import select
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
@@ -91,6 +91,11 @@ class MemoryChannel:
                     self.push(Reply(self._carry_out(self, command)))
                 except ResponseError as error:
                     self.push(Reply(error))
+
+    def send_heartbeat(self, *commands: Sequence[str | bytes]) -> None:
+        """See `PushChannel.send_heartbeat`."""
+        for command in commands:
+            self.send(*command)
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Deliver a message if the listener subscribes to its topic."""

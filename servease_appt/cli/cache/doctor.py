@@ -40,7 +40,7 @@ def doctor_command(as_json: bool) -> None:
     with open_session() as session:
         report = _examine(session)
     if as_json:
-        echo_json({"healthy": not report.bad, "findings": [found.as_json() for found in report.findings]})
+        echo_json(report.as_json())
     else:
         for area, findings in groupby(report.findings, key=lambda found: found.area):
             click.echo(click.style(area, bold=True))

@@ -1,0 +1,32 @@
+// Asks the service.
+
+const KEY = "servease-cache-token";
+const GIVE_UP_MS = 5000;
+
+export class Refused extends Error {}
+
+export const hasToken = () => sessionStorage.getItem(KEY) !== null;
+export const keepToken = (token) => sessionStorage.setItem(KEY, token);
+export const forgetToken = () => sessionStorage.removeItem(KEY);
+
+function refuse(reason) {
+  document.dispatchEvent(new CustomEvent("refused", { detail: reason }));
+  throw new Refused(reason);
+}
+
+// Raises an Error with the service's sentence; Refused where the token is not accepted, which the page hears of too.
+export async function ask(path, body, giveUpMs = GIVE_UP_MS) {
+  const token = sessionStorage.getItem(KEY);
+  const answer = await fetch(`${document.body.dataset.base}/${path}`, {
+    method: body ? "POST" : "GET",
+    headers: { ...(token && { Authorization: `Bearer ${token}` }), ...(body && { "Content-Type": "application/json" }) },
+    body: body && JSON.stringify(body),
+    cache: "no-store",
+    signal: AbortSignal.timeout(giveUpMs),
+  });
+  if (answer.status === 401) refuse((await answer.json()).detail);
+  if (answer.status === 403) refuse("This page needs an admin's token.");
+  const said = await answer.json();
+  if (!answer.ok) throw new Error(said.detail ?? `Status ${answer.status}`);
+  return said;
+}
