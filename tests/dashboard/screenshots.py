@@ -11,12 +11,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from servease_appt.dashboard.links import dashboard_link
 from servease_appt.db.migrate import upgrade
-from servease_appt.demo.report import make_token
+from servease_appt.demo.report import demo_tokens
 from servease_appt.demo.sample_data import DemoData
 from servease_appt.demo.web import API, Connection, start_service
 from servease_appt.settings import Settings
@@ -96,7 +96,7 @@ def _service(directory: Path, workers: int, seconds: float) -> Iterator[tuple[st
         port = free_port()
         service = start_service(ROOT, directory, port, environment, workers=workers)
         running.callback(service.stop)
-        admin = make_token(settings.secret_key, "ad000000-0000-4000-8000-000000000001", "admin", "Ad Min")
+        admin = demo_tokens(settings.secret_key, data, timedelta(hours=1))["admin"]
         stop = threading.Event()
         load = threading.Thread(target=_load, args=(port, admin, stop))
         load.start()
