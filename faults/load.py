@@ -22,7 +22,6 @@ WRITER_PAUSE_S = 0.04
 RETRY_LIMIT_S = 15.0
 PAGE_PAUSE_S = 0.08
 BOOK_PAUSE_S = 0.5
-LOOK_PAUSE_S = 0.02
 STATS_PAUSE_S = 0.1
 LOST_WORKER_PAUSE_S = 1.0
 
@@ -154,22 +153,20 @@ class Load:
 
     def _look_into_l2(self) -> None:
         dataset = self.testbed.dataset
-        client = redis.Redis.from_url(
-            self.testbed.valkey.url(1), socket_timeout=0.5, socket_connect_timeout=0.5
-        )
+        reader = self.testbed.l2_reader()
         keys = list(dataset.versions)
         names = [f"{PREFIX}:{dataset.cache_key(key)}" for key in keys]
-        while not self.stopping.wait(LOOK_PAUSE_S):
+        while not self.stopping.wait(self.testbed.look_pause_s):
             t_call = time.monotonic_ns()
             try:
-                payloads: Any = client.mget(names)
+                payloads = reader.mget(names)
             except redis.RedisError:
                 continue
             seen: dict[str, str] = {}
             for key, payload in zip(keys, payloads, strict=True):
                 seen |= dataset.seen_in_l2(key, payload)
             self.history.add(Operation(L2, t_call, time.monotonic_ns(), 200, seen=seen))
-        client.close()
+        reader.close()
 
     def _watch_workers(self) -> None:
         slots: dict[int, Slot] = {}

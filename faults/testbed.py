@@ -9,9 +9,10 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Protocol, Self
 
 import jwt
 import redis
@@ -33,6 +34,19 @@ WORKER_CLASSES = {"gthread": "servease_appt.serving.worker.BufferingWorker", "sy
 _PIN_TRIES = 120
 _PIN_LIMIT_S = 2.0
 _ADMIN = "00000000-0000-4000-8000-000000000001"
+LOOK_TIMEOUT_S = 0.5
+
+
+class L2Reader(Protocol):
+    """Reads values straight from L2, without the service. For one thread."""
+
+    def mget(self, names: Sequence[str]) -> Sequence[bytes | None]:
+        """Return the values, None for what is not there or not readable. Raises redis-py's errors."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections."""
+        ...
 
 
 class AccessLog:
@@ -76,6 +90,9 @@ class Testbed:
         broken: the name of a protection that the served build lacks; None: the service as it is.
     """
 
+    look_pause_s = 0.02
+    """Seconds between two direct reads of L2."""
+
     def __init__(self, *, workers: int = 4, worker_class: str = "gthread", broken: str | None = None) -> None:
         self.workers = workers
         self.broken = broken
@@ -91,16 +108,12 @@ class Testbed:
         with contextlib.ExitStack() as stack:
             stack.callback(self._remove_directory)
             self.postgres = stack.enter_context(EmbeddedPostgres())
-            self.valkey = stack.enter_context(EmbeddedValkey())
-            self.links = Links(self.valkey.port)
-            stack.callback(self.links.close)
+            self._start_l2(stack)
             self.fake_services = stack.enter_context(FakeServices(self.directory, delay_s=UPSTREAM_DELAY_S))
             self.database_url = self.postgres.create_database("faults").replace("://", "+psycopg2://", 1)
             upgrade(self.database_url)
             self.dataset = Dataset(self.fake_services)
             self.dataset.seed(self.database_url)
-            self.redis = redis.Redis.from_url(self.valkey.url(1), socket_timeout=1.0)
-            stack.callback(self.redis.close)
             self._stack = stack.pop_all()
         try:
             self.serve()
@@ -115,6 +128,23 @@ class Testbed:
         self.stop_serving()
         self._stack.close()
 
+    def _start_l2(self, stack: contextlib.ExitStack) -> None:
+        """Start what is behind `REDIS_URL`, and set `redis_url` to its value."""
+        self.valkey = stack.enter_context(EmbeddedValkey())
+        self.links = Links(self.valkey.port)
+        stack.callback(self.links.close)
+        self.redis_url = self.links.url
+        self.redis = redis.Redis.from_url(self.valkey.url(1), socket_timeout=1.0)
+        stack.callback(self.redis.close)
+
+    def l2_reader(self) -> L2Reader:
+        """Return a new client that reads L2 past the proxy."""
+        client: Any = redis.Redis.from_url(
+            self.valkey.url(1), socket_timeout=LOOK_TIMEOUT_S, socket_connect_timeout=LOOK_TIMEOUT_S
+        )
+        reader: L2Reader = client
+        return reader
+
     def serve(self) -> None:
         """Start gunicorn and wait until every worker answers."""
         directory = self.directory / f"gunicorn-{next(self._names)}"
@@ -124,7 +154,7 @@ class Testbed:
         settings = {
             "SECRET_KEY": SECRET,
             "DATABASE_URL": self.database_url,
-            "REDIS_URL": self.links.url,
+            "REDIS_URL": self.redis_url,
             "PYTHONUNBUFFERED": "1",
             **self.fake_services.settings,
         }

@@ -77,7 +77,9 @@ class Sentinels(Sentinel):
     def poll(self) -> None:
         """Ask the sentinels on another thread, unless that was done within `POLL_S`. Never blocks."""
         if not self._polling and self._clock() - self._viewed_at_s > POLL_S:
-            self._polling = run_in_thread("sentinels", self._poll)
+            self._polling = True  # before the start: the thread may have ended when `run_in_thread` returns
+            if not run_in_thread("sentinels", self._poll):
+                self._polling = False
 
     def objection(self, connected_to: Address) -> str | None:
         """Return why the server at `connected_to` may not be the primary, by the last poll; None: it is."""

@@ -2,13 +2,13 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from servease_appt.cache import connect
+from servease_appt.cache import connect, sentinel
 from tests.cache.sentinel_setup import SERVICE, SentinelSetup
 from tests.cache.testbed import CODECS, PREFIX, Cache, Source, Versioned, eventually, listening
 
@@ -64,17 +64,33 @@ def test_a_worker_that_most_sentinels_do_not_reach_trusts_no_tier(
     """They may have chosen another primary, which takes invalidations. Both tiers are used again afterwards."""
     source.put(K)
     assert worker.get(K, source.load) == V1
-    for sentinel in setup.sentinels[:2]:
-        sentinel.send(signal.SIGSTOP)
+    for process in setup.sentinels[:2]:
+        process.send(signal.SIGSTOP)
     try:
         eventually(lambda: worker._process.recovery.l2_is_old, "the suspicion", timeout_s=2 * BOUND_S)
         eventually(lambda: not worker.l1.is_trusted(), "the end of the trust", timeout_s=BOUND_S)
         source.put(K)
         eventually(lambda: worker.get(K, source.load) == V2, "the new value", timeout_s=BOUND_S)
     finally:
-        for sentinel in setup.sentinels[:2]:
-            sentinel.send(signal.SIGCONT)
+        for process in setup.sentinels[:2]:
+            process.send(signal.SIGCONT)
     eventually(lambda: worker.l1.is_trusted() and not worker._process.recovery.l2_is_old, "the trust")
+
+
+def test_a_poll_that_ends_before_its_starter_goes_on_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine. Seen to fail: the worker never asked the sentinels again, and kept the old primary."""
+
+    def run_now(_name: str, task: Callable[[], object]) -> bool:
+        task()
+        return True
+
+    monkeypatch.setattr(sentinel, "run_in_thread", run_now)
+    now_s = 100.0
+    sentinels = sentinel.Sentinels([], SERVICE, {}, clock=lambda: now_s)
+    for _ in range(2):
+        now_s += 1.0
+        sentinels.poll()
+        assert sentinels._viewed_at_s == now_s
 
 
 def test_sentinels_that_do_not_run_change_nothing(
@@ -82,9 +98,9 @@ def test_sentinels_that_do_not_run_change_nothing(
 ) -> None:
     """A sentinel that refuses connections chooses no other primary. The last test of this file: it kills two."""
     source.put(K)
-    for sentinel in setup.sentinels[:2]:
-        sentinel.send(signal.SIGKILL)
-        sentinel.wait(10)
+    for process in setup.sentinels[:2]:
+        process.send(signal.SIGKILL)
+        process.wait(10)
     sentinels = worker._process.listener._heartbeat._sentinels
     assert sentinels is not None
     began_s = sentinels._viewed_at_s

@@ -24,15 +24,14 @@ from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.cluster_keys import ClusterKeySpace
 from servease_appt.cache.l2.nodes import Command, Node, Nodes
 from servease_appt.cache.l2.protocol import Announced, Fill, Lease, LeaseState, Write, WriteMode, Written
-from servease_appt.cache.l2.single_server import (
-    SCAN_BATCH,
-    SingleServerL2,
+from servease_appt.cache.l2.script_calls import (
     fill_args,
     fingerprint,
     read_leases,
     read_stored,
     script_source,
 )
+from servease_appt.cache.l2.single_server import SCAN_BATCH, SingleServerL2
 from servease_appt.cache.l2.values import pack_get
 from servease_appt.cache.messages import Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.stats import Observer
