@@ -3,11 +3,12 @@
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from redis import Redis
 
+from servease_appt.cache import CacheError
 from servease_appt.container import EXTENSION
 from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
@@ -17,9 +18,15 @@ from tests.support.dataset import Asker
 from tests.support.old_server import COMPATIBLE, old_server
 from tests.support.served import settings
 
-NO_RESP3 = ("--rename-command", "HELLO", "")
-ONE_DATABASE = ("--databases", "1")
-NO_LUA = ("--rename-command", "EVAL", "")
+OPTIONS = {
+    "resp3": ("--rename-command", "HELLO", ""),
+    "database": ("--databases", "1"),
+    "lua": ("--rename-command", "EVAL", ""),
+    "version": COMPATIBLE,
+    "no password": ("--requirepass", "right"),
+    "wrong password": ("--requirepass", "right"),
+}
+RIGHTS = {"no scripts": ("+@all", "-eval"), "no writes": ("+@all", "-@write")}
 
 
 @pytest.fixture
@@ -31,18 +38,15 @@ def stack() -> Iterator[ExitStack]:
 
 def url_of(case: str, stack: ExitStack) -> str:
     """Start the server of a case."""
-    options = {"resp3": NO_RESP3, "database": ONE_DATABASE, "lua": NO_LUA, "version": COMPATIBLE}.get(
-        case, ()
-    )
-    server = stack.enter_context(EmbeddedValkey(options=options))
+    server = stack.enter_context(EmbeddedValkey(options=OPTIONS.get(case, ())))
     if case == "version":
         return stack.enter_context(old_server(server))
-    if not case.startswith("no "):
-        return server.url(1)
-    rights = {"no scripts": ("+@all", "-eval"), "no writes": ("+@all", "-@write")}[case]
-    with Redis.from_url(server.url()) as admin:
-        admin.execute_command("ACL", "SETUSER", "limited", "on", ">p", "~*", "&*", *rights)
-    return server.url(1).replace("redis://", "redis://limited:p@")
+    user = ":wrong@" if case == "wrong password" else ""
+    if case in RIGHTS:
+        user = "limited:p@"
+        with Redis.from_url(server.url()) as admin:
+            admin.execute_command("ACL", "SETUSER", "limited", "on", ">p", "~*", "&*", *RIGHTS[case])
+    return server.url(1).replace("redis://", f"redis://{user}")
 
 
 @pytest.mark.parametrize(
@@ -52,11 +56,13 @@ def url_of(case: str, stack: ExitStack) -> str:
         ("database", "NO_DATABASE", "such as /0"),
         ("lua", "UNKNOWN_COMMAND", "Lua"),
         ("version", "OLD_VERSION", "Redis 7.0 or later"),
+        ("no password", "NOAUTH", "user name and password"),
+        ("wrong password", "NOAUTH", "user name and password"),
         ("no scripts", "NOPERM", "deploy/users.acl"),
         ("no writes", "NOPERM", "Give the user in REDIS_URL the commands and keys"),
     ],
 )
-def test_it_is_named_before_any_request(
+def test_it_is_named_before_and_after_the_first_reads(
     *,
     case: str,
     cause: str,
@@ -72,10 +78,14 @@ def test_it_is_named_before_any_request(
     cache = cli.app.extensions[EXTENSION].lookups.cache
     cache.start()
     assert wait_until(lambda: cache.l2.refusals.current is not None, timeout_s=20)
-    ready = Asker(cli.app, None).get("/health/ready/")
-    assert (ready.status_code, ready.get_json()["status"]) == (200, "degraded")
-    checks = ready.get_json()["checks"]
-    assert (checks["redis"], checks["redis_cause"]) == ("refuses", cause)
+    for reads in (0, 5):
+        for _ in range(reads):
+            with suppress(CacheError):
+                cache.l2.read(["customer_1"])
+        ready = Asker(cli.app, None).get("/health/ready/")
+        assert (ready.status_code, ready.get_json()["status"]) == (200, "degraded")
+        checks = ready.get_json()["checks"]
+        assert (checks["redis"], checks["redis_cause"]) == ("refuses", cause)
 
     shown = json.loads(cli.app.test_cli_runner().invoke(args=["cache", "doctor", "--json"]).stdout)
     wrong = [f for f in shown["findings"] if f["area"] == "redis" and f["level"] == "problem"]
