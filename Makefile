@@ -24,7 +24,7 @@ LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-e
 	--custom-compile-command "make lock"
 
 .PHONY: help demo test test-lowest test-flask-caching mutation cache-mutation histories contest nightly bench bench-quick \
-	bench-scale races faults docs screenshots api-tools audit check format lock clean
+	bench-scale races faults scale docs screenshots api-tools audit check format lock clean
 
 help:
 	@echo "make demo    the whole service with embedded servers and demo data, until Ctrl-C (ARGS=--check: check and stop)"
@@ -41,6 +41,7 @@ help:
 	@echo "make races   force races on this cache and on its peers, and write the table of docs/races.md (five minutes)"
 	@echo "make bench-scale   measure what 1 to 1,000 workers cost Redis, and write docs/scaling.md's tables (ARGS=--quick)"
 	@echo "make faults  break it under load and check what every request saw (ARGS='--only NAME': one fault)"
+	@echo "make scale   the same on Redis Sentinel and Redis Cluster, about 8 minutes (ARGS='--only NAME': one fault)"
 	@echo "make docs    the documents and the API's reference as a site in build/docs; a warning or a broken link fails"
 	@echo "make screenshots   the dashboard's pictures in docs/, taken of a service under load (needs Chromium; three minutes)"
 	@echo "make audit   known vulnerabilities of the locked dependencies; says where there was no data (exit code 2)"
@@ -115,6 +116,9 @@ mutation: $(TOOLS_STAMP)
 
 faults: $(STAMP)
 	@$(PY) -m faults $(ARGS)
+
+scale: $(STAMP)
+	@$(PY) -m faults.fleet $(ARGS)
 
 $(BENCH_STAMP): pyproject.toml requirements-bench.lock
 	@echo "Installing the service and its peers into $(BENCH_VENV) ..."

@@ -18,6 +18,7 @@ from servease_appt.cache.election import draw_delay_s
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.messages import Invalidation, own_message_parts
 from servease_appt.cache.plain_requests import MAX_REFUSALS
+from servease_appt.cache.refusals import SCRIPT_TEST
 from servease_appt.testing.servers import HOST
 
 BEAT_S = 0.5
@@ -107,6 +108,7 @@ class FakeListener:
             self._register_at_s = now_s + REGISTER_S
             about = f'{{"pid": 4711, "host": "fake", "started_at_s": {time.time():.6f}}}'
             self._send(encode("EXISTS", self._keys.l1_off))
+            self._send(encode("EVAL", SCRIPT_TEST, "0"))
             self._send(encode("HSET", self._keys.workers, self._identity, about))
         if self._pending:
             for key, (due_s, tries) in list(self._pending.items()):

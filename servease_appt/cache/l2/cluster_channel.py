@@ -80,6 +80,8 @@ class ClusterChannel:
             raise RedisConnectionError("no node serves the sequence")
         self.server = main.name
         self._main = Channel(main.client)
+        self._nodes.not_compared.clear()
+        self._nodes.compared = True
         self._unheard: set[str] = set()
         for node in self._others():
             self._note_lost(node.name)
@@ -135,6 +137,8 @@ class ClusterChannel:
 
     def close(self) -> None:
         """Close all connections."""
+        self._nodes.compared = False
+        self._nodes.not_compared.clear()
         with self._lock:
             self._closed = True
         waiting = [channel for _, channel in self._connected if channel is not None]
@@ -194,6 +198,10 @@ class ClusterChannel:
             self._nodes.refresh()
 
     def _beat(self, link: _Link) -> None:
+        if (
+            link.confirmed
+        ):  # and the listener has handled that: a node that lost invalidations is among the old ones
+            self._nodes.not_compared.discard(link.node.name)
         now = self._clock()
         if link.asked_at_s is not None:
             if now - link.asked_at_s > SILENT_FOR_S:

@@ -72,7 +72,13 @@ class Node:
 
 
 class Nodes:
-    """The topology of a cluster, read at the first use. Thread-safe and fork-safe."""
+    """The topology of a cluster, read at the first use. Thread-safe and fork-safe.
+
+    Attributes:
+        compared: True while a listener compares the nodes' replication histories.
+        not_compared: names of primaries that a later topology named first, until their history was compared. A
+            promoted replica may lack invalidations, so nothing is read from it until then.
+    """
 
     def __init__(self, addresses: Sequence[Address], options: dict[str, Any]) -> None:
         taken = inspect.signature(Redis.__init__).parameters
@@ -95,6 +101,8 @@ class Nodes:
         self._known: list[Address] = list(self._named)
         self._stale = False
         self._read_at_s = float("-inf")
+        self.compared = False
+        self.not_compared: set[str] = set()
 
     def close(self) -> None:
         """Close the connections to all nodes."""
@@ -185,7 +193,10 @@ class Nodes:
             slots[first : last + 1] = [self._node(addresses[0])] * (last + 1 - first)
         if not known:
             raise RedisConnectionError("the cluster serves no slots")
-        self._primaries = list(dict.fromkeys(node for node in slots if node is not None))
+        primaries = list(dict.fromkeys(node for node in slots if node is not None))
+        if self.compared:
+            self.not_compared |= {node.name for node in primaries if node not in self._primaries}
+        self._primaries = primaries
         self._slots, self._known = slots, list(dict.fromkeys(known))
 
     def _node(self, address: Address) -> Node:
@@ -227,20 +238,31 @@ class Nodes:
                 continue
             items = by_node.get(node)
             if items is None:
-                if node in left_out or (without is not None and (node.name in without or not node.usable())):
+                if node in left_out or (
+                    without is not None and (not self._is_read(node, without) or not node.usable())
+                ):
                     left_out.add(node)
                     answers[number] = RedisConnectionError(f"{node.name} is not used now")
                     continue
                 items = by_node[node] = []
             items.append((number, command, False))
         self._send(by_node, answers, self._receive_values if values else self._receive)
-        again = self._redirected(commands, answers, script)
+        again = self._redirected(commands, answers, script, without)
         if again:
             self._send(again, answers, self._receive)
         return answers
 
+    def _is_read(self, node: Node, without: Collection[str]) -> bool:
+        """Return False for a node that is left out, and for one whose history was not compared yet."""
+        proven = not self.compared or (node in self._primaries and node.name not in self.not_compared)
+        return proven and node.name not in without
+
     def _redirected(
-        self, commands: Sequence[Command], answers: list[Any], script: str | None
+        self,
+        commands: Sequence[Command],
+        answers: list[Any],
+        script: str | None,
+        without: Collection[str] | None,
     ) -> dict[Node, list[_Item]]:
         """Return the commands to send again: to the node that a redirection names, or with the script's text."""
         again: dict[Node, list[_Item]] = {}
@@ -257,6 +279,8 @@ class Nodes:
                 node = self._node((host, answer.port))
                 if not asks:
                     self.refresh_soon()
+                    if without is not None and not self._is_read(node, without):
+                        continue
             else:
                 continue
             if node is not None:
