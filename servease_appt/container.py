@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from redis import Redis, RedisError
+from redis import AuthenticationError, Redis, RedisError, ResponseError
 
 from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.clients import Upstreams
@@ -51,9 +51,14 @@ class Container:
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
     def redis_answers(self) -> bool:
-        """Send Redis one PING. Returns False if it fails. Takes at most the client's timeouts."""
+        """Send Redis one PING. Returns False if it is not answered. Takes at most the client's timeouts.
+
+        A refusal is an answer, as where the server has no RESP3, or the password is wrong.
+        """
         try:
             self.redis.ping()
+        except (ResponseError, AuthenticationError):
+            return True
         except RedisError:
             return False
         return True

@@ -10,6 +10,7 @@ import redis
 
 from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey
+from tests.cache.cluster_setup import ClusterSetup
 
 # What a developer's shell holds must not decide what a test connects to.
 for name in [name for name in os.environ if name.startswith("PG") or name.lower().endswith("_proxy")]:
@@ -70,6 +71,13 @@ def valkey() -> Iterator[EmbeddedValkey]:
     """The run's Valkey server. Tests that stop or freeze it, or change its settings, take `own_valkey`."""
     with EmbeddedValkey() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ClusterSetup]:
+    """The run's cluster of three. Tests that stop or freeze a node, or add one, start a cluster of their own."""
+    with ClusterSetup() as setup:
+        yield setup
 
 
 @pytest.fixture

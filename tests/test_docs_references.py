@@ -193,3 +193,27 @@ def as_number(cell: str) -> object:
         return float(text)
     except ValueError:
         return text
+
+
+def test_the_map_of_the_cache_names_each_file_once() -> None:
+    """A file that was moved or added is in the map; the names in the row of `l2/` are of its files."""
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    table = text.partition("Inside `cache/`:")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1:3] for row in table.splitlines() if row.startswith("| `")]
+    named = [
+        name for files, job in rows for name in re.findall(r"`(\w+\.py)`", files + job * ("`l2/`" in files))
+    ]
+    cache = ROOT / "servease_appt" / "cache"
+    there = [path.name for folder in (cache, cache / "l2") for path in folder.glob("[!_]*.py")]
+    assert sorted(named) == sorted(there)
+
+
+def test_the_functions_of_the_traces_exist() -> None:
+    """A name such as `cache/l1.invalidate` is a function of that module, or a method of a class there."""
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    traces = text.partition("## Three traces")[2].partition("\n## ")[0]
+    found = re.findall(r"`((?:\w+/)+\w+)\.(\w+)`", traces)
+    assert len(found) > 8
+    for module, function in found:
+        source = (ROOT / "servease_appt" / f"{module}.py").read_text("utf-8")
+        assert re.search(rf"^ *def {function}\(", source, re.MULTILINE), f"{module}.{function}"

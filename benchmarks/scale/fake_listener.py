@@ -1,7 +1,8 @@
 """A fake listener: one socket that sends to Redis what a worker's listener sends, without a worker behind it.
 
-It connects with RESP3, subscribes, turns tracking on, sends a heartbeat twice a second and registers every 5 s, as
-`servease_appt.cache.listener` does; a test compares the commands. What follows a message is optional:
+It connects with RESP3, subscribes, turns tracking on, sends a heartbeat twice a second, registers and reads the
+switch of L1 every 5 s, as `servease_appt.cache.listener` does; a test compares the commands. What follows
+a message is optional:
 
 * `verify`: read a key with MGET after a tracking message about it, as a worker does that holds the key in L1.
 * `elect`: carry out a plain PUBLISH after a random delay, unless a numbered message covers it before.
@@ -17,6 +18,7 @@ from servease_appt.cache.election import draw_delay_s
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.messages import Invalidation, own_message_parts
 from servease_appt.cache.plain_requests import MAX_REFUSALS
+from servease_appt.cache.refusals import SCRIPT_TEST
 from servease_appt.testing.servers import HOST
 
 BEAT_S = 0.5
@@ -105,6 +107,8 @@ class FakeListener:
         if now_s >= self._register_at_s:
             self._register_at_s = now_s + REGISTER_S
             about = f'{{"pid": 4711, "host": "fake", "started_at_s": {time.time():.6f}}}'
+            self._send(encode("EXISTS", self._keys.l1_off))
+            self._send(encode("EVAL", SCRIPT_TEST, "0"))
             self._send(encode("HSET", self._keys.workers, self._identity, about))
         if self._pending:
             for key, (due_s, tries) in list(self._pending.items()):

@@ -20,7 +20,8 @@ from benchmarks.scale.fake_listener import Behaviour
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.protocol import Fill, LeaseState
-from servease_appt.cache.l2.single_server import SingleServerL2, script_source
+from servease_appt.cache.l2.script_calls import script_source
+from servease_appt.cache.l2.single_server import SingleServerL2
 from servease_appt.references.entities import CODECS
 
 TTL_MS = 600_000

@@ -37,10 +37,12 @@ def alive() -> dict[str, str]:
 def readiness(container: Container) -> Readiness:
     """Return the state of each part. Takes the deadlines of Redis and PostgreSQL at most, and reads no row."""
     mode = container.lookups.mode()
-    # Without a confirmed channel the mode is `l2_only` until a read fails, also where Redis does not answer.
-    answers = mode == Mode.BOTH or (mode == Mode.L2_ONLY and container.redis_answers())
-    checks = {"database": "ok", "redis": "ok" if answers else "unavailable", "cache_mode": mode}
     refusal = container.lookups.cache.l2.refusals.current
+    # Without a confirmed channel the mode is `l2_only` until a read fails, also where Redis does not answer.
+    # With a wrong password reads fail although it answers.
+    may_answer = mode == Mode.L2_ONLY or refusal is not None
+    answers = mode == Mode.BOTH or (may_answer and container.redis_answers())
+    checks = {"database": "ok", "redis": "ok" if answers else "unavailable", "cache_mode": mode}
     if answers and refusal is not None:
         checks |= {"redis": "refuses", "redis_cause": refusal.cause}
     if container.lifecycle.draining():

@@ -123,6 +123,14 @@ class Channel:
         """The host and port of the server. Only for a connection by TCP."""
         return str(self._connection.host), int(self._connection.port)
 
+    @property
+    def server_version(self) -> tuple[str, str]:
+        """The server's kind and version according to HELLO, such as `("valkey", "9.1.2")`; empty if unknown."""
+        told = self._connection.handshake_metadata
+        told = told if isinstance(told, dict) else {}
+        kind, version = (told.get(name, b"") for name in (b"server", b"version"))
+        return _text(kind), _text(version)
+
     def has_frame(self) -> bool:
         """Return True if a frame was received that has not been read."""
         return bool(self._connection.can_read(0))
@@ -168,3 +176,7 @@ def _from_pubsub(push: list[Any]) -> Published | Subscribed | Reply:
 def _from_tracking(push: list[Any]) -> Changed:
     names = push[1]
     return Changed(None if names is None else tuple(names))
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

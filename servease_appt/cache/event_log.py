@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from servease_appt.cache.stats import Event, Recorder, Tier
@@ -57,6 +58,12 @@ class EventLog:
         with self._lock:
             found = [logged for logged in self._last if logged.key in (key, "*")]
         return found[: -limit - 1 : -1]
+
+    def since(self, at_s: float, limit: int) -> list[LoggedEvent]:
+        """Return the last events after a time (wall clock, in seconds), at most `limit`, newest first."""
+        with self._lock:
+            newest = list(islice(reversed(self._last), limit))
+        return [logged for logged in newest if logged.at_s > at_s]
 
     def watch(self, watcher: Callable[[list[LoggedEvent]], None], for_s: float) -> None:
         """Pass every event to `watcher`, on the thread where it happens, for the next `for_s` seconds."""

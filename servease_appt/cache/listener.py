@@ -15,11 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from servease_appt.cache.callbacks import ListenerCallbacks
 from servease_appt.cache.channel import (
     Changed,
+    Channel,
     NodeBack,
     NodeLost,
     Published,
@@ -31,9 +32,10 @@ from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.heartbeat import Heartbeat, HeartbeatTimeout
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import Entry
-from servease_appt.cache.l2.cluster_channel import open_channel
+from servease_appt.cache.l2.cluster_channel import ClusterChannel, open_channel
 from servease_appt.cache.l2.protocol import Backend
 from servease_appt.cache.messages import UnreadableMessage, decode
+from servease_appt.cache.refusals import CONNECT, SCRIPTS, check_version
 from servease_appt.cache.send_queue import (
     HeartbeatWrite,
     HistoryReport,
@@ -205,6 +207,8 @@ class Listener:
             try:
                 self._listen()
             except (HeartbeatTimeout, RedisError, OSError) as error:
+                if self._channel is None and isinstance(error, (ResponseError, AuthenticationError)):
+                    self._callbacks.on_command_reply(CONNECT, error)
                 if self.confirmed:
                     log.warning("Invalidation channel lost: %s", str(error) or type(error).__name__)
                     backoff_s = BACKOFF_S[0]
@@ -230,6 +234,9 @@ class Listener:
         channel = self._channel = open_channel(
             self._client, self._keys, histories=self._heartbeat.histories, clock=self._clock
         )
+        self._callbacks.on_command_reply(CONNECT, None)
+        if isinstance(channel, (Channel, ClusterChannel)):
+            self._callbacks.on_command_reply(SCRIPTS, check_version(*channel.server_version))
         channel.send("SUBSCRIBE", self._keys.channel, self._keys.queries)
         if self._tracked:
             self._queue.turn_tracking_on(channel, self._tracked)

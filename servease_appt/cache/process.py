@@ -34,6 +34,7 @@ from servease_appt.cache.reading import Reader
 from servease_appt.cache.recovery import OutageProbe, Recovery
 from servease_appt.cache.redis_client import database_of
 from servease_appt.cache.refresh import RefreshSchedule
+from servease_appt.cache.refusals import SCRIPT_TEST
 from servease_appt.cache.single_flight import Flights
 from servease_appt.cache.stats import Observer, Recorder
 from servease_appt.cache.worker_queries import QueryResponder
@@ -231,8 +232,10 @@ class Process(Generic[V]):
         self.loader.close()
 
     def _register(self) -> None:
-        """Add this worker to the register of workers, which commands read; read the switch of L1."""
+        """Add this worker to the register of workers, which commands read; read the switch of L1; try a script."""
         self.listener.send_soon("EXISTS", self._keys.l1_off)
+        if not isinstance(self._client, Backend):
+            self.listener.send_soon("EVAL", SCRIPT_TEST, "0")
         if self.l2.listens_where_it_reads:
             self.listener.send_soon("HSET", self._keys.workers, self.identity, self._about)
         else:  # a cluster's channel reaches one node, which need not hold the register

@@ -74,13 +74,15 @@ class QueryResponder(Generic[V]):
         if what == "l1_switch":
             self._send("EXISTS", self._keys.l1_off)
             return
-        if what not in ("heard", "status", "explain") or not self._is_ours(reply_to):
+        if what not in ("heard", "status", "explain", "events") or not self._is_ours(reply_to):
             return
         answer: dict[str, Any] = {"worker": self._identity, "pid": os.getpid()}
         if what == "status":
             answer |= self._describe()
         elif what == "explain":
             answer |= self._explain(str(question.get("key", "")))
+        elif what == "events":
+            answer["events"] = self._events_since(question.get("since_s"))
         # Published and not stored: a full Redis and a replica refuse writes.
         self._send("PUBLISH", reply_to, json.dumps(answer))
 
@@ -100,6 +102,13 @@ class QueryResponder(Generic[V]):
                 "digest": "" if entry.value is NOT_FOUND else digest(self._codecs, key, entry.value),
             }
         return {"l1": held, "events": [logged.as_json() for logged in self._event_log.last_of(key)]}
+
+    def _events_since(self, since_s: object) -> list[dict[str, float | str]]:
+        try:
+            at_s = float(str(since_s))
+        except ValueError:
+            return []
+        return [logged.as_json() for logged in self._event_log.since(at_s, EVENTS_A_MESSAGE)]
 
     def _publish(self, events: list[LoggedEvent]) -> None:
         for start in range(0, len(events), EVENTS_A_MESSAGE):

@@ -28,7 +28,19 @@ from servease_appt.inspection.key_pages import CURSOR, FIRST
 from servease_appt.rate_limits import Cost
 from servease_appt.references.entities import ENTITIES
 
-SCRIPTS = ("token", "page", "server", "html", "overview", "entities", "keys", "doctor", "figures", "lines")
+SCRIPTS = (
+    "token",
+    "page",
+    "server",
+    "html",
+    "overview",
+    "entities",
+    "keys",
+    "doctor",
+    "events",
+    "figures",
+    "lines",
+)
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:;"
@@ -38,7 +50,7 @@ _HEADERS = {
 
 
 class Since(Schema):
-    """The time after which the page has no samples yet."""
+    """The time after which the page has no samples or events yet."""
 
     class Meta:
         unknown = EXCLUDE
@@ -168,6 +180,13 @@ def dashboard() -> Resource:
     def dashboard_invalidate(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG001
         """Invalidate it and return how long each worker took to handle that."""
         return json_response(_views().entries.invalidate(body["entity"], body["id"]))
+
+    @resource.declare(
+        "GET", f"{PATH}events", role=RequiredRole.ADMIN, summary="The workers' last events.", query=Since()
+    )
+    def dashboard_events(caller: Caller, query: dict[str, Any]) -> Response:  # noqa: ARG001
+        """Return the events after a time."""
+        return json_response({"events": _views().overview.events_since(query["since"])})
 
     @resource.declare(
         "GET", f"{PATH}keys", role=RequiredRole.ADMIN, summary="Keys in Redis, page by page.", query=Page()

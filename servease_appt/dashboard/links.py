@@ -4,7 +4,7 @@ The code is in the URL's fragment, which a browser sends to no server and which 
 store the address in their history all the same, so the fragment holds a code that works once, and no token.
 
 The token is of a type of its own: only the dashboard's routes accept it, so a leaked one can read figures and
-invalidate cached values, but cannot touch an appointment.
+keys, run the doctor and invalidate cached values, but cannot touch an appointment.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import jwt
 
@@ -24,21 +24,35 @@ TOKEN_TYPE: Final = "dashboard"  # noqa: S105 - a name, no secret
 _LINK: Final = "dashboard_link"
 
 
-def dashboard_link(base_url: str, secret_key: str) -> str:
+class Code(NamedTuple):
+    """A valid code of a link.
+
+    Attributes:
+        id: what tells it from other codes.
+        left_s: the whole seconds until it expires, at least 1.
+    """
+
+    id: str
+    left_s: int
+
+
+def dashboard_link(base_url: str, secret_key: str, lifetime_s: int = LINK_LIFETIME_S) -> str:
     """Return the link to open in a browser; `base_url` is the service's, such as `http://localhost:8005`."""
-    code = _signed({"token_type": _LINK, "jti": secrets.token_hex(16)}, LINK_LIFETIME_S, secret_key)
+    code = _signed({"token_type": _LINK, "jti": secrets.token_hex(16)}, lifetime_s, secret_key)
     return f"{base_url.rstrip('/')}{PATH}#code={code}"
 
 
-def read_code(code: str, secret_key: str) -> str | None:
-    """Return the id of a valid code, which the caller must accept only once; None for anything else."""
+def read_code(code: str, secret_key: str) -> Code | None:
+    """Return what a valid code says, which the caller must accept only once; None for anything else."""
     try:
         claims: dict[str, Any] = jwt.decode(
             code, secret_key, algorithms=["HS256"], options={"require": ["exp", "jti"]}
         )
     except (jwt.PyJWTError, ValueError):
         return None
-    return claims["jti"] if claims.get("token_type") == _LINK else None
+    if claims.get("token_type") != _LINK:
+        return None
+    return Code(claims["jti"], max(1, int(claims["exp"] - time.time()) + 1))
 
 
 def session_token(secret_key: str) -> str:

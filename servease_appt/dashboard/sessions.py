@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from servease_appt.api.tokens import NotAuthenticatedError
 from servease_appt.container import Container
-from servease_appt.dashboard.links import LINK_LIFETIME_S, read_code, session_token
+from servease_appt.dashboard.links import Code, read_code, session_token
 
 log = logging.getLogger(__name__)
 
@@ -22,16 +22,16 @@ class Sessions:
 
     def token_for(self, code: str) -> str:
         """Return a token for the page. Raises NotAuthenticatedError for an invalid or used code."""
-        code_id = read_code(code, self._secret_key)
-        if code_id is None or not self._is_first_use(code_id):
+        read = read_code(code, self._secret_key)
+        if read is None or not self._is_first_use(read):
             raise NotAuthenticatedError("This link has expired or was already used.")
         return session_token(self._secret_key)
 
-    def _is_first_use(self, code_id: str) -> bool:
+    def _is_first_use(self, code: Code) -> bool:
         """While Redis is down a code works until it expires: the dashboard is needed most during a failure."""
-        name = f"{self._cache.keys.prefix}:__link:{code_id}"
+        name = f"{self._cache.keys.prefix}:__link:{code.id}"
         try:
-            return bool(self._cache.l2.client.set(name, 1, nx=True, ex=LINK_LIFETIME_S))
+            return bool(self._cache.l2.client.set(name, 1, nx=True, ex=code.left_s))
         except (RedisError, OSError):
             log.warning(
                 "A dashboard link was accepted without checking whether it was used before: Redis does not answer"

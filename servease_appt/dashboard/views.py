@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from itertools import islice
+from operator import itemgetter
 from typing import Any, Final
 
 from redis.exceptions import RedisError
@@ -24,6 +25,7 @@ from servease_appt.inspection.workers import (
     WorkerStatus,
     query_acknowledgements,
     query_entry,
+    query_events,
     query_statuses,
     self_status,
     short_name,
@@ -41,6 +43,7 @@ ANSWER_TIMEOUT_S: Final = 0.5
 ACKNOWLEDGED_WITHIN_S: Final = 2.0
 COUNT_L2_EVERY_S: Final = 10.0
 MOST_COUNTED: Final = 50_000
+MOST_EVENTS: Final = 500
 
 
 class Overview:
@@ -77,6 +80,21 @@ class Overview:
             "l2_entries": self._l2_entries(),
             "l2_counted_to": MOST_COUNTED,
         }
+
+    def events_since(self, since_s: float) -> list[dict[str, Any]]:
+        """Return the newest events of all workers after a time, oldest first.
+
+        Raises:
+            CacheUnavailable: Redis does not answer.
+        """
+        with _redis_needed():
+            answers = query_events(self._cache.worker_queries, since_s, timeout_s=ANSWER_TIMEOUT_S)
+        events = [
+            {"worker": short_name(answer.worker), **asdict(event)}
+            for answer in answers.readable
+            for event in answer.events
+        ]
+        return sorted(events, key=itemgetter("at_s"))[-MOST_EVENTS:]
 
     def _workers(self) -> tuple[list[dict[str, Any]], int]:
         """Return a row per worker, and how many workers listen; only this worker and 0 while Redis is down."""

@@ -11,14 +11,14 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
-from servease_appt.dashboard.links import LINK_LIFETIME_S, PATH, dashboard_link
+from servease_appt.dashboard.links import PATH, dashboard_link
 from servease_appt.db.migrate import upgrade
 from servease_appt.demo.measurement import Measurement, Meter
-from servease_appt.demo.report import checks, comparison, invitation, make_token
+from servease_appt.demo.report import checks, comparison, demo_tokens, invitation
 from servease_appt.demo.sample_data import DemoData
 from servease_appt.demo.web import start_service
 from servease_appt.settings import Settings, SettingsError
@@ -28,6 +28,8 @@ from servease_appt.testing.servers import HOST, EmbeddedPostgres, EmbeddedValkey
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
+# The SECRET_KEY is made for each run and ends with it, so what it signs need not expire before.
+_LIFETIME = timedelta(days=30)
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _OPTIONS = {
     "port": (8005, "the appointment service"),
@@ -90,7 +92,7 @@ class _Progress:
 
 
 def _run(arguments: argparse.Namespace, say: _Progress, running: contextlib.ExitStack) -> int:
-    ports = {name: usable_port(name, getattr(arguments, name)) for name in _OPTIONS}
+    ports = usable_ports({name: getattr(arguments, name) for name in _OPTIONS})
     directory = running.enter_context(_own_directory())
 
     postgres = running.enter_context(EmbeddedPostgres(directory / "postgres"))
@@ -124,20 +126,23 @@ def _run(arguments: argparse.Namespace, say: _Progress, running: contextlib.Exit
     service = start_service(ROOT, directory, ports["port"], environment, workers=WORKERS)
     running.callback(service.stop)
     say(f"gunicorn with {WORKERS} workers on {HOST}:{ports['port']}")
-    admin = make_token(settings.secret_key, "ad000000-0000-4000-8000-000000000001", "admin", "Ad Min")
-    measurement = Meter(ports["port"], admin, settings.redis_url, fake_services).measure()
+    tokens = demo_tokens(settings.secret_key, data, _LIFETIME)
+    measurement = Meter(ports["port"], tokens["admin"], settings.redis_url, fake_services).measure()
     print("", *comparison(measurement), "", sep="\n", flush=True)
 
     if arguments.check:
         return _print_checks(measurement)
 
     base_url = f"http://{HOST}:{ports['port']}"
-    print(*invitation(base_url, settings.secret_key, data, fake_services.customers.url), sep="\n")
-    print(*_operators_lines(directory / "environment", environment), sep="\n")
+    files = {role: _own_file(directory / f"{role}-token", token) for role, token in tokens.items()}
+    in_shell = {role: f"$(cat {shlex.quote(str(file))})" for role, file in files.items()}
+    print(*invitation(base_url, in_shell, data, fake_services.customers.url), sep="\n")
+    renamed = data.people.customers[0]["id"]
+    print(*_operators_lines(directory / "environment", environment, renamed), sep="\n")
+    link = dashboard_link(base_url, settings.secret_key, int(_LIFETIME.total_seconds()))
     print(f"\nThe API to try out:     {base_url}/docs")
-    print(f"The cache's dashboard:  {base_url}{PATH} (paste the admin's token, or open this once,")
-    print(f"                        within {LINK_LIFETIME_S // 60} minutes)")
-    print(f"  {dashboard_link(base_url, settings.secret_key)}\n", flush=True)
+    print(f"The cache's dashboard:  {base_url}{PATH} (paste the token in {files['admin'].relative_to(ROOT)},")
+    print(f"                        or open this once)\n  {link}\n", flush=True)
     say("Serving until Ctrl-C")
     return _serve(service)
 
@@ -164,13 +169,22 @@ def _serve(service: GuardedProcess) -> int:
     raise ProcessError(f"gunicorn has ended:\n{service.log_tail()}")
 
 
-def _operators_lines(file: Path, environment: Mapping[str, str]) -> Iterator[str]:
+def _operators_lines(file: Path, environment: Mapping[str, str], customer_id: str) -> Iterator[str]:
     """Yield shell lines for the cache's commands, and write the environment that they read to `file`."""
-    file.touch(mode=0o600)
-    file.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()))
-    yield "# The same as an operator sees it, in the service's environment and this folder"
+    _own_file(file, "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()))
+    cache = f"{shlex.quote(str(_flask()))} --app wsgi cache"
+    yield "# What an operator sees, in the service's environment and this folder: what Redis and each worker"
+    yield "# hold of that customer, and whether all is well"
     yield f". {shlex.quote(str(file.relative_to(ROOT)))}"
-    yield f"{shlex.quote(str(_flask()))} --app wsgi cache doctor"
+    yield f"{cache} explain customer {customer_id}"
+    yield f"{cache} doctor"
+
+
+def _own_file(file: Path, text: str) -> Path:
+    """Write a file that only this user can read, since it holds secrets."""
+    file.touch(mode=0o600)
+    file.write_text(text)
+    return file
 
 
 def _flask() -> Path:
@@ -178,25 +192,32 @@ def _flask() -> Path:
     return command.relative_to(ROOT) if command.is_relative_to(ROOT) else command
 
 
-def usable_port(name: str, port: int) -> int:
-    """Return the port, or a free one for 0.
+def usable_ports(wanted: Mapping[str, int]) -> dict[str, int]:
+    """Return the ports by the names of their options, and a free one in place of each 0.
 
     Raises:
-        ProcessError: the port is in use; the text names the option that picks another.
+        ProcessError: ports are in use; the text names all of them, and the options that pick others.
     """
-    if port == 0:
-        return free_port()
+    problems = {name: reason for name, port in wanted.items() if (reason := _why_unusable(port))}
+    if problems:
+        taken = "; ".join(
+            f"port {wanted[name]}, for {_OPTIONS[name][1]}, can't be used ({reason})"
+            for name, reason in problems.items()
+        )
+        others = " ".join(f"{_flag(name)} {free_port()}" for name in problems)
+        raise ProcessError(f"{taken}. Choose another with: make demo ARGS='{others}'")
+    return {name: port or free_port() for name, port in wanted.items()}
+
+
+def _why_unusable(port: int) -> str:
+    """Return why the port can't be listened on; empty if it can, and for 0."""
+    if not 0 <= port <= 65535:
+        return "no such port"
     try:
-        if not 0 < port <= 65535:
-            raise OSError("no such port")  # noqa: TRY301 - told as the others are
         socket.create_server((HOST, port)).close()
     except OSError as error:
-        flag = _flag(name)
-        raise ProcessError(
-            f"port {port}, for {_OPTIONS[name][1]}, can't be used ({error.strerror or error})."
-            f" Choose another with {flag}: make demo ARGS='{flag} {free_port()}'"
-        ) from None
-    return port
+        return error.strerror or str(error)
+    return ""
 
 
 @contextlib.contextmanager

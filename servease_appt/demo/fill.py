@@ -9,15 +9,16 @@ import json
 import sys
 import time
 import urllib.request
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import create_engine, text
 
-from servease_appt.demo.report import invitation
+from servease_appt.demo.report import demo_tokens, invitation
 from servease_appt.demo.sample_data import DemoData
 from servease_appt.settings import Settings
 
+_TOKEN_LIFETIME = timedelta(hours=12)
 _ATTEMPTS = 50
 _PAUSE_S = 0.2
 
@@ -31,8 +32,10 @@ def main(base_url: str, customers_url: str) -> None:
     put(settings.customer_service_url, data.people.customers)
     put(settings.employee_service_url, data.people.employees)
     put(settings.vehicle_service_url, data.people.vehicles)
-    lines = invitation(base_url, settings.secret_key, data, customers_url)
-    print(*lines, f"\nThe API to try out: {base_url}/docs", sep="\n", flush=True)
+    tokens = demo_tokens(settings.secret_key, data, _TOKEN_LIFETIME)
+    exports = [f"export {role.upper()}={token}" for role, token in tokens.items()]
+    lines = invitation(base_url, {role: f"${role.upper()}" for role in tokens}, data, customers_url)
+    print(*exports, "", *lines, f"\nThe API to try out: {base_url}/docs", sep="\n", flush=True)
 
 
 def _is_empty(database_url: str) -> bool:

@@ -1,7 +1,7 @@
 """The demo's output, and the checks of it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import jwt
@@ -11,11 +11,22 @@ from servease_appt.demo.sample_data import DemoData
 from servease_appt.demo.web import API
 
 MAX_COLD_RATIO = 3.0
-_TOKEN_LIFETIME = timedelta(hours=12)
+NEW_NAME = "Somebody Else"
+_ADMIN_ID = "ad000000-0000-4000-8000-000000000001"
 _WIDTH = 16
 
 
-def make_token(secret_key: str, user_id: str, role: str, full_name: str) -> str:
+def demo_tokens(secret_key: str, data: DemoData, lifetime: timedelta) -> dict[str, str]:
+    """Return bearer tokens of a customer, an employee and an admin by role."""
+    customer, employee = data.people.customers[0], data.people.employees[0]
+    return {
+        "customer": _token(secret_key, customer["id"], "customer", customer["full_name"], lifetime),
+        "employee": _token(secret_key, employee["id"], "employee", employee["full_name"], lifetime),
+        "admin": _token(secret_key, _ADMIN_ID, "admin", "Ad Min", lifetime),
+    }
+
+
+def _token(secret_key: str, user_id: str, role: str, full_name: str, lifetime: timedelta) -> str:
     """Return a bearer token like those of the platform's authentication service."""
     first, _, last = full_name.partition(" ")
     claims = {
@@ -25,7 +36,7 @@ def make_token(secret_key: str, user_id: str, role: str, full_name: str) -> str:
         "first_name": first,
         "last_name": last,
         "token_type": "access",
-        "exp": datetime.now(UTC) + _TOKEN_LIFETIME,
+        "exp": datetime.now(UTC) + lifetime,
     }
     return jwt.encode(claims, secret_key, algorithm="HS256")
 
@@ -90,12 +101,11 @@ def checks(measurement: Measurement) -> Iterator[tuple[bool, str]]:
         yield commands == 1, f"it sent one Redis command ({commands})"
 
 
-def invitation(base_url: str, secret_key: str, data: DemoData, customers_url: str) -> Iterator[str]:
-    """Yield lines to paste into a shell."""
+def invitation(base_url: str, tokens: Mapping[str, str], data: DemoData, customers_url: str) -> Iterator[str]:
+    """Yield lines to paste into a shell, in which `tokens` stand in double quotes for each role's token."""
     customer, employee = data.people.customers[0], data.people.employees[0]
-    admin_id = "ad000000-0000-4000-8000-000000000001"
     vehicle = data.people.vehicles_of(customer["id"])[0]
-    api = base_url + API
+    appointments, cache = f"{base_url}{API}/appointments/", f"{base_url}{API}/cache"
     booking = {
         "customer_id": customer["id"],
         "vehicle_id": vehicle["id"],
@@ -103,33 +113,31 @@ def invitation(base_url: str, secret_key: str, data: DemoData, customers_url: st
         "scheduled_date": str(max(slot["date"] for slot in data.schedule.slots)),
         "scheduled_time": "09:45",
     }
-    renamed = {"do": "put", "entries": [{**customer, "full_name": "Somebody Else"}]}
-    yield f"export CUSTOMER={make_token(secret_key, customer['id'], 'customer', customer['full_name'])}"
-    yield f"export EMPLOYEE={make_token(secret_key, employee['id'], 'employee', employee['full_name'])}"
-    yield f"export ADMIN={make_token(secret_key, admin_id, 'admin', 'Ad Min')}"
-    yield ""
+    bearer = {role: f'-H "Authorization: Bearer {token}"' for role, token in tokens.items()}
+    curl, json_body = r"curl -s -w '\n'", '-H "Content-Type: application/json"'
     yield "# The list, with where its names came from (X-Cache) and what it took (Server-Timing)"
-    yield f'curl -si -H "Authorization: Bearer $ADMIN" "{api}/appointments/?page_size=2"'
+    yield f'{curl} -i {bearer["admin"]} "{appointments}?page_size=2"'
     yield f"# What {customer['full_name']} sees, and when there is room for another hour"
-    yield f'curl -s -H "Authorization: Bearer $CUSTOMER" {api}/appointments/'
+    yield f"{curl} {bearer['customer']} {appointments}"
     days = f"start_date={booking['scheduled_date']}&end_date={booking['scheduled_date']}"
-    yield f'curl -s -H "Authorization: Bearer $CUSTOMER" "{api}/appointments/available_slots/?{days}"'
+    yield f'{curl} {bearer["customer"]} "{appointments}available_slots/?{days}"'
     yield "# Book it"
-    yield (
-        f'curl -s -H "Authorization: Bearer $CUSTOMER" -H "Content-Type: application/json"'
-        f" -d '{json.dumps(booking)}' {api}/appointments/"
-    )
+    yield f"{curl} {bearer['customer']} {json_body} -d '{json.dumps(booking)}' {appointments}"
     yield f"# The schedule of {employee['full_name']}"
+    yield f'{curl} {bearer["employee"]} "{appointments}employee_schedule/?employee_id={employee["id"]}"'
+    yield f"# The name of {customer['full_name']} in eight answers at a time, from all workers: it stays the same"
+    yield "# when the customer is renamed where customers live, and is the new one once the caches are told"
     yield (
-        f'curl -s -H "Authorization: Bearer $EMPLOYEE"'
-        f' "{api}/appointments/employee_schedule/?employee_id={employee["id"]}"'
+        f"names() {{ for n in 1 2 3 4 5 6 7 8; do curl -s {bearer['admin']}"
+        f' "{appointments}?page_size=1&customer_id={customer["id"]}" &'
+        """ done | grep -o '"customer_name":"[^"]*"' | sort | uniq -c; }"""
     )
-    yield "# Rename the customer where customers live, and tell the caches"
+    yield "names"
+    renamed = {"do": "put", "entries": [{**customer, "full_name": NEW_NAME}]}
     yield f"curl -s -d '{json.dumps(renamed)}' {customers_url}/__control > /dev/null"
+    yield "names"
     invalidation = {"entity": "customer", "ids": [customer["id"]]}
-    yield (
-        f'curl -s -H "Authorization: Bearer $ADMIN" -H "Content-Type: application/json"'
-        f" -d '{json.dumps(invalidation)}' {api}/cache/invalidate/"
-    )
+    yield f"{curl} {bearer['admin']} {json_body} -d '{json.dumps(invalidation)}' {cache}/invalidate/"
+    yield "names"
     yield "# Counts of the cache"
-    yield f'curl -s -H "Authorization: Bearer $ADMIN" {api}/cache/stats/'
+    yield f"{curl} {bearer['admin']} {cache}/stats/"

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from redis import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from servease_appt.cache.l2.cluster import Cluster
 from servease_appt.cache.redis_client import database_of
+from servease_appt.cache.refusals import LEAST_REDIS, SCRIPT_TEST, cause_of, check_version
 from servease_appt.doctor.findings import Area, Finding
 from servease_appt.doctor.texts import duration
 from servease_appt.inspection.session import OperatorSession
@@ -19,7 +20,6 @@ from servease_appt.masking import mask_url
 PINGS: Final = 20
 SLOW_MS: Final = 5.0
 REQUEST_TIMEOUT_MS: Final = 200.0
-OLDEST_MAJOR: Final = 7
 FULL: Final = 0.9
 CLOCK_SLACK_S: Final = 1.0
 DATABASE: Final = 1
@@ -48,7 +48,22 @@ _REFUSALS: Final = {
         "Give the user in REDIS_URL the commands and keys of the cache (ACL).",
     ),
 }
-"""By the first word of Redis' error: what is wrong, and what to do."""
+"""By the cause of a refused write: what is wrong, and what to do."""
+_RIGHTS: Final = "Give the user in REDIS_URL the rights in deploy/users.acl. Redis itself is running."
+_UPGRADE: Final = f"Upgrade the server to Redis {LEAST_REDIS} or later, or to Valkey."
+_UNUSABLE: Final = {
+    "NOPERM": _RIGHTS,
+    "NO_RESP3": (
+        f"{_UPGRADE} The cache needs RESP3 (HELLO 3), which an old server, a proxy or `rename-command` may refuse;"
+        " RESP2 is not supported."
+    ),
+    "NO_DATABASE": (
+        "End REDIS_URL with a database that the server has, such as /0, for all workers. Redis itself is running."
+    ),
+    "OLD_VERSION": _UPGRADE,
+    "UNKNOWN_COMMAND": "Turn on the commands in deploy/users.acl, Lua scripts included: see `rename-command`.",
+}
+"""By the cause of a refusal: what to do where Redis answers and can't be used."""
 
 _area = Area("redis")
 
@@ -56,11 +71,18 @@ _area = Area("redis")
 def check(session: OperatorSession) -> Iterator[Finding]:
     """Run all checks of Redis. Raises redis-py's errors when the server does not answer."""
     yield _speed(session)
-    server = session.client.info("everything")
-    yield from _server(server)
+    try:
+        server = session.client.info("everything")
+    except NoPermissionError as error:
+        yield _no_info(error)
+        server = {}
+    else:
+        yield from _server(server)
     if server.get("role") != "slave":
         yield from _write_test(session)
-    yield from _memory(server)
+    yield from _script_test(session)
+    if server:
+        yield from _memory(server)
     yield from _database(session)
     yield _clock(session.client)
 
@@ -71,8 +93,8 @@ def unreachable(session: OperatorSession, error: BaseException) -> Finding:
     says = f"{_where(session)} can't be used: {reason}."
     if any(sign in reason for sign in ("WRONGPASS", "NOAUTH", "AUTH ", "invalid username-password")):
         do = "Correct the user name and password in REDIS_URL. Redis itself is running."
-    elif "NOPERM" in reason:
-        do = "Give the user in REDIS_URL the cache's commands, keys and channels (ACL). Redis itself is running."
+    elif remedy := _UNUSABLE.get(_root_cause(error)):
+        do = remedy
     elif "loading" in reason.lower():
         do = f"Wait until Redis has loaded its data. {_RECONNECT}"
     elif "refused" in reason:
@@ -85,6 +107,20 @@ def unreachable(session: OperatorSession, error: BaseException) -> Finding:
     else:
         do = f"Check that Redis runs there, and REDIS_URL or REDIS_HOST and REDIS_PORT. {_RECONNECT}"
     return _area.problem(says, _DEGRADED, do)
+
+
+def _root_cause(error: BaseException) -> str:
+    """Return the cause of an error of redis-py, which may be behind one of the cache; empty: none is known."""
+    return cause_of(error) or (cause_of(error.__cause__) if error.__cause__ is not None else None) or ""
+
+
+def _no_info(error: NoPermissionError) -> Finding:
+    return _area.warning(
+        f"INFO is refused: {str(error).rstrip('.')}.",
+        "Its version, memory and role can't be checked here, and workers with this user can't tell a server that"
+        " lost invalidations in a failover by its replication history.",
+        _RIGHTS,
+    )
 
 
 def _where(session: OperatorSession) -> str:
@@ -126,11 +162,11 @@ def _server(server: dict[str, Any]) -> Iterator[Finding]:
     name = str(server.get("server_name", "redis"))
     version = str(server.get(f"{name}_version", server["redis_version"]))
     compatible = str(server["redis_version"])
-    if int(compatible.partition(".")[0]) < OLDEST_MAJOR:
+    if check_version("redis", compatible) is not None:
         yield _area.problem(
             f"The server is {name} {version}.",
-            "The cache's scripts need Redis 7: they are refused, so nothing is stored or invalidated.",
-            "Upgrade the server to Redis 7 or Valkey.",
+            f"The cache's scripts need Redis {LEAST_REDIS}: without it nothing is stored or invalidated.",
+            _UPGRADE,
         )
     else:
         yield _area.ok(f"The server is {name} {version}.")
@@ -147,17 +183,29 @@ def _write_test(session: OperatorSession) -> Iterator[Finding]:
     try:
         session.client.set(f"{session.keys.prefix}:__doctor", 1, px=WRITE_TEST_MS)
     except ResponseError as error:
-        reason = str(error)
         says, do = _REFUSALS.get(
-            reason.partition(" ")[0] if " " in reason else reason,
-            (f"It refuses writes: {reason.rstrip('.')}.", "Look up this error in Redis' documentation."),
+            cause_of(error) or "",
+            (
+                f"It refuses writes: {str(error).rstrip('.')}.",
+                "Look up this error in Redis' documentation.",
+            ),
         )
-        if "maxmemory" in reason:
-            says, do = _REFUSALS["OOM"]
         yield _area.problem(
             says,
             "No value is stored, so every page calls the services. Workers stay connected and hear invalidations.",
             do,
+        )
+
+
+def _script_test(session: OperatorSession) -> Iterator[Finding]:
+    """Run a script that changes nothing."""
+    try:
+        session.client.eval(SCRIPT_TEST, 0)
+    except ResponseError as error:
+        yield _area.problem(
+            f"It refuses Lua scripts: {str(error).strip().rstrip('.')}.",
+            "No value is stored, so every page calls the services, and invalidations are refused.",
+            _UNUSABLE.get(_root_cause(error), "Look up this error in Redis' documentation."),
         )
 
 

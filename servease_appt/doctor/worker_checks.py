@@ -175,7 +175,7 @@ def _state(status: WorkerStatus, sequence: int | None, *, tracking_wanted: bool)
             "What is refused does not happen: values are not stored, or invalidations answer 503.",
             "Give its Redis user the rights in deploy/users.acl."
             if status.redis_refuses.startswith("NOPERM")
-            else "See the findings about Redis: memory, replication, disk.",
+            else "See the findings about Redis: version, memory, replication, disk.",
         )
     for breaker, state in status.all_breakers.items():
         if state != "closed":

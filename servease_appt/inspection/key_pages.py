@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from redis import Redis
-from redis.exceptions import ResponseError
 
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.cluster import Cluster
@@ -17,6 +16,8 @@ PAGE: Final = 50
 SCAN_COUNT: Final = 200
 MOST_SCANS: Final = 50
 FIRST: Final = "0.0"
+GONE: Final = -2
+"""The reply to PTTL for a key that does not exist."""
 CURSOR: Final = re.compile(r"(\d{1,4})\.(\d{1,20})\Z", re.ASCII)
 """The server's number and SCAN's cursor there. As text: JavaScript has no integers of 64 bits."""
 
@@ -28,12 +29,10 @@ class KeyRow:
     Attributes:
         key: the cache key, such as `customer_UUID`.
         left_s: seconds until it expires; None where it does not.
-        bytes: the length of the value; None where it is no string.
     """
 
     key: str
     left_s: float | None
-    bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +94,9 @@ def _rows(server: Redis, keys: KeySpace, names: Iterable[bytes | str]) -> list[K
     with server.pipeline(transaction=False) as pipeline:
         for name in data:
             pipeline.pttl(name)
-            pipeline.strlen(name)
-        replies = pipeline.execute(raise_on_error=False)
-    rows = []
-    for name, left_ms, length in zip(data, replies[::2], replies[1::2], strict=True):
-        if isinstance(left_ms, ResponseError) or left_ms == -2:
-            continue  # it is gone, or its slot moved to another node
-        left_s = left_ms / 1000 if left_ms >= 0 else None
-        rows.append(
-            KeyRow(
-                keys.plain(name.decode(errors="replace")), left_s, length if isinstance(length, int) else None
-            )
-        )
-    return rows
+        left_ms = pipeline.execute(raise_on_error=False)
+    return [
+        KeyRow(keys.plain(name.decode(errors="replace")), left / 1000 if left >= 0 else None)
+        for name, left in zip(data, left_ms, strict=True)
+        if isinstance(left, int) and left != GONE  # an error where the slot has moved to another node
+    ]

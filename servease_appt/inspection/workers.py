@@ -142,6 +142,14 @@ class WorkerEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerEvents:
+    """The last events of one worker, newest first."""
+
+    worker: str
+    events: list[WorkerEvent] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
     """What a worker has written into the register of workers; None for what can't be read."""
 
@@ -228,6 +236,12 @@ class _WorkerEntry(_Checked):
     after_ms = fields.Float()
 
 
+class _WorkerEvents(_Checked):
+    made = WorkerEvents
+    worker = _identity()
+    events = fields.List(fields.Nested(_WorkerEvent), required=True)
+
+
 class _Registration(_Checked):
     made = Registration
     pid = _whole()
@@ -250,6 +264,13 @@ def query_entry(
 ) -> Answers[WorkerEntry]:
     """Ask every worker what it holds of one key. Raises redis-py's errors."""
     return _checked(_WorkerEntry(), queries.query("explain", timeout_s=timeout_s, key=key))
+
+
+def query_events(
+    queries: WorkerQueries, since_s: float, timeout_s: float = ANSWER_TIMEOUT_S
+) -> Answers[WorkerEvents]:
+    """Ask every worker for its last events after a time (wall clock, in seconds). Raises redis-py's errors."""
+    return _checked(_WorkerEvents(), queries.query("events", timeout_s=timeout_s, since_s=repr(since_s)))
 
 
 def query_acknowledgements(

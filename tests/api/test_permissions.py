@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import pytest
 from flask import Flask
 
+from servease_appt.dashboard.blueprint import SCRIPTS
 from tests.support.dataset import BASE, Dataset, new_id, weekday
 
 Request = tuple[str, dict[str, Any] | None]
@@ -132,14 +133,15 @@ PAGE_ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/"): Row(OPEN, _to("/")),
     ("GET", "/ops/cache/"): Row(OPEN, _to("/ops/cache/")),
     ("GET", "/ops/cache/page.css"): Row(OPEN, _to("/ops/cache/page.css")),
-    **{
-        ("GET", f"/ops/cache/{name}.js"): Row(OPEN, _to(f"/ops/cache/{name}.js"))
-        for name in ("token", "page", "figures", "lines")
-    },
+    **{("GET", f"/ops/cache/{name}.js"): Row(OPEN, _to(f"/ops/cache/{name}.js")) for name in SCRIPTS},
     ("POST", "/ops/cache/session"): Row(
         "401 401 401 401 401 401", _to("/ops/cache/session", {"code": "none"})
     ),
-    ("GET", "/ops/cache/data"): Row(ADMINS, _to("/ops/cache/data")),
+    **{
+        ("GET", path): Row(ADMINS, _to(path))
+        for path in (f"/ops/cache/{name}" for name in ("data", "keys", "events"))
+    },
+    ("POST", "/ops/cache/doctor"): Row(ADMINS, _to("/ops/cache/doctor", {})),
     ("POST", "/ops/cache/explain"): Row(
         ADMINS, lambda dataset: ("/ops/cache/explain", {"entity": "customer", "id": dataset.alice_id})
     ),

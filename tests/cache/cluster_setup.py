@@ -26,10 +26,17 @@ OPTIONS = [
 
 
 class ClusterSetup:
-    """Primaries, and replicas that a test adds. A context manager that stops them."""
+    """Primaries, and replicas that a test adds. A context manager that stops them.
 
-    def __init__(self, primaries: int = 3) -> None:
+    Args:
+        primaries: the number of primaries that share the slots.
+        spares: the number of nodes that are started at once for `add_node`: each new node needs 2 s.
+    """
+
+    def __init__(self, primaries: int = 3, *, spares: int = 0) -> None:
         self._count = primaries
+        self._spare_count = spares
+        self._spares: list[EmbeddedValkey] = []
         self._stack = contextlib.ExitStack()
         self._buses: dict[int, int] = {}
         self.nodes: list[EmbeddedValkey] = []
@@ -72,23 +79,23 @@ class ClusterSetup:
         return next(node for node in self.nodes if node.port == port)
 
     def add_node(self) -> EmbeddedValkey:
-        """Start a node without slots, and wait until it and the others know each other."""
-        node = self._new(self._stack)
-        known = self.primaries()
-        self.do(node, "CLUSTER", "MEET", "127.0.0.1", known[0].port, self._buses[known[0].port])
-        id_ = self.do(node, "CLUSTER", "MYID")
+        """Return a node without slots that serves, once it and the others know each other."""
+        node = self._spares.pop() if self._spares else self._meet(self._new(self._stack))
+        eventually(partial(self._serves, node), "the state", timeout_s=20)
+        self._wait_until_known(node)
         self.nodes.append(node)
-        eventually(lambda: b"cluster_state:ok" in self.do(node, "CLUSTER", "INFO"), "the state", timeout_s=20)
-        for other in known:
-            eventually(partial(self._knows, other, id_), "the meeting", timeout_s=20)
         return node
 
     def add_replica(self, of: EmbeddedValkey) -> EmbeddedValkey:
-        """Start a replica that has all that its primary has."""
-        replica = self.add_node()
-        primary_id = self.do(of, "CLUSTER", "MYID").decode()
-        self.do(replica, "CLUSTER", "REPLICATE", primary_id)
+        """Start a replica that has all that its primary has. It serves at once, unlike a new primary."""
+        replica = self._meet(self._new(self._stack))
+        self._wait_until_known(replica)
+        primary_id = self.do(of, "CLUSTER", "MYID")
+        eventually(partial(self._knows, replica, primary_id), "the meeting", timeout_s=20)
+        self.nodes.append(replica)
+        self.do(replica, "CLUSTER", "REPLICATE", primary_id.decode())
         eventually(partial(self._is_linked, replica), "the replication", timeout_s=20)
+        eventually(partial(self._serves, replica), "the state", timeout_s=20)
         for node in self.primaries():
             eventually(
                 partial(self._has_replica, node, replica.port), "the news of the replica", timeout_s=20
@@ -98,9 +105,7 @@ class ClusterSetup:
     def is_primary(self, node: EmbeddedValkey) -> bool:
         """Whether a node is a primary and serves."""
         with redis.Redis(port=node.port) as client:
-            return client.info("replication")["role"] == "master" and b"cluster_state:ok" in self.do(
-                node, "CLUSTER", "INFO"
-            )
+            return client.info("replication")["role"] == "master" and self._serves(node)
 
     @staticmethod
     def do(node: EmbeddedValkey, *command: str | int) -> Any:
@@ -115,8 +120,9 @@ class ClusterSetup:
             first, last = number * SLOTS // self._count, (number + 1) * SLOTS // self._count - 1
             self.do(node, "CLUSTER", "ADDSLOTSRANGE", first, last)
             self.do(node, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        for node in self.nodes[1:]:
-            self.do(node, "CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port, self._buses[self.nodes[0].port])
+        self._spares = [self._new(stack) for _ in range(self._spare_count)]
+        for node in [*self.nodes[1:], *self._spares]:
+            self._meet(node)
         for node in self.nodes:
             eventually(partial(self._is_whole, node), "the cluster", timeout_s=20)
 
@@ -127,9 +133,22 @@ class ClusterSetup:
         self._buses[node.port] = bus
         return node
 
+    def _meet(self, node: EmbeddedValkey) -> EmbeddedValkey:
+        known = self.primaries()[0]
+        self.do(node, "CLUSTER", "MEET", "127.0.0.1", known.port, self._buses[known.port])
+        return node
+
+    def _wait_until_known(self, node: EmbeddedValkey) -> None:
+        id_ = self.do(node, "CLUSTER", "MYID")
+        for other in self.primaries():
+            eventually(partial(self._knows, other, id_), "the meeting", timeout_s=20)
+
+    def _serves(self, node: EmbeddedValkey) -> bool:
+        return b"cluster_state:ok" in self.do(node, "CLUSTER", "INFO")
+
     def _is_whole(self, node: EmbeddedValkey) -> bool:
         ranges = self.do(node, "CLUSTER", "SLOTS")
-        return b"cluster_state:ok" in self.do(node, "CLUSTER", "INFO") and len(ranges) == self._count
+        return self._serves(node) and len(ranges) == self._count
 
     def _ranges(self) -> list[Any]:
         for node in self.nodes:

@@ -66,35 +66,46 @@ class SentinelSetup:
             EmbeddedValkey(options=[*options, "--replicaof", "127.0.0.1", str(primary.port)])
         )
         self.servers = [primary, replica]
+        self.sentinel_ports = [free_port() for _ in range(3)]
         for number in range(3):
-            self._start_sentinel(stack, number, primary.port)
+            self._start_sentinel(stack, number)
         for number in range(3):
             wait_until(lambda number=number: self._knows_all(number), timeout_s=_START_S)  # type: ignore[misc]
 
-    def _start_sentinel(self, stack: contextlib.ExitStack, number: int, primary: int) -> None:
-        port, own = free_port(), self._directory / f"sentinel-{number}"
+    def _start_sentinel(self, stack: contextlib.ExitStack, number: int) -> None:
+        own = self._directory / f"sentinel-{number}"
         own.mkdir()
+        primary, replica = (server.port for server in self.servers)
+        others = [other for other in range(3) if other != number]
+        # Each knows the others from the start: they announce themselves every 2 s only.
         lines = [
-            f"port {port}",
+            f"port {self.sentinel_ports[number]}",
             "bind 127.0.0.1",
+            f"sentinel myid {number:040x}",
             f"sentinel monitor {SERVICE} 127.0.0.1 {primary} 2",
             f"sentinel down-after-milliseconds {SERVICE} 1000",
             f"sentinel failover-timeout {SERVICE} 5000",
             *([f"sentinel auth-pass {SERVICE} {self._password}"] if self._password else []),
             *([f"requirepass {self._sentinel_password}"] if self._sentinel_password else []),
             *([f"sentinel sentinel-pass {self._sentinel_password}"] if self._sentinel_password else []),
+            f"sentinel known-replica {SERVICE} 127.0.0.1 {replica}",
+            *(
+                f"sentinel known-sentinel {SERVICE} 127.0.0.1 {self.sentinel_ports[other]} {other:040x}"
+                for other in others
+            ),
         ]
         (own / "conf").write_text("\n".join(lines) + "\n")
         command: list[str | Path] = [_valkey_binary(), str(own / "conf"), "--sentinel"]
         process = GuardedProcess(command, log=own / "log", directory=own, stop_signal=signal.SIGKILL)
         stack.callback(process.stop)
         self.sentinels.append(process)
-        self.sentinel_ports.append(port)
 
     def _knows_all(self, number: int) -> bool:
         try:
             others = self.ask(number, "SENTINEL", "SENTINELS", SERVICE)
             replicas = self.ask(number, "SENTINEL", "REPLICAS", SERVICE)
+            self.ask(number, "SENTINEL", "CKQUORUM", SERVICE)  # an error unless the others answer
         except redis.RedisError:
             return False
-        return len(others) == 2 and len(replicas) == 1
+        links = [found.get(b"master-link-status") for found in replicas]
+        return len(others) == 2 and links == [b"ok"]

@@ -34,11 +34,10 @@ from tests.cache.testbed import (
 KEYS = [f"{kind}_{n}" for kind in ("customer", "vehicle", "employee") for n in range(20)]
 
 
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[list[EmbeddedValkey]]:
+@pytest.fixture
+def nodes(cluster: ClusterSetup) -> list[EmbeddedValkey]:
     """Three primaries that share the slots."""
-    with ClusterSetup() as setup:
-        yield setup.nodes
+    return cluster.nodes
 
 
 def _reads(cache: Cache, key: str, source: Source, wanted: Versioned) -> bool:

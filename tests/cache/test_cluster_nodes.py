@@ -40,7 +40,7 @@ KEYS = [f"{kind}_{n}" for kind in ("customer", "vehicle", "employee") for n in r
 @pytest.fixture(scope="module")
 def setup() -> Iterator[ClusterSetup]:
     """A cluster; each test leaves it whole."""
-    with ClusterSetup() as setup:
+    with ClusterSetup(spares=1) as setup:
         yield setup
 
 
@@ -48,9 +48,14 @@ def all_heard(cache: Cache) -> Cache:
     """The cache, once it listens to every node."""
     listening(cache)
     eventually(lambda: cache.l2.node_of(KEYS[0]), "the topology")
-    eventually(lambda: not cache.l2.unheard_nodes, "the connections to all nodes")
-    settle(cache)
+    eventually(lambda: _hears_all(cache), "the connections to all nodes")
     return cache
+
+
+def _hears_all(cache: Cache) -> bool:
+    """Whether every node has answered, asked at once and not with the next heartbeat."""
+    settle(cache)
+    return not cache.l2.unheard_nodes
 
 
 @pytest.fixture

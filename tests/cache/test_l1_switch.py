@@ -74,6 +74,18 @@ def test_a_worker_that_starts_later_reads_the_switch(
     eventually(is_off(make_cache()), "the switch")
 
 
+def test_a_flush_by_hand_ends_it(workers: tuple[Cache, Cache], client: redis.Redis) -> None:
+    """The switch goes with the database, and workers notice it as they notice the loss of their values."""
+    workers[0].worker_queries.switch_l1(off=True)
+    for worker in workers:
+        eventually(is_off(worker), "the switch")
+
+    client.flushdb()
+
+    for worker in workers:
+        eventually(lambda worker=worker: not is_off(worker)(), "the end of the switch")  # type: ignore[misc]
+
+
 def test_a_lost_message_is_made_up_for(
     workers: tuple[Cache, Cache], client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

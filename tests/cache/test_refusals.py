@@ -6,10 +6,16 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
 
 from servease_appt.cache import CacheUnavailable, TwoTierCache, connect, json_codec
-from servease_appt.cache.refusals import LOG_EVERY_S, Refusals, cause_of
+from servease_appt.cache.refusals import CONNECT, LOG_EVERY_S, Refusals, cause_of, check_version
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey
 
@@ -29,6 +35,14 @@ KEY = "customer_1"
         (ResponseError("MISCONF Valkey is configured to save RDB snapshots"), "MISCONF"),
         (ResponseError("NOREPLICAS Not enough good replicas to write."), "NOREPLICAS"),
         (ResponseError("unknown command 'EVALSHA', with args beginning with: "), "UNKNOWN_COMMAND"),
+        (ResponseError("unknown command 'HELLO', with args beginning with: '3' "), "NO_RESP3"),
+        (ResponseError("NOPROTO unsupported protocol version"), "NO_RESP3"),
+        (ResponseError("DB index is out of range"), "NO_DATABASE"),
+        (
+            ResponseError("Error compiling script (new function): user_script:1: unexpected symbol"),
+            "OLD_VERSION",
+        ),
+        (AuthenticationError("invalid username-password pair or user is disabled."), "NOAUTH"),
         (ResponseError("value is not an integer or out of range"), None),
         (ConnectionError("refused"), None),
     ],
@@ -56,6 +70,42 @@ def test_any_write_ends_what_concerns_all_writes() -> None:
     refusals.accepted("read")
     assert refusals.current is not None
     refusals.accepted("acquire")
+    assert refusals.current is None
+
+
+@pytest.mark.parametrize(
+    ("server", "version", "is_old"),
+    [
+        ("redis", "6.2.14", True),
+        ("redis", "7.0.0", False),
+        ("redis", "10.1", False),
+        ("valkey", "9.1.2", False),
+        ("", "", False),
+        ("redis", "unknown", False),
+    ],
+)
+def test_the_version_is_compared_with_the_least_one(server: str, version: str, is_old: bool) -> None:
+    """A version that is not known is not objected to: the scripts show what it can do."""
+    assert (check_version(server, version) is not None) is is_old
+
+
+def test_a_command_that_is_not_known_is_missing_until_it_is_accepted() -> None:
+    """The success of another write does not show that scripts run."""
+    refusals = Refusals()
+    refusals.refused("EVAL", ResponseError("unknown command 'EVAL', with args beginning with: "))
+    refusals.accepted("HSET")
+    assert refusals.current is not None
+    refusals.accepted("EVAL")
+    assert refusals.current is None
+
+
+def test_any_success_ends_what_concerns_connections() -> None:
+    """Every operation met the refusal, and each need not succeed again. An unknown reason has a cause, too."""
+    refusals = Refusals()
+    refusals.refused("fill", ResponseError("unknown command 'HELLO', with args beginning with: '3' "))
+    refusals.refused(CONNECT, ResponseError("some proxy does not like this"))
+    assert {refusal.cause for refusal in refusals._refused.values()} == {"NO_RESP3", "UNUSABLE"}
+    refusals.accepted("read")
     assert refusals.current is None
 
 

@@ -36,6 +36,8 @@ def test_a_table_is_aligned_whatever_its_colours() -> None:
         "host:2  no answer           -",
     ]
     assert "\x1b[31mno answer" in table(HEADERS, ROWS)
+    last = table(HEADERS[:2], (("host:1", well("both")), ("host:2", broken("no answer"))))
+    assert click.unstyle(last).splitlines()[1] == "host:1  both"
 
 
 def test_a_table_that_does_not_fit_is_stacked(monkeypatch: pytest.MonkeyPatch) -> None:

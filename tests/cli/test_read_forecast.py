@@ -29,6 +29,7 @@ IN_L1 = L1Entry(age_s=3.0, left_s=7.0, absent=False, trusted=True, digest="aa")
         ),
         (NOTHING, WorkerView(replace(IN_L1, absent=True)), "shows 'Unknown' from L1"),
         (VALUE, WorkerView(None), "reads it from Redis and keeps it in L1 for up to 10 s."),
+        (VALUE, WorkerView(None, l1_switched_off=True), "reads it from Redis; its L1 is switched off."),
         (
             VALUE,
             WorkerView(None, redis_breaker="open"),

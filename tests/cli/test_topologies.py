@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
-from servease_appt.cache import connect
+from servease_appt.cache import Mode, connect
+from servease_appt.container import EXTENSION
 from servease_appt.testing.fake_services import FakeServices
+from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache.cluster_setup import ClusterSetup
 from tests.cache.sentinel_setup import SentinelSetup
 from tests.support.cli import Cli
+from tests.support.dataset import Asker, token
 from tests.support.served import settings
 from tests.support.worker_process import worker_process
 
@@ -36,7 +39,10 @@ def cli(
             directory = Path(tmp_path_factory.mktemp("sentinel"))
             url = stack.enter_context(SentinelSetup(directory, password="p", sentinel_password="q")).url()
         else:
-            url = stack.enter_context(ClusterSetup()).url()
+            cluster: ClusterSetup = request.getfixturevalue("cluster")
+            for node in cluster.nodes:
+                cluster.do(node, "FLUSHALL")
+            url = cluster.url()
         environment = settings("postgresql://postgres@127.0.0.1:1/none", url, running_fake_services)
         stack.enter_context(worker_process(environment))
         yield stack.enter_context(Cli(environment))
@@ -105,3 +111,36 @@ def test_monitor_shows_what_happens_on_every_node(cli: Cli, client: Any) -> None
 def test_the_link_to_the_dashboard(cli: Cli) -> None:
     """Its one-time link is stored in Redis."""
     assert "/ops/cache/" in cli.run("dashboard").output
+
+
+def test_the_dashboard_and_the_metrics_of_a_second_worker(cli: Cli, client: Any) -> None:
+    """Its figures are of both workers, and its keys are of every node of a cluster."""
+    keys = {f"customer_{number:08x}-0f5f-4f6e-9f59-6a2f0c1d2e3f" for number in (0, 1, 33)}
+    for key in keys:
+        client.set(f"appointment_service:{key}", VALUE, ex=100)
+    named = {"entity": "customer", "id": ID}
+    with Cli(cli.environment) as worker:
+        cache = worker.app.extensions[EXTENSION].lookups.cache
+        cache.start()
+        assert wait_until(lambda: cache.mode == Mode.BOTH, timeout_s=20)
+        admin = Asker(worker.app, token(user_role="admin"))
+        shown = admin.get("/ops/cache/data").get_json()
+        listed, cursor = set(), "0.0"
+        while cursor is not None:
+            page = admin.get(f"/ops/cache/keys?entity=customer&cursor={cursor}").get_json()
+            listed |= {row["key"] for row in page["rows"]}
+            cursor = page["cursor"]
+        explained = admin.post("/ops/cache/explain", named).get_json()
+        dropped = admin.post("/ops/cache/invalidate", named).get_json()
+        metrics = Asker(worker.app, None).get("/metrics/").get_data(as_text=True)
+    assert shown["workers_expected"] == 2
+    assert [(row["mode"], row["behind"], row["refusal"]) for row in shown["workers"]] == [
+        ("both", 0, None)
+    ] * 2
+    assert shown["l2_entries"]["customer"] == len(keys | {KEY})
+    assert listed == keys | {KEY}
+    assert explained["l2"]["there"]
+    assert len(explained["workers"]) == len(dropped["workers"]) == 2
+    assert not client.exists(NAME)
+    assert 'servease_cache_mode{mode="both"} 1.0' in metrics
+    assert 'servease_breaker_state{breaker="redis",state="closed"} 1.0' in metrics

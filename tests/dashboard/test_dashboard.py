@@ -39,6 +39,7 @@ FILES = {
 ENTITY = {"entity": "customer", "id": new_id()}
 DATA: tuple[tuple[str, str, object], ...] = (
     ("GET", "keys", None),
+    ("GET", "events", None),
     ("POST", "doctor", {}),
     ("GET", "data", None),
     ("POST", "explain", ENTITY),
@@ -282,10 +283,26 @@ def test_keys_are_listed_page_by_page(served: Served, client: redis.Redis) -> No
     assert max(map(len, pages)) < 300
     assert set(ids) <= rows.keys()
     assert all(key.startswith("customer_") for key in rows)
-    assert all(0 < rows[key]["left_s"] <= 100 and rows[key]["bytes"] == 2 for key in ids)
-    assert {"key": f"vehicle_{ENTITY['id']}", "left_s": None, "bytes": 2} in vehicles
+    assert all(0 < rows[key]["left_s"] <= 100 for key in ids)
+    assert {"key": f"vehicle_{ENTITY['id']}", "left_s": None} in vehicles
     assert served.get(f"{PATH}keys?cursor=x").status == 400
     assert served.get(f"{PATH}keys?entity=person").status == 400
+
+
+def test_the_events_of_all_workers_are_told_since_a_time(served: Served) -> None:
+    """Both workers report the invalidation, with its key; what came before is not repeated."""
+    since_s = time.time()
+    served.ask("POST", f"{PATH}invalidate", ENTITY)
+    told = served.get(f"{PATH}events?since={since_s}").json["events"]
+    ours = [event for event in told if event["key"] == f"customer_{ENTITY['id']}"]
+    later = served.get(f"{PATH}events?since={told[-1]['at_s']}").json["events"]
+
+    pids = set(served.gunicorn.worker_pids())
+    assert {int(event["worker"].rpartition(":")[2]) for event in ours} == pids
+    assert {event["event"] for event in ours} == {"invalidation"}
+    assert [event["at_s"] for event in told] == sorted(event["at_s"] for event in told)
+    assert all(event["at_s"] > since_s for event in told)
+    assert not [event for event in later if event in told]
 
 
 def test_the_doctor_finds_what_the_command_finds(served: Served, cli: Cli) -> None:
@@ -365,13 +382,16 @@ def test_without_redis_it_tells_what_it_can(without_redis: Flask) -> None:
     explained = client.post(f"{PATH}explain", headers=headers, json=ENTITY)
     dropped = client.post(f"{PATH}invalidate", headers=headers, json=ENTITY)
     told = client.get(f"{PATH}data", headers=headers)
+    others = [client.get(f"{PATH}{name}", headers=headers).status_code for name in ("keys", "events")]
 
+    assert others == [503, 503]
     assert first.status_code == 200
     assert [answer.status_code for answer in (explained, dropped)] == [503, 503]
     assert dropped.headers["Retry-After"]
     assert told.status_code == 200
     assert told.json is not None
     assert told.json["workers_expected"] == 0
+    assert [row["behind"] for row in told.json["workers"]] == [None]
     assert [row["breakers"]["redis"] for row in told.json["workers"]] == ["open"]
     assert told.json["l2_entries"] is None
 
@@ -469,6 +489,8 @@ def test_the_page_in_a_browser(
         )
         browser.evaluate("document.getElementById('list').requestSubmit()")
         browser.evaluate("document.getElementById('examine').click()")
+        browser.evaluate("document.getElementById('watch').click()")
+        browser.wait_for("document.querySelectorAll('#events tbody tr').length >= 1")
         browser.wait_for("document.querySelectorAll('#keys tbody tr').length >= 1")
         browser.wait_for("document.querySelectorAll('#findings li').length >= 5")
         browser.wait_for("/Neither tier holds|in Redis:/.test(document.getElementById('found').innerText)")

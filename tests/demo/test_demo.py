@@ -3,19 +3,21 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
-import string
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import jwt
 import pytest
 import requests
 
-from servease_appt.demo.__main__ import usable_port
+from servease_appt.demo.__main__ import usable_ports
 from servease_appt.testing.processes import ProcessError, wait_until
 from tests.support.processes import alive, descendants
 
@@ -87,17 +89,35 @@ def test_serving(demo: Demo) -> None:
     """What it prints can be pasted; Ctrl-C ends it and all that it started, and removes its files."""
     demo.wait_for("Serving until Ctrl-C")
     printed = demo.printed()
-    variables = dict(re.findall(r"^export (\w+)=(\S+)$", printed, re.MULTILINE))
+    assert "\neyJ" not in printed.replace(" ", "\n").partition("The API to try out")[0]  # tokens are in files
+    if shutil.which("curl"):
+        rename = re.search(r"^names\(\) .*\n(?:(?!#).*\n)*", printed, re.MULTILINE)
+        assert rename is not None
+        shown = subprocess.run(
+            ["/bin/sh", "-c", rename[0]], capture_output=True, text=True, check=True
+        ).stdout
+        before, still, invalidated, after = (line.strip() for line in shown.splitlines())
+        assert before == still
+        assert before.startswith('8 "customer_name":')
+        assert (invalidated, after) == ('{"invalidated":1}', '8 "customer_name":"Somebody Else"')
     lines = re.findall(r"^curl .*$", printed, re.MULTILINE)
     assert len(lines) > 5
     for line in lines:
-        answer = paste(line, variables)
+        answer = paste(line)
         assert answer.ok, (line, answer.text)
-    operators = re.search(r"^\. \S+/environment\n.*cache doctor$", printed, re.MULTILINE)
+        assert r"-w '\n'" in line or line.endswith("> /dev/null")
+    operators = re.search(
+        r"^\. \S+/environment\n.*explain customer .*\n.*cache doctor$", printed, re.MULTILINE
+    )
     assert operators is not None
     shell = ["/bin/sh", "-c", operators[0]]
     doctor = subprocess.run(shell, cwd=ROOT, env=UNMEASURED, capture_output=True, text=True, check=False)
     assert "2 listening, 2 registered, 2 answered." in doctor.stdout, doctor.stderr
+    assert doctor.stdout.startswith("appointment_service:customer_")
+    code = re.search(r"^  http\S+#code=(\S+)$", printed, re.MULTILINE)
+    assert code is not None
+    left_s = jwt.decode(code[1], options={"verify_signature": False})["exp"] - time.time()
+    assert left_s > 20 * 24 * 3600  # longer than anybody leaves a demo running
     docs = re.search(r"http://\S+/docs", printed)
     assert docs is not None
     assert requests.get(docs[0], timeout=10).ok
@@ -113,10 +133,10 @@ def test_serving(demo: Demo) -> None:
     assert not own_directory(demo).exists()
 
 
-def paste(line: str, variables: dict[str, str]) -> requests.Response:
+def paste(line: str) -> requests.Response:
     """Do what a shell with curl would do with this line."""
-    words = shlex.split(string.Template(line).substitute(variables))
-    *options, url = [word for word in words[1:] if word not in {">", "/dev/null"}]
+    words = shlex.split(re.sub(r"\$\(cat (.+?)\)", lambda match: Path(match[1]).read_text(), line))
+    *options, url = [word for word in words[1:] if word not in {"-s", "-i", ">", "/dev/null"}]
     arguments = dict(pairwise(options))
     headers = dict(word.split(": ", 1) for before, word in pairwise(options) if before == "-H")
     body = arguments.get("-d")
@@ -174,7 +194,19 @@ def test_each_port_has_its_option(name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ProcessError, match=rf"port {port}.*{option} "):
-            usable_port(name, port)
+            usable_ports({name: port})
     with pytest.raises(ProcessError, match=option):
-        usable_port(name, 70_000)
-    assert usable_port(name, 0) > 0
+        usable_ports({name: 70_000})
+    assert usable_ports({name: 0})[name] > 0
+
+
+def test_all_taken_ports_are_named_at_once() -> None:
+    """One attempt is enough to learn what else to choose; ports that are free keep out of it."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        taken = one.getsockname()[1], two.getsockname()[1]
+        with pytest.raises(ProcessError) as refused:
+            usable_ports({"port": taken[0], "customer_port": 0, "vehicle_port": taken[1]})
+
+    text = str(refused.value)
+    assert re.search(rf"port {taken[0]}, .*port {taken[1]}, .*ARGS='--port \d+ --vehicle-port \d+'$", text)
+    assert "customer" not in text

@@ -15,6 +15,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, ResponseErr
 from servease_appt.cache import Mode, TwoTierCache, connect, json_codec
 from servease_appt.cache.refusals import cause_of
 from servease_appt.container import EXTENSION
+from servease_appt.inspection.key_pages import read_page
 from servease_appt.rate_limits import _TAKE_ONE, Cost, RateLimits
 from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
@@ -91,6 +92,8 @@ def test_the_cache_works_in_a_cluster_with_these_rights(tmp_path: Path) -> None:
             assert cache.get(KEY, lambda _key, _timeout_s: {"n": 1}) == {"n": 1}
             cache.invalidate([KEY])
             assert cache.get(KEY, lambda _key, _timeout_s: {"n": 2}) == {"n": 2}
+            page = read_page(cache.l2.client, cache.keys, "customer_*")
+            assert ([row.key for row in page.rows], page.cursor) == ([KEY], None)
             cache.invalidate_matching("customer_*")
             assert len(list(cache.worker_queries.answers("heard", timeout_s=20, expected=1))) == 1
         finally:
@@ -157,6 +160,12 @@ def _open_dashboard(cli: Cli) -> None:
     named = {"entity": "customer", "id": new_id()}
     for action in ("explain", "invalidate"):
         assert client.post(f"/ops/cache/{action}", json=named, headers=bearer).status_code == 200
+    keys = client.get("/ops/cache/keys", headers=bearer).get_json()["rows"]
+    assert all(row["left_s"] > 0 for row in keys)
+    assert {row["key"].partition("_")[0] for row in keys} >= {"vehicle", "customer"}
+    assert client.get("/ops/cache/events", headers=bearer).get_json()["events"]
+    findings = client.post("/ops/cache/doctor", json={}, headers=bearer).get_json()["findings"]
+    assert [f for f in findings if f["area"] == "redis" and f["level"] == "problem"] == []
 
 
 def test_the_flask_caching_backend_works_with_these_rights(url: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from flask import Flask, abort
 
 from servease_appt import ServEase
+from servease_appt.dashboard.blueprint import SCRIPTS
 from tests.embedding.conftest import PREFIX
 from tests.support.dataset import token
 
@@ -32,7 +33,11 @@ def test_it_is_below_the_prefix_for_admins(new_host: Callable[..., Flask]) -> No
 
     page = client.get(PAGE)
     assert f'src="{PAGE}page.js"' in page.text
-    assert client.get(f"{PAGE}page.js").status_code == 200
+    assert {client.get(f"{PAGE}{name}.js").status_code for name in SCRIPTS} == {200}
+    headers = {"Authorization": f"Bearer {token(user_role='admin')}"}
+    examined = client.post(f"{PAGE}doctor", json={}, headers=headers)
+    assert "redis" in {found["area"] for found in examined.get_json()["findings"]}
+    assert client.get(f"{PAGE}keys", headers=headers).get_json().keys() == {"rows", "cursor"}
     assert client.get("/ops/cache/").status_code == 404
     assert (_data(host, "admin"), _data(host, "employee")) == (200, 403)
     refused = client.get(f"{PAGE}data")

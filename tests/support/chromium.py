@@ -3,6 +3,7 @@
 Without an installed Chromium the tests that need it are skipped; nothing is downloaded.
 """
 
+import base64
 import json
 import os
 import select
@@ -134,6 +135,10 @@ class Chromium:
         self.send("Emulation.setDeviceMetricsOverride", **screen)
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.send("Emulation.setEmulatedMedia", features=features)
+
+    def picture(self, file: Path) -> None:
+        """Write what the window shows as a PNG."""
+        file.write_bytes(base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"]))
 
     def _listen(self, for_s: float) -> None:
         """Read the browser's messages."""

@@ -92,6 +92,11 @@ class ClusterChannel:
         """The names of all primaries."""
         return {node.name for node in self._nodes.known_primaries()}
 
+    @property
+    def server_version(self) -> tuple[str, str]:
+        """The kind and version of the node of the sequence; see `Channel.server_version`."""
+        return self._main.server_version
+
     def send(self, *command: str | bytes) -> None:
         """Send to the node of the sequence; the request for tracking messages is for every node."""
         self._main.send(*command)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
 from redis import Redis
@@ -26,6 +26,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from servease_appt.cache.breaker import Breaker, BreakerState
 from servease_appt.cache.forks import after_fork
+from servease_appt.cache.l2.values import read_values
 from servease_appt.cache.threads import run_in_thread
 from servease_appt.cache.wire import pack
 
@@ -36,9 +37,10 @@ REFRESH_S: Final = 0.5
 
 Address = tuple[str, int]
 Command = tuple[str | bytes, Sequence[Any]]
-"""A key, which selects the node, and the command."""
+"""A key, which selects the node, and the command; bytes are a command that is packed already."""
 _Item = tuple[int, Sequence[Any], bool]
 """The command's number, the command, and whether it follows an ASK."""
+_Receive = Callable[["Node", Any, list[_Item], list[Any]], None]
 
 
 class Node:
@@ -207,6 +209,7 @@ class Nodes:
         *,
         script: str | None = None,
         without: Collection[str] | None = (),
+        values: bool = False,
     ) -> list[Any]:
         """Send each command to the node of its key, to all nodes at the same time.
 
@@ -214,6 +217,7 @@ class Nodes:
             commands: keys and commands. After EVALSHA, `script` is the text of the script.
             script: see `commands`.
             without: names of nodes that are left out, besides those that do not answer; None: try every node.
+            values: True if all commands are GETs, which are read faster.
 
         Returns:
             The answers in the same order. A failure is an answer, too: an exception of redis-py.
@@ -224,19 +228,28 @@ class Nodes:
         self._load()
         answers: list[Any] = [None] * len(commands)
         by_node: dict[Node, list[_Item]] = {}
+        left_out: set[Node] = set()
+        slots = self._slots
         for number, (key, command) in enumerate(commands):
-            node = self.of(key)
+            node = slots[key_slot(key if type(key) is bytes else str(key).encode())]
             if node is None:
                 answers[number] = RedisConnectionError("no node serves this key")
                 self.refresh_soon()
-            elif without is not None and (not self._is_read(node, without) or not node.usable()):
-                answers[number] = RedisConnectionError(f"{node.name} is not used now")
-            else:
-                by_node.setdefault(node, []).append((number, command, False))
-        self._send(by_node, answers)
+                continue
+            items = by_node.get(node)
+            if items is None:
+                if node in left_out or (
+                    without is not None and (not self._is_read(node, without) or not node.usable())
+                ):
+                    left_out.add(node)
+                    answers[number] = RedisConnectionError(f"{node.name} is not used now")
+                    continue
+                items = by_node[node] = []
+            items.append((number, command, False))
+        self._send(by_node, answers, self._receive_values if values else self._receive)
         again = self._redirected(commands, answers, script, without)
         if again:
-            self._send(again, answers)
+            self._send(again, answers, self._receive)
         return answers
 
     def _is_read(self, node: Node, without: Collection[str]) -> bool:
@@ -254,6 +267,8 @@ class Nodes:
         """Return the commands to send again: to the node that a redirection names, or with the script's text."""
         again: dict[Node, list[_Item]] = {}
         for number, answer in enumerate(answers):
+            if not isinstance(answer, ResponseError):
+                continue
             key, command = commands[number]
             if isinstance(answer, NoScriptError) and script is not None:
                 node, command, asks = self.of(key), ("EVAL", script, *command[2:]), False
@@ -272,7 +287,7 @@ class Nodes:
                 again.setdefault(node, []).append((number, command, asks))
         return again
 
-    def _send(self, by_node: dict[Node, list[_Item]], answers: list[Any]) -> None:
+    def _send(self, by_node: dict[Node, list[_Item]], answers: list[Any], receive: _Receive) -> None:
         links: list[tuple[Node, Any, list[_Item]]] = []
         try:
             for node, items in by_node.items():
@@ -291,10 +306,27 @@ class Nodes:
                     node.client.connection_pool.release(link)
                     self._failed(node, items, answers, error)
             for node, link, items in links:
-                self._receive(node, link, items, answers)
+                receive(node, link, items, answers)
         finally:
             for node, link, _ in links:
                 node.client.connection_pool.release(link)
+
+    def _receive_values(self, node: Node, link: Any, items: list[_Item], answers: list[Any]) -> None:
+        """Do the same as `_receive` for GETs that follow no ASK."""
+        try:
+            values = read_values(link, len(items))
+        except (RedisError, OSError) as error:
+            link.disconnect()
+            self._failed(node, items, answers, error)
+            return
+        except BaseException:
+            link.disconnect()
+            raise
+        for (number, _, _), value in zip(items, values, strict=True):
+            answers[number] = value
+            if isinstance(value, ClusterDownError):
+                self.refresh_soon()
+        node.breaker.succeeded()
 
     def _receive(self, node: Node, link: Any, items: list[_Item], answers: list[Any]) -> None:
         complete = False
@@ -328,4 +360,4 @@ def _packed(items: list[_Item]) -> Iterator[bytes]:
     for _, command, asks in items:
         if asks:
             yield pack(("ASKING",))
-        yield pack(command)
+        yield command if type(command) is bytes else pack(command)

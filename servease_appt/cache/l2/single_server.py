@@ -6,12 +6,10 @@ continue without L2.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache, partial
-from importlib import resources
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar, cast
 
@@ -26,11 +24,18 @@ from servease_appt.cache.l2.protocol import (
     Announced,
     Fill,
     Lease,
-    LeaseState,
     SequenceWatch,
     Write,
     WriteMode,
     Written,
+)
+from servease_appt.cache.l2.script_calls import (
+    fill_args,
+    fingerprint,
+    items,
+    read_leases,
+    read_stored,
+    script_source,
 )
 from servease_appt.cache.messages import STARTS, Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.refusals import Refusals
@@ -39,8 +44,6 @@ from servease_appt.cache.stats import Observer
 T = TypeVar("T")
 SCAN_BATCH = 1000
 _VALUE_TYPES = {bytes, type(None)}
-_STORED = ord("1")
-_LEASE_STATES = {"h": LeaseState.HELD, "G": LeaseState.GRANTED}
 
 
 class SingleServerL2:
@@ -75,7 +78,7 @@ class SingleServerL2:
         names = [prefix + key for key in keys]
 
         def fetch() -> list[bytes | None]:
-            stored = _answers(send(self.client, "MGET", *names, self.keys.sequence), len(names) + 1)
+            stored = items(send(self.client, "MGET", *names, self.keys.sequence), len(names) + 1)
             if not _VALUE_TYPES.issuperset(map(type, stored)):
                 raise InvalidResponse("the answer to MGET has an item that is no value")
             return stored
@@ -88,7 +91,7 @@ class SingleServerL2:
         names = [*map(self.keys.data, keys), self.keys.sequence]
 
         def fetch() -> list[Any]:
-            return _answers(self._read_timed(keys=names, args=[len(keys)]), 2 * len(keys) + 1)
+            return items(self._read_timed(keys=names, args=[len(keys)]), 2 * len(keys) + 1)
 
         *answers, sequence = self._run("read", fetch)
         return answers[::2], answers[1::2], sequence_of(sequence)
@@ -195,7 +198,7 @@ class SingleServerL2:
         def store() -> tuple[list[Written], int | None]:
             args: list[bytes | str | int] = [mode, l1_ms, self.keys.channel, head, tail, *values]
             answers = self._write(keys=[*names, self.keys.sequence], args=args)
-            *results, sequence = _answers(answers, len(writes) + 1)
+            *results, sequence = items(answers, len(writes) + 1)
             return [Written(result) for result in results], sequence_of(sequence)
 
         seen = self._seen()
@@ -210,7 +213,7 @@ class SingleServerL2:
         names = [*self.keys.group(key), self.keys.sequence]
         args: list[str | int] = [delta, self.keys.channel, head, tail]
         seen = self._seen()
-        number, sequence = self._run("increment", lambda: _answers(self._increment(keys=names, args=args), 2))
+        number, sequence = self._run("increment", lambda: items(self._increment(keys=names, args=args), 2))
         counted = sequence_of(sequence)
         if counted is not None:
             self._counted(seen, counted)
@@ -274,7 +277,7 @@ class SingleServerL2:
         )
         if answer is None and if_at is not None:
             return None
-        sequence, listeners = _answers(answer, 2)
+        sequence, listeners = items(answer, 2)
         self._counted(seen, int(sequence))
         return Announced(int(sequence), listeners)
 
@@ -342,59 +345,5 @@ class SingleServerL2:
         return result
 
 
-@cache
-def script_source(name: str) -> str:
-    """Return the text of a script, with its include expanded."""
-    scripts = resources.files(__package__).joinpath("scripts")
-    announce = scripts.joinpath("announce.lua").read_text()
-    return scripts.joinpath(f"{name}.lua").read_text().replace("-- include announce.lua\n", announce)
-
-
-def fill_args(fill: Fill) -> tuple[bytes | str | int, ...]:
-    """Return the arguments of `fill.lua` for one key. An absence differs from an empty value."""
-    if fill.payload is None:
-        return fill.token, b"", fill.ttl_ms, "absent"
-    return fill.token, fill.payload, fill.ttl_ms, fill.stale_ms
-
-
-def read_stored(answer: Any, count: int) -> list[bool]:
-    """Return the answer of `fill.lua` for `count` keys."""
-    if not isinstance(answer, bytes) or len(answer) != count:
-        raise InvalidResponse(f"{count} letters were expected")
-    return [letter == _STORED for letter in answer]
-
-
-def read_leases(answer: Any, owner: bytes, count: int) -> list[Lease]:
-    """Return the answer of `acquire.lua`, sent by `owner` for `count` keys."""
-    if not isinstance(answer, list) or len(answer) < 2 or len(answer[0] or b"") != count:
-        raise InvalidResponse(f"leases of {count} keys were expected")
-    letters, _sequence, *rest = answer
-    more = iter(rest)
-    new = Lease(LeaseState.GRANTED, owner)
-    leases: list[Lease] = []
-    for letter in letters.decode():
-        if letter == "g":
-            leases.append(new)
-        elif letter == "a":
-            leases.append(Lease(LeaseState.ABSENT))
-        elif letter == "v":
-            leases.append(Lease(LeaseState.VALUE, next(more)))
-        else:
-            leases.append(Lease(_LEASE_STATES[letter], next(more), next(more)))
-    return leases
-
-
-def fingerprint(payload: bytes) -> str:
-    """Return the hash by which `discard.lua` compares stored bytes."""
-    return hashlib.sha1(payload, usedforsecurity=False).hexdigest()
-
-
 def _script(client: Redis, name: str) -> LuaScript:
     return LuaScript(client, script_source(name).encode())
-
-
-def _answers(reply: Any, count: int) -> list[Any]:
-    """Return the reply if it has `count` answers: a connection out of step returns another command's reply."""
-    if not isinstance(reply, list) or len(reply) != count:
-        raise InvalidResponse(f"{count} answers were expected")
-    return reply

@@ -90,7 +90,8 @@ def _worker(
     l1, status = answer.l1, statuses.get(answer.worker)
     view = WorkerView(l1)
     if status is not None:
-        view = WorkerView(l1, status.redis_breaker, status.breakers.get(stored.entity, "closed"))
+        service_breaker = status.breakers.get(stored.entity, "closed")
+        view = WorkerView(l1, status.redis_breaker, service_breaker, status.l1_switched_off)
     return {
         "worker": answer.worker,
         "pid": answer.pid,

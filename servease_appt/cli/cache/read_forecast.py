@@ -14,11 +14,12 @@ UNTRUSTED_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """What one worker decides by: its L1's entry, and the states of the two breakers that matter."""
+    """What one worker decides by: its L1 and its switch, and the states of the two breakers that matter."""
 
     l1: L1Entry | None
     redis_breaker: str = "closed"
     service_breaker: str = "closed"
+    l1_switched_off: bool = False
 
 
 def next_read(stored: StoredEntry, worker: WorkerView, policy: CachePolicy) -> str:
@@ -31,12 +32,12 @@ def next_read(stored: StoredEntry, worker: WorkerView, policy: CachePolicy) -> s
         return f"does not query Redis, which failed less than 2 s ago, and {from_service}"
     if stored.exists and stored.digest is None:
         return f"finds bytes in Redis that are not a {stored.entity}, deletes them, and {from_service}"
-    return _from_redis(stored, policy) or from_service
+    return _from_redis(stored, worker, policy) or from_service
 
 
-def _from_redis(stored: StoredEntry, policy: CachePolicy) -> str | None:
+def _from_redis(stored: StoredEntry, worker: WorkerView, policy: CachePolicy) -> str | None:
     if stored.exists:
-        return f"reads it from Redis{_into_l1(policy)}."
+        return f"reads it from Redis{_into_l1(worker, policy)}."
     if stored.absent_s is not None:
         return (
             f"shows {ENTITIES[stored.entity].placeholder!r} without a call: the {stored.entity} service answered"
@@ -64,7 +65,9 @@ def _from_l1(stored: StoredEntry, l1: L1Entry) -> str:
     return f"is answered from L1 for up to {left_s:.1f} s more{limit}.{differs}"
 
 
-def _into_l1(policy: CachePolicy) -> str:
+def _into_l1(worker: WorkerView, policy: CachePolicy) -> str:
+    if worker.l1_switched_off:
+        return "; its L1 is switched off"
     return f" and keeps it in L1 for up to {policy.l1_ttl_s:g} s" if policy.l1_ttl_s else ""
 
 

@@ -61,15 +61,15 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     if room and sum(widths) + 2 * (len(widths) - 1) > room:
         return "\n\n".join(_block(headers, row) for row in grid)
 
-    def padded(text: str, column: int) -> str:
-        return text.rjust(widths[column]) if right[column] else text.ljust(widths[column])
-
-    lines = ["  ".join(padded(header, column) for column, header in enumerate(headers))]
-    for row, shown in zip(grid, texts, strict=True):
-        lines.append(
-            "  ".join(_styled(row[column], padded(text, column)) for column, text in enumerate(shown))
-        )
-    return "\n".join(line.rstrip() for line in lines)
+    lines = []
+    for cells in (headers, *grid):
+        padded = []
+        for cell, width, to_right in zip(cells, widths, right, strict=True):
+            text = _text(cell)
+            room_left = " " * (width - len(text))
+            padded.append(room_left + _styled(cell, text) if to_right else _styled(cell, text) + room_left)
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
 
 
 def _block(headers: Sequence[str], row: Sequence[Cell]) -> str:

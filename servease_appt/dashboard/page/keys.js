@@ -25,8 +25,8 @@ async function read() {
   for (const row of page.rows) shown.set(row.key, row);
   next = page.cursor;
   at("more").hidden = !next;
-  const rows = [...shown.values()].map(({ key, left_s, bytes }) => [keyButton(key), left_s === null ? ["no end", "warn"] : `${number(left_s)} s`, number(bytes)]);
-  const frame = inFrame(table(["key", "TTL", "bytes"], rows), "Keys in Redis");
+  const rows = [...shown.values()].map(({ key, left_s }) => [keyButton(key), left_s === null ? ["no end", "warn"] : `${number(left_s)} s`]);
+  const frame = inFrame(table(["key", "TTL"], rows), "Keys in Redis");
   frame.classList.add("tall");
   return [element("p", `${number(shown.size)} keys${next ? " so far; there may be more" : ""}.`), ...(rows.length ? [frame] : [])];
 }

@@ -6,7 +6,6 @@ const HEIGHT = 144;
 const LEFT = 40;
 const BOTTOM = 18;
 const TOP = 6;
-const TICK_S = 5 * 60;
 
 const charts = new Map();
 let pointedAtS = null;
@@ -149,7 +148,8 @@ class Chart {
       this.picture.append(shape("line", { class: "grid", x1: LEFT, x2: width, y1: height, y2: height }));
       this.picture.append(shape("text", { x: LEFT - 6, y: height + 4, "text-anchor": "end" }, show(end * part, true)));
     }
-    for (let tickS = Math.floor(nowS / TICK_S) * TICK_S; tickS >= nowS - spanS; tickS -= TICK_S) {
+    const everyS = spanS > 8 * 60 ? 5 * 60 : spanS > 3 * 60 ? 2 * 60 : 60;
+    for (let tickS = Math.floor(nowS / everyS) * everyS; tickS >= nowS - spanS; tickS -= everyS) {
       const anchor = x(tickS) > width - 16 ? "end" : "middle";
       this.picture.append(shape("text", { x: x(tickS), y: HEIGHT - 4, "text-anchor": anchor }, clock(tickS)));
     }

@@ -6,6 +6,7 @@ import { draw } from "./lines.js";
 
 export const ENTITIES = document.body.dataset.entities.split(" ");
 const SPAN_S = 15 * 60;
+const SHORTEST_SPAN_S = 2 * 60;
 const RECENT_S = 60;
 const MODES = { both: "good", l2_only: "warn", l1_only: "bad", direct: "bad" };
 
@@ -43,7 +44,10 @@ function showLines(data) {
   const samples = series.samples.concat(series.samples.at(-1)?.at_s < data.latest.at_s - 1 ? [data.latest] : []);
   const spans = samples.slice(1).map((sample, i) => new Span(samples[i], sample, data.ends_s));
   const line = (name, value) => ({ name, points: spans.map((span) => [span.to.at_s, value(span)]) });
-  const scale = { nowS: data.latest.at_s, spanS: SPAN_S };
+  // A young service has few samples: they get the whole width.
+  const nowS = data.latest.at_s;
+  const spanS = Math.min(SPAN_S, Math.max(SHORTEST_SPAN_S, nowS - (spans[0]?.to.at_s ?? nowS)));
+  const scale = { nowS, spanS };
   draw(at("hit-rate"), [
     line("L1", (span) => span.hitRate("l1", ENTITIES)),
     line("L2", (span) => span.hitRate("l2", ENTITIES)),
@@ -87,7 +91,7 @@ function showTiers(data, span) {
 const openBreakers = (worker) =>
   Object.entries(worker.breakers).filter(([, state]) => state !== "closed").map(([name, state]) => `${name} ${state.replace("_", " ")}`);
 
-const isWell = (worker) => worker.mode === "both" && !worker.behind && !worker.gaps && !worker.refusal && !openBreakers(worker).length;
+const isWell = (worker) => worker.mode === "both" && !worker.behind && !worker.refusal && !openBreakers(worker).length;
 
 function showWorkers(data) {
   const ofL1 = (worker) => Object.values(worker.l1_entries).reduce((n, m) => n + m, 0);
@@ -107,8 +111,9 @@ function showWorkers(data) {
     ];
   });
   const missing = data.workers_expected - data.workers.length;
-  if (missing > 0) rows.unshift([[`${missing} more did not answer`, "bad note"]]);
-  if (!data.workers_expected) rows.push([["Redis does not answer: only the worker that serves this page is shown", "bad note"]]);
+  at("workers-note").textContent = data.workers_expected
+    ? missing > 0 ? `${missing} more did not answer.` : ""
+    : "Redis does not answer: only the worker that serves this page is shown.";
   const ill = data.workers.filter((worker) => !isWell(worker)).length;
   const memory = data.workers.reduce((bytes, worker) => bytes + (worker.resident_bytes ?? 0), 0);
   at("workers-summary").textContent =

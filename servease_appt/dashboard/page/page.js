@@ -2,6 +2,7 @@
 
 import "./doctor.js";
 import "./entities.js";
+import "./events.js";
 import "./keys.js";
 import { clock } from "./html.js";
 import { newest, show } from "./overview.js";
