@@ -103,9 +103,14 @@ class _Link:
     def _pump(self, source: socket.socket, sink: socket.socket, to_server: bool) -> None:
         try:
             while chunk := source.recv(_CHUNK):
+                if to_server and self.kind is LinkKind.DATA and b"SUBSCRIBE" in chunk:
+                    self.kind = LinkKind.PUBSUB
+                goes_on = self._forward(chunk, sink, to_server)
                 if to_server:
-                    self._look_at(chunk)
-                if not self._forward(chunk, sink, to_server):
+                    # After forwarding: who waits for a command may then change what it reads.
+                    self.commands.feed(chunk)
+                    self._proxy.noticed()
+                if not goes_on:
                     return
         except OSError:
             pass
@@ -113,12 +118,6 @@ class _Link:
             # Keep both sockets open while bytes are dropped: the other side would notice an end.
             if not self._lossy:
                 self.close()
-
-    def _look_at(self, chunk: bytes) -> None:
-        if self.kind is LinkKind.DATA and b"SUBSCRIBE" in chunk:
-            self.kind = LinkKind.PUBSUB
-        self.commands.feed(chunk)
-        self._proxy.noticed()
 
     def _forward(self, chunk: bytes, sink: socket.socket, to_server: bool) -> bool:
         """Apply the rules to one chunk. Returns False when the link has ended."""
