@@ -84,7 +84,7 @@ _CHANGED: Final = """
     $body$
 """
 
-# No argument: whoever may use the schema may call it.
+# No argument: every role that may use the schema may call it.
 _KEPT: Final = f"INTERVAL '{KEPT.days} days'"
 _LOCK: Final = "pg_advisory_xact_lock(hashtextextended('appointment_events', 0))"
 _PUBLISH: Final = f"""
