@@ -99,6 +99,10 @@ class Metrics:
         self._operations = self._histogram(
             REDIS, "Round trips of the cache to Redis", REDIS_SECONDS, "operation", "outcome"
         )
+        self._make_gauges()
+        self._begin_at_zero()
+
+    def _make_gauges(self) -> None:
         self._modes = self._gauge(MODE, "Workers whose cache is in this mode", "livesum", "mode")
         self._breakers = self._gauge(
             BREAKER, "Workers whose breaker is in this state", "livesum", "breaker", "state"
@@ -132,7 +136,6 @@ class Metrics:
             "livemin",
             "stream",
         )
-        self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
         """Create the series that alerts use: Prometheus sees no increase when a series appears with a value."""
