@@ -128,7 +128,13 @@ def dashboard() -> Resource:
     """Return a blueprint; the application that registers it has its `DashboardViews` under `DASHBOARD`."""
     resource = Resource("dashboard", PATH, "Dashboard", token_types=(ACCESS, TOKEN_TYPE))
     resource.before_request(_ask_guard)
+    _declare_page(resource)
+    _declare_data(resource)
+    _declare_actions(resource)
+    return resource
 
+
+def _declare_page(resource: Resource) -> None:
     @resource.declare("GET", PATH, role=RequiredRole.OPEN, summary="The page.")
     def dashboard_page() -> Response:
         """Return the page; without a token it shows nothing."""
@@ -156,6 +162,8 @@ def dashboard() -> Resource:
         """Return the token; 401 for a code that is not valid."""
         return json_response({"token": _views().sessions.token_for(body["code"])})
 
+
+def _declare_data(resource: Resource) -> None:
     @resource.declare(
         "GET", f"{PATH}data", role=RequiredRole.ADMIN, summary="The data that the page shows.", query=Since()
     )
@@ -175,13 +183,6 @@ def dashboard() -> Resource:
         return json_response(_views().entries.explain(body["entity"], body["id"]))
 
     @resource.declare(
-        "POST", f"{PATH}invalidate", role=RequiredRole.ADMIN, summary="Invalidate an entity.", body=Named()
-    )
-    def dashboard_invalidate(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG001
-        """Invalidate it and return how long each worker took to handle that."""
-        return json_response(_views().entries.invalidate(body["entity"], body["id"]))
-
-    @resource.declare(
         "GET", f"{PATH}events", role=RequiredRole.ADMIN, summary="The workers' last events.", query=Since()
     )
     def dashboard_events(caller: Caller, query: dict[str, Any]) -> Response:  # noqa: ARG001
@@ -195,14 +196,21 @@ def dashboard() -> Resource:
         """Return a page of keys with their lifetimes."""
         return json_response(_views().entries.page(query["entity"], query["cursor"]))
 
+
+def _declare_actions(resource: Resource) -> None:
+    @resource.declare(
+        "POST", f"{PATH}invalidate", role=RequiredRole.ADMIN, summary="Invalidate an entity.", body=Named()
+    )
+    def dashboard_invalidate(caller: Caller, body: dict[str, Any]) -> Response:  # noqa: ARG001
+        """Invalidate it and return how long each worker took to handle that."""
+        return json_response(_views().entries.invalidate(body["entity"], body["id"]))
+
     @resource.declare(
         "POST", f"{PATH}doctor", role=RequiredRole.ADMIN, summary="Run the doctor.", cost=Cost.COSTLY
     )
     def dashboard_doctor(caller: Caller) -> Response:  # noqa: ARG001
         """Return the findings."""
         return json_response(_views().checkup.as_json())
-
-    return resource
 
 
 def _serve_script(resource: Resource, name: str) -> None:
