@@ -127,3 +127,16 @@ def test_a_connection_that_arrives_while_the_proxy_ends_is_closed(
         with proxy:
             assert accepted.wait(5)
         assert proxy.links() == []
+
+
+def test_a_command_counts_once_it_was_forwarded(
+    proxy: Proxy, valkey: EmbeddedValkey, client: redis.Redis
+) -> None:
+    """A test that waits for a command may then change what the command reads."""
+    client.ping()
+    proxy.data.delay_s = 1.0
+    with pytest.raises(redis.TimeoutError):  # after 0.2 s
+        client.set("a", "1")
+    proxy.wait_for_command("SET", LinkKind.DATA)
+    with redis.Redis.from_url(valkey.url(1)) as direct:
+        assert wait_until(lambda: direct.get("a") == b"1", timeout_s=0.5)
