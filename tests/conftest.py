@@ -12,8 +12,8 @@ from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey
 from tests.cache.cluster_setup import ClusterSetup
 
-# What a developer's shell holds must not decide what a test connects to, nor how wide a table is. The processes that
-# run the whole suite get a width from readline.
+# What a developer's shell holds must not decide what a test connects to, nor how wide a table is. The processes of
+# pytest-xdist get a width from readline.
 for name in list(os.environ):
     if name.startswith("PG") or name.lower().endswith("_proxy") or name in {"COLUMNS", "LINES"}:
         del os.environ[name]
