@@ -26,6 +26,8 @@ class Gunicorn:
         threads: how many threads each.
         arguments: further arguments of gunicorn's.
         application: what to serve.
+        code: the folder with the package, wsgi.py and gunicorn.conf.py; another one than the repository has
+            another version's.
     """
 
     def __init__(
@@ -37,14 +39,16 @@ class Gunicorn:
         threads: int = 8,
         arguments: tuple[str, ...] = (),
         application: str = "wsgi:app",
+        code: Path = REPOSITORY,
     ) -> None:
         self.settings = {"PROMETHEUS_MULTIPROC_DIR": str(directory / "metrics"), **settings}
         self.log = directory / "gunicorn.log"
         self.port = 0
+        self._code = code
         self._arguments = [
             *(
                 "-c",
-                str(REPOSITORY / "gunicorn.conf.py"),
+                str(code / "gunicorn.conf.py"),
                 "--workers",
                 str(workers),
                 "--threads",
@@ -85,7 +89,7 @@ class Gunicorn:
             process = self._process = GuardedProcess(
                 [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{self.port}", *self._arguments],
                 log=self.log,
-                directory=REPOSITORY,
+                directory=self._code,
                 environment={**bare_environment(), **self.settings},
             )
             wait_until(self._answers_or_ended, timeout_s=_START_TIMEOUT_S, interval_s=0.02)
