@@ -31,7 +31,7 @@ FILE = re.compile(
     r"(?<![\w./<{:~-])((?:[\w.-]+/)+[\w.-]*\.(?:py|md|lua|toml|ya?ml|json|lock|conf|m?js|ts|svg|acl|sh)\b)(?:::(\w+))?"
 )
 MAKE = re.compile(r"(?:^|\s)make ((?:[a-z][a-z-]*\b ?)+)(?![=/])", re.MULTILINE)
-FLASK = re.compile(r"\bflask (?:--app \w+ )?(?:servease )?((?:cache|db|slots)\b[^\n|;&#]*)")
+FLASK = re.compile(r"\b(?:flask (?:--app \w+ )?(?:servease )?|servease )((?:cache|db|slots)\b[^\n|;&#]*)")
 PUBLISH = re.compile(r"^PUBLISH (\S+) (\S.*)$", re.MULTILINE)
 VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9]\b")
 
