@@ -13,18 +13,20 @@ from servease_appt.cache import messages
 from servease_appt.extension import COMMANDS
 from servease_appt.settings import _Environment
 from tests.support.dataset import new_id
+from tools.links import REPOSITORY
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
     path
     for path in ROOT.rglob("*.md")
-    if path.relative_to(ROOT).parts[0] in {"docs", "examples"} or path.parent == ROOT
+    if path.relative_to(ROOT).parts[0] in {"docs", "examples", "packaging"} or path.parent == ROOT
 )
 SOURCES = ("servease_appt", "tests", "benchmarks", "faults", "tools", "deploy", "examples", ".github")
 FOLDERS = (ROOT, ROOT / "servease_appt", ROOT / "servease_appt" / "cache", ROOT / "docs", ROOT / "tests")
 
 CODE = re.compile(r"^```[a-z]*\n(.*?)^```|`([^`\n]+)`", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://|mailto:)([^)\s]+)\)")
+OWN_LINK = re.compile(re.escape(REPOSITORY) + r"/(?:blob|tree|raw)/main/([^)\s#]+)(?:#([^)\s]+))?")
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 FILE = re.compile(
@@ -65,6 +67,17 @@ def test_links_lead_somewhere(document: Path) -> None:
         target = (document.parent / path).resolve() if path else document
         if not target.exists() or (anchor and anchor not in anchors_of(target)):
             broken.append(link)
+    assert broken == []
+
+
+@each_document
+def test_links_to_this_repository_lead_somewhere(document: Path) -> None:
+    """Each address of a file or folder at the repository's host names one that exists."""
+    broken = []
+    for path, anchor in OWN_LINK.findall(document.read_text("utf-8")):
+        target = ROOT / path
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
+            broken.append(path)
     assert broken == []
 
 
