@@ -208,6 +208,18 @@ def as_number(cell: str) -> object:
         return text
 
 
+def test_the_figures_of_the_readme_are_those_of_the_measurement() -> None:
+    """Each ratio and time of its table is in the table of docs/performance.md."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    measured = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    shown = readme.partition("## How fast it is\n")[2].partition("\n## ")[0]
+    table = measured.partition("## Aims and results\n")[2].partition("\nWhy ")[0]
+    figure = re.compile(r"(\d[\d.]*(?: to \d[\d.]*)?) (?:×|ms|times)")
+    figures = {cell for row in shown.splitlines() for cell in figure.findall(row.rpartition("| ")[2])}
+    assert len(figures) > 8
+    assert figures - set(figure.findall(table)) == set()
+
+
 def test_the_map_of_the_cache_names_each_file_once() -> None:
     """A file that was moved or added is in the map; the names in the row of `l2/` are of its files."""
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
