@@ -98,7 +98,7 @@ class CliProcess:
         for thread in self._threads:
             thread.join()
 
-    def wait_for(self, wanted: Callable[[str], bool] | str, timeout_s: float = 15.0) -> str:
+    def wait_for(self, wanted: Callable[[str], bool] | str, timeout_s: float = 60.0) -> str:
         """Return the first line that contains a text, among those not returned or skipped yet."""
         matches = wanted if callable(wanted) else lambda line: wanted in line
         until_s = time.monotonic() + timeout_s
@@ -124,7 +124,7 @@ class CliProcess:
     def interrupt(self) -> int:
         """Send Ctrl-C and return the exit code."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def end(self) -> int:
         """Wait for its end and return the exit code."""
