@@ -17,7 +17,7 @@ import jwt
 import pytest
 import requests
 
-from servease_appt.demo.__main__ import usable_ports
+from servease_appt.demo.run import usable_ports
 from servease_appt.testing.processes import ProcessError, wait_until
 from tests.support.processes import alive, descendants
 

@@ -56,13 +56,18 @@ class Cli:
 
 
 class CliProcess:
-    """A running command, whose output is read line by line. A context manager that stops it."""
+    """A running command, whose output is read line by line. A context manager that stops it.
 
-    def __init__(self, words: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    `code` is the folder with the package and wsgi.py.
+    """
+
+    def __init__(
+        self, words: tuple[str, ...], environment: Mapping[str, str], *, code: Path = REPOSITORY
+    ) -> None:
         command = [sys.executable, "-m", "flask", "--app", "wsgi", "cache", *words]
         self.process = subprocess.Popen(
             command,
-            cwd=REPOSITORY,
+            cwd=code,
             env={**bare_environment(), "PYTHONUNBUFFERED": "1", **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
