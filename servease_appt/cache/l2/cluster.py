@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -35,6 +36,10 @@ from servease_appt.cache.l2.script_calls import (
 from servease_appt.cache.l2.single_server import SCAN_BATCH, SingleServerL2
 from servease_appt.cache.messages import Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.stats import Observer
+
+SLOW_S: Final = 0.2
+"""Seconds for a deletion and its message, after which both are repeated. A promotion takes longer than this."""
+MOST_ATTEMPTS: Final = 3
 
 
 class _Client(RedisCluster):
@@ -189,10 +194,13 @@ class ClusterL2(SingleServerL2):
     ) -> list[Written]:
         """See `SingleServerL2.write`. Each value is stored in a separate step."""
         calls = [(self.keys.group(w.key), (mode, l1_ms, "", "", "", w.payload, w.ttl_ms)) for w in writes]
+        began_s = time.monotonic()
         answers = self._run("write", lambda: self._scripts("write", calls))
         changed = [w.key for w, answer in zip(writes, answers, strict=True) if answer == [Written.CHANGED]]
         if changed:
             self._announce([], *own_message_parts(Invalidation(keys=tuple(changed), source=source)))
+            if time.monotonic() - began_s > SLOW_S:  # see `_announce`: the values may be lost
+                self.invalidate(changed, source)
         return [Written(flag) for (flag,) in self._run("write", lambda: _checked(answers))]
 
     def increment(self, key: str, delta: int, source: str) -> bytes:
@@ -253,18 +261,31 @@ class ClusterL2(SingleServerL2):
         """Delete in every slot, then increment the sequence and publish on its node.
 
         One DEL deletes all that belongs to a key: a fill between separate deletions of value and lease would stay.
+
+        A listener takes a promoted primary for complete if it has heard of no invalidation since the old primary's
+        last report. So the message must follow the deletion before a replica can have been promoted. If it took
+        longer, the deletion may have been lost with the old primary, and both are repeated.
         """
         size = len(self.keys.group(""))
         groups = [names[start : start + size] for start in range(0, len(names), size)]
-        if groups:
-            self._run("invalidate", lambda: self._delete(groups), guarded=False)
+        for _ in range(MOST_ATTEMPTS):
+            began_s = time.monotonic()
+            if groups:
+                self._run("invalidate", lambda: self._delete(groups), guarded=False)
+            sequence = self._publish(head, tail)
+            if not groups or time.monotonic() - began_s <= SLOW_S:
+                break
+            self._run("invalidate", self._nodes.refresh, guarded=False)
+        return Announced(sequence, None)  # a node counts only its own connections
+
+    def _publish(self, head: str, tail: str) -> int:
         calls = [((self.keys.sequence,), (self.keys.channel, head, tail))]
         seen = self._seen()
         ((answer, _),) = self._run(
             "invalidate", lambda: _checked(self._scripts("invalidate", calls, without=None)), guarded=False
         )
         self._counted(seen, int(answer))
-        return Announced(int(answer), None)  # a node counts only its own connections
+        return int(answer)
 
     def _delete(self, groups: Sequence[Sequence[str]]) -> None:
         """Delete groups of names. Of a slot that is being moved, its two nodes have some names each.
@@ -279,6 +300,16 @@ class ClusterL2(SingleServerL2):
         for place in (1, 0, 2, 3) if moving else ():
             single = [(group[place], ("DEL", group[place])) for group in moving]
             _checked(self._each(single, without=None))
+
+    def _delete_all_matching(self, message: Invalidation) -> int:
+        """Delete and publish as on a single server, again if a node was replaced meanwhile; see `_announce`."""
+        for _ in range(MOST_ATTEMPTS):
+            before = set(self._run("invalidate_matching", self._nodes.primaries, guarded=False))
+            sequence = super()._delete_all_matching(message)
+            self._run("invalidate_matching", self._nodes.refresh, guarded=False)
+            if before == set(self._nodes.known_primaries()):
+                break
+        return sequence
 
     def _delete_matching(self, pattern: str, *, values: bool) -> None:
         """Delete matching keys on every node that answers, then raise the first error."""
