@@ -8,23 +8,21 @@ which is the order that matters; tracking messages cover a crash in between. A c
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, cast
 
-from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisClusterException, RedisError, TryAgainError
+from redis.exceptions import RedisError, TryAgainError
 
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2Unavailable
-from servease_appt.cache.forks import after_fork
 from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.l2.cluster_client import Cluster
 from servease_appt.cache.l2.cluster_keys import ClusterKeySpace
 from servease_appt.cache.l2.exchange import Command, exchange, read_many
-from servease_appt.cache.l2.nodes import Node, Nodes
+from servease_appt.cache.l2.nodes import Node
 from servease_appt.cache.l2.protocol import Announced, Fill, Lease, LeaseState, Write, WriteMode, Written
 from servease_appt.cache.l2.script_calls import (
     fill_args,
@@ -40,66 +38,6 @@ from servease_appt.cache.stats import Observer
 SLOW_S: Final = 0.2
 """Seconds for a deletion and its message, after which both are repeated. A promotion takes longer than this."""
 MOST_ATTEMPTS: Final = 3
-
-
-class _Client(RedisCluster):
-    """RedisCluster with redis-py's usual base class of errors: RedisClusterException is no RedisError."""
-
-    def __init__(self, **options: Any) -> None:
-        try:
-            super().__init__(**options)
-        except RedisClusterException as error:
-            raise RedisConnectionError(str(error)) from error
-
-    def execute_command(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().execute_command(*args, **kwargs)  # type: ignore[no-untyped-call]
-        except RedisClusterException as error:  # such as a slot that no node serves
-            raise RedisConnectionError(str(error)) from error
-
-
-class Cluster:
-    """A cluster client that is made at its first use, so that an application starts without its Redis.
-
-    It delegates all other attributes to redis-py's RedisCluster, and raises its errors. Thread-safe and fork-safe.
-
-    Attributes:
-        nodes: the same cluster, node by node.
-    """
-
-    def __init__(self, nodes: Sequence[tuple[str, int]], options: dict[str, Any]) -> None:
-        self.nodes = Nodes(nodes, options)
-        self._named = nodes
-        self._options = options
-        self._parents: list[object] = []
-        self._made: Any = None
-        self._renew()
-        after_fork(self, Cluster._renew)
-
-    def _renew(self) -> None:
-        """Begin anew, as in a forked child: a thread of the parent may have held a lock of the client."""
-        self._parents.append(self._made)
-        self._lock = threading.Lock()
-        self._made = None
-
-    def client(self) -> Any:
-        """Return the shared client. The first call reads the topology from the first node that answers."""
-        with self._lock:
-            if self._made is None:
-                nodes = [_node(host, port) for host, port in self._named]
-                self._made = _Client(startup_nodes=nodes, **self._options)
-            return self._made
-
-    def close(self) -> None:
-        """Close every connection."""
-        with self._lock:
-            made, self._made = self._made, None
-        if made is not None:
-            made.close()
-        self.nodes.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.client(), name)
 
 
 class ClusterL2(SingleServerL2):
@@ -388,7 +326,3 @@ def _lease(answer: Any, token: str) -> Lease:
 def _known_sequence(seen: int, answer: object) -> int | None:
     """Return the sequence; if its node did not answer, the highest number seen, since nothing else is known."""
     return seen or None if isinstance(answer, Exception) else sequence_of(answer)
-
-
-def _node(host: str, port: int) -> ClusterNode:
-    return ClusterNode(host, port)  # type: ignore[no-untyped-call]

@@ -22,7 +22,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from servease_appt.cache.channel import Changed, Channel, Frame, NodeBack, NodeLost, PushChannel, Reply
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.l2.cluster import Cluster
+from servease_appt.cache.l2.cluster_client import Cluster
 from servease_appt.cache.l2.cluster_keys import tag_of_slot
 from servease_appt.cache.l2.nodes import Node
 from servease_appt.cache.l2.protocol import Backend
