@@ -16,6 +16,9 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # The packages whose public types are known in full.
 TYPED_PACKAGES := servease_appt servease_appt.cache servease_appt.cache.testing
 ARGS ?=
+# Two processes, each with servers of its own. A file is run by one of them, so that what its tests share is started
+# once; in the order of the collection, because the last files are short.
+WHOLE_SUITE := -n 2 --dist loadfile --no-loadscope-reorder
 # How much of it a night does.
 HISTORIES ?= 10000
 CONTEST_SECONDS ?= 600
@@ -28,8 +31,8 @@ LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-e
 
 help:
 	@echo "make demo    the whole service with embedded servers and demo data, until Ctrl-C (ARGS=--check: check and stop)"
-	@echo "make test    the test suite, on servers that it starts itself, with its coverage floor"
-	@echo "             (ARGS are handed to pytest; with ARGS coverage is not measured)"
+	@echo "make test    the test suite in two processes, on servers that it starts itself, with its coverage floor"
+	@echo "             (ARGS are handed to pytest; with ARGS one process runs it, and coverage is not measured)"
 	@echo "make test-flask-caching  Flask-Caching's own tests, fetched from its sdist, with the two-tier backend"
 	@echo "make test-lowest   the test suite on the lowest versions that pyproject.toml allows"
 	@echo "make mutation   test the tests of the parts where a wrong line costs most (a few minutes; by hand or nightly)"
@@ -72,7 +75,7 @@ demo: $(STAMP)
 test: $(STAMP)
 ifeq ($(strip $(ARGS)),)
 	@rm -f .coverage .coverage.*
-	@$(PY) -m coverage run -m pytest
+	@$(PY) -m coverage run -m pytest $(WHOLE_SUITE)
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report --sort=cover
 else
@@ -89,7 +92,7 @@ $(LOWEST_STAMP): $(TOOLS_STAMP) pyproject.toml
 	@touch $@
 
 test-lowest: $(LOWEST_STAMP)
-	@$(LOWEST_VENV)/bin/python -m pytest $(ARGS)
+	@$(LOWEST_VENV)/bin/python -m pytest $(or $(strip $(ARGS)),$(WHOLE_SUITE))
 
 test-flask-caching: $(STAMP)
 	@$(PY) -m tests.cache.flask_caching_suite $(ARGS)
