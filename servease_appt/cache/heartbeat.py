@@ -65,6 +65,11 @@ class Heartbeat:
         self._flushed = False
         self._before_flush: int | None = None
 
+    @property
+    def replicas(self) -> int | None:
+        """The number of replicas in the last report; None: there was none."""
+        return None if self._report is None else self._report.replicas
+
     def disconnected(self) -> None:
         """Note the loss of the connection: L1 is not trusted any more.
 
