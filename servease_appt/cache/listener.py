@@ -80,6 +80,7 @@ class Listener:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._reconnect = False
+        self._lost_connections = 0
         self._heartbeat = Heartbeat(sentinels_of(client))
         self._queue = SendQueue(keys, self._heartbeat, clock)
         self._callbacks: ListenerCallbacks
@@ -144,6 +145,16 @@ class Listener:
         return self._heartbeat.new_history
 
     @property
+    def connection(self) -> int:
+        """The number of the connection. It changes with its loss, before the next server is compared."""
+        return self._lost_connections
+
+    @property
+    def invalidation_counted_at_s(self) -> float:
+        """When the last invalidation was heard or acknowledged, by `clocks.elapsed_s`; minus infinity: never."""
+        return self._heartbeat.histories.counted_at_s
+
+    @property
     def silent_s(self) -> float:
         """Seconds since the server last answered, or since the start if it never has."""
         return self._clock() - self.last_answer_at_s
@@ -178,11 +189,14 @@ class Listener:
 
     def note_own_invalidation(self) -> None:
         """Note that the server acknowledged an invalidation, which the last report of its history may lack."""
-        self._heartbeat.histories.invalidations += 1
+        self._heartbeat.histories.count()
 
     def reconnect(self) -> None:
-        """Open the connection again: its host name may now lead to another server."""
-        if not self.started:
+        """Open the connection again: its host name may now lead to another server.
+
+        Does nothing on the listener's own thread, which is about to connect.
+        """
+        if not self.started or threading.current_thread() is self._thread:
             return
         self._reconnect = True
         self._wake()
@@ -230,6 +244,7 @@ class Listener:
 
     def _disconnect(self) -> None:
         self.tracking = False
+        self._lost_connections += 1
         self._heartbeat.disconnected()
         self._queue.clear()
         channel, self._channel = self._channel, None
@@ -237,6 +252,7 @@ class Listener:
             channel.close()
 
     def _listen(self) -> None:
+        self._reconnect = False
         channel = self._channel = open_channel(
             self._client, self._keys, histories=self._heartbeat.histories, clock=self._clock
         )
