@@ -34,7 +34,8 @@ NAME: Final = "PostgreSQL"
 
 _READY: Final = text(
     f"SELECT (SELECT version_num FROM {VERSION_TABLE}), EXISTS ("  # noqa: S608 - a name of our own
-    "SELECT FROM appointments, time_slots, appointment_history, idempotency_keys WHERE false)"
+    "SELECT FROM appointments, time_slots, appointment_history, idempotency_keys, appointment_counts,"
+    " appointment_count_changes, appointment_events, appointment_events_state WHERE false)"
 )
 """Needs the same tables and rights as the requests, and reads no rows."""
 

@@ -28,6 +28,7 @@ _CURES: Final = (
     ("pg_hba.conf", "Let this host and user in (pg_hba.conf), or correct the user and host in DATABASE_URL."),
     ('database "', f"Correct the database name in {_SETTING}, or create the database."),
     ("could not translate host name", f"Correct the host in {_SETTING}."),
+    ("invalid response to SSL", f"Another program answers there: correct host and port in {_SETTING}."),
     ("refused", f"Start PostgreSQL, or correct host and port in {_SETTING}."),
     ("did not answer in time", "Look for a frozen PostgreSQL, a firewall, or a wrong host in DATABASE_URL."),
     ("closed the connection unexpectedly", "PostgreSQL froze or restarted: look at its log and its host."),
@@ -65,10 +66,10 @@ def check_database(container: Container) -> Iterator[Finding]:
         if container.settings.event_stream_maxlen:
             yield from _undelivered_events(container)
         yield from check_replica(container)
-    off_s = abs((their_now - before).total_seconds())
-    if off_s > CLOCK_SLACK_S:
+    ahead_s = (their_now - before).total_seconds()
+    if abs(ahead_s) > CLOCK_SLACK_S:
         yield _area.warning(
-            f"Its clock and this host's differ by {duration(off_s)}.",
+            f"Its clock is {duration(abs(ahead_s))} {'ahead of' if ahead_s > 0 else 'behind'} this host's.",
             "Idempotency keys expire too early or too late.",
             "Synchronise both hosts with NTP (`timedatectl`, `chronyc tracking`).",
         )

@@ -25,11 +25,20 @@ _PORT_ATTEMPTS = 10
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that is free now. Another process may take it: be ready to retry."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of 127.0.0.1 that is free, and stays so for the next half minute.
+
+    The kernel gives it to no other process that asks for any port, and to no outgoing connection, because the end
+    of a connection to it is remembered (TIME_WAIT). A server that sets SO_REUSEADDR, as servers do, can listen on
+    it; until then connections to it are refused.
+    """
+    with socket.create_server((HOST, 0)) as listening:
+        port: int = listening.getsockname()[1]
+        client = socket.create_connection((HOST, port))
+        accepted, _ = listening.accept()
+        # The side that closes first remembers the connection.
+        accepted.close()
+        client.close()
+    return port
 
 
 class _EmbeddedServer:
