@@ -24,7 +24,7 @@ LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-e
 	--custom-compile-command "make lock"
 
 .PHONY: help demo test test-lowest test-flask-caching mutation cache-mutation histories contest nightly bench bench-quick \
-	bench-scale races faults scale docs screenshots api-tools audit check format lock clean
+	bench-scale races faults scale docs links screenshots api-tools audit check format lock clean
 
 help:
 	@echo "make demo    the whole service with embedded servers and demo data, until Ctrl-C (ARGS=--check: check and stop)"
@@ -43,6 +43,7 @@ help:
 	@echo "make faults  break it under load and check what every request saw (ARGS='--only NAME': one fault)"
 	@echo "make scale   the same on Redis Sentinel and Redis Cluster, about 4 minutes (ARGS='--only NAME': one fault)"
 	@echo "make docs    the documents and the API's reference as a site in build/docs; a warning or a broken link fails"
+	@echo "make links   ask for the external links of the documents; says which hosts could not be asked (exit code 2)"
 	@echo "make screenshots   the dashboard's pictures in docs/, taken of a service under load (needs Chromium; three minutes)"
 	@echo "make audit   known vulnerabilities of the locked dependencies; says where there was no data (exit code 2)"
 	@echo "make api-tools   what the tests then try the OpenAPI document and the pages with: a linter, client generators, axe"
@@ -149,6 +150,9 @@ $(DOCS_STAMP): pyproject.toml requirements-docs.lock
 docs: $(DOCS_STAMP)
 	@$(DOCS_VENV)/bin/python -m sphinx -q -W --keep-going -E -b html -c docs/site docs build/docs $(ARGS)
 	@echo "The site is in build/docs/index.html"
+
+links: $(STAMP)
+	@$(PY) -m tools.links
 
 # A virtual environment of its own: the generated client has to run where nothing of the service is installed.
 $(API_TOOLS_STAMP): requirements-api-tools.lock tests/api_clients/package-lock.json

@@ -1,6 +1,5 @@
 """What a terminal shows: states in colour, tables that fit, a spinner while the doctor works."""
 
-import threading
 from collections.abc import Iterator
 
 import click
@@ -8,10 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from servease_appt.app import create_app
-from servease_appt.cli.cache.doctor import spin
+from servease_appt.cli.cache.doctor import spinner
 from servease_appt.cli.cache.tables import broken, table, well
 from servease_appt.container import EXTENSION
-from servease_appt.doctor.findings import Report
 from servease_appt.settings import Settings
 from tests.support.dataset import SECRET
 
@@ -60,16 +58,9 @@ def test_a_table_that_does_not_fit_is_stacked(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_spinner_turns_while_the_doctor_works(capsys: pytest.CaptureFixture[str]) -> None:
     """On standard error, and nothing of it stays."""
-    ended = threading.Event()
-    timer = threading.Timer(0.5, ended.set)
-    timer.start()
-
-    def work() -> Report:
-        assert ended.wait(10)
-        return Report([])
-
-    assert spin(work) == Report([])
-    timer.join()
+    with spinner() as turn:
+        turn()
+        turn()
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "\rChecking |\rChecking /" in shown.err
