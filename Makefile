@@ -49,7 +49,7 @@ help:
 	@echo "make links   ask for the external links of the documents; says which hosts could not be asked (exit code 2)"
 	@echo "make screenshots   the dashboard's pictures in docs/, taken of a service under load (needs Chromium; three minutes)"
 	@echo "make audit   known vulnerabilities of the locked dependencies; says where there was no data (exit code 2)"
-	@echo "make api-tools   the linter and the client generators with which the tests then try the OpenAPI document"
+	@echo "make api-tools   what the tests then try the OpenAPI document and the pages with: a linter, client generators, axe"
 	@echo "make check   formatting, lint, types, the types of the public API and import rules"
 	@echo "make format  rewrite the sources as 'make check' wants them"
 	@echo "make lock    resolve the dependencies anew into requirements.lock"
@@ -166,7 +166,7 @@ $(API_TOOLS_STAMP): requirements-api-tools.lock tests/api_clients/package-lock.j
 		mkdir -p $(API_TOOLS_VENV)/node && \
 		cp tests/api_clients/package.json tests/api_clients/package-lock.json $(API_TOOLS_VENV)/node && \
 		npm ci --silent --no-audit --no-fund --ignore-scripts --prefix $(API_TOOLS_VENV)/node; \
-	else echo "npm is not installed: the tests of Redocly and of the TypeScript client will be skipped"; fi
+	else echo "npm is not installed: the tests of Redocly, of the TypeScript client and of accessibility will be skipped"; fi
 	@touch $@
 
 api-tools: $(API_TOOLS_STAMP)
