@@ -8,9 +8,12 @@ switch.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection
 from enum import Enum, auto
 from typing import NamedTuple
+
+from servease_appt.cache.clocks import elapsed_s
 
 _NO_ID = "0" * 40
 
@@ -57,12 +60,24 @@ def parse(info: object) -> Replication | None:
 
 
 class Histories:
-    """What was seen of each server's history. For one thread, but for `invalidations`."""
+    """What was seen of each server's history. For one thread, but for `count` and the attributes.
+
+    Attributes:
+        invalidations: the number of invalidations heard or acknowledged. Take it before a report is asked for.
+        counted_at_s: when the last of them was counted, by `clocks.elapsed_s`.
+    """
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[Replication, int]] = {}
+        self._lock = threading.Lock()
         self.invalidations = 0
-        """The number of invalidations heard or acknowledged. Take it before a report is asked for."""
+        self.counted_at_s = float("-inf")
+
+    def count(self) -> None:
+        """Count an invalidation that was heard or acknowledged, once it was. Thread-safe."""
+        with self._lock:
+            self.invalidations += 1
+            self.counted_at_s = elapsed_s()
 
     def compare(
         self,

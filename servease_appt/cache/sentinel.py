@@ -20,7 +20,7 @@ from servease_appt.cache.threads import run_in_thread
 
 POLL_S: Final = 0.45
 KNOWN_S: Final = 2.0
-"""Age in seconds up to which an answer is used for a new connection."""
+"""Age in seconds up to which an answer is used."""
 MIN_FOR_MAJORITY: Final = 3
 
 Address = tuple[str, int]
@@ -56,6 +56,7 @@ class Sentinels(Sentinel):
         self._clock = clock
         self._view = View(None, cut_off=False, errors=())
         self._viewed_at_s = float("-inf")
+        self._used: Address | None = None
         self._renew()
         after_fork(self, Sentinels._renew)
 
@@ -63,16 +64,23 @@ class Sentinels(Sentinel):
         """Make the lock anew: a thread of the parent may have held it at the fork."""
         self._lock = threading.Lock()
         self._polling = False
+        self.on_switch: set[Callable[[], None]] = set()
+        """Called when a connection is about to be opened to another server than the one before."""
 
     def discover_master(self, service_name: str) -> Address:
         """Return the address of the primary. Raises MasterNotFoundError if no sentinel knows it."""
         with self._lock:
             if self._clock() - self._viewed_at_s > KNOWN_S or self._view.primary is None:
                 self._look()
-        if self._view.primary is None:
-            detail = ", ".join(self._view.errors) or "it does not answer them"
-            raise MasterNotFoundError(f"no sentinel knows the primary of {service_name!r}: {detail}")
-        return self._view.primary
+            primary = self._view.primary
+            if primary is None:
+                detail = ", ".join(self._view.errors) or "it does not answer them"
+                raise MasterNotFoundError(f"no sentinel knows the primary of {service_name!r}: {detail}")
+            switched, self._used = self._used not in (None, primary), primary
+        if switched:
+            for callback in list(self.on_switch):
+                callback()
+        return primary
 
     def poll(self) -> None:
         """Ask the sentinels on another thread, unless that was done within `POLL_S`. Never blocks."""
@@ -87,6 +95,10 @@ class Sentinels(Sentinel):
             return "most sentinels can't be reached"
         if self._view.primary not in (None, connected_to):
             return "the sentinels name another primary"
+        if self._used not in (None, connected_to):
+            return "other connections lead to another server"
+        if self._clock() - self._viewed_at_s > KNOWN_S:
+            return f"the sentinels were not asked for {KNOWN_S:g} s"
         return None
 
     def _poll(self) -> None:

@@ -99,6 +99,11 @@ class Metrics:
         self._operations = self._histogram(
             REDIS, "Round trips of the cache to Redis", REDIS_SECONDS, "operation", "outcome"
         )
+        self._lists = self._counter(
+            "servease_list_reads",
+            "Lists by where they were read: `replica`, or the reason why it was the primary",
+            "outcome",
+        )
         self._make_gauges()
         self._begin_at_zero()
 
@@ -191,6 +196,15 @@ class Metrics:
     def unchecked_booking(self, reference: str) -> None:
         """Count a booking or assignment by staff whose `reference`, an entity, could not be checked."""
         self._unchecked(reference).inc()
+
+    def begin_list_reads(self, outcomes: Iterable[str]) -> None:
+        """Create the series of lists, where there is a replica to read them from."""
+        for outcome in outcomes:
+            self._lists(outcome).inc(0)
+
+    def list_read(self, outcome: str) -> None:
+        """Count a list, by `servease_appt.list_reads.OUTCOMES`. Not called where there is no replica."""
+        self._lists(outcome).inc()
 
     def breaker_changed(self, breaker: str, state: BreakerState) -> None:
         """Count a breaker's change to `state`."""

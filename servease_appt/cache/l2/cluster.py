@@ -22,7 +22,8 @@ from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.forks import after_fork
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.cluster_keys import ClusterKeySpace
-from servease_appt.cache.l2.nodes import Command, Node, Nodes
+from servease_appt.cache.l2.exchange import Command, exchange, read_many
+from servease_appt.cache.l2.nodes import Node, Nodes
 from servease_appt.cache.l2.protocol import Announced, Fill, Lease, LeaseState, Write, WriteMode, Written
 from servease_appt.cache.l2.script_calls import (
     fill_args,
@@ -32,7 +33,6 @@ from servease_appt.cache.l2.script_calls import (
     script_source,
 )
 from servease_appt.cache.l2.single_server import SCAN_BATCH, SingleServerL2
-from servease_appt.cache.l2.values import pack_get
 from servease_appt.cache.messages import Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.stats import Observer
 
@@ -118,12 +118,12 @@ class ClusterL2(SingleServerL2):
     def read(self, keys: Sequence[str]) -> tuple[list[bytes | None], int | None]:
         """See `L2.read`. A value of a wrong type, or on a node that does not answer, counts as missing."""
         prefix = self.keys.data("")
-        names = [(prefix + key).encode() for key in keys]
-        names.append(self.keys.sequence.encode())
+        names = [prefix + key for key in keys]
+        names.append(self.keys.sequence)
         seen = self._seen()
-        commands = [(name, pack_get(name)) for name in names]
         *payloads, sequence = self._run(
-            "read", lambda: _unless_all_failed(self._each(commands, values=True), len(keys))
+            "read",
+            lambda: _unless_all_failed(read_many(self._nodes, names, without=self.old_nodes), len(keys)),
         )
         found = [None if isinstance(payload, Exception) else payload for payload in payloads]
         return found, _known_sequence(seen, sequence)
@@ -321,14 +321,13 @@ class ClusterL2(SingleServerL2):
         script: str | None = None,
         *,
         without: Collection[str] | None = (),
-        values: bool = False,
     ) -> list[Any]:
         """Send each command to the node of its key; a failure is an answer.
 
         A node that has lost invalidations is left out until it is empty, except where `without` is None.
         """
         left_out = None if without is None else self.old_nodes
-        return self._nodes.exchange(commands, script=script, without=left_out, values=values)
+        return exchange(self._nodes, commands, script=script, without=left_out)
 
 
 def _checked(answers: list[Any]) -> list[Any]:
