@@ -41,7 +41,7 @@ help:
 	@echo "make contest         contested bookings over HTTP with kills, and builds without protections"
 	@echo "make cache-mutation  mutation tests of the cache's protocol, for MUTATION_MINUTES=90"
 	@echo "make bench   measure it against its peers and against the least possible (bench-quick: under a minute)"
-	@echo "make races   force races on this cache and on its peers, and write the table of docs/races.md (five minutes)"
+	@echo "make races   force races on this cache and on its peers, and write the table of docs/races.md (six minutes; Python 3.12)"
 	@echo "make bench-scale   measure what 1 to 1,000 workers cost Redis, and write docs/scaling.md's tables (ARGS=--quick)"
 	@echo "make faults  break it under load and check what every request saw (ARGS='--only NAME': one fault)"
 	@echo "make scale   the same on Redis Sentinel and Redis Cluster, about 4 minutes (ARGS='--only NAME': one fault)"
