@@ -32,15 +32,19 @@ class Slot:
     """One connection with one request at a time. For one thread.
 
     Args:
-        port: of 127.0.0.1.
+        port: where the service listens.
         token: bearer token of every request.
+        host: the address where the service listens.
         keep_alive: reuse the connection; otherwise each request opens its own.
         resend: send a request again where the server ended a kept connection before it answered. Only for requests
             that may be carried out twice, since it may have been carried out.
     """
 
-    def __init__(self, port: int, token: str, *, keep_alive: bool = True, resend: bool = True) -> None:
+    def __init__(
+        self, port: int, token: str, *, host: str = HOST, keep_alive: bool = True, resend: bool = True
+    ) -> None:
         self._resend = resend
+        self._host = host
         self._port = port
         self._token = token
         self._keep_alive = keep_alive
@@ -77,7 +81,7 @@ class Slot:
         self._request = f"f-{os.getpid():x}-{next(_numbers):x}"
         lines = [
             f"{method} /api/v1{path} HTTP/1.1",
-            f"Host: {HOST}:{self._port}",
+            f"Host: {self._host}:{self._port}",
             f"Authorization: Bearer {self._token}",
             f"X-Request-Id: {self._request}",
             f"Content-Length: {len(body)}",
@@ -94,7 +98,7 @@ class Slot:
         self._t_call = time.monotonic_ns()
         try:
             if self._socket is None:
-                self._socket = socket.create_connection((HOST, self._port), timeout=TIMEOUT_S)
+                self._socket = socket.create_connection((self._host, self._port), timeout=TIMEOUT_S)
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._answers = 0
                 self._t_call = time.monotonic_ns()

@@ -54,17 +54,18 @@ class AccessLog:
 
     _LINE = re.compile(r'"pid": (\d+), .*"request_id": "(f-[0-9a-f-]+)"')
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open(errors="replace")
+    def __init__(self, *paths: Path) -> None:
+        self._files = [path.open(errors="replace") for path in paths]
         self._workers: dict[str, int] = {}
-        self._part = ""
+        self._parts = [""] * len(paths)
 
     def read_on(self) -> None:
         """Read what was written since the last call."""
-        *lines, self._part = (self._part + self._file.read()).split("\n")
-        for line in lines:
-            if match := self._LINE.search(line):
-                self._workers[match[2]] = int(match[1])
+        for number, file in enumerate(self._files):
+            *lines, self._parts[number] = (self._parts[number] + file.read()).split("\n")
+            for line in lines:
+                if match := self._LINE.search(line):
+                    self._workers[match[2]] = int(match[1])
 
     def worker_of(self, request: str, timeout_s: float = 0.0) -> int:
         """Return the process id; 0 if the log does not have it in time."""
@@ -77,8 +78,9 @@ class AccessLog:
         return self._workers.get(request, 0)
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the files."""
+        for file in self._files:
+            file.close()
 
 
 class Testbed:
@@ -147,6 +149,17 @@ class Testbed:
 
     def serve(self) -> None:
         """Start gunicorn and wait until every worker answers."""
+        self._serving = self._start_gunicorn()
+        self.gunicorn = self._serving[0]
+        self.access_log = AccessLog(*(gunicorn.log for gunicorn in self._serving))
+        self._next_to_ask = itertools.cycle(self._serving)
+        if not self.wait_for_mode():
+            raise RuntimeError(f"the workers did not come up:\n{self.read_log()}")
+
+    def _start_gunicorn(self) -> list[Gunicorn]:
+        return [self._gunicorn(self.workers).start()]
+
+    def _gunicorn(self, workers: int, **where: Any) -> Gunicorn:
         directory = self.directory / f"gunicorn-{next(self._names)}"
         directory.mkdir()
         arguments = ("--worker-class", WORKER_CLASSES[self.worker_class])
@@ -161,33 +174,40 @@ class Testbed:
         application = "wsgi:app"
         if self.broken is not None:
             settings[broken.VARIABLE], application = self.broken, broken.APPLICATION
-        self.gunicorn = Gunicorn(
+        return Gunicorn(
             settings,
             directory,
-            workers=self.workers,
+            workers=workers,
             threads=threads,
             arguments=arguments,
             application=application,
-        ).start()
-        self.access_log = AccessLog(self.gunicorn.log)
-        if not self.wait_for_mode():
-            raise RuntimeError(f"the workers did not come up:\n{self.gunicorn.read_log()}")
+            **where,
+        )
 
     def stop_serving(self) -> None:
         """Stop gunicorn."""
-        self.gunicorn.stop()
+        for gunicorn in self._serving:
+            gunicorn.stop()
         self.access_log.close()
 
+    def read_log(self) -> str:
+        """Return what the workers have logged."""
+        return "".join(gunicorn.read_log() for gunicorn in self._serving)
+
     def slot(self) -> Slot:
-        """Return a new slot for a connection to the service."""
-        return Slot(self.gunicorn.port, self.token, keep_alive=self.worker_class != "sync")
+        """Return a new slot for a connection to the service; of several gunicorns to one after the other."""
+        gunicorn = next(self._next_to_ask)
+        keep_alive = self.worker_class != "sync"
+        return Slot(gunicorn.port, self.token, host=gunicorn.address, keep_alive=keep_alive)
 
     def worker_pids(self) -> list[int]:
         """Return the process ids of the workers."""
-        master = self.gunicorn.pid
-        with contextlib.suppress(FileNotFoundError):
-            return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
-        return []
+        found: list[int] = []
+        for gunicorn in self._serving:
+            master = gunicorn.pid
+            with contextlib.suppress(FileNotFoundError):
+                found += map(int, Path(f"/proc/{master}/task/{master}/children").read_text().split())
+        return found
 
     def pinned(self, wanted: set[int]) -> dict[int, Slot]:
         """Return a kept connection to each of these workers, as far as opening many connections finds them."""

@@ -10,14 +10,17 @@ from pathlib import Path
 
 from faults import broken, experiment, report
 from faults.experiment import Fault, Result
-from faults.fleet import cluster, sentinel
+from faults.fleet import cluster, host_servers, hosts, namespaces, sentinel
 from faults.testbed import Testbed
 
 WORKERS = 3
 TOPOLOGIES: dict[str, tuple[type[Testbed], Sequence[Fault]]] = {
     "sentinel": (sentinel.SentinelTestbed, sentinel.FAULTS),
     "cluster": (cluster.ClusterTestbed, cluster.FAULTS),
+    "hosts": (host_servers.HostsTestbed, hosts.FAULTS),
 }
+NEED_HOSTS = ("hosts",)
+"""The topologies of several hosts, which need network namespaces."""
 
 
 def main() -> int:
@@ -26,12 +29,19 @@ def main() -> int:
     A build without a protection is expected to break a promise: then 0 and 1 have changed places.
     """
     given = _arguments()
+    no_hosts = namespaces.why_not()
+    if no_hosts is None:
+        namespaces.enter("faults.fleet")
     if given.broken is not None:
         broken.apply(given.broken)
     kept = True
     for section, (testbed, faults) in TOPOLOGIES.items():
         wanted = [fault for fault in faults if not given.only or fault.name in given.only]
         if not wanted:
+            continue
+        if no_hosts is not None and section in NEED_HOSTS:
+            names = ", ".join(fault.name for fault in wanted)
+            print(f"NOT RUN, since there are no network namespaces ({no_hosts}): {names}", file=sys.stderr)
             continue
         results = _run(testbed(workers=WORKERS, broken=given.broken), wanted, given.history)
         print(f"{report.table(results)}\n")
@@ -51,7 +61,7 @@ def _run(testbed: Testbed, faults: Sequence[Fault], history: Path | None) -> lis
             print(f"{time.strftime('%H:%M:%S')} {result.fault}: {verdict}", file=sys.stderr, flush=True)
             results.append(result)
         if history:
-            (history / f"{faults[0].group.lower()}.log").write_text(testbed.gunicorn.read_log())
+            (history / f"{faults[0].group.lower()}.log").write_text(testbed.read_log())
     return results
 
 

@@ -18,7 +18,7 @@ class ListenerCallbacks(Protocol):
         """
 
     def on_cut_off(self) -> None:
-        """Handle a primary without enough replicas: there may be another primary, which takes invalidations."""
+        """Handle a server that may not be the primary: another one may take invalidations, or lack some."""
 
     def on_node_lost(self, name: str, *, gone: bool) -> None:
         """Handle the loss of a cluster's node: L1 may keep its values for a short time only.

@@ -65,9 +65,20 @@ class Heartbeat:
         self._flushed = False
         self._before_flush: int | None = None
 
+    @property
+    def replicas(self) -> int | None:
+        """The number of replicas in the last report; None: there was none."""
+        return None if self._report is None else self._report.replicas
+
     def disconnected(self) -> None:
-        """Note the loss of the connection: L1 is not trusted any more."""
+        """Note the loss of the connection: L1 is not trusted any more.
+
+        Under sentinels the next server may be another one, which lacks invalidations: nothing is read from it
+        until its history was compared.
+        """
         self.confirmed = self.subscribed = False
+        if self._sentinels is not None:
+            self.callbacks.on_cut_off()
         self._trust(float("-inf"))
 
     def poll_sentinels(self) -> None:
@@ -85,7 +96,7 @@ class Heartbeat:
         Any client can publish a message, so such a number counts only after a heartbeat has confirmed it.
         Returns True if a heartbeat has to be sent at once.
         """
-        self.histories.invalidations += 1
+        self.histories.count()
         if not self.confirmed:
             return False  # the first answer to a heartbeat gives the true number
         expected = self.sequence if self._announced is None else self._announced

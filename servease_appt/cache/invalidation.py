@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from servease_appt.cache.codecs import Codecs
@@ -29,6 +30,7 @@ from servease_appt.cache.stats import Event, Tier
 from servease_appt.cache.worker_queries import QueryResponder
 
 V = TypeVar("V")
+T = TypeVar("T")
 
 INVALIDATE_BATCH = 500
 REGISTER_EVERY_S = 5.0
@@ -46,6 +48,7 @@ class Invalidator(Generic[V]):
         flights: Flights[V],
         codecs: Codecs[V],
         event_log: EventLog,
+        listener: Listener,
         identity: str,
     ) -> None:
         self._l1 = l1
@@ -53,6 +56,7 @@ class Invalidator(Generic[V]):
         self._flights = flights
         self._codecs = codecs
         self._event_log = event_log
+        self._listener = listener
         self._identity = identity
 
     def invalidate(self, keys: Iterable[str]) -> Invalidated:
@@ -63,7 +67,8 @@ class Invalidator(Generic[V]):
         try:
             for start in range(0, len(wanted), INVALIDATE_BATCH):
                 batch = wanted[start : start + INVALIDATE_BATCH]
-                listeners = self._l2.invalidate(batch, self._identity).listeners
+                announce = partial(self._l2.invalidate, batch, self._identity)
+                listeners = self._by_the_compared_server(announce).listeners
         except L2Unavailable as error:
             self._event_log.note(Tier.L2, Event.FAILED_INVALIDATION, wanted, str(error))
             raise CacheUnavailable(f"Redis did not accept the invalidation: {error}") from error
@@ -75,13 +80,23 @@ class Invalidator(Generic[V]):
     def invalidate_matching(self, pattern: str) -> None:
         """See `TwoTierCache.invalidate_matching`."""
         try:
-            self._l2.invalidate_matching(pattern, self._identity)
+            self._by_the_compared_server(partial(self._l2.invalidate_matching, pattern, self._identity))
         except L2Unavailable as error:
             self._event_log.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))
             raise CacheUnavailable(f"Redis did not accept the invalidation: {error}") from error
         finally:
             self.drop_matching(pattern)
         self._event_log.note_all(Tier.L2, Event.INVALIDATION, pattern)
+
+    def _by_the_compared_server(self, announce: Callable[[], T]) -> T:
+        """Announce an invalidation, and again if the channel was lost meanwhile.
+
+        The server that acknowledged it may be the old primary, and the new one may have been compared before this
+        process knew of the acknowledgement. What is acknowledged from now on is counted before that.
+        """
+        connection = self._listener.connection
+        announced = announce()
+        return announced if self._listener.connection == connection else announce()
 
     def carry_out(self, request: Invalidation, if_at: int | None = None) -> int | None:
         """Carry out in L2 a request that a client made by a plain PUBLISH. See `L2.carry_out`."""
@@ -207,22 +222,27 @@ class InvalidationHandler(Generic[V]):
         self._pulse_guard.call(self._on_pulse)
 
     def on_message(self, invalidation: Invalidation) -> None:
-        """Drop the keys of a message; a request from another client is carried out in L2, too."""
+        """Drop the keys of a message; a request from another client is carried out in L2, too.
+
+        A key may occur more than once: it is counted so often, and dropped once.
+        """
         if invalidation.sequence is not None:
             self._requests.covered(invalidation)
             self._recovery.emptied_by(invalidation)
             if invalidation.began == STARTS:
                 return  # the message at the end of the scans drops the keys
-        ours = tuple(filter(None, map(self._codecs.canonical, invalidation.keys)))
+        spelled = {key: self._codecs.canonical(key) for key in dict.fromkeys(invalidation.keys)}
+        ours = tuple(ours for key in invalidation.keys if (ours := spelled[key]) is not None)
         if invalidation.unreadable or len(ours) < len(invalidation.keys):
             self.on_unreadable()
         if invalidation.keys and not ours:
             return
-        invalidation = replace(invalidation, keys=ours)
+        if ours != invalidation.keys:
+            invalidation = replace(invalidation, keys=ours)
         if invalidation.pattern is not None:
             self._invalidator.drop_matching(invalidation.pattern)
         else:
-            self._invalidator.drop(invalidation.keys)
+            self._invalidator.drop(tuple(dict.fromkeys(ours)))
         why = f"from {invalidation.source}" if invalidation.source else "from outside"
         self._event_log.note(Tier.CHANNEL, Event.INVALIDATION, invalidation.keys or ("*",), why)
         if invalidation.sequence is None:

@@ -35,6 +35,7 @@ from servease_appt.cache.recovery import OutageProbe, Recovery
 from servease_appt.cache.redis_client import database_of
 from servease_appt.cache.refresh import RefreshSchedule
 from servease_appt.cache.refusals import SCRIPT_TEST
+from servease_appt.cache.sentinel import sentinels_of
 from servease_appt.cache.single_flight import Flights
 from servease_appt.cache.stats import Observer, Recorder
 from servease_appt.cache.worker_queries import QueryResponder
@@ -149,6 +150,7 @@ class Process(Generic[V]):
             flights=self.flights,
             codecs=self._codecs,
             event_log=self.event_log,
+            listener=self.listener,
             identity=self.identity,
         )
 
@@ -217,6 +219,9 @@ class Process(Generic[V]):
 
     def start(self) -> None:
         """Start the listener. Call it once at most."""
+        sentinels = sentinels_of(self._client)
+        if sentinels is not None:
+            sentinels.on_switch.add(self._on_switch)
         self.listener.start(self.handler)
         # The listener probes an L2 that does not answer, so that no reader has to wait for a timeout.
         self.breaker.callers_try = False
@@ -224,6 +229,9 @@ class Process(Generic[V]):
     def close(self) -> None:
         """Stop the listener, then wait for running tasks and loads; those not begun are dropped."""
         if self.listener.started:
+            sentinels = sentinels_of(self._client)
+            if sentinels is not None:
+                sentinels.on_switch.discard(self._on_switch)
             self.listener.stop()
             self._sign_off()
         self.requests.close()
@@ -259,6 +267,11 @@ class Process(Generic[V]):
             self._client.hdel(self._keys.workers, self.identity)
         except (RedisError, OSError):
             log.debug("Redis does not answer: this worker stays registered until a command finds it gone")
+
+    def _on_switch(self) -> None:
+        """Use nothing of the server that connections now lead to until the listener has compared it."""
+        self.recovery.suspend_l2()
+        self.listener.reconnect()
 
     def _on_demoted(self) -> None:
         """Reconnect the listener to find the primary, rarely: the listener may already be connected to it."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from servease_appt.cache.breaker import Breaker, BreakerState
+from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.election import draw_claim_s, draw_delay_s
 from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.event_log import EventLog
@@ -30,7 +31,9 @@ class Recovery:
 
     One worker deletes for all (see `election.py`). Another one uses L2 again when it receives the end of scans
     that began after the loss, or reads that they are done: the deletion is noted with the server's replication id,
-    which no server had before. A worker that dies half-way leaves neither.
+    which no server had before, and with its age. Scans that began before the last invalidation that may be lost
+    prove nothing: the old primary of a planned failover takes some after the new one was emptied. A worker that
+    dies half-way leaves neither.
     """
 
     def __init__(
@@ -45,6 +48,8 @@ class Recovery:
         self._emptying = self._scanning = False
         self._suspended = False
         self._lost = False
+        self._lost_before_s = float("-inf")
+        """When the last invalidation was counted that may be lost, by `clocks.elapsed_s`."""
         self._found_at: int | None = None
         """The sequence of the first heartbeat after the loss was found."""
         self._claimed_until_s = float("-inf")
@@ -79,6 +84,10 @@ class Recovery:
         if not self.l2_is_old:
             self._listener.observe_sequence(sequence)
 
+    def replicas(self) -> int | None:
+        """Return the number of replicas that the server last reported; None: unknown."""
+        return self._listener.replicas
+
     def suspend(self) -> None:
         """Suspend comparisons: a flush deletes the sequence, which is no loss of invalidations."""
         self._suspended = True
@@ -97,6 +106,7 @@ class Recovery:
         if not self._lost:
             self._lost = self.l2_is_old = True
             self._found_at = None
+            self._lost_before_s = self._listener.invalidation_counted_at_s
             log.warning("Redis has lost invalidations: its values are not used, and are deleted")
             if not self._listener.started:
                 self.empty_l2_if_old()  # else the listener does it at the next heartbeat
@@ -110,6 +120,7 @@ class Recovery:
         if invalidations_lost:
             self.distrust_l2()
             self._found_at = None  # scans on the server of the last connection prove nothing about this one
+            self._lost_before_s = self._listener.invalidation_counted_at_s
         self.l2_is_old = self._lost
 
     def distrust_node(self, name: str) -> None:
@@ -141,8 +152,11 @@ class Recovery:
             return
         if message.began == STARTS and message.source != self._identity:
             self._claimed_until_s = time.monotonic() + draw_claim_s()
-        elif message.began is not None and self._found_at is not None and message.began > self._found_at:
-            self._use_l2_again(message.sequence or 0)
+        elif message.began is not None and self._found_at is not None:
+            if message.began > self._found_at:
+                self._use_l2_again(message.sequence or 0)
+            else:
+                self._claimed_until_s = float("-inf")  # it began too early, so another one is needed at once
 
     def close(self) -> None:
         """End the random delay, so that closing the cache does not wait for it."""
@@ -154,15 +168,17 @@ class Recovery:
                 self._closing.wait(self.delay_s())
                 if not self._lost or time.monotonic() < self._claimed_until_s:
                     return
-            history = self._listener.new_history
-            if history is not None and self._l2.is_emptied(history):
-                self._use_l2_again(0)
-                return
-            self._scanning = True
-            sequence = self._l2.carry_out(Invalidation(pattern="*"), self._identity)
-            if history is not None:
-                self._l2.mark_emptied(history)
-            self._use_l2_again(sequence or 0)
+            connection, history = self._listener.connection, self._listener.new_history
+            began_s = elapsed_s()
+            if history is not None and self._l2.is_emptied(history, began_s - self._lost_before_s):
+                sequence = 0
+            else:
+                self._scanning = True
+                sequence = self._l2.carry_out(Invalidation(pattern="*"), self._identity) or 0
+                if history is not None:
+                    self._l2.mark_emptied(history, elapsed_s() - began_s)
+            if self._listener.connection == connection:  # else it may have been the server before
+                self._use_l2_again(sequence)
         except L2Unavailable as error:
             self._event_log.note_all(Tier.L2, Event.FAILED_INVALIDATION, str(error))
         finally:

@@ -8,9 +8,12 @@ switch.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection
 from enum import Enum, auto
 from typing import NamedTuple
+
+from servease_appt.cache.clocks import elapsed_s
 
 _NO_ID = "0" * 40
 
@@ -29,13 +32,18 @@ class Continuity(Enum):
 
 
 class Replication(NamedTuple):
-    """A server's report. `previous_id` is None if no other history is continued from `switched_at` on."""
+    """A server's report.
+
+    `previous_id` is None if no other history is continued from `switched_at` on. `replicas` counts those that are
+    connected and have a complete copy, whether or not they still answer.
+    """
 
     is_primary: bool
     id: str
     offset: int
     previous_id: str | None
     switched_at: int
+    replicas: int = 0
 
 
 def parse(info: object) -> Replication | None:
@@ -51,18 +59,33 @@ def parse(info: object) -> Replication | None:
             offset=int(fields["master_repl_offset"]),
             previous_id=None if previous == _NO_ID else previous,
             switched_at=int(fields["second_repl_offset"]),
+            replicas=sum(
+                name.startswith("slave") and ",state=online," in text for name, text in fields.items()
+            ),
         )
     except (KeyError, ValueError):
         return None
 
 
 class Histories:
-    """What was seen of each server's history. For one thread, but for `invalidations`."""
+    """What was seen of each server's history. For one thread, but for `count` and the attributes.
+
+    Attributes:
+        invalidations: the number of invalidations heard or acknowledged. Take it before a report is asked for.
+        counted_at_s: when the last of them was counted, by `clocks.elapsed_s`.
+    """
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[Replication, int]] = {}
+        self._lock = threading.Lock()
         self.invalidations = 0
-        """The number of invalidations heard or acknowledged. Take it before a report is asked for."""
+        self.counted_at_s = float("-inf")
+
+    def count(self) -> None:
+        """Count an invalidation that was heard or acknowledged, once it was. Thread-safe."""
+        with self._lock:
+            self.invalidations += 1
+            self.counted_at_s = elapsed_s()
 
     def compare(
         self,

@@ -20,10 +20,11 @@ from servease_appt.cache.threads import run_in_thread
 
 POLL_S: Final = 0.45
 KNOWN_S: Final = 2.0
-"""Age in seconds up to which an answer is used for a new connection."""
+"""Age in seconds up to which an answer is used."""
 MIN_FOR_MAJORITY: Final = 3
 
 Address = tuple[str, int]
+_CUT_OFF: Final = "most sentinels can't be reached"
 
 
 class View(NamedTuple):
@@ -56,6 +57,8 @@ class Sentinels(Sentinel):
         self._clock = clock
         self._view = View(None, cut_off=False, errors=())
         self._viewed_at_s = float("-inf")
+        self._asked_at_s = float("-inf")
+        self._used: Address | None = None
         self._renew()
         after_fork(self, Sentinels._renew)
 
@@ -63,16 +66,23 @@ class Sentinels(Sentinel):
         """Make the lock anew: a thread of the parent may have held it at the fork."""
         self._lock = threading.Lock()
         self._polling = False
+        self.on_switch: set[Callable[[], None]] = set()
+        """Called when a connection is about to be opened to another server than the one before."""
 
     def discover_master(self, service_name: str) -> Address:
         """Return the address of the primary. Raises MasterNotFoundError if no sentinel knows it."""
         with self._lock:
             if self._clock() - self._viewed_at_s > KNOWN_S or self._view.primary is None:
                 self._look()
-        if self._view.primary is None:
-            detail = ", ".join(self._view.errors) or "it does not answer them"
-            raise MasterNotFoundError(f"no sentinel knows the primary of {service_name!r}: {detail}")
-        return self._view.primary
+            primary = self._view.primary
+            if primary is None:
+                detail = ", ".join(self._view.errors) or "it does not answer them"
+                raise MasterNotFoundError(f"no sentinel knows the primary of {service_name!r}: {detail}")
+            switched, self._used = self._used not in (None, primary), primary
+        if switched:
+            for callback in list(self.on_switch):
+                callback()
+        return primary
 
     def poll(self) -> None:
         """Ask the sentinels on another thread, unless that was done within `POLL_S`. Never blocks."""
@@ -84,10 +94,30 @@ class Sentinels(Sentinel):
     def objection(self, connected_to: Address) -> str | None:
         """Return why the server at `connected_to` may not be the primary, by the last poll; None: it is."""
         if self._view.cut_off:
-            return "most sentinels can't be reached"
+            return _CUT_OFF
         if self._view.primary not in (None, connected_to):
             return "the sentinels name another primary"
+        if self._used not in (None, connected_to):
+            return "other connections lead to another server"
+        if self._clock() - self._viewed_at_s > KNOWN_S:
+            return f"the sentinels were not asked for {KNOWN_S:g} s"
         return None
+
+    def objection_now(self) -> str | None:
+        """Return why the server that connections lead to may not be the primary; None: the sentinels say it is.
+
+        Asks them, unless another thread does so after this call.
+        """
+        called_at_s = self._clock()
+        with self._lock:
+            if self._asked_at_s < called_at_s:
+                self._look()
+            view, used = self._view, self._used
+        if view.cut_off:
+            return _CUT_OFF
+        if view.primary is None:
+            return "no sentinel reaches the primary"
+        return None if view.primary == used else "the sentinels name another primary"
 
     def _poll(self) -> None:
         try:
@@ -97,6 +127,7 @@ class Sentinels(Sentinel):
             self._polling = False
 
     def _look(self) -> None:
+        self._asked_at_s = self._clock()
         votes: list[tuple[int, Address]] = []
         errors: list[str] = []
         unreachable = 0

@@ -171,11 +171,16 @@ def test_one_worker_deletes_for_all(
 def test_a_worker_that_comes_later_reads_that_all_is_deleted(
     make_cache: MakeCache, client: redis.Redis, scans: Callable[[], int]
 ) -> None:
-    """It has received no message. What was deleted on a server with another history proves nothing."""
+    """It has received no message. What was deleted on a server with another history proves nothing.
+
+    Nor do scans that began before the last invalidation that may be lost.
+    """
     cache = make_cache()
     recovery, listener = cache._process.recovery, cache._process.listener
     listener._heartbeat.new_history = "b" * 40
-    client.set(cache.keys.emptied, "b" * 40)
+    cache.invalidate([K])
+    settle(cache)
+    cache.l2.mark_emptied("b" * 40, began_s_ago=0.0)
     before = scans()
     recovery.distrust_l2()
     eventually(lambda: not recovery.l2_is_old, "the trust in L2")
@@ -186,6 +191,11 @@ def test_a_worker_that_comes_later_reads_that_all_is_deleted(
     eventually(lambda: not recovery.l2_is_old, "the trust in L2")
     assert scans() == before + SCANS_OF_ONE
     assert client.get(cache.keys.emptied) == b"c" * 40
+
+    cache.l2.mark_emptied("c" * 40, began_s_ago=60.0)
+    recovery.distrust_l2()
+    eventually(lambda: not recovery.l2_is_old, "the trust in L2")
+    assert scans() == before + 2 * SCANS_OF_ONE
 
 
 def test_a_worker_that_dies_while_it_deletes(
@@ -216,8 +226,13 @@ def test_scans_that_began_before_the_loss_prove_nothing(make_cache: MakeCache) -
     recovery.distrust_l2()
     eventually(lambda: recovery._found_at is not None, "the heartbeat after the loss")
     assert recovery._found_at is not None
+    recovery.emptied_by(
+        Invalidation(pattern="*", sequence=recovery._found_at + 1, began=STARTS, source="other")
+    )
+    assert recovery._claimed_until_s > 0
     recovery.emptied_by(Invalidation(pattern="*", sequence=recovery._found_at + 2, began=recovery._found_at))
     assert recovery.l2_is_old
+    assert recovery._claimed_until_s < 0
     recovery.emptied_by(Invalidation(pattern="customer_*", sequence=9, began=recovery._found_at + 1))
     assert recovery.l2_is_old
 

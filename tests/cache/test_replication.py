@@ -1,8 +1,9 @@
 """Another server takes over: L2 is used only if the server proves that it has every invalidation that was seen."""
 
+import threading
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import redis
@@ -11,7 +12,19 @@ from servease_appt.cache import Source, connect
 from servease_appt.cache.replication import Continuity, Histories, Replication, parse
 from servease_appt.testing.fault_proxy import Proxy
 from servease_appt.testing.servers import EmbeddedValkey
-from tests.cache.testbed import CODECS, PREFIX, Cache, Versioned, eventually, listening, settle
+from tests.cache.replicated_pair import NamedPrimary, Pair, started_pair
+from tests.cache.testbed import (
+    CODECS,
+    LIMIT_S,
+    PREFIX,
+    Cache,
+    Gate,
+    Versioned,
+    eventually,
+    listening,
+    settle,
+    stop_before,
+)
 from tests.cache.testbed import Source as Truth
 
 K = "customer_1"
@@ -20,41 +33,11 @@ BOUND_S = 2.0
 SEEN = Replication(is_primary=True, id="a", offset=100, previous_id=None, switched_at=-1)
 
 
-class Pair(NamedTuple):
-    """A primary, its replica, and a worker that reaches the primary through a proxy."""
-
-    primary: EmbeddedValkey
-    replica: EmbeddedValkey
-    on_primary: Any
-    on_replica: Any
-    proxy: Proxy
-    worker: Cache
-
-    def take_over(self) -> None:
-        """Kill the primary, and lead the worker to the replica."""
-        self.primary.kill()
-        self.on_replica.replicaof("NO", "ONE")
-        self.proxy.target = self.replica.port
-        self.proxy.reset()
-        settle(self.worker)
-
-
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     """The replica has all that the primary has; the worker listens."""
-    with (
-        EmbeddedValkey(options=["--repl-diskless-sync-delay", "0"]) as primary,
-        EmbeddedValkey(options=["--replicaof", "127.0.0.1", str(primary.port)]) as replica,
-        Proxy(primary.port) as proxy,
-        redis.Redis.from_url(primary.url()) as on_primary,
-        redis.Redis.from_url(replica.url()) as on_replica,
-    ):
-        eventually(lambda: on_replica.info("replication")["master_link_status"] == "up", "the replication")
-        worker = Cache(connect(proxy.url(), timeout_s=1.0), CODECS, prefix=PREFIX, owns_client=True)
-        try:
-            yield Pair(primary, replica, on_primary, on_replica, proxy, listening(worker))
-        finally:
-            worker.close()
+    with started_pair() as pair:
+        yield pair
 
 
 def test_a_replica_without_the_last_invalidation_is_emptied(pair: Pair, source: Truth) -> None:
@@ -88,6 +71,7 @@ def test_a_replica_that_has_everything_keeps_it(pair: Pair, source: Truth) -> No
     source.put(K)
     assert worker.get(K, source.load) == V1
     settle(worker)
+    settle(worker)  # the first heartbeat may have been sent before the message was received
     pair.on_primary.execute_command("WAIT", 1, 5000)
 
     pair.take_over()
@@ -111,6 +95,119 @@ def test_an_acknowledged_invalidation_without_a_later_report_is_no_proof(pair: P
     assert histories.compare("", promoted, reconnected=True) is Continuity.BROKEN
     settle(worker)
     assert histories.compare("", promoted, reconnected=True) is Continuity.CONTINUED
+
+
+@pytest.fixture
+def early(pair: Pair) -> Iterator[tuple[Cache, Proxy]]:
+    """Another worker, and its own proxy to the primary."""
+    with Proxy(pair.primary.port) as proxy:
+        cache = Cache(connect(proxy.url(), timeout_s=1.0), CODECS, prefix=PREFIX, owns_client=True)
+        try:
+            yield listening(cache), proxy
+        finally:
+            cache.close()
+
+
+def test_an_invalidation_by_the_old_primary_after_the_new_one_was_emptied(
+    pair: Pair, source: Truth, early: tuple[Cache, Proxy]
+) -> None:
+    """In a planned failover the old primary goes on for seconds, and one worker changes before the other.
+
+    Seen to fail: the last worker to change read that all values had been deleted on the new primary, which was
+    before its own invalidation. So K was old in the worker that had changed before, and in L2, for its TTL.
+    """
+    late, (first, proxy) = pair.worker, early
+    source.put(K)
+    pair.on_replica.replicaof("NO", "ONE")
+    first.invalidate(["customer_2"])  # lost, so this worker has the new primary emptied
+    proxy.target = pair.replica.port
+    proxy.reset()
+    eventually(lambda: pair.on_replica.get(first.keys.emptied) is not None, "the deletion")
+    eventually(lambda: not first._process.recovery.l2_is_old, "the trust in L2")
+    assert first.get(K, source.load) == V1
+
+    source.put(K)
+    late.invalidate([K])
+    pair.proxy.target = pair.replica.port
+    pair.proxy.reset()
+    eventually(lambda: first.get(K, source.load) == V2, "the new value", timeout_s=BOUND_S)
+    eventually(lambda: late.get(K, source.load) == V2, "the new value", timeout_s=BOUND_S)
+
+
+def test_an_acknowledgement_that_arrives_after_the_new_primary_was_compared(
+    pair: Pair, source: Truth
+) -> None:
+    """On a busy machine. Seen to fail: the new primary was held to be complete, and kept the old value."""
+    worker = pair.worker
+    worker.invalidate(["customer_2"])
+    source.put(K)
+    assert worker.get(K, source.load) == V1
+    settle(worker)
+    pair.on_primary.execute_command("WAIT", 1, 5000)
+    pair.on_replica.replicaof("NO", "ONE")
+    source.put(K)
+    gate = Gate()
+    l2: Any = worker.l2
+    announce = l2._invalidate
+
+    def hold_the_answer(*args: Any, **options: Any) -> Any:
+        answer = announce(*args, **options)
+        gate.pass_through()
+        return answer
+
+    l2._invalidate = hold_the_answer
+    pair.proxy.pubsub.swallow_to_client = True  # the message is lost with the connection
+    invalidating = threading.Thread(target=worker.invalidate, args=([K],))
+    invalidating.start()
+    gate.wait_for_arrival()
+    pair.proxy.pubsub.heal()
+    pair.take_over()
+    assert worker.get(K, source.load) == V1
+    gate.open()
+    invalidating.join(LIMIT_S)
+    assert worker.get(K, source.load) == V2
+
+
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "planned"])
+def test_nothing_is_read_from_a_new_primary_before_it_was_compared(
+    killed: bool, pair: Pair, source: Truth
+) -> None:
+    """The listener may change later than the other connections, or still be connected to the old primary.
+
+    Seen to fail: a worker that had shown a new value, whose invalidation the failing primary had refused, read the
+    older one from the new primary, and kept it after another worker had invalidated it there.
+    """
+    sentinels = NamedPrimary(pair.primary.port)
+    client = sentinels.client()
+    worker = listening(Cache(client, CODECS, prefix=PREFIX, owns_client=True))
+    try:
+        source.put(K)
+        assert worker.get_many([K], source.load).values == {K: V1}
+        pair.on_primary.execute_command("WAIT", 1, 5000)
+        settle(worker)
+        gate = Gate()
+        stop_before(worker._process.listener, "_listen", gate)
+        pair.on_replica.replicaof("NO", "ONE")
+        if killed:
+            pair.primary.kill()
+            gate.wait_for_arrival()
+            assert worker._process.recovery.l2_is_old  # it may start again with less, at the same address
+        sentinels.port = pair.replica.port
+        sentinels._look()
+        if killed:
+            eventually(worker.breaker.allows, "an answer of the new primary")
+        else:
+            client.connection_pool.disconnect()
+        worker.l1.flush()
+        source.put(K)
+        assert worker.get(K, source.load) == V2
+        gate.open()
+        eventually(lambda: not worker._process.recovery.l2_is_old, "the trust in L2")
+        settle(worker)
+        assert worker.get_many([K], source.load).sources == {K: Source.L2}
+    finally:
+        gate.open()
+        worker.close()
 
 
 @pytest.mark.parametrize("why", ["no replicas", "read-only"])

@@ -93,6 +93,28 @@ def test_a_poll_that_ends_before_its_starter_goes_on_is_not_the_last(monkeypatch
         assert sentinels._viewed_at_s == now_s
 
 
+def test_a_primary_is_not_trusted_on_an_old_answer_of_the_sentinels() -> None:
+    """Nor while other connections lead to another server. Both are found out at the next heartbeat."""
+    now_s = 100.0
+    primary = ("10.0.0.1", 6379)
+    sentinels = sentinel.Sentinels([], SERVICE, {}, clock=lambda: now_s)
+    sentinels._view, sentinels._viewed_at_s = sentinel.View(primary, cut_off=False, errors=()), now_s
+    assert sentinels.objection(primary) is None
+    assert sentinels.discover_master(SERVICE) == primary
+    now_s += sentinel.KNOWN_S + 0.1
+    assert sentinels.objection(primary) == "the sentinels were not asked for 2 s"
+
+    other = ("10.0.0.2", 6379)
+    sentinels._view, sentinels._viewed_at_s = sentinel.View(other, cut_off=False, errors=()), now_s
+    switched: list[object] = []
+    sentinels.on_switch.add(lambda: switched.append(sentinels._used))
+    assert sentinels.discover_master(SERVICE) == other
+    assert sentinels.discover_master(SERVICE) == other
+    assert switched == [other]
+    sentinels._view = sentinel.View(primary, cut_off=False, errors=())
+    assert sentinels.objection(primary) == "other connections lead to another server"
+
+
 def test_sentinels_that_do_not_run_change_nothing(
     setup: SentinelSetup, worker: Cache, source: Source
 ) -> None:

@@ -17,7 +17,7 @@ _START_TIMEOUT_S = 30.0
 
 
 class Gunicorn:
-    """`gunicorn -c gunicorn.conf.py wsgi:app` on a free port of 127.0.0.1. A context manager.
+    """`gunicorn -c gunicorn.conf.py wsgi:app` on a free port. A context manager.
 
     Args:
         settings: the service's environment variables; of this process's own only `bare_environment` is passed on.
@@ -26,6 +26,10 @@ class Gunicorn:
         threads: how many threads each.
         arguments: further arguments of gunicorn's.
         application: what to serve.
+        address: the address to listen on.
+        within: a command that runs the one after it, such as one that enters a network namespace.
+        code: the folder with the package, wsgi.py and gunicorn.conf.py; another one than the repository has
+            another version's.
     """
 
     def __init__(
@@ -37,14 +41,20 @@ class Gunicorn:
         threads: int = 8,
         arguments: tuple[str, ...] = (),
         application: str = "wsgi:app",
+        address: str = "127.0.0.1",
+        within: tuple[str, ...] = (),
+        code: Path = REPOSITORY,
     ) -> None:
         self.settings = {"PROMETHEUS_MULTIPROC_DIR": str(directory / "metrics"), **settings}
         self.log = directory / "gunicorn.log"
+        self.address = address
         self.port = 0
+        self._within = within
+        self._code = code
         self._arguments = [
             *(
                 "-c",
-                str(REPOSITORY / "gunicorn.conf.py"),
+                str(code / "gunicorn.conf.py"),
                 "--workers",
                 str(workers),
                 "--threads",
@@ -58,7 +68,7 @@ class Gunicorn:
     @property
     def url(self) -> str:
         """Return scheme, host and port, without a slash at the end."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -82,10 +92,11 @@ class Gunicorn:
         for _ in range(_PORT_ATTEMPTS):
             self.port = free_port()
             self.log.write_bytes(b"")
+            bind = ("--bind", f"{self.address}:{self.port}")
             process = self._process = GuardedProcess(
-                [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{self.port}", *self._arguments],
+                [*self._within, sys.executable, "-m", "gunicorn", *bind, *self._arguments],
                 log=self.log,
-                directory=REPOSITORY,
+                directory=self._code,
                 environment={**bare_environment(), **self.settings},
             )
             wait_until(self._answers_or_ended, timeout_s=_START_TIMEOUT_S, interval_s=0.02)
@@ -123,7 +134,7 @@ class Gunicorn:
         return self._running().poll() is not None or self._answers()
 
     def _answers(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=1)
         try:
             connection.request("GET", "/api/v1/health/")
             return connection.getresponse().status == 200

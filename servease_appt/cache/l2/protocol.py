@@ -16,6 +16,9 @@ from servease_appt.cache.messages import Invalidation
 from servease_appt.cache.refusals import Refusals
 from servease_appt.cache.stats import Observer
 
+EMPTIED_NOTED_S = 3600
+"""Seconds for which the note about a deletion of all values stays, from the begin of the deletion."""
+
 
 class LeaseState(StrEnum):
     """The state of a key in the answer of `L2.acquire`."""
@@ -101,6 +104,9 @@ class SequenceWatch(Protocol):
 
     def acknowledge(self, sequence: int) -> None:
         """Note the number that the server gave to an invalidation of ours."""
+
+    def replicas(self) -> int | None:
+        """Return the number of replicas that the server last reported; None: unknown."""
 
 
 class Backend(ABC):
@@ -210,10 +216,13 @@ class L2(Protocol):
     def invalidate_matching(self, pattern: str, source: str) -> int:
         """Delete all keys that match a glob pattern, then publish that. Returns the sequence."""
 
-    def is_emptied(self, history: str) -> bool:
-        """Return True if all values were deleted since the server's replication id is `history`."""
+    def is_emptied(self, history: str, within_s: float) -> bool:
+        """Return True if all values were deleted while the server's replication id was `history`.
 
-    def mark_emptied(self, history: str) -> None:
+        The scans must have begun within the last `within_s` seconds.
+        """
+
+    def mark_emptied(self, history: str, began_s_ago: float) -> None:
         """Note that all values were deleted, by scans that began while the server's id was `history`."""
 
     def scan(self, pattern: str) -> Iterator[str]:

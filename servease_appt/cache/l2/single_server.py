@@ -21,6 +21,7 @@ from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.commands import LuaScript, send
 from servease_appt.cache.l2.protocol import (
+    EMPTIED_NOTED_S,
     Announced,
     Fill,
     Lease,
@@ -40,6 +41,7 @@ from servease_appt.cache.l2.script_calls import (
 from servease_appt.cache.messages import STARTS, Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.refusals import Refusals
 from servease_appt.cache.stats import Observer
+from servease_appt.cache.wire import Argument
 
 T = TypeVar("T")
 SCAN_BATCH = 1000
@@ -236,14 +238,17 @@ class SingleServerL2:
             self._run("invalidate_matching", scan, guarded=False)
         return self._announced(self._announce([], *own_message_parts(message))).sequence
 
-    def is_emptied(self, history: str) -> bool:
+    def is_emptied(self, history: str, within_s: float) -> bool:
         """See `L2.is_emptied`."""
-        stored = self._run("is_emptied", lambda: self.client.get(self.keys.emptied))
-        return stored == history.encode()
+        name = self.keys.emptied
+        left_ms = self._run("is_emptied", lambda: self.client.pttl(name))
+        stored = self._run("is_emptied", lambda: self.client.get(name))
+        return stored == history.encode() and left_ms >= 0 and EMPTIED_NOTED_S - left_ms / 1000 < within_s
 
-    def mark_emptied(self, history: str) -> None:
-        """See `L2.mark_emptied`."""
-        self._run("mark_emptied", lambda: self.client.set(self.keys.emptied, history))
+    def mark_emptied(self, history: str, began_s_ago: float) -> None:
+        """See `L2.mark_emptied`. The age is kept as the TTL, by the server's clock."""
+        ttl_ms = max(1, int((EMPTIED_NOTED_S - began_s_ago) * 1000))
+        self._run("mark_emptied", lambda: self.client.set(self.keys.emptied, history, px=ttl_ms))
 
     def scan(self, pattern: str) -> Iterator[str]:
         """See `L2.scan`."""
@@ -272,7 +277,7 @@ class SingleServerL2:
         seen = self._seen()
         answer = self._run(
             "invalidate",
-            lambda: self._invalidate(keys=[self.keys.sequence, *names], args=args),
+            lambda: self._delete_and_publish([self.keys.sequence, *names], args),
             guarded=False,
         )
         if answer is None and if_at is not None:
@@ -280,6 +285,9 @@ class SingleServerL2:
         sequence, listeners = items(answer, 2)
         self._counted(seen, int(sequence))
         return Announced(int(sequence), listeners)
+
+    def _delete_and_publish(self, names: Sequence[str], args: Sequence[Argument]) -> Any:
+        return self._invalidate(keys=names, args=args)
 
     @staticmethod
     def _announced(announced: Announced | None) -> Announced:

@@ -12,6 +12,7 @@ from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2RefusedWrite, L2Unavailable
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.protocol import (
+    EMPTIED_NOTED_S,
     Announced,
     Fill,
     Lease,
@@ -231,15 +232,18 @@ class MemoryL2:
             server.delete(*self._keys.group(key))
         return self._announce(server, message)
 
-    def is_emptied(self, history: str) -> bool:
+    def is_emptied(self, history: str, within_s: float) -> bool:
         """See `L2.is_emptied`."""
         with self._operation("is_emptied") as server:
-            return server.get(self._keys.emptied) == history.encode()
+            left_ms = server.left_ms(self._keys.emptied)
+            noted = server.get(self._keys.emptied) == history.encode() and left_ms >= 0
+            return noted and EMPTIED_NOTED_S - left_ms / 1000 < within_s
 
-    def mark_emptied(self, history: str) -> None:
+    def mark_emptied(self, history: str, began_s_ago: float) -> None:
         """See `L2.mark_emptied`."""
         with self._operation("mark_emptied") as server:
-            server.set(self._keys.emptied, history.encode())
+            ttl_ms = max(1, int((EMPTIED_NOTED_S - began_s_ago) * 1000))
+            server.set(self._keys.emptied, history.encode(), ttl_ms)
 
     def scan(self, pattern: str) -> Iterator[str]:
         """See `L2.scan`."""
