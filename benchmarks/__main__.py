@@ -15,6 +15,7 @@ PARTS = {
     "invalidation": "from an invalidation to the last stale read",
     "flask_caching": "Flask-Caching on two tiers, against its RedisCache",
     "cost": "memory, idle workers, commands, start-up",
+    "cluster": "a page from L2 on a cluster of three, against a single server",
     "starts": "the starts of 92 days at which a booking fits",
 }
 

@@ -11,6 +11,7 @@ from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.clients import Upstreams
 from servease_appt.db.engine import Database
 from servease_appt.db.upkeep import Upkeep
+from servease_appt.list_reads import ListReads
 from servease_appt.observability.metric_history import MetricHistory
 from servease_appt.observability.metrics import Metrics
 from servease_appt.rate_limits import RateLimits
@@ -40,6 +41,7 @@ class Container:
 
     settings: Settings
     database: Database
+    list_reads: ListReads
     redis: Redis
     upstreams: Upstreams
     lookups: Lookups
@@ -67,6 +69,7 @@ class Container:
         """Close every connection that does not belong to the host, and join every thread. Idempotent."""
         self.lookups.cache.close()
         self.upkeep.wait(_UPKEEP_MAY_TAKE_S)
+        self.list_reads.close()
         self.redis.close()
         self.upstreams.close()
         self.database.close()

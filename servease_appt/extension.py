@@ -36,15 +36,18 @@ from servease_appt.clients.service_token import ServiceToken
 from servease_appt.container import EXTENSION, Container
 from servease_appt.dashboard.blueprint import DASHBOARD, Guard, dashboard, dashboard_views
 from servease_appt.db.engine import Database
+from servease_appt.db.replica import Replica
 from servease_appt.db.upkeep import Upkeep
 from servease_appt.event_stream import EventStream
 from servease_appt.host_connections import HostDatabase, client_url, engine_url, shared_client
+from servease_appt.list_reads import OUTCOMES, ListReads
 from servease_appt.masking import mask_url
 from servease_appt.observability import metric_files
 from servease_appt.observability.cache_report import worker_status
 from servease_appt.observability.heartbeat import Heartbeat
 from servease_appt.observability.metric_history import MetricHistory
 from servease_appt.observability.metrics import Metrics
+from servease_appt.own_writes import OwnWrites
 from servease_appt.rate_limits import Cost, RateLimits
 from servease_appt.references.enrichment import Lookups, PageTracing, cache_policy
 from servease_appt.references.entities import CODECS
@@ -287,6 +290,7 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
     return Container(
         settings=settings,
         database=database,
+        list_reads=_list_reads(settings, database, client, metrics),
         redis=client,
         upstreams=upstreams,
         lookups=lookups,
@@ -307,6 +311,19 @@ def compose(settings: Settings, *, database: Database | None = None, redis: Redi
             },
         ),
     )
+
+
+def _list_reads(settings: Settings, database: Database, client: Redis, metrics: Metrics) -> ListReads:
+    url, max_lag_s = settings.database_replica_url, settings.database_replica_max_lag_s
+    if url is None:
+        return ListReads(database)
+    try:
+        replica = Replica(url, database, max_lag_s=max_lag_s)
+    except ValueError as error:
+        raise SettingsError([f"DATABASE_REPLICA_URL={mask_url(url)!r} can't be used: {error}"]) from error
+    own_writes = OwnWrites(client, settings.cache_key_prefix, max_lag_s)
+    metrics.begin_list_reads(OUTCOMES)
+    return ListReads(database, replica, own_writes, metrics.list_read)
 
 
 def _event_delivery(

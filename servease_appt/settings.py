@@ -61,6 +61,8 @@ class Settings:
     secret_key: str
     redis_url: str
     database_url: str
+    database_replica_url: str | None = None
+    database_replica_max_lag_s: float = 1.0
     customer_service_url: str
     employee_service_url: str
     vehicle_service_url: str
@@ -134,16 +136,23 @@ class Settings:
             )
         if "DATABASE_SCHEMA" in given and "options=" in str(given.get("DATABASE_URL")):
             problems.append(_problem("DATABASE_SCHEMA", given))
+        if "DATABASE_REPLICA_URL" in given and (
+            given["DATABASE_REPLICA_URL"] == given.get("DATABASE_URL")
+            or ("DATABASE_SCHEMA" in given and "options=" in str(given["DATABASE_REPLICA_URL"]))
+        ):
+            problems.append(_problem("DATABASE_REPLICA_URL", given))
         if problems:
             raise SettingsError(problems)
         redis_url = (
             loaded.pop("redis_url") or f"redis://{_bracketed(loaded['redis_host'])}:{loaded['redis_port']}/1"
         )
         database_url = loaded.pop("database_url") or _database_url(loaded)
+        replica_url, schema = loaded.pop("database_replica_url"), loaded.pop("database_schema")
         known = {field.name for field in fields(cls)}
         return cls(
             redis_url=redis_url,
-            database_url=_in_schema(_with_psycopg2(database_url), loaded.pop("database_schema")),
+            database_url=_in_schema(_with_psycopg2(database_url), schema),
+            database_replica_url=replica_url and _in_schema(_with_psycopg2(replica_url), schema),
             **{name: value for name, value in loaded.items() if name in known},
         )
 
@@ -151,7 +160,7 @@ class Settings:
         shown = {field.name: getattr(self, field.name) for field in fields(self)}
         shown["secret_key"] = MASK
         shown["metrics_token"] = self.metrics_token and MASK
-        shown |= {name: mask_url(value) for name, value in shown.items() if name.endswith("_url")}
+        shown |= {name: mask_url(value) for name, value in shown.items() if name.endswith("_url") and value}
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
@@ -290,6 +299,12 @@ class _Environment(Schema):
         f" {', '.join(DATABASE_OPTIONS['sslmode'])}, and other options of libpq have their own values",
         DatabaseUrlCheck(),
     )
+    database_replica_url = _text(
+        None,
+        "a URL as for DATABASE_URL, and not the same; without options= beside DATABASE_SCHEMA",
+        DatabaseUrlCheck(),
+    )
+    database_replica_max_lag_s = _seconds(1.0, 0.1, 5)
     database_schema = _text(
         None,
         "1 to 63 lower-case letters, digits or _, the first no digit; not beside options= in DATABASE_URL",
@@ -356,6 +371,7 @@ class _Environment(Schema):
 
 
 _VARIABLES = {
+    "database_replica_max_lag_s": "DATABASE_REPLICA_MAX_LAG",
     "upstream_timeout_s": "UPSTREAM_TIMEOUT",
     "cache_timeout_s": "CACHE_TIMEOUT",
     "cache_l1_timeout_s": "CACHE_L1_TIMEOUT",

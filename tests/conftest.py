@@ -12,9 +12,11 @@ from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey
 from tests.cache.cluster_setup import ClusterSetup
 
-# What a developer's shell holds must not decide what a test connects to.
-for name in [name for name in os.environ if name.startswith("PG") or name.lower().endswith("_proxy")]:
-    del os.environ[name]
+# What a developer's shell holds must not decide what a test connects to, nor how wide a table is. The processes of
+# pytest-xdist get a width from readline.
+for name in list(os.environ):
+    if name.startswith("PG") or name.lower().endswith("_proxy") or name in {"COLUMNS", "LINES"}:
+        del os.environ[name]
 # A shell lets what it starts in the background ignore Ctrl-C, and the commands that these tests interrupt would
 # inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -13,25 +13,27 @@ from servease_appt.cache import messages
 from servease_appt.extension import COMMANDS
 from servease_appt.settings import _Environment
 from tests.support.dataset import new_id
+from tools.links import REPOSITORY
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
     path
     for path in ROOT.rglob("*.md")
-    if path.relative_to(ROOT).parts[0] in {"docs", "examples"} or path.parent == ROOT
+    if path.relative_to(ROOT).parts[0] in {"docs", "examples", "packaging"} or path.parent == ROOT
 )
 SOURCES = ("servease_appt", "tests", "benchmarks", "faults", "tools", "deploy", "examples", ".github")
 FOLDERS = (ROOT, ROOT / "servease_appt", ROOT / "servease_appt" / "cache", ROOT / "docs", ROOT / "tests")
 
 CODE = re.compile(r"^```[a-z]*\n(.*?)^```|`([^`\n]+)`", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://|mailto:)([^)\s]+)\)")
+OWN_LINK = re.compile(re.escape(REPOSITORY) + r"/(?:blob|tree|raw)/main/([^)\s#]+)(?:#([^)\s]+))?")
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 FILE = re.compile(
     r"(?<![\w./<{:~-])((?:[\w.-]+/)+[\w.-]*\.(?:py|md|lua|toml|ya?ml|json|lock|conf|m?js|ts|svg|acl|sh)\b)(?:::(\w+))?"
 )
 MAKE = re.compile(r"(?:^|\s)make ((?:[a-z][a-z-]*\b ?)+)(?![=/])", re.MULTILINE)
-FLASK = re.compile(r"\bflask (?:--app \w+ )?(?:servease )?((?:cache|db|slots)\b[^\n|;&#]*)")
+FLASK = re.compile(r"\b(?:flask (?:--app \w+ )?(?:servease )?|servease )((?:cache|db|slots)\b[^\n|;&#]*)")
 PUBLISH = re.compile(r"^PUBLISH (\S+) (\S.*)$", re.MULTILINE)
 VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9]\b")
 
@@ -65,6 +67,17 @@ def test_links_lead_somewhere(document: Path) -> None:
         target = (document.parent / path).resolve() if path else document
         if not target.exists() or (anchor and anchor not in anchors_of(target)):
             broken.append(link)
+    assert broken == []
+
+
+@each_document
+def test_links_to_this_repository_lead_somewhere(document: Path) -> None:
+    """Each address of a file or folder at the repository's host names one that exists."""
+    broken = []
+    for path, anchor in OWN_LINK.findall(document.read_text("utf-8")):
+        target = ROOT / path
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
+            broken.append(path)
     assert broken == []
 
 
@@ -193,6 +206,18 @@ def as_number(cell: str) -> object:
         return float(text)
     except ValueError:
         return text
+
+
+def test_the_figures_of_the_readme_are_those_of_the_measurement() -> None:
+    """Each ratio and time of its table is in the table of docs/performance.md."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    measured = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    shown = readme.partition("## How fast it is\n")[2].partition("\n## ")[0]
+    table = measured.partition("## Aims and results\n")[2].partition("\nWhy ")[0]
+    figure = re.compile(r"(\d[\d.]*(?: to \d[\d.]*)?) (?:×|ms|times)")
+    figures = {cell for row in shown.splitlines() for cell in figure.findall(row.rpartition("| ")[2])}
+    assert len(figures) > 8
+    assert figures - set(figure.findall(table)) == set()
 
 
 def test_the_map_of_the_cache_names_each_file_once() -> None:

@@ -134,6 +134,8 @@ def test_empty_values_count_as_unset() -> None:
         ("DATABASE_URL", "postgresql://h/d?sslmode=require&sslmode=disable", "sslmode can be disable"),
         ("DATABASE_URL", "postgresql://h/d?target_session_attrs=primaries", "libpq"),
         ("DATABASE_SCHEMA", "Own Schema", "lower-case letters"),
+        ("DATABASE_REPLICA_URL", "mysql://h/d", "as for DATABASE_URL"),
+        ("DATABASE_REPLICA_MAX_LAG", "0", "a number from 0.1 to 5"),
         ("DB_HOST", "db:5432", "a host name or an IP address"),
         ("DB_HOST", "user@db", "a host name or an IP address"),
         ("APPOINTMENT_DB_NAME", "appointments?sslmode=disable", "without ?"),
@@ -180,6 +182,7 @@ def test_a_bad_value_is_one_line_with_name_value_and_what_is_allowed(
         ("REDIS_URL", "redis://h/1?decode_responses=true", "decode_responses"),
         ("REDIS_URL", "rediss://h/1?ssl_cert_reqs=maybe", "maybe"),
         ("DATABASE_URL", "postgresql://h/d?no_such_option=1", "no_such_option"),
+        ("DATABASE_REPLICA_URL", "postgresql://h/d?no_such_option=1", "no_such_option"),
     ],
 )
 def test_options_in_urls_that_no_driver_knows_stop_the_start(name: str, value: str, why: str) -> None:
@@ -345,6 +348,21 @@ def test_a_schema_becomes_the_search_path_of_each_connection() -> None:
 
     assert Settings.from_mapping(wanted).database_url.endswith(f"{url}?options=-csearch_path%3Dservease")
     assert problems(DATABASE_SCHEMA="servease", DATABASE_URL="postgresql://h/d?options=-cjit%3Doff")
+
+
+def test_a_replica_is_another_server_with_the_same_tables() -> None:
+    """Its URL means psycopg2 and the schema as well; the primary's own and a second search path are mistakes."""
+    wanted = {**NEEDED, "DATABASE_SCHEMA": "servease", "DATABASE_REPLICA_URL": "postgresql://u:pw@copy/d"}
+    settings = Settings.from_mapping(wanted)
+    expected = "postgresql+psycopg2://u:pw@copy/d?options=-csearch_path%3Dservease"
+    assert (settings.database_replica_url, settings.database_replica_max_lag_s) == (expected, 1.0)
+    assert "pw" not in repr(settings)
+
+    (line,) = problems(DATABASE_REPLICA_URL=NEEDED["DATABASE_URL"])
+    assert line.startswith("DATABASE_REPLICA_URL='postgresql://u:***@db/appointments' ")
+    assert "not the same" in line
+    given = "postgresql://copy/d?options=-cjit%3Doff"
+    assert problems(DATABASE_SCHEMA="servease", DATABASE_REPLICA_URL=given)
 
 
 def test_settings_can_not_be_changed() -> None:

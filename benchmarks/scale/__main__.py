@@ -4,6 +4,8 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from benchmarks.results import machine
 from benchmarks.scale import document, simulation
@@ -25,11 +27,14 @@ def main() -> int:
     path = document.RESULTS / f"measured{'-quick' if quick else ''}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     results = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    earlier: Mapping[str, Any] = results.get("measured", {})
     results |= {"machine": machine(), **measure(QUICK if quick else FULL, parts)}
+    results["measured"] = {**earlier, **results["measured"]}
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     sys.stderr.write(f"{path}, {time.monotonic() - started_s:.0f} s\n")
-    print(document.measured_tables(results))
-    if not quick:
+    if quick:
+        print(document.measured_tables(results))
+    else:
         for written in [*simulation.write_charts(), *document.write()]:
             print(written)
     return 0

@@ -40,13 +40,16 @@ def sections() -> dict[str, str]:
     validated = json.loads((RESULTS / "validation.json").read_text("utf-8"))
     costs = Costs.of(measured)
     return {
-        "machine": machine_line(measured),
+        "setups": forecast_tables.setups(costs),
+        "machine": machine_lines(measured),
         "costs": costs_table(measured),
         "deliveries": deliveries_table(measured),
         "stock": stock_tables(measured),
         "alternatives": figures_table(measured["alternatives"], "µs of one core of Redis"),
         "worker": figures_table(measured["worker"], "µs of one core of the worker, for one message"),
         "loads": loads_table(measured),
+        "real caches": real_table(measured),
+        "footprint": footprint_table(measured),
         "validation": validation_table(validated),
         "capacity": forecast_tables.capacity(costs),
         "sizes": forecast_tables.sizes(costs),
@@ -59,16 +62,19 @@ def measured_tables(results: Results) -> str:
     """Return all tables of measured figures."""
     tables = [costs_table(results), deliveries_table(results), stock_tables(results)]
     tables += [figures_table(results[name], name) for name in ("alternatives", "worker")]
-    return "\n\n".join([*tables, loads_table(results)])
+    tables += [loads_table(results), real_table(results), footprint_table(results)]
+    return "\n\n".join(tables)
 
 
-def machine_line(results: Results) -> str:
-    """Return where and when the figures were measured."""
+def machine_lines(results: Results) -> str:
+    """Return where and when the figures were measured, and how busy the machine was with other work before."""
     about = results["machine"]
-    return (
-        f"{about['processor']}, {about['cores']} cores, Python {about['python']}, {about['at']}; load average"
-        f" {about['load_average'][0]} at the end: other work ran on the machine."
-    )
+    rows = [
+        [part, one["at"], "not taken" if one["other_work"] is None else f"{one['other_work']:.0%}"]
+        for part, one in results["measured"].items()
+    ]
+    where = f"{about['processor']}, {about['cores']} cores, Python {about['python']}."
+    return f"{where}\n\n{table(['part', 'measured at', 'cores used by other work before'], rows)}"
 
 
 def figures_table(figures: Mapping[str, float], unit: str) -> str:
@@ -163,20 +169,30 @@ def stock_tables(results: Results) -> str:
 
 
 def storm_table(results: Results) -> str:
-    """Return what pages of a worker take during a storm."""
+    """Return what pages of a worker take during a storm, and how many times that is of those without one."""
     rows = [
         [
-            f"{row['rate']:,.0f}",
+            f"{row['rate']:,}",
             number(row["keys_per_message"]),
+            "one" if row["same"] else "different",
             f"{row['redis_core']:.1%}",
-            f"{row['worker_core']:.1%}",
-            f"{row['p50_ms']:.2f} ms",
-            f"{row['p99_ms']:.2f} ms",
+            f"{row['worker_core']:.1%} ({row['calm_worker_core']:.1%})",
+            f"{row['p50_ms']:.2f} ms ({row['calm_p50_ms']:.2f})",
+            f"{row['p99_ms']:.2f} ms ({row['calm_p99_ms']:.2f})",
+            _spread(row["p99_ratio"]),
+            f"{row['ran_p99_ms']:.2f} ms ({row['calm_ran_p99_ms']:.2f})",
+            _spread(row["ran_p99_ratio"]),
         ]
         for row in results["storms"]
     ]
-    heads = ["invalidations/s", "keys a message", "Redis' core", "worker's core", "page, p50", "page, p99"]
+    heads = ["invalidations/s", "keys a message", "keys", "Redis' core", "worker's core (without)"]
+    heads += ["page, p50 (without)", "page, p99 (without)", "ratio, median (least to most)"]
+    heads += ["p99 less waits for a core (without)", "ratio, median (least to most)"]
     return table(heads, rows)
+
+
+def _spread(ratio: Mapping[str, float]) -> str:
+    return "{median:.2f} ({least:.2f} to {most:.2f})".format(**ratio)
 
 
 def loads_table(results: Results) -> str:
@@ -206,5 +222,51 @@ def loads_table(results: Results) -> str:
                 f"{row['delay_p99_ms']:.1f} ms",
             ]
             for row in results["loads"]
+        ],
+    )
+
+
+def real_table(results: Results) -> str:
+    """Return what a steady load costs with real caches, beside as many fake listeners at the same rate."""
+    heads = ["caches", "tracking", "fills/s", "invalidations/s", "machine", "Redis' core", "with fakes"]
+    heads += ["heartbeats/s", "not trusted", "stale, all: p50", "p99", "max", "last eight: p50", "p99", "max"]
+    return table(
+        heads,
+        [
+            [
+                f"{row['listeners']:,}",
+                "on" if row["tracking"] else "off",
+                number(row["fills_per_s"]),
+                number(row["invalidations_per_s"]),
+                f"{row['machine']:.0%}",
+                f"{row['core']:.1%}",
+                f"{row['fake_core']:.1%}",
+                number(row["beats_per_s"]),
+                f"{row['untrusted']} of {row['samples']:,}",
+                *(f"{ms:.1f} ms" for ms in (*row["late_ms"].values(), *row["late_of_last_ms"].values())),
+            ]
+            for row in results["real"]
+        ],
+    )
+
+
+def footprint_table(results: Results) -> str:
+    """Return what a cache without a load takes."""
+    heads = ["caches", "processes", "threads", "descriptors", "resident kB", "µs of its core a second"]
+    heads += ["µs of Redis' core a second"]
+    return table(
+        heads,
+        [
+            [
+                f"{row['listeners']:,}",
+                str(row["processes"]),
+                number(row["threads"]),
+                number(row["descriptors"]),
+                number(row["resident_kb"]),
+                number(row["idle_us_per_s"]),
+                number(row["idle_core"] * 1e6 / row["listeners"]),
+            ]
+            for row in results["real"]
+            if not row["tracking"]
         ],
     )

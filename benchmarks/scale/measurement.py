@@ -1,13 +1,16 @@
-"""The whole measurement as one JSON object: operations by number of listeners, loads, memory, scans."""
+"""The whole measurement as one JSON object, part by part."""
 
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+from benchmarks.cpu import busy_share
 from benchmarks.scale.alternatives import measure_alternatives
 from benchmarks.scale.crowd import Address, crowd
+from benchmarks.scale.drive import Load
 from benchmarks.scale.fits import constant, fit
 from benchmarks.scale.operations import (
     Bench,
@@ -17,16 +20,18 @@ from benchmarks.scale.operations import (
     measure_operations,
     new_keys,
 )
-from benchmarks.scale.steady_load import Load, run_load
+from benchmarks.scale.real_load import RealExtent, measure_real
+from benchmarks.scale.steady_load import run_load
 from benchmarks.scale.stock import memory_per_entity, scans_of_a_pattern
-from benchmarks.scale.storm import StormExtent, measure_storms
+from benchmarks.scale.storm import Storm, StormExtent, measure_storms
 from benchmarks.scale.worker_cost import measure_worker
 from servease_appt.cache import connect
 from servease_appt.testing.servers import EmbeddedValkey
 
 PREFIX = "appointment_service"
 DATABASE = 1
-PARTS = ("costs", "stock", "alternatives", "worker", "loads", "storms")
+WATCH_S = 1.0
+PARTS = ("costs", "stock", "alternatives", "worker", "loads", "storms", "real")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Extent:
     storms: StormExtent
     loads: Sequence[tuple[int, bool, Load]]
     """Listeners, whether tracking is on, and the load."""
+    real: RealExtent
 
     def calls_with(self, listeners: int) -> int:
         """Return the number of calls of one operation with so many listeners."""
@@ -67,8 +73,20 @@ FULL = Extent(
     pattern_workers=(1, 4, 16),
     alternatives=(256, 100, 50),
     worker_messages=5_000,
-    storms=StormExtent(rates=(1_000, 3_000, 10_000), keys_per_message=(1, 100), rounds=5, seconds=4.0),
+    storms=StormExtent(
+        storms=(Storm(1_000), Storm(10_000), Storm(10_000, same=True), Storm(10_000, keys_per_message=100)),
+        rounds=7,
+        seconds=3.0,
+    ),
     loads=((1_000, False, _TARGET), (100, True, _TARGET), (100, False, _TARGET), (1_000, True, _TARGET)),
+    real=RealExtent(
+        tracking_off=(1, 4, 16, 64, 256, 1_000),
+        tracking_on=(4, 64),
+        target=Load(fills_per_s=500, invalidations_per_s=50, seconds=8.0),
+        probe=0.04,
+        busy=0.75,
+        idle_s=3.0,
+    ),
 )
 QUICK = Extent(
     listeners=(1, 8),
@@ -81,35 +99,55 @@ QUICK = Extent(
     pattern_workers=(1,),
     alternatives=(4, 10, 5),
     worker_messages=20,
-    storms=StormExtent(rates=(100,), keys_per_message=(1,), rounds=1, seconds=0.5),
+    storms=StormExtent(storms=(Storm(100),), rounds=1, seconds=0.5),
     loads=((8, True, Load(fills_per_s=50, invalidations_per_s=20, seconds=0.4)),),
+    real=RealExtent(
+        tracking_off=(9,),
+        tracking_on=(),
+        target=Load(fills_per_s=20, invalidations_per_s=20, seconds=0.5),
+        probe=0.0,
+        busy=0.9,
+        idle_s=0.6,
+    ),
 )
 
 
 def measure(extent: Extent, parts: Sequence[str] = PARTS) -> dict[str, Any]:
-    """Measure these parts. All of them take some minutes for `FULL`, a few seconds for `QUICK`."""
-    results: dict[str, Any] = {}
-    with EmbeddedValkey() as server:
-        if "costs" in parts:
-            results |= _measure_costs(server, extent)
-        if "stock" in parts:
-            _say("memory of an entity")
-            with connect(server.url(DATABASE), timeout_s=60.0) as client:
-                results["memory"] = memory_per_entity(Writer.of(client, PREFIX), extent.entities)
-            _say("scans of a pattern")
-            results["scans"] = scans_of_a_pattern(server, extent.pattern_keys, extent.pattern_workers)
-        if "alternatives" in parts:
-            _say("other ways to report changes")
-            results["alternatives"] = measure_alternatives(*extent.alternatives)
-        if "worker" in parts:
-            _say("what a worker pays for a message")
-            results["worker"] = measure_worker(extent.worker_messages)
-        if "loads" in parts:
-            results["loads"] = [_measure_load(server, *load) for load in extent.loads]
-    if "storms" in parts:
-        _say("storms of invalidations")
-        results["storms"] = measure_storms(extent.storms)
+    """Measure these parts. All of them take some minutes for `FULL`, a few seconds for `QUICK`.
+
+    `measured` has the time of each part, by its name, and the share of the machine that other work used before it.
+    """
+    results: dict[str, Any] = {"measured": {}}
+    for part in parts:
+        at = datetime.now(UTC).isoformat(timespec="minutes")
+        results["measured"][part] = {"at": at, "other_work": round(busy_share(WATCH_S), 3)}
+        results |= _measure_part(part, extent)
     return results
+
+
+def _measure_part(part: str, extent: Extent) -> dict[str, Any]:
+    _say(part)
+    alone: dict[str, Callable[[], object]] = {
+        "alternatives": lambda: measure_alternatives(*extent.alternatives),
+        "worker": lambda: measure_worker(extent.worker_messages),
+        "storms": lambda: measure_storms(extent.storms),
+        "real": lambda: measure_real(extent.real),
+    }
+    if part in alone:
+        return {part: alone[part]()}
+    with EmbeddedValkey() as server:
+        if part == "costs":
+            return _measure_costs(server, extent)
+        if part == "stock":
+            return _measure_stock(server, extent)
+        return {part: [_measure_load(server, *load) for load in extent.loads]}
+
+
+def _measure_stock(server: EmbeddedValkey, extent: Extent) -> dict[str, Any]:
+    with connect(server.url(DATABASE), timeout_s=60.0) as client:
+        memory = memory_per_entity(Writer.of(client, PREFIX), extent.entities)
+    scans = scans_of_a_pattern(server, extent.pattern_keys, extent.pattern_workers)
+    return {"memory": memory, "scans": scans}
 
 
 def _measure_costs(server: EmbeddedValkey, extent: Extent) -> dict[str, Any]:

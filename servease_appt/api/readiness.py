@@ -43,6 +43,10 @@ def readiness(container: Container) -> Readiness:
     may_answer = mode == Mode.L2_ONLY or refusal is not None
     answers = mode == Mode.BOTH or (may_answer and container.redis_answers())
     checks = {"database": "ok", "redis": "ok" if answers else "unavailable", "cache_mode": mode}
+    replica = container.list_reads.replica
+    if replica is not None:
+        # No part of the status: without it every answer is the same, from the primary.
+        checks["replica"] = replica.state
     if answers and refusal is not None:
         checks |= {"redis": "refuses", "redis_cause": refusal.cause}
     if container.lifecycle.draining():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -99,6 +99,7 @@ class Channel:
         parser = self._connection._parser  # noqa: SLF001 - see the module's docstring
         parser.set_pubsub_push_handler(_from_pubsub)
         parser.set_invalidation_push_handler(_from_tracking)
+        self._unread_bytes: Callable[[], int] = parser._buffer.unread_bytes  # noqa: SLF001
 
     def send(self, *command: str | bytes) -> None:
         """Send a command without waiting for its answer."""
@@ -132,8 +133,12 @@ class Channel:
         return _text(kind), _text(version)
 
     def has_frame(self) -> bool:
-        """Return True if a frame was received that has not been read."""
-        return bool(self._connection.can_read(0))
+        """Return True if bytes were received that have not been read, of which `poll` does not know.
+
+        This costs no system call: the listener asks each time before it waits.
+        """
+        undeciphered = getattr(self.link, "pending", None)  # of a connection by TLS
+        return self._unread_bytes() > 0 or (undeciphered is not None and undeciphered() > 0)
 
     def wait(self, wake: socket.socket, timeout_s: float, also: Sequence[socket.socket] = ()) -> None:
         """Wait until this connection or one of `also` can be read, `wake` has a byte, or the time is up."""

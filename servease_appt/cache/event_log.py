@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -40,13 +40,14 @@ class EventLog:
         self._watched_until_s = 0.0
 
     def note(self, tier: Tier, event: Event, keys: Sequence[str], why: str = "") -> None:
-        """Count and log an event of these keys."""
+        """Count and log an event of these keys. One that occurs more than once is logged once."""
         if len(keys) == 1:  # most events; a Counter costs more than the rest
             self._recorder.count(tier, event, self._name_of(keys[0]))
-        else:
-            for name, n in Counter(map(self._name_of, keys)).items():
-                self._recorder.count(tier, event, name, n)
-        self._remember(tier, event, keys, why)
+            self._remember(tier, event, keys, why)
+            return
+        for name, n in Counter(map(self._name_of, keys)).items():
+            self._recorder.count(tier, event, name, n)
+        self._remember(tier, event, dict.fromkeys(keys), why)
 
     def note_all(self, tier: Tier, event: Event, why: str = "", n: int = 1) -> None:
         """Count and log an event of the whole cache, or of unknown keys."""
@@ -70,7 +71,7 @@ class EventLog:
         self._watched_until_s = time.monotonic() + for_s
         self._watcher = watcher
 
-    def _remember(self, tier: Tier, event: Event, keys: Sequence[str], why: str) -> None:
+    def _remember(self, tier: Tier, event: Event, keys: Iterable[str], why: str) -> None:
         now_s = time.time()
         events = [LoggedEvent(now_s, tier, event, key, why) for key in keys]
         with self._lock:

@@ -222,22 +222,27 @@ class InvalidationHandler(Generic[V]):
         self._pulse_guard.call(self._on_pulse)
 
     def on_message(self, invalidation: Invalidation) -> None:
-        """Drop the keys of a message; a request from another client is carried out in L2, too."""
+        """Drop the keys of a message; a request from another client is carried out in L2, too.
+
+        A key may occur more than once: it is counted so often, and dropped once.
+        """
         if invalidation.sequence is not None:
             self._requests.covered(invalidation)
             self._recovery.emptied_by(invalidation)
             if invalidation.began == STARTS:
                 return  # the message at the end of the scans drops the keys
-        ours = tuple(filter(None, map(self._codecs.canonical, invalidation.keys)))
+        spelled = {key: self._codecs.canonical(key) for key in dict.fromkeys(invalidation.keys)}
+        ours = tuple(ours for key in invalidation.keys if (ours := spelled[key]) is not None)
         if invalidation.unreadable or len(ours) < len(invalidation.keys):
             self.on_unreadable()
         if invalidation.keys and not ours:
             return
-        invalidation = replace(invalidation, keys=ours)
+        if ours != invalidation.keys:
+            invalidation = replace(invalidation, keys=ours)
         if invalidation.pattern is not None:
             self._invalidator.drop_matching(invalidation.pattern)
         else:
-            self._invalidator.drop(invalidation.keys)
+            self._invalidator.drop(tuple(dict.fromkeys(ours)))
         why = f"from {invalidation.source}" if invalidation.source else "from outside"
         self._event_log.note(Tier.CHANNEL, Event.INVALIDATION, invalidation.keys or ("*",), why)
         if invalidation.sequence is None:

@@ -29,6 +29,7 @@ from servease_appt.cache.channel import (
     Subscribed,
 )
 from servease_appt.cache.clocks import elapsed_s
+from servease_appt.cache.gathered import Gathered
 from servease_appt.cache.heartbeat import Heartbeat, HeartbeatTimeout
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import Entry
@@ -73,6 +74,7 @@ class Listener:
         """
         self._client = client
         self._keys = keys
+        self._queries = keys.queries.encode()
         self._tracked = tracked
         self._clock = clock
         self._stopping = threading.Event()
@@ -86,13 +88,14 @@ class Listener:
         self._wake_in: socket.socket
         self._thread = threading.Thread(target=self._run, name="servease-cache-listener", daemon=True)
         self._channel: PushChannel | None = None
+        self._gathered = Gathered(keys, self._follow_sequence)
         self.started: bool = False
         self.tracking: bool = False
         self.last_answer_at_s: float = clock()
 
     def start(self, callbacks: ListenerCallbacks) -> None:
         """Start the thread, which calls `callbacks`. Call it once at most."""
-        self._callbacks = self._heartbeat.callbacks = callbacks
+        self._callbacks = self._heartbeat.callbacks = self._gathered.callbacks = callbacks
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
         self.started = True
@@ -169,14 +172,13 @@ class Listener:
         if not self.started:
             return
         self._queue.verify(entries)
-        if threading.current_thread() is not self._thread:  # which sends what is due before it waits again
-            self._wake()
+        self._send_what_was_added()
 
     def send_soon(self, *command: str | bytes) -> None:
         """Queue a command whose answer is ignored; it is dropped while the server does not answer."""
         if self.confirmed:
             self._queue.add(*command)
-            self._wake()
+            self._send_what_was_added()
 
     def observe_sequence(self, sequence: int | None) -> None:
         """Send a heartbeat at once if a reader saw a higher sequence number in L2: a message may be lost."""
@@ -213,6 +215,10 @@ class Listener:
             self._thread.start()
         log.error("The invalidation listener had ended; it was restarted")
         self._callbacks.on_restarted()
+
+    def _send_what_was_added(self) -> None:
+        if threading.current_thread() is not self._thread:  # which sends what is due before it waits again
+            self._wake()
 
     def _wake(self) -> None:
         try:
@@ -274,13 +280,16 @@ class Listener:
     def _handle_received(self, channel: PushChannel) -> bool:
         """Handle all received frames. Returns True if keys have changed, and no message was published."""
         changes = published = False
-        while not self._stopping.is_set():
-            there, frame = channel.receive()
-            if not there:
-                break
-            changes |= isinstance(frame, Changed)
-            published |= isinstance(frame, Published)
-            self._handle(frame)
+        try:
+            while not self._stopping.is_set():
+                there, frame = channel.receive()
+                if not there:
+                    break
+                changes |= isinstance(frame, Changed)
+                published |= isinstance(frame, Published)
+                self._handle(frame)
+        finally:
+            self._gathered.handle()  # even if the connection is lost
         return changes and not published
 
     def _send_what_is_due(self, channel: PushChannel) -> None:
@@ -291,14 +300,21 @@ class Listener:
 
     def _handle(self, frame: object) -> None:
         match frame:
-            case Published(channel, payload) if channel.decode() == self._keys.queries:
-                self._callbacks.on_query(payload)
-            case Published(_, payload):
+            case Published(channel, payload) if channel != self._queries:
                 self._on_published(payload)
+                return
+            case Changed(names) if names is not None:
+                self._gathered.add_changed(names)
+                return
+        self._gathered.handle()  # what follows may rely on the effect
+        match frame:
+            case Published(_, payload):
+                self._callbacks.on_query(payload)
             case Subscribed():
                 self._heartbeat.subscribed = True
-            case Changed(names):
-                self._on_changed(names)
+            case Changed():
+                self._heartbeat.on_flush()
+                self._queue.beat_now()
             case NodeLost(name, gone):
                 self._callbacks.on_node_lost(name, gone=gone)
             case NodeBack(name, invalidations_lost):
@@ -313,20 +329,17 @@ class Listener:
             log.debug("Ignored an unreadable message: %s", error)
             self._callbacks.on_unreadable()
             return
-        if invalidation.sequence is not None and self._heartbeat.on_sequence(invalidation.sequence):
-            self._queue.beat_now()
+        if invalidation.can_coalesce:
+            self._gathered.add(invalidation)
+            return
+        self._gathered.handle()
+        if invalidation.sequence is not None:
+            self._follow_sequence(invalidation.sequence)
         self._callbacks.on_message(invalidation)
 
-    def _on_changed(self, names: tuple[bytes, ...] | None) -> None:
-        if names is None:
-            self._heartbeat.on_flush()
+    def _follow_sequence(self, sequence: int) -> None:
+        if self._heartbeat.on_sequence(sequence):
             self._queue.beat_now()
-            return
-        own = f"{self._keys.prefix}:__"
-        full = [name.decode(errors="replace") for name in names]
-        keys = [self._keys.plain(name) for name in full if not name.startswith(own)]
-        if keys:
-            self._callbacks.on_changed(keys)
 
     def _on_reply(self, value: object) -> None:
         self.last_answer_at_s = self._clock()

@@ -1,7 +1,8 @@
 """Connections to PostgreSQL, and the settings of their statements.
 
 The settings are sent with the statements (`SET LOCAL`, in the same round trip), not with the connection: a pooler
-in transaction mode refuses or loses settings of a session, and may run each transaction in another session.
+in transaction mode refuses or loses settings of a session, and may run each transaction in another session. An
+operator's own `options` are sent in both ways, since PgBouncer may ignore them (`ignore_startup_parameters`).
 """
 
 import re
@@ -38,7 +39,9 @@ _LAST_MOMENT: Final = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 NO_LIMITS: Final = {"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 """Settings of work outside of requests."""
 
-_GIVEN_OPTION: Final = re.compile(r"(?:-c\s*|--)([\w.]+)=")
+_GIVEN_OPTION: Final = re.compile(r"(?:-c\s*|--)([\w.-]+)=((?:\\.|[^\s\\])*)")
+"""A setting in libpq's `options`, where a backslash comes before a blank or a backslash in a value."""
+_SEARCH_PATH: Final = "search_path"
 _UTC_NAMES: Final = frozenset({"UTC", "Etc/UTC"})
 
 
@@ -87,7 +90,7 @@ def connector(
         make_dsn(dsn, **options)
     except psycopg2.ProgrammingError as error:
         raise ValueError(str(error).strip()) from error
-    given = {name.lower() for name in _GIVEN_OPTION.findall(str(options.get("options", "")))}
+    given = _given_settings(str(options.get("options", "")))
 
     def make() -> ServiceConnection:
         made: ServiceConnection = psycopg2.connect(
@@ -122,9 +125,29 @@ def _hosts_apart(url: str) -> str:
     return f"{scheme}{user}{path}?{listed}{'&' + query if query else ''}"
 
 
-def _set_local(settings: dict[str, str], given: set[str]) -> str:
-    kept = {n: v for n, v in settings.items() if n == "timezone" or n not in given}
-    return "".join(f"SET LOCAL {name}='{value}';" for name, value in kept.items())
+def _given_settings(options: str) -> dict[str, str]:
+    """Return the settings in libpq's `options`, by name."""
+    return {
+        name.lower().replace("-", "_"): re.sub(r"\\(.)", r"\1", value)
+        for name, value in _GIVEN_OPTION.findall(options)
+    }
+
+
+def _set_local(settings: dict[str, str], given: dict[str, str]) -> str:
+    """Return the SQL that sets these for one transaction; given values replace all but the time zone."""
+    wanted = settings | {
+        name: value for name, value in given.items() if name in settings.keys() - {"timezone"}
+    }
+    if _SEARCH_PATH in given:
+        wanted[_SEARCH_PATH] = given[_SEARCH_PATH]
+    return "".join(_set(name, value) for name, value in wanted.items())
+
+
+def _set(name: str, value: str) -> str:
+    quoted = value.replace("'", "''")
+    if name == _SEARCH_PATH:  # a list, which SET would take for one name if it were quoted
+        return f"SELECT set_config('{name}','{quoted}',true);"
+    return f"SET LOCAL {name}='{quoted}';"
 
 
 def _readable_date(text: str | None, row: cursor) -> date | None:

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 
 from servease_appt.db import deadlines
-from servease_appt.db.connections import ServiceConnection, connector, psycopg2_url
+from servease_appt.db.connections import STATEMENT_SETTINGS, ServiceConnection, connector, psycopg2_url
 from servease_appt.db.deadlines import Deadline
 from servease_appt.db.errors import OUT_OF_DATE, Cause, DatabaseUnavailable, hide_rows, unavailable
 from servease_appt.db.failure_log import FailureLog
@@ -29,11 +29,13 @@ POOL_SIZE: Final = 256
 """The maximum number of gunicorn's threads (WEB_THREADS), so that no thread waits for another's connection.
 Connections are made on demand, so a worker has only as many as its threads have used at once."""
 POOL_TIMEOUT_S: Final = 2
-_HANGS: Final = "PostgreSQL did not answer in time"
+_STATEMENT_SHARE: Final = 0.9
+NAME: Final = "PostgreSQL"
 
 _READY: Final = text(
     f"SELECT (SELECT version_num FROM {VERSION_TABLE}), EXISTS ("  # noqa: S608 - a name of our own
-    "SELECT FROM appointments, time_slots, appointment_history, idempotency_keys WHERE false)"
+    "SELECT FROM appointments, time_slots, appointment_history, idempotency_keys, appointment_counts,"
+    " appointment_count_changes, appointment_events, appointment_events_state WHERE false)"
 )
 """Needs the same tables and rights as the requests, and reads no rows."""
 
@@ -41,22 +43,29 @@ _READY: Final = text(
 class Database:
     """A pool of connections. Thread-safe and fork-safe.
 
-    While PostgreSQL hangs, a use of it ends at its deadline (3.5 s). That opens a breaker: further uses fail at
-    once, except one trial each second.
+    While PostgreSQL hangs, a use of it ends at its deadline. That opens a breaker: further uses fail at once,
+    except one trial each second.
     """
 
-    def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
+    def __init__(
+        self, url: str, *, pool_size: int = POOL_SIZE, deadline_s: float | None = None, name: str = NAME
+    ) -> None:
         """Make a pool; connections are made on demand.
 
         Args:
             url: `postgresql://…` with any driver name; several hosts in libpq's form.
             pool_size: maximum number of connections; further threads wait for `POOL_TIMEOUT_S` seconds at most.
+            deadline_s: seconds for one transaction or one block of reads, the connecting included; PostgreSQL ends
+                a statement a little earlier. None: 3.5 s, and 3 s for a statement.
+            name: what log lines call the server.
 
         Raises:
             ValueError: libpq does not know an option in `url`.
         """
         parsed = psycopg2_url(url)
-        self._connect = connector(parsed)
+        self._deadline_s = deadline_s
+        self._name = name
+        self._connect = connector(parsed, _statement_settings(deadline_s))
         self._using = threading.local()
         self._engine = create_engine(
             parsed,
@@ -70,7 +79,7 @@ class Database:
             use_native_hstore=False,
         )
         self._breaker = HangBreaker(self._breaker_changed)
-        self._failures = FailureLog()
+        self._failures = FailureLog(name=name)
         event.listen(self._engine, "checkout", self._watch_and_check)
         event.listen(self._engine, "handle_error", hide_rows)
         _leave_to_parent_after_fork(self._engine)
@@ -101,23 +110,24 @@ class Database:
         """Provide a connection in autocommit mode. Raises `DatabaseUnavailable`."""
         admission = self._breaker.admit()
         if admission is Admission.REFUSED:
-            raise DatabaseUnavailable(_HANGS, cause=Cause.DEADLINE)
+            raise self._hangs()
         is_trial = admission is Admission.TRIAL
         outer = getattr(self._using, "deadline", None)
         began_at_s = time.monotonic()
-        with Deadline(TRIAL_S if is_trial else deadlines.DEADLINE_S) as deadline:
+        deadline_s = deadlines.DEADLINE_S if self._deadline_s is None else self._deadline_s
+        with Deadline(TRIAL_S if is_trial else deadline_s) as deadline:
             self._using.deadline = deadline
             try:
                 with unavailable(), self._engine.connect() as connection:
                     if is_trial:
                         connection.exec_driver_sql("SELECT 1")
-                        deadline.extend_to(began_at_s + deadlines.DEADLINE_S)
+                        deadline.extend_to(began_at_s + deadline_s)
                         self._breaker.succeeded()
                     yield connection
             except DatabaseUnavailable as error:
                 reported = error
                 if deadline.passed:
-                    reported = DatabaseUnavailable(_HANGS, cause=Cause.DEADLINE)
+                    reported = self._hangs()
                     self._breaker.failed(began_at_s, admission)
                 elif is_trial:
                     self._breaker.succeeded()
@@ -154,9 +164,18 @@ class Database:
         if opened:
             # Idle connections may lead to the hanging server, too: each would cost a trial.
             self._engine.dispose()
-            _log.warning("PostgreSQL hangs: requests fail at once, with one trial in %g s", COOL_DOWN_S)
+            _log.warning("%s hangs: uses fail at once, with one trial in %g s", self._name, COOL_DOWN_S)
         else:
-            _log.warning("PostgreSQL answers again")
+            _log.warning("%s answers again", self._name)
+
+    def _hangs(self) -> DatabaseUnavailable:
+        return DatabaseUnavailable(f"{self._name} did not answer in time", cause=Cause.DEADLINE)
+
+
+def _statement_settings(deadline_s: float | None) -> dict[str, str]:
+    if deadline_s is None:
+        return STATEMENT_SETTINGS
+    return STATEMENT_SETTINGS | {"statement_timeout": str(round(deadline_s * 1000 * _STATEMENT_SHARE))}
 
 
 def _roll_back(connection: Connection) -> None:

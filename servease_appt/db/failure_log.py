@@ -16,7 +16,9 @@ _log = logging.getLogger(__name__)
 class FailureLog:
     """Logs one line for each cause and minute, with the number of unlogged failures. Thread-safe."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, name: str = "PostgreSQL") -> None:
+        """`clock` gives monotonic seconds; `name` is what the lines call the server."""
+        self._name = name
         self._clock = clock
         self._lock = threading.Lock()
         self._quiet_until: dict[Cause, float] = {}
@@ -32,7 +34,8 @@ class FailureLog:
             self._quiet_until[error.cause] = now + LOG_EVERY_S
             more = self._unlogged.pop(error.cause, 0)
         _log.error(
-            "PostgreSQL unavailable, cause: %s. %s%s%s",
+            "%s unavailable, cause: %s. %s%s%s",
+            self._name,
             error.cause,
             error,
             f" ({error.detail})" if error.detail else "",

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from servease_appt.container import Container
 from servease_appt.db.errors import DatabaseUnavailable
+from servease_appt.db.replica import ReplicaState
 from servease_appt.doctor.findings import Area, Finding
 from servease_appt.doctor.texts import duration
 from servease_appt.masking import mask_url
@@ -27,6 +28,7 @@ _CURES: Final = (
     ("pg_hba.conf", "Let this host and user in (pg_hba.conf), or correct the user and host in DATABASE_URL."),
     ('database "', f"Correct the database name in {_SETTING}, or create the database."),
     ("could not translate host name", f"Correct the host in {_SETTING}."),
+    ("invalid response to SSL", f"Another program answers there: correct host and port in {_SETTING}."),
     ("refused", f"Start PostgreSQL, or correct host and port in {_SETTING}."),
     ("did not answer in time", "Look for a frozen PostgreSQL, a firewall, or a wrong host in DATABASE_URL."),
     ("closed the connection unexpectedly", "PostgreSQL froze or restarted: look at its log and its host."),
@@ -63,10 +65,11 @@ def check_database(container: Container) -> Iterator[Finding]:
         yield from _kept_counts(container)
         if container.settings.event_stream_maxlen:
             yield from _undelivered_events(container)
-    off_s = abs((their_now - before).total_seconds())
-    if off_s > CLOCK_SLACK_S:
+        yield from check_replica(container)
+    ahead_s = (their_now - before).total_seconds()
+    if abs(ahead_s) > CLOCK_SLACK_S:
         yield _area.warning(
-            f"Its clock and this host's differ by {duration(off_s)}.",
+            f"Its clock is {duration(abs(ahead_s))} {'ahead of' if ahead_s > 0 else 'behind'} this host's.",
             "Idempotency keys expire too early or too late.",
             "Synchronise both hosts with NTP (`timedatectl`, `chronyc tracking`).",
         )
@@ -111,6 +114,37 @@ def _undelivered_events(container: Container) -> Iterator[Finding]:
         )
     else:
         yield _area.ok("Booking events reach the Redis stream.")
+
+
+def check_replica(container: Container) -> Iterator[Finding]:
+    """Check that the replica for lists is one, and how long it takes to have what is committed now."""
+    replica, url = container.list_reads.replica, container.settings.database_replica_url
+    if replica is None or url is None:
+        return
+    means = "All lists are read from the primary."
+    try:
+        state, took_s = replica.examine()
+    except DatabaseUnavailable as error:
+        says = (
+            f"The read replica at {mask_url(url)} can't be used: {(error.detail or str(error)).rstrip('.')}."
+        )
+        yield _area.warning(says, means, "Start it, or correct DATABASE_REPLICA_URL.")
+        return
+    if state is ReplicaState.WRONG:
+        yield _area.warning(
+            f"The server at {mask_url(url)} is no streaming replica of the primary, or not of this database.",
+            means,
+            "Correct DATABASE_REPLICA_URL. After a failover, let the replica follow the new primary.",
+        )
+    elif state is ReplicaState.BEHIND:
+        yield _area.warning(
+            f"The read replica is more than {duration(replica.max_lag_s)} behind the primary.",
+            means,
+            "Look at pg_stat_replication on the primary: is it connected, and does replay_lsn move?"
+            " A long query on the replica may hold it up. DATABASE_REPLICA_MAX_LAG permits more.",
+        )
+    else:
+        yield _area.ok(f"The read replica had what the primary has after {took_s * 1000:.0f} ms.")
 
 
 def _unavailable(settings: Settings, error: DatabaseUnavailable) -> Finding:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
+from typing import Final
 
 from redis.exceptions import RedisError
 
@@ -21,15 +24,22 @@ from servease_appt.inspection.session import OperatorSession
 from servease_appt.references.entities import ENTITIES
 
 Check = Callable[[], Iterator[Finding]]
+WAKE_S: Final = 0.1
+"""How often `while_waiting` is called."""
 
 
-def examine(session: OperatorSession, within_s: float | None = None) -> Report:
+def examine(
+    session: OperatorSession,
+    within_s: float | None = None,
+    while_waiting: Callable[[], None] = lambda: None,
+) -> Report:
     """Run every check. Takes as long as the slowest: a few seconds where everything is down.
 
     Args:
         session: what the checks need.
         within_s: seconds after which a check that still runs is reported as a problem, and left to end by itself;
             None waits for all.
+        while_waiting: called every 0.1 s until all have ended.
     """
     container = session.container
     checks: list[tuple[str, Check]] = [
@@ -38,17 +48,35 @@ def examine(session: OperatorSession, within_s: float | None = None) -> Report:
         ("database", partial(database_checks.check_database, container)),
         ("settings", partial(settings_checks.check, container.settings)),
     ]
-    executor = ThreadPoolExecutor(len(checks))
-    try:
-        running = {name: executor.submit(_run, (name, check)) for name, check in checks}
-        done, _ = wait(running.values(), timeout=within_s)
-        found = [
-            future.result() if future in done else [_unfinished(name, within_s)]
-            for name, future in running.items()
-        ]
-    finally:
-        executor.shutdown(wait=False)
+    running = {name: _start(name, check) for name, check in checks}
+    _wait(running.values(), within_s, while_waiting)
+    found = [
+        future.result() if future.done() else [_unfinished(name, within_s)]
+        for name, future in running.items()
+    ]
     return Report([finding for findings in found for finding in findings])
+
+
+def _start(name: str, check: Check) -> Future[list[Finding]]:
+    """Run a check on a daemon thread: the process can end while it waits for a server, as after Ctrl-C.
+
+    An executor's threads are joined at exit.
+    """
+    future: Future[list[Finding]] = Future()
+    threading.Thread(
+        target=lambda: future.set_result(_run(name, check)), name=f"servease-doctor-{name}", daemon=True
+    ).start()
+    return future
+
+
+def _wait(
+    running: Iterable[Future[list[Finding]]], within_s: float | None, while_waiting: Callable[[], None]
+) -> None:
+    pending = set(running)
+    until_s = float("inf") if within_s is None else time.monotonic() + within_s
+    while pending and time.monotonic() < until_s:
+        while_waiting()
+        _, pending = wait(pending, min(WAKE_S, until_s - time.monotonic()), FIRST_COMPLETED)
 
 
 def _unfinished(name: str, within_s: float | None) -> Finding:
@@ -59,8 +87,7 @@ def _unfinished(name: str, within_s: float | None) -> Finding:
     )
 
 
-def _run(named: tuple[str, Check]) -> list[Finding]:
-    name, check = named
+def _run(name: str, check: Check) -> list[Finding]:
     found: list[Finding] = []
     try:
         found.extend(check())

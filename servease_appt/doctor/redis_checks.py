@@ -9,7 +9,7 @@ from typing import Any, Final
 from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-from servease_appt.cache.l2.cluster import Cluster
+from servease_appt.cache.l2.cluster_client import Cluster
 from servease_appt.cache.redis_client import database_of
 from servease_appt.cache.refusals import LEAST_REDIS, SCRIPT_TEST, cause_of, check_version
 from servease_appt.doctor.findings import Area, Finding
@@ -65,6 +65,9 @@ _UNUSABLE: Final = {
 }
 """By the cause of a refusal: what to do where Redis answers and can't be used."""
 
+_NOT_REDIS: Final = ("Protocol Error", "Connection closed by server")
+"""Parts of redis-py's messages about an answer in another protocol, or a connection closed without an answer."""
+
 _area = Area("redis")
 
 
@@ -95,6 +98,11 @@ def unreachable(session: OperatorSession, error: BaseException) -> Finding:
         do = "Correct the user name and password in REDIS_URL. Redis itself is running."
     elif remedy := _UNUSABLE.get(_root_cause(error)):
         do = remedy
+    elif refusal := _REFUSALS.get(_root_cause(error)):  # MISCONF: it refuses even PING
+        what_is_wrong, do = refusal
+        says = f"{_where(session)} answers. {what_is_wrong}"
+    elif any(sign in reason for sign in _NOT_REDIS):
+        do = "Another program answers at that address: correct REDIS_URL, or REDIS_HOST and REDIS_PORT."
     elif "loading" in reason.lower():
         do = f"Wait until Redis has loaded its data. {_RECONNECT}"
     elif "refused" in reason:
@@ -264,6 +272,7 @@ def _clock(client: Redis) -> Finding:
             says,
             "The cache needs no common clock, but tokens expire too early or too late, and times in logs and"
             " events do not match.",
-            "Synchronise both hosts with NTP (`timedatectl`, `chronyc tracking`).",
+            "Synchronise both hosts with NTP (`timedatectl`, `chronyc tracking`). If PostgreSQL's clock differs by"
+            " as much, this host's is the wrong one.",
         )
     return _area.ok(says)

@@ -58,6 +58,14 @@ def _listening(
     session: OperatorSession, listening: int, registered: int, answers: Answers[WorkerStatus]
 ) -> Iterator[Finding]:
     answered = len(answers.readable)
+    if not listening and registered:
+        yield _area.problem(
+            f"No worker is connected to this Redis; the register has {counted(registered, 'worker')}.",
+            "They do not run, or cannot stay connected: they leave a server that refuses their heartbeat, which is"
+            " a write. Meanwhile they serve nothing older than 1 s from L1.",
+            "Act on the findings about Redis first. Then look at the workers' log.",
+        )
+        return
     if not listening:
         yield _area.problem(
             f"No worker listens on {session.keys.channel}.",
@@ -116,12 +124,20 @@ def _silent(
                 "It was killed: by kill -9, by the system for lack of memory, or by gunicorn's timeout.",
                 "Look for the reason in the service's log and in `dmesg`. Nothing is left to clean up.",
             )
-        elif here or listening > len(statuses):
+        elif listening > len(statuses):
             yield _area.problem(
                 f"{name} does not answer, although {'its process runs' if here else 'it is connected'}.",
                 "It does not handle invalidations. It serves nothing older than 1 s from L1, and reads the rest"
                 " from Redis or the services.",
-                f"Find out what blocks it (`py-spy dump --pid {about.pid}`), or restart it: kill {about.pid}.",
+                f"Find out what blocks it (`py-spy dump --pid {about.pid}`), or end it (gunicorn starts another):"
+                f" kill -9 {about.pid}",
+            )
+        elif here:
+            yield _area.warning(
+                f"{name} is not connected to Redis, although its process runs.",
+                "It serves nothing older than 1 s from L1. It connects and registers again by itself.",
+                "See the findings about Redis, and this worker's log. A worker that is blocked for long is also"
+                f" disconnected: py-spy dump --pid {about.pid}",
             )
         else:
             yield _area.warning(
@@ -252,7 +268,7 @@ def _live_test(session: OperatorSession) -> Finding:
         return _area.problem(
             f"Redis does not accept invalidations: {error}",
             "POST /cache/invalidate/ answers 503, commands exit with 1, and old values stay until they expire.",
-            "Check whether it is a replica, out of memory for scripts, or whether its user lacks a right.",
+            "See the findings about Redis: a replica, no memory for scripts, or a right that its user lacks.",
         )
     times = ", ".join(f"{short_name(answer.worker)} {answer.after_ms:.1f} ms" for answer in answers)
     says = f"A test invalidation was handled by {times or 'no worker'}."

@@ -34,11 +34,13 @@ REFERENCES = "servease_cache_references"
 HTTP = "servease_http_request_duration_seconds"
 UPSTREAM = "servease_upstream_call_duration_seconds"
 REDIS = "servease_redis_operation_duration_seconds"
+READS = "servease_cache_read_duration_seconds"
 MODE = "servease_cache_mode"
 BREAKER = "servease_breaker_state"
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.04, 0.05, 0.06, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5)
 REDIS_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+READ_SECONDS = (5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1)
 
 COMPARED = ("l1_l2", "l2_source")
 ALARMING = (
@@ -98,6 +100,18 @@ class Metrics:
         )
         self._operations = self._histogram(
             REDIS, "Round trips of the cache to Redis", REDIS_SECONDS, "operation", "outcome"
+        )
+        self._lists = self._counter(
+            "servease_list_reads",
+            "Lists by where they were read: `replica`, or the reason why it was the primary",
+            "outcome",
+        )
+        self._reads = self._histogram(
+            READS,
+            "Sampled lookups of an answer, by the tier that they waited for",
+            READ_SECONDS,
+            "tier",
+            "entity",
         )
         self._make_gauges()
         self._begin_at_zero()
@@ -180,6 +194,10 @@ class Metrics:
         """Record a round trip of the cache to Redis; the outcome is `ok`, `refused` or `error`."""
         self._operations(operation, outcome).observe(seconds)
 
+    def tier_read(self, tier: Tier, entity: str, seconds: float) -> None:
+        """Record how long a lookup waited for a tier; see `references.read_times.ReadTimes`."""
+        self._reads(tier, entity).observe(seconds)
+
     def request(self, endpoint: str, method: str, status: int, seconds: float) -> None:
         """Record an answered request. `endpoint` is a route's name, never a path."""
         self._requests(endpoint, method if method in METHODS else "other", str(status)).observe(seconds)
@@ -191,6 +209,15 @@ class Metrics:
     def unchecked_booking(self, reference: str) -> None:
         """Count a booking or assignment by staff whose `reference`, an entity, could not be checked."""
         self._unchecked(reference).inc()
+
+    def begin_list_reads(self, outcomes: Iterable[str]) -> None:
+        """Create the series of lists, where there is a replica to read them from."""
+        for outcome in outcomes:
+            self._lists(outcome).inc(0)
+
+    def list_read(self, outcome: str) -> None:
+        """Count a list, by `servease_appt.list_reads.OUTCOMES`. Not called where there is no replica."""
+        self._lists(outcome).inc()
 
     def breaker_changed(self, breaker: str, state: BreakerState) -> None:
         """Count a breaker's change to `state`."""

@@ -8,6 +8,8 @@ import os
 import sys
 from typing import Final
 
+from servease_appt.early_interrupt import silent_interrupt
+
 WORKERS: Final = "WEB_CONCURRENCY"
 DEFAULT_WORKERS: Final = 2
 MOST_WORKERS: Final = 256
@@ -28,9 +30,10 @@ def whole_number(name: str, default: int, most: int) -> int:
 def main() -> None:
     """Check the variable and run gunicorn."""
     os.environ[WORKERS] = str(whole_number(WORKERS, DEFAULT_WORKERS, MOST_WORKERS))
-    from gunicorn.app.wsgiapp import run
+    with silent_interrupt():  # until gunicorn sets handlers of its own
+        from gunicorn.app.wsgiapp import run
 
-    run()
+        run()
 
 
 if __name__ == "__main__":

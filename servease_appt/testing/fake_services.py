@@ -148,7 +148,7 @@ class FakeService:
         """Return the bearer tokens of all calls."""
         return set(self._order("look")["tokens"])
 
-    def wait_for(self, *, held: int = 0, calls: int = 0, timeout_s: float = 10.0) -> None:
+    def wait_for(self, *, held: int = 0, calls: int = 0, timeout_s: float = 30.0) -> None:
         """Return when that many calls are held and that many have been made.
 
         Raises:

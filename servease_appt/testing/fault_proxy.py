@@ -62,11 +62,16 @@ class _Commands:
     def __init__(self) -> None:
         self._rest = b""
         self.names: list[str] = []
+        self.forwarded = 0
+        """How many of these, from the first, have been forwarded, or kept back as the rules say."""
 
     def feed(self, chunk: bytes) -> None:
         self._rest += chunk
         while (words := self._next()) is not None:
             self.names.append(words[0].decode(errors="replace").upper())
+
+    def count_forwarded(self, name: str) -> int:
+        return self.names[: self.forwarded].count(name)
 
     def _next(self) -> list[bytes] | None:
         line, found, rest = self._rest.partition(b"\r\n")
@@ -105,10 +110,13 @@ class _Link:
             while chunk := source.recv(_CHUNK):
                 if to_server and self.kind is LinkKind.DATA and b"SUBSCRIBE" in chunk:
                     self.kind = LinkKind.PUBSUB
+                if to_server:
+                    # Before forwarding: who has the answer finds the command.
+                    self.commands.feed(chunk)
                 goes_on = self._forward(chunk, sink, to_server)
                 if to_server:
                     # After forwarding: who waits for a command may then change what it reads.
-                    self.commands.feed(chunk)
+                    self.commands.forwarded = len(self.commands.names)
                     self._proxy.noticed()
                 if not goes_on:
                     return
@@ -278,7 +286,7 @@ class Proxy:
         """Wait until the command `name` was sent `count` times. Raises AssertionError after the time limit."""
         with self._changed:
             assert self._changed.wait_for(
-                lambda: sum(link.commands.names.count(name) for link in self._of(kind)) >= count, _LIMIT_S
+                lambda: sum(link.commands.count_forwarded(name) for link in self._of(kind)) >= count, _LIMIT_S
             ), f"{name} was not sent {count} times"
 
     def noticed(self) -> None:

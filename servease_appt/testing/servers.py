@@ -12,10 +12,10 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from servease_appt.testing.processes import GuardedProcess, ProcessError, ordinary_account, run, wait_until
 
@@ -25,11 +25,20 @@ _PORT_ATTEMPTS = 10
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that is free now. Another process may take it: be ready to retry."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of 127.0.0.1 that is free, and stays so for the next half minute.
+
+    The kernel gives it to no other process that asks for any port, and to no outgoing connection, because the end
+    of a connection to it is remembered (TIME_WAIT). A server that sets SO_REUSEADDR, as servers do, can listen on
+    it; until then connections to it are refused.
+    """
+    with socket.create_server((HOST, 0)) as listening:
+        port: int = listening.getsockname()[1]
+        client = socket.create_connection((HOST, port))
+        accepted, _ = listening.accept()
+        # The side that closes first remembers the connection.
+        accepted.close()
+        client.close()
+    return port
 
 
 class _EmbeddedServer:
@@ -182,16 +191,21 @@ class EmbeddedPostgres(_EmbeddedServer):
 
     Committed data survives a crash of the server (`kill`) but not of the machine: it never waits for the
     disk. If this process is root, the server runs under another account, because PostgreSQL refuses root.
+
+    Args:
+        directory: see `_EmbeddedServer`.
+        settings: settings of the server that replace those below, such as `REPLICATED`.
     """
 
     name = "PostgreSQL"
     stop_signal = signal.SIGQUIT  # at once: clients are cut off, the next start recovers from the log
     as_ordinary_user = True
 
-    def __init__(self, directory: Path | None = None) -> None:
+    def __init__(self, directory: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
         super().__init__(directory)
         self._data = self.directory / "data"
         self._password = secrets.token_hex(16)
+        self._settings = dict(settings or {})
 
     def url(self, database: str = "postgres") -> str:
         """Return the `postgresql://` URL of one of its databases, with the password."""
@@ -224,13 +238,10 @@ class EmbeddedPostgres(_EmbeddedServer):
                 cursor.execute(statement)
 
     def _prepare(self) -> None:
-        account = ordinary_account()
         secret = self.directory / "password"
         secret.touch(mode=0o600)
         secret.write_text(self._password)
-        if account is not None:
-            for path in (self.directory, secret):
-                os.chown(path, *account)
+        _give_to_ordinary_account(self.directory, secret)
         run(
             [
                 *(_postgres_binary("initdb"), "-D", self._data, "-U", "postgres", "--pwfile", secret),
@@ -259,6 +270,7 @@ class EmbeddedPostgres(_EmbeddedServer):
             "wal_level": "minimal",
             "max_wal_senders": "0",
             "logging_collector": "off",
+            **self._settings,
         }
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return [_postgres_binary("postgres"), "-D", self._data, *words]
@@ -269,7 +281,50 @@ class EmbeddedPostgres(_EmbeddedServer):
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
-        return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
+        known = len(lines) >= 8 and lines[0] == str(self.pid)
+        return known and lines[7].strip() == "ready"
+
+
+REPLICATED: Final = {"wal_level": "replica", "max_wal_senders": "4", "wal_keep_size": "1GB"}
+"""The settings of an `EmbeddedPostgres` that an `EmbeddedReplica` can follow."""
+
+
+class EmbeddedReplica(EmbeddedPostgres):
+    """A streaming replica of a running `EmbeddedPostgres`: hot standby, the same password, a port of its own.
+
+    Args:
+        primary: the server to follow, started with the settings `REPLICATED`.
+        directory: see `_EmbeddedServer`.
+    """
+
+    name = "PostgreSQL replica"
+
+    def __init__(self, primary: EmbeddedPostgres, directory: Path | None = None) -> None:
+        super().__init__(directory, REPLICATED)
+        self._primary = primary
+        self._password = primary._password  # noqa: SLF001 - its own class
+
+    def _prepare(self) -> None:
+        _give_to_ordinary_account(self.directory)
+        run(
+            [
+                *(_postgres_binary("pg_basebackup"), "-D", self._data, "--write-recovery-conf", "--no-sync"),
+                *("--checkpoint", "fast", "-h", HOST, "-p", str(self._primary.port), "-U", "postgres"),
+            ],
+            log=self.log,
+            timeout_s=_START_TIMEOUT_S,
+            directory=self.directory,
+            environment={**_ENVIRONMENT, "PGPASSWORD": self._password},
+            as_ordinary_user=True,
+        )
+
+
+def _give_to_ordinary_account(*paths: Path) -> None:
+    """Give files to the account that PostgreSQL runs under, if this process is root."""
+    account = ordinary_account()
+    if account is not None:
+        for path in paths:
+            os.chown(path, *account)
 
 
 # The caller's PG* and locale variables must not reach the servers.

@@ -134,7 +134,11 @@ def test_a_garbled_header_is_one_kind_of_error(header: str) -> None:
         read_caller(header, SECRET)
 
 
-@pytest.mark.parametrize("header", [*BAD_HEADERS.values(), *(f"Bearer {bad}" for bad in BAD_TOKENS.values())])
+@pytest.mark.parametrize(
+    "header",
+    [*BAD_HEADERS.values(), *(f"Bearer {bad}" for bad in BAD_TOKENS.values())],
+    ids=[*BAD_HEADERS, *BAD_TOKENS],
+)
 def test_refusals_ask_for_a_bearer_token(app: Flask, header: str) -> None:
     """Over HTTP each of them is a 401 in JSON with `WWW-Authenticate: Bearer`."""
     answer = Asker(app, None).get("/appointments/", headers={"Authorization": header})

@@ -20,9 +20,9 @@ from servease_appt.appointments.records import (
     StretchOfRows,
     Window,
 )
-from tests.appointments.workshop import ADMIN, Workshop, new_id
+from tests.appointments.workshop import ADMIN, Workshop
 
-OWNER = new_id()
+OWNER = "42f45027-12f9-426a-9b81-fa7cbccef1e3"
 SIZE = 7
 NONE = AppointmentFilters()
 SEVERAL = AppointmentFilters(status=["pending", "cancelled", "no_show"])

@@ -13,6 +13,7 @@ from benchmarks.scale.fits import fit
 from benchmarks.scale.measurement import DATABASE, PREFIX, QUICK, measure
 from benchmarks.scale.model import Scenario, hit_rates, popularity
 from benchmarks.scale.operations import Writer
+from benchmarks.scale.real_load import measure_real
 from benchmarks.scale.validation import forecast
 from servease_appt.cache import Mode, TwoTierCache, connect
 from servease_appt.references.entities import CODECS
@@ -69,6 +70,18 @@ def test_the_measurement_runs_and_adds_up() -> None:
     assert [row["scans"] for row in results["scans"]] == [4 * size // 1000 for size in QUICK.pattern_keys]
     assert all(us > 0 for us in results["worker"].values())
     assert document.costs_table(results).count("\n") == 2 + len(results["costs"])
+
+
+def test_real_caches_are_measured_beside_fake_listeners() -> None:
+    """The measurement itself fails if an L1 keeps a key, or if a cache handles another number of messages."""
+    (row,) = measure_real(QUICK.real)
+    assert (row["listeners"], row["processes"], row["untrusted"]) == (9, 2, 0)
+    assert row["threads"] == 1
+    assert row["samples"] > 0
+    assert row["invalidations_per_s"] > 0
+    assert 0 < row["core"] < 1
+    assert 0 < row["fake_core"] < 1
+    assert row["late_ms"]["p50"] <= row["late_ms"]["p99"] <= row["late_ms"]["max"] < 2000
 
 
 def test_a_fitted_line_weighs_points_by_their_size() -> None:

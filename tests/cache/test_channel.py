@@ -4,12 +4,14 @@ import inspect
 import os
 import resource
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import pytest
 import redis
 from redis._parsers import _RESP3Parser
+from redis._parsers.socket import SocketBuffer
 from redis.connection import Connection
 
 from servease_appt.cache import connect
@@ -18,6 +20,7 @@ from servease_appt.cache.channel import Changed, Channel, Frame, Published, Repl
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import Entry
 from servease_appt.cache.listener import Listener
+from servease_appt.cache.messages import Invalidation
 from servease_appt.cache.send_queue import BEAT_S, VERIFY_EVERY_S
 from servease_appt.testing.fault_proxy import LinkKind, Proxy
 from tests.cache.testbed import eventually
@@ -58,6 +61,8 @@ def test_the_private_names_that_are_used_are_still_there() -> None:
     assert connection._sock is None
     connection.set_parser(_RESP3Parser)  # type: ignore[no-untyped-call]
     assert isinstance(connection._parser, _RESP3Parser)
+    assert "_buffer" in vars(_RESP3Parser(socket_read_size=1))  # type: ignore[no-untyped-call]
+    assert callable(SocketBuffer.unread_bytes)
     pool = redis.ConnectionPool()
     assert pool.connection_class is Connection
     assert isinstance(pool.connection_kwargs, dict)
@@ -208,7 +213,9 @@ def idle(redis_url: str, time_s: list[float]) -> Iterator[Listener]:
     """A listener without its thread, just after a heartbeat and a comparison."""
     with connect(redis_url) as client:
         listener = Listener(client, KeySpace("x"), ("customer_",), clock=lambda: time_s[0])
-        listener._callbacks = listener._heartbeat.callbacks = cast("ListenerCallbacks", None)
+        listener._callbacks = listener._heartbeat.callbacks = listener._gathered.callbacks = cast(
+            "ListenerCallbacks", None
+        )
         listener._queue._last_beat_s = listener._queue._verified_at_s = time_s[0]
         yield listener
 
@@ -238,6 +245,21 @@ def test_no_heartbeat_comes_before_the_comparisons(idle: Listener, time_s: list[
     assert "GET" in sent.commands[1:]
 
 
+def test_the_listeners_own_thread_does_not_wake_itself(
+    idle: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sends what was added before it waits again. A worker without a load wakes at heartbeats and answers."""
+    woken: list[str] = []
+    monkeypatch.setattr(idle, "_wake", lambda: woken.append("woken"))
+    idle._heartbeat.confirmed = True
+    idle.send_soon("PING")
+    assert woken == ["woken"]
+    monkeypatch.setattr(idle, "_thread", threading.current_thread())
+    idle.send_soon("PING")
+    assert woken == ["woken"]
+    assert list(idle._queue._commands) == [("PING",)] * 2
+
+
 class Received(Sent):
     """A connection that has received these frames."""
 
@@ -248,6 +270,58 @@ class Received(Sent):
     def receive(self) -> tuple[bool, Frame]:
         """Return the next frame."""
         return (True, self._frames.pop(0)) if self._frames else (False, None)
+
+
+class Cut(Received):
+    """A connection that has received these frames, and then was lost."""
+
+    def receive(self) -> tuple[bool, Frame]:
+        """Return the next frame. Raises ConnectionError after the last."""
+        if not self._frames:
+            raise redis.ConnectionError("lost")
+        return super().receive()
+
+
+def test_what_was_received_before_a_loss_is_handled(idle: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also messages that wait to be handled together: each key once, and as often as it was named."""
+    handled: list[Invalidation] = []
+
+    class Callbacks:
+        on_message = staticmethod(handled.append)
+
+    monkeypatch.setattr(idle, "_callbacks", Callbacks)
+    monkeypatch.setattr(idle._gathered, "callbacks", Callbacks, raising=False)
+    message = b'{"v":1,"source":"a","seq":%d,"keys":["customer_1"]}'
+    received: Any = Cut(*(Published(b"x:invalidate", message % number) for number in (5, 6, 7)))
+    with pytest.raises(redis.ConnectionError, match="lost"):
+        idle._handle_received(received)
+    assert handled == [Invalidation(("customer_1",) * 3, source="a", sequence=7)]
+
+
+@pytest.mark.parametrize(
+    "later", [Reply(b"5"), Published(b"x:__ask", b"{}"), Published(b"x:invalidate", b"k")]
+)
+def test_what_follows_messages_finds_them_handled(
+    later: Frame, idle: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer about the sequence, a query and a request rely on what came before them."""
+    happened: list[str] = []
+
+    class Callbacks:
+        on_query = staticmethod(lambda *_: happened.append("query"))
+
+        @staticmethod
+        def on_message(invalidation: Invalidation) -> None:
+            happened.append("keys" if invalidation.sequence else "request")
+
+    monkeypatch.setattr(idle, "_callbacks", Callbacks)
+    monkeypatch.setattr(idle._gathered, "callbacks", Callbacks, raising=False)
+    monkeypatch.setattr(idle, "_on_reply", lambda *_: happened.append("answer"))
+    message = Published(b"x:invalidate", b'{"v":1,"source":"a","seq":5,"keys":["customer_1"]}')
+    received: Any = Received(message, message, later, message)
+    idle._handle_received(received)
+    assert happened[0] == happened[2] == "keys"
+    assert happened[1] in {"answer", "query", "request"}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,9 @@ from redis.crc import key_slot
 from servease_appt.cache import CacheUnavailable, connect
 from servease_appt.cache import Source as From
 from servease_appt.cache.errors import L2Unavailable
+from servease_appt.cache.l2 import exchange as exchange_module
+from servease_appt.cache.l2.exchange import exchange, read_many
+from servease_appt.cache.l2.nodes import Nodes
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache.cluster_setup import ClusterSetup
 from tests.cache.testbed import (
@@ -287,7 +290,7 @@ def test_a_fork_while_the_topology_is_read(setup: ClusterSetup) -> None:
         if child == 0:
             status = 1
             try:
-                status = 0 if client.nodes.exchange([("a", ("GET", "a"))]) == [None] and client.ping() else 2
+                status = 0 if exchange(client.nodes, [("a", ("GET", "a"))]) == [None] and client.ping() else 2
             finally:
                 os._exit(status)
     killer = threading.Timer(10, os.kill, (child, 9))
@@ -359,3 +362,74 @@ def test_values_of_a_node_that_is_not_heard_live_for_a_second(worker: Cache, sou
     assert {key for key, life_s in lives_s.items() if life_s <= 1.0} == {
         key for key in KEYS if worker.l2.node_of(key) == name
     }
+
+
+@pytest.fixture
+def nodes(setup: ClusterSetup, timeout_s: float) -> Iterator[Nodes]:
+    """The nodes as a client with a timeout knows them, with a connection to each."""
+    client: Any = connect(setup.url(), timeout_s=timeout_s)
+    eventually(lambda: _all_answer(client.nodes), "an answer of every node", timeout_s=20)
+    yield client.nodes
+    client.close()
+
+
+def _all_answer(nodes: Nodes) -> bool:
+    return not any(isinstance(answer, Exception) for answer in read_many(nodes, KEYS))
+
+
+@pytest.mark.parametrize("timeout_s", [0.5])
+def test_nodes_that_do_not_answer_cost_one_timeout_together(
+    setup: ClusterSetup, nodes: Nodes, timeout_s: float
+) -> None:
+    """All were asked at the same time. Seen to fail: two frozen nodes cost two timeouts, one after the other."""
+    frozen = [node for node, _ in Counter(setup.owners(KEYS)).most_common(2)]
+    for node in frozen:
+        node.pause()
+    try:
+        began_s = time.monotonic()
+        answers = read_many(nodes, KEYS)
+        took_s = time.monotonic() - began_s
+    finally:
+        for node in frozen:
+            node.resume()
+    failed = [isinstance(answer, Exception) for answer in answers]
+    slow = [str(nodes.at(("127.0.0.1", node.port)).breaker.state) for node in frozen]
+    assert any(failed)
+    assert not all(failed)
+    assert slow == ["open", "open"]
+    assert took_s < 1.9 * timeout_s
+
+
+@pytest.mark.parametrize("timeout_s", [2.0])
+def test_a_connection_that_the_server_closed_is_made_anew(setup: ClusterSetup, nodes: Nodes) -> None:
+    """It costs no page an answer. Seen to fail without the look at the connection: every node failed once."""
+    for node in setup.primaries():
+        setup.do(node, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    assert _all_answer(nodes)
+
+
+@pytest.mark.parametrize("timeout_s", [2.0])
+def test_a_connection_whose_answers_were_not_read_gives_them_to_nobody(
+    setup: ClusterSetup, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker is interrupted while it waits. Seen to fail: the next command had the answer of the last one."""
+    primary = Counter(setup.owners(KEYS)).most_common(1)[0][0]
+    a, b = [key for key, owner in zip(KEYS, setup.owners(KEYS), strict=True) if owner is primary][:2]
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    exchange(nodes, [(a, ("SET", a, "1")), (b, ("SET", b, "2"))])
+    primary.pause()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(exchange_module, "read_values", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                read_many(nodes, [a])
+        resumed = threading.Timer(0.1, primary.resume)
+        resumed.start()
+        answers = read_many(nodes, [b])
+        resumed.join()
+    finally:
+        primary.resume()
+    assert answers == [b"2"]

@@ -78,8 +78,15 @@ class Summer(tzinfo):
 
 
 def label(value: object) -> str:
-    """A short name of a parameter; the longest integers have no decimal digits to show."""
-    return hex(value)[:40] if isinstance(value, int) else repr(value)[:40]
+    """Return a short name of a parameter, the same in every process.
+
+    The longest integers have no decimal digits to show, and a set has no order.
+    """
+    if isinstance(value, int):
+        return hex(value)[:40]
+    if isinstance(value, (set, frozenset)):
+        return f"{type(value).__name__} of {len(value)}"
+    return repr(value).partition(" at 0x")[0][:40]
 
 
 def same(left: object, right: object) -> bool:

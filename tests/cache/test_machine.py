@@ -89,7 +89,7 @@ class ByHand(Listener):
 
     def start(self, callbacks: ListenerCallbacks) -> None:
         """Connect and ask what is asked first; everything else is done step by step."""
-        self._callbacks = self._heartbeat.callbacks = callbacks
+        self._callbacks = self._heartbeat.callbacks = self._gathered.callbacks = callbacks
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
         self.started = True
@@ -128,8 +128,11 @@ class ByHand(Listener):
         self.turned_at_s = self._clock()
         try:
             self.bus.pump()
-            for _ in range(min(frames, len(self.bus.inbox))):
-                self._handle(self.bus.inbox.popleft())
+            try:
+                for _ in range(min(frames, len(self.bus.inbox))):
+                    self._handle(self.bus.inbox.popleft())
+            finally:
+                self._gathered.handle()
             self._send_what_is_due(self.bus)
         except (HeartbeatTimeout, RedisError, OSError):
             self._disconnect()

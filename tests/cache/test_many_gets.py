@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from redis import Redis
 from redis.connection import Connection
+from redis.crc import key_slot
 from redis.exceptions import BusyLoadingError, InvalidResponse, MovedError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from servease_appt.cache import connect
-from servease_appt.cache.l2 import values
-from servease_appt.cache.l2.values import pack_get, read_values
+from servease_appt.cache.l2 import cluster_keys, values
+from servease_appt.cache.l2.values import pack_gets, read_values
 
 SPLITS = [1, 2, 3, 7, 65536]
 
@@ -40,9 +41,9 @@ def test_a_real_server_s_answers(redis_url: str) -> None:
         names = [b"gets:a", b"gets:empty", b"gets:none", b"gets:long", b"gets:list", b"gets:z"]
         with closing(client):
             connection: Any = client.connection_pool.get_connection()
-            connection.send_packed_command([b"".join(map(pack_get, names))])
+            connection.send_packed_command([pack_gets(names)])
             answers = read_values(connection, len(names))
-            connection.send_packed_command([pack_get(b"gets:z")])
+            connection.send_packed_command([pack_gets([b"gets:z"])])
             assert read_values(connection, 1) == [b"last"]
             client.connection_pool.release(connection)
         admin.delete(*names)
@@ -90,3 +91,12 @@ def test_a_connection_out_of_step_has_no_answers(
     peer.shutdown(socket.SHUT_WR)
     with pytest.raises(error):
         read_values(connection, 2)
+
+
+def test_remembered_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first time, later, and after the memory was full: braces count, and no name has another one's slot."""
+    monkeypatch.setattr(cluster_keys, "REMEMBERED", 8)
+    names = [b"a", b"p:{a}b", b"p:a{b", b"{}a", *(b"p:%d" % n for n in range(20))]
+    for wanted in (names, names[::-1], names[:3], names[3:], [b"new", *names]):
+        assert cluster_keys.slots_of(wanted) == [key_slot(name) for name in wanted]
+    assert len(cluster_keys._remembered) <= 8 + len(names) + 1

@@ -1,7 +1,7 @@
 """What grows with the number of workers, and what does not."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 import redis
 
 from benchmarks.redis_commands import command_counts
-from tests.cache.conftest import MakeCache
+from servease_appt.cache import Event, Stats, Tier
+from tests.cache.conftest import Background, MakeCache
 from tests.cache.testbed import (
     LIMIT_S,
     PREFIX,
@@ -20,6 +21,7 @@ from tests.cache.testbed import (
     monkeypatch,
     policy,
     settle,
+    stop_before,
 )
 
 WORKERS = 100
@@ -81,3 +83,60 @@ def test_what_a_fill_of_the_same_value_costs_its_holders(
         settle(cache)
     assert command_counts(client)["mget"] - before == len(holders)
     assert all(held_in_l1(cache, key) for cache in holders)
+
+
+BURST = 50
+
+
+def test_a_burst_of_invalidations_of_one_key_costs_one_eviction(
+    make_cache: MakeCache, source: Source, background: Background, client: redis.Redis
+) -> None:
+    """What arrives while a worker is busy is handled together: dropped and logged once, and counted as often."""
+    stats, dropped = Stats(), []
+    w, b = make_cache(), make_cache(recorder=stats)
+    key, other = KEYS[:2]
+    source.put(key)
+    b.get(key, source.load)
+    settle(b)
+    gate, drop = background.gate(), b._process.invalidator.drop
+
+    def note_drop(keys: Sequence[str]) -> None:
+        dropped.append(list(keys))
+        drop(keys)
+
+    monkeypatch(b._process.invalidator, "drop", note_drop)
+    stop_before(b._process.handler, "on_message", gate)
+    w.invalidate([other])
+    gate.wait_for_arrival()
+    for _ in range(BURST):
+        w.invalidate([key])
+    client.ping()  # the server has written the messages before this answer
+    gate.open()
+    settle(b)
+    assert dropped == [[other], [key]]
+    assert held_in_l1(b, key) is None
+    assert stats.get(Tier.CHANNEL, Event.INVALIDATION) == 1 + BURST
+    assert [event.event for event in b._process.event_log.last_of(key)].count("invalidation") == 1
+
+
+def test_a_burst_of_changes_of_one_key_costs_one_read(
+    make_cache: MakeCache, source: Source, background: Background, client: redis.Redis
+) -> None:
+    """A worker that holds the key compares it once with its last value."""
+    b, (key, other) = make_cache(), KEYS[:2]
+    source.put(key)
+    b.get(key, source.load)
+    settle(b)
+    payload = client.get(f"{PREFIX}:{key}")
+    assert isinstance(payload, bytes)
+    gate = background.gate()
+    stop_before(b._process.handler, "on_changed", gate)
+    before = command_counts(client)["mget"]
+    client.set(f"{PREFIX}:{other}", b"{}", ex=60)
+    gate.wait_for_arrival()
+    for _ in range(BURST):
+        client.set(f"{PREFIX}:{key}", payload, ex=60)
+    gate.open()
+    settle(b)
+    assert command_counts(client)["mget"] - before == 1
+    assert held_in_l1(b, key)

@@ -13,6 +13,7 @@ from servease_appt.cache.messages import (
     MAX_MESSAGE_BYTES,
     Invalidation,
     UnreadableMessage,
+    coalesce,
     decode,
     own_message_parts,
     sequence_of,
@@ -175,3 +176,52 @@ def test_no_object_does_harm(message: dict[str, object]) -> None:
 def test_what_lies_under_the_sequence(stored: object, number: int | None) -> None:
     """A number, or nothing: also when somebody has written something else there."""
     assert sequence_of(stored) == number
+
+
+@given(key=st.text(max_size=MAX_KEY_CHARS + 1), source=st.text(max_size=20), sequence=st.integers())
+def test_the_short_way_to_read_a_message_reads_the_same(key: str, source: str, sequence: int) -> None:
+    """A space before the message leads through the JSON decoder."""
+    head, tail = own_message_parts(Invalidation(keys=(key,), source=source))
+    unescaped = f'{{"v":1,"source":"{source}","seq":{sequence},"keys":["{key}"]}}'
+    for text in (f"{head}{sequence}{tail}", unescaped):
+        payload = text.encode(errors="replace")
+        assert _read(payload) == _read(b" " + payload)
+
+
+def _read(payload: bytes) -> Invalidation | None:
+    try:
+        return decode(payload, PREFIX)
+    except UnreadableMessage:
+        return None
+
+
+def own(source: str, sequence: int, *keys: str) -> Invalidation:
+    """A message of the cache's own."""
+    return Invalidation(keys, source=source, sequence=sequence)
+
+
+def test_messages_that_were_received_together() -> None:
+    """One for each source; one for the same keys of several sources; each key as often as it was named."""
+    assert coalesce([own("a", 1, "x"), own("a", 2, "y", "z"), own("a", 3, "x")]) == [
+        own("a", 3, "x", "x", "y", "z")
+    ]
+    assert coalesce([own("a", 1, "x"), own("b", 2, "x")]) == [own("a, b", 2, "x", "x")]
+    assert coalesce([own("a", 1, "x"), own("b", 2, "y")]) == [own("a", 2, "x"), own("b", 2, "y")]
+    (many,) = coalesce([own(source, 1, "x") for source in "aabcde"])
+    assert many == own("a, b, c and 2 more", 1, *"xxxxxx")
+
+
+@pytest.mark.parametrize(
+    ("message", "can"),
+    [
+        (own("a", 1, "x"), True),
+        (Invalidation(("x",)), False),
+        (Invalidation(("x",), sequence=1), False),
+        (Invalidation(("x",), source="a"), False),
+        (Invalidation(("x",), source="a", sequence=1, unreadable=1), False),
+        (Invalidation(pattern="*", source="a", sequence=1), False),
+    ],
+)
+def test_only_the_caches_own_messages_with_keys_are_coalesced(message: Invalidation, can: bool) -> None:
+    """The order of requests, patterns and their messages has a meaning."""
+    assert message.can_coalesce is can

@@ -1,6 +1,5 @@
 """What a terminal shows: states in colour, tables that fit, a spinner while the doctor works."""
 
-import threading
 from collections.abc import Iterator
 
 import click
@@ -8,10 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from servease_appt.app import create_app
-from servease_appt.cli.cache.doctor import spin
+from servease_appt.cli.cache.doctor import spinner
 from servease_appt.cli.cache.tables import broken, table, well
 from servease_appt.container import EXTENSION
-from servease_appt.doctor.findings import Report
 from servease_appt.settings import Settings
 from tests.support.dataset import SECRET
 
@@ -60,16 +58,9 @@ def test_a_table_that_does_not_fit_is_stacked(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_spinner_turns_while_the_doctor_works(capsys: pytest.CaptureFixture[str]) -> None:
     """On standard error, and nothing of it stays."""
-    ended = threading.Event()
-    timer = threading.Timer(0.5, ended.set)
-    timer.start()
-
-    def work() -> Report:
-        assert ended.wait(10)
-        return Report([])
-
-    assert spin(work) == Report([])
-    timer.join()
+    with spinner() as turn:
+        turn()
+        turn()
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "\rChecking |\rChecking /" in shown.err
@@ -83,3 +74,11 @@ def test_no_description_is_cut(runner: CliRunner, group: str) -> None:
 
     assert shown.exit_code == 0
     assert "..." not in shown.stdout.partition("Commands:")[2]
+
+
+def test_a_refused_value_is_named_by_its_option(runner: CliRunner) -> None:
+    """Not by the field of the API. Seen to fail: `end_hour: …`."""
+    shown = runner.invoke(args=["slots", "seed", "--start-hour", "18", "--end-hour", "9"])  # type: ignore[call-arg]
+
+    assert shown.exit_code == 2
+    assert "Invalid value for --end-hour: Must be later than start_hour (18)." in shown.stderr

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from servease_appt.appointments.changes import Changes, list_changes
+from servease_appt.appointments.changes import Changes, Position, list_changes
 from servease_appt.appointments.errors import ChangesDropped
 from servease_appt.db import events
 from servease_appt.db.engine import Database
@@ -37,7 +37,7 @@ def workshop(database: Database) -> Workshop:
     return Workshop(database, capacity=1000)
 
 
-def changes(database: Database, after: int | None = None, **more: Any) -> Changes:
+def changes(database: Database, after: Position | None = None, **more: Any) -> Changes:
     given = {"actor": ADMIN, "since": None, "limit": ALL, **more}
     return list_changes(database, after=after, **given)
 
@@ -76,7 +76,7 @@ def test_a_statement_of_another_writer_makes_an_event_for_each_row(
     """Also if it changes ids; what is rolled back is no event."""
     for number in (1, 2, 3):
         workshop.sql(appointment(number))
-    begun = changes(database).last_number
+    begun = changes(database).position
     workshop.sql("UPDATE appointments SET internal_notes = 'never'; ROLLBACK")
     workshop.sql("UPDATE appointments SET internal_notes = 'all' WHERE id <> CAST(:id AS uuid)", id=known(3))
     workshop.sql("UPDATE appointments SET id = CAST(:new AS uuid) WHERE id = :id", new=known(4), id=known(3))
@@ -99,11 +99,11 @@ def test_a_transaction_that_commits_late_is_not_skipped(url: str, database: Data
         early.commit()
         first = changes(database)
         late.commit()
-        second = changes(database, first.last_number)
+        second = changes(database, first.position)
 
     assert [event.appointment_id for event in first.events] == [known(2)]
     assert [event.appointment_id for event in second.events] == [known(1)]
-    assert second.last_number == 2
+    assert second.position.number == 2
 
 
 def test_a_reader_beside_writers_sees_each_event_once(url: str, database: Database) -> None:
@@ -140,11 +140,11 @@ def test_a_reader_beside_writers_sees_each_event_once(url: str, database: Databa
     publishers = [run(publish) for _ in range(2)]
     threads = [run(write, writer + 1) for writer in range(writers)]
     seen: list[events.BookingEvent] = []
-    after = 0
+    after = Position(0, 0)
     while any(thread.is_alive() for thread in threads):
         found = changes(database, after, limit=7)
         seen += found.events
-        after = found.last_number
+        after = found.position
     done.set()
     for thread in publishers + threads:
         thread.join()
@@ -169,7 +169,7 @@ def test_a_large_backlog_is_published_in_parts(
     while True:
         found = changes(database, after, limit=2)
         parts.append(len(found.events))
-        after = found.last_number
+        after = found.position
         if not found.has_more:
             break
 
@@ -187,7 +187,7 @@ def test_since_a_moment(workshop: Workshop, database: Database) -> None:
     assert [event.appointment_id for event in changes(database, since=moment).events] == [known(2)]
     assert len(changes(database, since=moment - timedelta(days=1)).events) == 2
     later = changes(database, since=moment + timedelta(days=1))
-    assert (later.events, later.last_number, later.has_more) == ([], 2, False)
+    assert (later.events, later.position.number, later.has_more) == ([], 2, False)
 
 
 def test_old_events_are_dropped_and_readers_are_told(workshop: Workshop, database: Database) -> None:
@@ -200,11 +200,15 @@ def test_old_events_are_dropped_and_readers_are_told(workshop: Workshop, databas
     events.drop_old(database)
     events.drop_old(database)
 
-    assert [event.number for event in changes(database, 2).events] == [3]
+    assert [event.number for event in changes(database, Position(2, 0)).events] == [3]
     assert [event.number for event in changes(database).events] == [3]
     (moment,) = workshop.sql("SELECT clock_timestamp()")[0]
     assert len(changes(database, since=moment - timedelta(days=1)).events) == 1
-    for missed in ({"after": 1}, {"after": 4}, {"after": None, "since": moment - 2 * old}):
+    for missed in (
+        {"after": Position(1, 0)},
+        {"after": Position(4, 0)},
+        {"after": None, "since": moment - 2 * old},
+    ):
         with pytest.raises(ChangesDropped):
             changes(database, **missed)
 

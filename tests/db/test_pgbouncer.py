@@ -1,10 +1,8 @@
 """PgBouncer between the service and PostgreSQL, in transaction mode and otherwise as it comes."""
 
-import shutil
 import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -19,12 +17,9 @@ from servease_appt.db.connections import psycopg2_url
 from servease_appt.db.engine import Database
 from servease_appt.db.errors import Cause, DatabaseUnavailable
 from servease_appt.db.migrate import upgrade
-from servease_appt.testing.processes import GuardedProcess, ordinary_account, wait_until
-from servease_appt.testing.servers import free_port
+from servease_appt.testing.pgbouncer import PROGRAM, EmbeddedPgBouncer
 from tests.appointments.workshop import REFERENCES
 from tests.db.platform import known
-
-PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
 
 pytestmark = pytest.mark.skipif(
     PROGRAM is None, reason="pgbouncer is not installed (Debian: apt install pgbouncer)"
@@ -41,35 +36,18 @@ SETTINGS = ("statement_timeout", "lock_timeout", "timezone", "jit")
 
 
 @pytest.fixture
-def bouncer_url(postgres_url: str, tmp_path: Path) -> Iterator[str]:
-    """The test's database through a PgBouncer; the server's sessions have another time zone and date style."""
-    direct = make_url(postgres_url)
+def odd_url(postgres_url: str) -> str:
+    """The test's database; the server's sessions have another time zone and date style."""
     with create_engine(psycopg2_url(postgres_url), poolclass=NullPool).begin() as connection:
-        connection.exec_driver_sql(ODD_SESSIONS.format(name=direct.database))
-    port = free_port()
-    (tmp_path / "users").write_text(f'"postgres" "{direct.password}"\n')
-    (tmp_path / "ini").write_text(
-        f"[databases]\n* = host=127.0.0.1 port={direct.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
-        f"listen_port = {port}\nunix_socket_dir =\nauth_type = plain\nauth_file = {tmp_path / 'users'}\n"
-        f"pool_mode = transaction\nlogfile = {tmp_path / 'log'}\n"
-    )
-    account = ordinary_account()
-    if account is not None:
-        for path in (tmp_path, *tmp_path.iterdir()):
-            shutil.chown(path, *account)
-        for folder in tmp_path.parents[:3]:
-            folder.chmod(folder.stat().st_mode | 0o011)
-    process = GuardedProcess(
-        [str(PROGRAM), tmp_path / "ini"], log=tmp_path / "output", as_ordinary_user=account is not None
-    )
-    log = tmp_path / "log"
-    try:
-        assert wait_until(lambda: log.exists() and "process up" in log.read_text(), timeout_s=15), (
-            process.log_tail()
-        )
-        yield direct.set(port=port).render_as_string(hide_password=False)
-    finally:
-        process.stop()
+        connection.exec_driver_sql(ODD_SESSIONS.format(name=make_url(postgres_url).database))
+    return postgres_url
+
+
+@pytest.fixture
+def bouncer_url(odd_url: str) -> Iterator[str]:
+    """That database through a PgBouncer."""
+    with EmbeddedPgBouncer(odd_url) as bouncer:
+        yield bouncer.url
 
 
 @pytest.fixture
@@ -142,3 +120,24 @@ def test_session_options_are_refused_by_it_and_named(bouncer_url: str) -> None:
         database.ping()
 
     assert caught.value.cause is Cause.POOLER
+
+
+def test_session_options_hold_where_it_ignores_them(odd_url: str) -> None:
+    """With `ignore_startup_parameters = options` they still reach each statement: the schema and the limits."""
+    with create_engine(psycopg2_url(odd_url), poolclass=NullPool).begin() as connection:
+        connection.exec_driver_sql('CREATE SCHEMA "own"')
+    options = "?options=-csearch_path%3Down%20-c%20statement_timeout%3D1500ms"
+    upgrade(odd_url + options)
+
+    with EmbeddedPgBouncer(odd_url, {"ignore_startup_parameters": "options"}) as bouncer:
+        database = Database(bouncer.url + options)
+        query = text("SELECT current_setting('search_path'), current_setting('statement_timeout')")
+        try:
+            database.ping()
+            with database.reading() as connection:
+                assert connection.execute(query).one() == ("own", "1500ms")
+            with database.transaction() as connection:
+                assert connection.execute(query).one() == ("own", "1500ms")
+            booking.create(database, POLICY, REFERENCES, ADMIN, request(9, 901), now=NOW)
+        finally:
+            database.close()

@@ -80,6 +80,23 @@ def test_the_service_needs_no_rights_to_change_tables(admin: Engine, postgres_ur
     assert caught.value.cause is Cause.RIGHTS
 
 
+def test_readiness_needs_the_rights_of_this_version(admin: Engine, postgres_url: str) -> None:
+    """A worker that was started before the GRANTs of its version is not ready."""
+    owner = create_engine(psycopg2_url(role_url(postgres_url, "servease_owner")), poolclass=NullPool)
+    upgrade(role_url(postgres_url, "servease_owner"))
+    run(owner, GRANTS)
+    database = Database(role_url(postgres_url, "servease_service"))
+    database.ping()
+    for table in re.findall(r"appointment_(?:counts|count_changes|events|events_state)\b", GRANTS):
+        run(owner, f"REVOKE SELECT ON {table} FROM servease_service")  # noqa: S608 - of the guide
+        with pytest.raises(DatabaseUnavailable) as caught:
+            database.ping()
+        assert caught.value.cause is Cause.RIGHTS
+        run(owner, f"GRANT SELECT ON {table} TO servease_service")
+    database.ping()
+    database.close()
+
+
 def test_an_upgrade_without_the_rights_says_so(admin: Engine, postgres_url: str) -> None:
     """In one line, and nothing is made."""
     with pytest.raises(DatabaseUnavailable) as caught:

@@ -398,11 +398,11 @@ def test_each_failure_of_postgresql_is_named_with_its_address(cli: Cli, served: 
 
 def test_a_wrong_password_and_a_frozen_postgresql_are_told_apart(cli: Cli) -> None:
     """A server that speaks PostgreSQL's protocol and refuses the password, and one that takes a connection."""
-    with _postgres_that(lambda connection: connection.sendall(_WRONG_PASSWORD)) as port:
+    with _server_that(lambda connection: connection.sendall(_WRONG_PASSWORD)) as port:
         refused = database_finding(
             cli, DATABASE_URL=f"postgresql://me:hush@127.0.0.1:{port}/x?sslmode=disable"
         )
-    with _postgres_that(lambda _connection: None) as port:
+    with _server_that(lambda _connection: None) as port:
         frozen = database_finding(
             cli, DATABASE_URL=f"postgresql://me:hush@127.0.0.1:{port}/x?sslmode=disable"
         )
@@ -413,13 +413,38 @@ def test_a_wrong_password_and_a_frozen_postgresql_are_told_apart(cli: Cli) -> No
     assert "hush" not in str([refused, frozen])
 
 
+def test_another_program_at_an_address_is_told(cli: Cli) -> None:
+    """A wrong port: a web server answers to Redis' or PostgreSQL's protocol. Seen to fail: "Start PostgreSQL"."""
+    with _server_that(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as port:
+        findings = examine(
+            cli, REDIS_URL=f"redis://127.0.0.1:{port}/1", DATABASE_URL=f"postgresql://me@127.0.0.1:{port}/x"
+        )
+    does = {finding["area"]: finding["do"] for finding in findings if finding["level"] == "problem"}
+
+    assert "Another program answers" in does["redis"]
+    assert "Another program answers" in does["database"]
+
+
+def test_ctrl_c_ends_it_while_servers_do_not_answer(cli: Cli, served: Served) -> None:
+    """Seen to fail: it waited for the slowest server, here 25 s."""
+    service = served.dataset.fake_services.customers
+    service.rule(hold=True)
+    try:
+        with Cli({**cli.environment, "UPSTREAM_TIMEOUT": "25"}).process("doctor") as doctor:
+            service.wait_for(held=1)
+            assert doctor.interrupt() == 1
+            assert doctor.rest().split() == ["Aborted!"]
+    finally:
+        service.reset()
+
+
 _FIELDS = b'SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user "me"\0\0'
 _WRONG_PASSWORD = b"E" + (len(_FIELDS) + 4).to_bytes(4, "big") + _FIELDS
 
 
 @contextmanager
-def _postgres_that(answers: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A port that takes connections, reads the start of the protocol, and does with them what it is told."""
+def _server_that(answers: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A port that takes connections, reads what comes first, and does with them what it is told."""
     taken: list[socket.socket] = []
 
     def serve() -> None:

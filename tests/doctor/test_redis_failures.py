@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,6 +86,39 @@ def test_a_frozen_redis_is_told_from_one_that_is_not_there(cli: Cli, own_valkey:
         own_valkey.resume()
 
     assert "frozen" in finding["do"]
+
+
+def test_a_replica_is_the_cause_and_its_workers_are_not_blamed(cli: Cli, own_valkey: EmbeddedValkey) -> None:
+    """Workers leave a server that refuses their heartbeat. Seen to fail: "restart it: kill PID"."""
+    environment = {**cli.environment, "REDIS_URL": own_valkey.url(1)}
+    with redis.Redis.from_url(own_valkey.url(1)) as client, worker_process(environment):
+        assert wait_until(lambda: client.hlen(f"{PREFIX}:__workers") == 1, timeout_s=10)
+        client.replicaof("127.0.0.1", 1)
+        asked = f"{PREFIX}:__ask"
+        assert wait_until(lambda: client.pubsub_numsub(asked)[0][1] == 0, timeout_s=10, interval_s=0.01)
+        findings = findings_of(cli, REDIS_URL=own_valkey.url(1))
+        client.replicaof("NO", "ONE")
+
+    assert problems(findings, "redis")[0]["says"] == "It is a replica."
+    assert "kill" not in json.dumps(problems(findings, "workers"))
+    assert all("Redis" in finding["do"] for finding in problems(findings, "workers"))
+
+
+def test_a_redis_that_can_not_save_is_told(cli: Cli, tmp_path: Path) -> None:
+    """It then refuses even PING. Seen to fail: "Check that Redis runs there"."""
+    folder = tmp_path / "deleted"
+    folder.mkdir()
+    options = ("--save", "3600 1", "--enable-protected-configs", "yes")
+    with EmbeddedValkey(options=options) as server, redis.Redis.from_url(server.url(1)) as client:
+        client.config_set("dir", str(folder))
+        folder.rmdir()
+        client.set("filler", "x")
+        client.bgsave()
+        assert wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", timeout_s=10)
+        (finding,) = problems(findings_of(cli, REDIS_URL=server.url(1)), "redis")
+
+    assert finding["says"].endswith("answers. It cannot save its data to disk and therefore refuses writes.")
+    assert "Free disk space" in finding["do"]
 
 
 def test_a_clock_is_off_in_hours_and_not_in_milliseconds(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

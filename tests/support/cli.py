@@ -56,13 +56,18 @@ class Cli:
 
 
 class CliProcess:
-    """A running command, whose output is read line by line. A context manager that stops it."""
+    """A running command, whose output is read line by line. A context manager that stops it.
 
-    def __init__(self, words: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    `code` is the folder with the package and wsgi.py.
+    """
+
+    def __init__(
+        self, words: tuple[str, ...], environment: Mapping[str, str], *, code: Path = REPOSITORY
+    ) -> None:
         command = [sys.executable, "-m", "flask", "--app", "wsgi", "cache", *words]
         self.process = subprocess.Popen(
             command,
-            cwd=REPOSITORY,
+            cwd=code,
             env={**bare_environment(), "PYTHONUNBUFFERED": "1", **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -93,7 +98,7 @@ class CliProcess:
         for thread in self._threads:
             thread.join()
 
-    def wait_for(self, wanted: Callable[[str], bool] | str, timeout_s: float = 15.0) -> str:
+    def wait_for(self, wanted: Callable[[str], bool] | str, timeout_s: float = 60.0) -> str:
         """Return the first line that contains a text, among those not returned or skipped yet."""
         matches = wanted if callable(wanted) else lambda line: wanted in line
         until_s = time.monotonic() + timeout_s
@@ -119,7 +124,7 @@ class CliProcess:
     def interrupt(self) -> int:
         """Send Ctrl-C and return the exit code."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def end(self) -> int:
         """Wait for its end and return the exit code."""

@@ -28,6 +28,8 @@ class Gunicorn:
         application: what to serve.
         address: the address to listen on.
         within: a command that runs the one after it, such as one that enters a network namespace.
+        code: the folder with the package, wsgi.py and gunicorn.conf.py; another one than the repository has
+            another version's.
     """
 
     def __init__(
@@ -41,16 +43,18 @@ class Gunicorn:
         application: str = "wsgi:app",
         address: str = "127.0.0.1",
         within: tuple[str, ...] = (),
+        code: Path = REPOSITORY,
     ) -> None:
         self.settings = {"PROMETHEUS_MULTIPROC_DIR": str(directory / "metrics"), **settings}
         self.log = directory / "gunicorn.log"
         self.address = address
         self.port = 0
         self._within = within
+        self._code = code
         self._arguments = [
             *(
                 "-c",
-                str(REPOSITORY / "gunicorn.conf.py"),
+                str(code / "gunicorn.conf.py"),
                 "--workers",
                 str(workers),
                 "--threads",
@@ -92,7 +96,7 @@ class Gunicorn:
             process = self._process = GuardedProcess(
                 [*self._within, sys.executable, "-m", "gunicorn", *bind, *self._arguments],
                 log=self.log,
-                directory=REPOSITORY,
+                directory=self._code,
                 environment={**bare_environment(), **self.settings},
             )
             wait_until(self._answers_or_ended, timeout_s=_START_TIMEOUT_S, interval_s=0.02)

@@ -10,7 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from servease_appt.testing.fault_proxy import LinkKind, Proxy
+from servease_appt.testing.fault_proxy import LinkKind, Proxy, _Commands
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey
 
@@ -140,3 +140,20 @@ def test_a_command_counts_once_it_was_forwarded(
     proxy.wait_for_command("SET", LinkKind.DATA)
     with redis.Redis.from_url(valkey.url(1)) as direct:
         assert wait_until(lambda: direct.get("a") == b"1", timeout_s=0.5)
+
+
+def test_a_command_is_known_when_its_answer_is_there(
+    proxy: Proxy, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the thread that reads its name is held up. Seen to fail: the last command was missing."""
+    client.ping()
+    feed, answered = _Commands.feed, threading.Event()
+
+    def late(commands: _Commands, chunk: bytes) -> None:
+        answered.wait(0.1)
+        feed(commands, chunk)
+
+    monkeypatch.setattr(_Commands, "feed", late)
+    client.set("a", "1")
+    assert proxy.commands(LinkKind.DATA)[-1] == "SET"
+    answered.set()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +141,18 @@ def test_valkey_options(tmp_path: Path) -> None:
     """Further settings are handed to the server."""
     with EmbeddedValkey(options=["--maxmemory", "5mb"]) as server, client(server) as connection:
         assert connection.config_get("maxmemory") == {"maxmemory": str(5 * 1024 * 1024)}
+
+
+def test_a_free_port_is_given_to_nobody_else() -> None:
+    """Nobody who asks for any port gets it before the server listens."""
+    port = servers.free_port()
+
+    with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+        stranger.bind((servers.HOST, port))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((servers.HOST, port))
+    with socket.create_server((servers.HOST, port)):
+        pass
 
 
 @pytest.mark.parametrize("kind", [EmbeddedPostgres, EmbeddedValkey])

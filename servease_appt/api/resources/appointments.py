@@ -21,7 +21,14 @@ from servease_appt.api.schemas.appointment_requests import (
 from servease_appt.api.schemas.appointments import AppointmentPageSchema
 from servease_appt.api.tokens import Caller
 from servease_appt.appointments import commands, reading
-from servease_appt.appointments.records import AppointmentFilters, Order, Position, Stretch, Window
+from servease_appt.appointments.records import (
+    AppointmentFilters,
+    Order,
+    Position,
+    Stretch,
+    StretchOfRows,
+    Window,
+)
 from servease_appt.signals import announce, appointment_changed
 
 PAGE = AppointmentPageSchema()
@@ -47,10 +54,11 @@ def list_appointments(caller: Caller, query: dict[str, Any]) -> Response:
     if cursor is not None:
         return _list_from(cursor, caller, filters, size, order)
     began_s = perf_counter()
-    with container().database.reading() as connection:
-        page = reading.list_appointments(
-            connection, caller.actor, filters, Window.of_page(number, size, order)
-        )
+    window = Window.of_page(number, size, order)
+    page = container().list_reads.read(
+        caller.actor.user_id,
+        lambda connection: reading.list_appointments(connection, caller.actor, filters, window),
+    )
     database_s = perf_counter() - began_s
     answer = page_answer(request, page.rows, count=page.count, page=number, page_size=size)
     return named_response(PAGE, answer, page.rows, caller, database_s=database_s)
@@ -64,8 +72,7 @@ def _list_from(cursor: str, caller: Caller, filters: AppointmentFilters, size: i
         *position, backwards = read_cursor(purpose, cursor)
         stretch = Stretch(size, order, Position(*position), backwards)
     began_s = perf_counter()
-    with container().database.reading() as connection:
-        page = reading.list_stretch(connection, caller.actor, filters, stretch)
+    page = _read_stretch(caller, filters, stretch)
     database_s = perf_counter() - began_s
     after = None if page.after is None else write_cursor(purpose, *page.after, False)
     if stretch.backwards and not page.rows:
@@ -78,6 +85,22 @@ def _list_from(cursor: str, caller: Caller, filters: AppointmentFilters, size: i
         page.rows,
     )
     return named_response(PAGE, answer, page.rows, caller, database_s=database_s)
+
+
+def _read_stretch(caller: Caller, filters: AppointmentFilters, stretch: Stretch) -> StretchOfRows:
+    """Return the rows of a page with a cursor: the first may be a replica's, those that follow are the primary's.
+
+    A row that was there when the first page was read must be on one of the pages. A replica that is behind the
+    server of the page before might not have it yet.
+    """
+    parts = container()
+    if stretch.position is None:
+        return parts.list_reads.read(
+            caller.actor.user_id,
+            lambda connection: reading.list_stretch(connection, caller.actor, filters, stretch),
+        )
+    with parts.database.reading() as connection:
+        return reading.list_stretch(connection, caller.actor, filters, stretch)
 
 
 @resource.declare(

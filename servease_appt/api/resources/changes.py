@@ -15,7 +15,7 @@ from servease_appt.appointments import changes
 
 resource = Resource("changes", "/appointments/", "Changes")
 CHANGES = ChangesSchema()
-_PURPOSE = "changes"
+_PURPOSE = "changes and when they were published"
 
 
 @resource.declare(
@@ -33,11 +33,11 @@ def list_changes(caller: Caller, query: dict[str, Any]) -> Response:
     found = changes.list_changes(
         container().database,
         caller.actor,
-        after=None if cursor == START else read_cursor(_PURPOSE, cursor)[0],
+        after=None if cursor == START else changes.Position(*read_cursor(_PURPOSE, cursor)),
         since=query.get("updated_since"),
         limit=query["page_size"],
     )
-    following = write_cursor(_PURPOSE, found.last_number)
+    following = write_cursor(_PURPOSE, *found.position)
     return json_response(
         CHANGES.dump(
             {

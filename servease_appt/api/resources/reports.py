@@ -104,8 +104,12 @@ def _array_or_page(find: SubjectReader, subject: str, caller: Caller, query: dic
     if number is not None:
         return _page(find, subject_id, filters, caller, Window.of_page(number, size, order))
     began_s = perf_counter()
-    with container().database.reading() as connection:
-        page = find(connection, caller.actor, subject_id, filters, Window(ARRAY_ROWS, order=order))
+    page = container().list_reads.read(
+        caller.actor.user_id,
+        lambda connection: find(
+            connection, caller.actor, subject_id, filters, Window(ARRAY_ROWS, order=order)
+        ),
+    )
     database_s = perf_counter() - began_s
     headers = {"X-Total-Count": str(page.count)}
     return named_response(ROWS, page.rows, page.rows, caller, database_s=database_s, headers=headers)
@@ -119,8 +123,10 @@ def _page(
     window: Window,
 ) -> Response:
     began_s = perf_counter()
-    with container().database.reading() as connection:
-        page = find(connection, caller.actor, subject_id, filters, window)
+    page = container().list_reads.read(
+        caller.actor.user_id,
+        lambda connection: find(connection, caller.actor, subject_id, filters, window),
+    )
     database_s = perf_counter() - began_s
     number = window.offset // window.limit + 1
     answer = page_answer(request, page.rows, count=page.count, page=number, page_size=window.limit)
@@ -162,6 +168,9 @@ def available_slots(caller: Caller, query: dict[str, Any]) -> Response:
 def appointment_stats(caller: Caller) -> Response:
     """Return the numbers of appointments."""
     parts = container()
-    with parts.database.reading() as connection:
-        counted = statistics.stats(connection, parts.policy, caller.actor, now())
+    moment = now()
+    counted = parts.list_reads.read(
+        caller.actor.user_id,
+        lambda connection: statistics.stats(connection, parts.policy, caller.actor, moment),
+    )
     return json_response(STATS.dump(counted))

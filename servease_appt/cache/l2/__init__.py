@@ -6,7 +6,8 @@ from redis import Redis
 
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.l2.cluster import Cluster, ClusterL2
+from servease_appt.cache.l2.cluster import ClusterL2
+from servease_appt.cache.l2.cluster_client import Cluster
 from servease_appt.cache.l2.protocol import L2, Backend
 from servease_appt.cache.l2.sentinel_primary import SentinelL2
 from servease_appt.cache.l2.single_server import SingleServerL2

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import count
+from typing import Final
 
-from redis.crc import key_slot
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from servease_appt.cache.keys import KeySpace
+
+SLOTS: Final = REDIS_CLUSTER_HASH_SLOTS
+REMEMBERED: Final = 16_384
+"""Names whose slots are remembered, which takes about 4 MB."""
 
 
 class ClusterKeySpace(KeySpace):
@@ -45,6 +51,22 @@ class _Patterns(ClusterKeySpace):
 
     def _beside(self, kind: str, key: str) -> str:
         return f"{self.prefix}:{kind}:*{{{self.data(key)}}}"
+
+
+def slots_of(names: Sequence[bytes]) -> list[int]:
+    """Return the slots of names. The last ones are remembered: to compute one takes 0.3 µs. Thread-safe."""
+    remembered = _remembered
+    try:
+        return [remembered[name] for name in names]
+    except KeyError:
+        if len(remembered) > REMEMBERED:
+            remembered.clear()
+        slots = list(map(key_slot, names))
+        remembered.update(zip(names, slots, strict=True))
+        return slots
+
+
+_remembered: dict[bytes, int] = {}
 
 
 @lru_cache(maxsize=1024)

@@ -7,7 +7,7 @@ have four forms, which are read here in one pass over the received bytes. This n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -19,9 +19,9 @@ MOST_AT_ONCE: Final = 1048576
 _BULK, _NULL, _ERROR = b"$_-"
 
 
-def pack_get(name: bytes) -> bytes:
-    """Return a GET in the protocol of Redis."""
-    return b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name)
+def pack_gets(names: Iterable[bytes]) -> bytes:
+    """Return a GET of each name in the protocol of Redis."""
+    return b"".join([b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name) for name in names])
 
 
 def read_values(connection: Any, count: int) -> list[Any]:

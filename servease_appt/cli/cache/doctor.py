@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import cycle, groupby
 from typing import Final
 
@@ -19,7 +19,6 @@ from servease_appt.doctor.findings import Finding, Report
 from servease_appt.inspection.session import OperatorSession
 
 MIN_WIDTH, MAX_WIDTH = 40, 110
-SPIN_S: Final = 0.1
 COLORS: Final = {"ok": "green", "note": "blue", "warning": "yellow", "problem": "red"}
 
 
@@ -55,20 +54,20 @@ def _examine(session: OperatorSession) -> Report:
     """Examine, with a spinner on standard error if that is a terminal."""
     from servease_appt.doctor.examination import examine
 
-    return spin(lambda: examine(session)) if sys.stderr.isatty() else examine(session)
+    if not sys.stderr.isatty():
+        return examine(session)
+    with spinner() as turn:
+        return examine(session, while_waiting=turn)
 
 
-def spin(work: Callable[[], Report]) -> Report:
-    """Run `work` on a thread and show a spinner on standard error until it ends."""
+@contextmanager
+def spinner() -> Iterator[Callable[[], None]]:
+    """Yield what turns a spinner on standard error, and remove it at the end."""
     signs = cycle("|/-\\")
-    with ThreadPoolExecutor(1) as executor:
-        running = executor.submit(work)
-        try:
-            while not wait([running], SPIN_S).done:
-                click.echo(f"\rChecking {next(signs)}", nl=False, err=True)
-        finally:
-            click.echo("\r" + " " * len("Checking |") + "\r", nl=False, err=True)
-    return running.result()
+    try:
+        yield lambda: click.echo(f"\rChecking {next(signs)}", nl=False, err=True)
+    finally:
+        click.echo("\r" + " " * len("Checking |") + "\r", nl=False, err=True)
 
 
 def _show(found: Finding) -> None:

@@ -37,14 +37,22 @@ def open_session() -> Iterator[OperatorSession]:
 
 @contextmanager
 def _log_silenced() -> Iterator[None]:
-    """Keep the service's log lines off the terminal: the command reports the same failures itself."""
+    """Keep the service's log lines off the terminal: the command reports the same failures itself.
+
+    After Ctrl-C they stay off: threads that are still waiting fail when their connections are closed.
+    """
     log = logging.getLogger("servease_appt")
     level = log.level
     log.setLevel(logging.CRITICAL)
+    interrupted = False
     try:
         yield
+    except KeyboardInterrupt:
+        interrupted = True
+        raise
     finally:
-        log.setLevel(level)
+        if not interrupted:
+            log.setLevel(level)
 
 
 def redis_failure(settings: Settings, error: BaseException) -> str:
