@@ -102,6 +102,13 @@ def _rollback_unnoticed() -> None:
     _replace(Recovery, "distrust_node", _nothing)
 
 
+def _acknowledged_without_replicas() -> None:
+    """Invalidations are acknowledged by a primary alone, whether or not it is cut off."""
+    from servease_appt.cache.l2.sentinel_primary import SentinelL2
+
+    _replace(SentinelL2, "_replicas_needed", lambda _: 0)
+
+
 def _no_advisory_locks() -> None:
     """Bookings and changes check the rules without the locks that keep others out meanwhile."""
     from servease_appt.appointments import locks
@@ -149,6 +156,7 @@ BREAKS: Final[dict[str, Callable[[], None]]] = {
     "leases-ignored": _leases_ignored,
     "publish-tried-once": _publish_tried_once,
     "rollback-unnoticed": _rollback_unnoticed,
+    "acknowledged-without-replicas": _acknowledged_without_replicas,
     "no-advisory-locks": _no_advisory_locks,
     "no-row-locks": _no_row_locks,
     "keys-ignored": _keys_ignored,
