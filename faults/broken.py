@@ -47,11 +47,11 @@ def _own_l1_kept() -> None:
 
 def _lost_channel_unnoticed() -> None:
     """L1 is not emptied after a new subscription or a lost message, and changes in Redis are not followed."""
+    from servease_appt.cache.gathered import Gathered
     from servease_appt.cache.invalidation import Invalidator
-    from servease_appt.cache.listener import Listener
 
     _replace(Invalidator, "drop_all", _nothing)
-    _replace(Listener, "_on_changed", _nothing)
+    _replace(Gathered, "add_changed", _nothing)
 
 
 def _shared_load_threads() -> None:
