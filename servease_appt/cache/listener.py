@@ -155,6 +155,11 @@ class Listener:
         return self._heartbeat.histories.counted_at_s
 
     @property
+    def replicas(self) -> int | None:
+        """The number of replicas that the server last reported; None: unknown."""
+        return self._heartbeat.replicas
+
+    @property
     def silent_s(self) -> float:
         """Seconds since the server last answered, or since the start if it never has."""
         return self._clock() - self.last_answer_at_s
