@@ -84,6 +84,10 @@ class Recovery:
         if not self.l2_is_old:
             self._listener.observe_sequence(sequence)
 
+    def replicas(self) -> int | None:
+        """Return the number of replicas that the server last reported; None: unknown."""
+        return self._listener.replicas
+
     def suspend(self) -> None:
         """Suspend comparisons: a flush deletes the sequence, which is no loss of invalidations."""
         self._suspended = True

@@ -24,6 +24,7 @@ KNOWN_S: Final = 2.0
 MIN_FOR_MAJORITY: Final = 3
 
 Address = tuple[str, int]
+_CUT_OFF: Final = "most sentinels can't be reached"
 
 
 class View(NamedTuple):
@@ -56,6 +57,7 @@ class Sentinels(Sentinel):
         self._clock = clock
         self._view = View(None, cut_off=False, errors=())
         self._viewed_at_s = float("-inf")
+        self._asked_at_s = float("-inf")
         self._used: Address | None = None
         self._renew()
         after_fork(self, Sentinels._renew)
@@ -92,7 +94,7 @@ class Sentinels(Sentinel):
     def objection(self, connected_to: Address) -> str | None:
         """Return why the server at `connected_to` may not be the primary, by the last poll; None: it is."""
         if self._view.cut_off:
-            return "most sentinels can't be reached"
+            return _CUT_OFF
         if self._view.primary not in (None, connected_to):
             return "the sentinels name another primary"
         if self._used not in (None, connected_to):
@@ -100,6 +102,22 @@ class Sentinels(Sentinel):
         if self._clock() - self._viewed_at_s > KNOWN_S:
             return f"the sentinels were not asked for {KNOWN_S:g} s"
         return None
+
+    def objection_now(self) -> str | None:
+        """Return why the server that connections lead to may not be the primary; None: the sentinels say it is.
+
+        Asks them, unless another thread does so after this call.
+        """
+        called_at_s = self._clock()
+        with self._lock:
+            if self._asked_at_s < called_at_s:
+                self._look()
+            view, used = self._view, self._used
+        if view.cut_off:
+            return _CUT_OFF
+        if view.primary is None:
+            return "no sentinel reaches the primary"
+        return None if view.primary == used else "the sentinels name another primary"
 
     def _poll(self) -> None:
         try:
@@ -109,6 +127,7 @@ class Sentinels(Sentinel):
             self._polling = False
 
     def _look(self) -> None:
+        self._asked_at_s = self._clock()
         votes: list[tuple[int, Address]] = []
         errors: list[str] = []
         unreachable = 0

@@ -47,7 +47,8 @@ def seed_command(days: int, start_hour: int, end_hour: int) -> None:
             now=datetime.now(UTC),
         )
     except FieldErrors as error:
-        raise click.UsageError(str(error)) from error
+        field, (text, *_) = next(iter(error.errors.items()))
+        raise click.BadParameter(text, param_hint=f"--{field.replace('_', '-')}") from error
     except DatabaseUnavailable as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{added} slots added.")

@@ -4,6 +4,7 @@ import inspect
 import os
 import resource
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -242,6 +243,21 @@ def test_no_heartbeat_comes_before_the_comparisons(idle: Listener, time_s: list[
     idle._send_what_is_due(sent)
     assert sent.commands[0] == "MGET"
     assert "GET" in sent.commands[1:]
+
+
+def test_the_listeners_own_thread_does_not_wake_itself(
+    idle: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sends what was added before it waits again. A worker without a load wakes at heartbeats and answers."""
+    woken: list[str] = []
+    monkeypatch.setattr(idle, "_wake", lambda: woken.append("woken"))
+    idle._heartbeat.confirmed = True
+    idle.send_soon("PING")
+    assert woken == ["woken"]
+    monkeypatch.setattr(idle, "_thread", threading.current_thread())
+    idle.send_soon("PING")
+    assert woken == ["woken"]
+    assert list(idle._queue._commands) == [("PING",)] * 2
 
 
 class Received(Sent):

@@ -222,6 +222,8 @@ def test_a_redis_that_is_down_marks_nobody(servers: Replicated, worker: Callable
     down = f"redis://127.0.0.1:{free_port()}/1"
     one, witness = worker(SHORT_S, redis=down), worker(SHORT_S)
     settle(witness)
+    with connect(down) as client:
+        assert not OwnWrites(client, "test", SHORT_S).mark(ALICE)
     one.wait_for(REDIS)
 
     with one.lists.own_write(ALICE):
