@@ -41,15 +41,15 @@ help:
 	@echo "make contest         contested bookings over HTTP with kills, and builds without protections"
 	@echo "make cache-mutation  mutation tests of the cache's protocol, for MUTATION_MINUTES=90"
 	@echo "make bench   measure it against its peers and against the least possible (bench-quick: under a minute)"
-	@echo "make races   force races on this cache and on its peers, and write the table of docs/races.md (five minutes)"
+	@echo "make races   force races on this cache and on its peers, and write the table of docs/races.md (six minutes; Python 3.12)"
 	@echo "make bench-scale   measure what 1 to 1,000 workers cost Redis, and write docs/scaling.md's tables (ARGS=--quick)"
 	@echo "make faults  break it under load and check what every request saw (ARGS='--only NAME': one fault)"
-	@echo "make scale   the same on Redis Sentinel and Redis Cluster, about 4 minutes (ARGS='--only NAME': one fault)"
+	@echo "make scale   the same on Redis Sentinel, Redis Cluster and three hosts, about 8 minutes (ARGS='--only NAME': one fault)"
 	@echo "make docs    the documents and the API's reference as a site in build/docs; a warning or a broken link fails"
 	@echo "make links   ask for the external links of the documents; says which hosts could not be asked (exit code 2)"
 	@echo "make screenshots   the dashboard's pictures in docs/, taken of a service under load (needs Chromium; three minutes)"
 	@echo "make audit   known vulnerabilities of the locked dependencies; says where there was no data (exit code 2)"
-	@echo "make api-tools   the linter and the client generators with which the tests then try the OpenAPI document"
+	@echo "make api-tools   what the tests then try the OpenAPI document and the pages with: a linter, client generators, axe"
 	@echo "make check   formatting, lint, types, the types of the public API and import rules"
 	@echo "make format  rewrite the sources as 'make check' wants them"
 	@echo "make lock    resolve the dependencies anew into requirements.lock"
@@ -166,7 +166,7 @@ $(API_TOOLS_STAMP): requirements-api-tools.lock tests/api_clients/package-lock.j
 		mkdir -p $(API_TOOLS_VENV)/node && \
 		cp tests/api_clients/package.json tests/api_clients/package-lock.json $(API_TOOLS_VENV)/node && \
 		npm ci --silent --no-audit --no-fund --ignore-scripts --prefix $(API_TOOLS_VENV)/node; \
-	else echo "npm is not installed: the tests of Redocly and of the TypeScript client will be skipped"; fi
+	else echo "npm is not installed: the tests of Redocly, of the TypeScript client and of accessibility will be skipped"; fi
 	@touch $@
 
 api-tools: $(API_TOOLS_STAMP)
