@@ -136,7 +136,10 @@ def test_a_node_that_lost_invalidations_is_emptied_and_the_others_serve_on(
 
     eventually(heard_without_an_old_value, "the connection to the new primary")
     eventually(lambda: not worker.l2.old_nodes, "the emptied node")
+    nodes = worker.l2._nodes  # type: ignore[attr-defined]
+    eventually(lambda: not nodes.not_compared, "the use of the new primary")
 
+    worker.l1.flush()
     assert worker.get(lost, source.load) == new
     fresh = worker.get_many(elsewhere, source.load)
     assert set(fresh.sources.values()) <= {From.L2}
