@@ -67,11 +67,21 @@ def test_the_service_has_the_time_to_end_what_it_has_begun(file: str) -> None:
     serving = [
         service
         for service in compose(file)["services"].values()
-        if "SECRET_KEY" in service.get("environment", {}) and "command" not in service
+        if "SECRET_KEY" in service.get("environment", {})
+        and service.get("command", ["servease-gunicorn"])[0] == "servease-gunicorn"
     ]
     assert serving
     for service in serving:
         assert int(service["stop_grace_period"].removesuffix("s")) > int(graceful_s)
+
+
+def test_replicas_listen_when_they_can_answer() -> None:
+    """gunicorn listens before its workers have loaded the application, unless that is loaded first."""
+    (image,) = re.findall(r"^CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    for number in (1, 2, 3):
+        command = compose("deploy/compose.replicas.yml")["services"][f"appointment-{number}"]["command"]
+        assert "--preload" in command
+        assert [word for word in command if word != "--preload"] == json.loads(image)
 
 
 @each_file
