@@ -26,7 +26,7 @@ def main() -> int:
     results = json.loads(path.read_text("utf-8")) if path.exists() else {}
     for part in parts:
         began_s = time.monotonic()
-        scale: dict[str, Any] = {"rounds": 1, "seconds": 3.0} if quick else {"rounds": 5, "seconds": 8.0}
+        scale: dict[str, Any] = {"rounds": 1, "seconds": 3.0} if quick else {"rounds": 5, "seconds": 6.0}
         results[part] = {"measured": _MEASURE[part](**scale), "machine": machine()}
         sys.stderr.write(f"{part}: {time.monotonic() - began_s:.0f} s\n")
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 """Many workers directly at PostgreSQL, and the same through PgBouncer.
 
-A worker keeps as many connections as its threads have used at once. So each round begins with a burst of requests,
-which makes as many as there will ever be, and then measures lists at a load that the machine can serve.
+A worker keeps as many connections as its threads have used at once. So bursts of requests first make as many as
+there will ever be; then lists are measured at a load that the machine can serve.
 """
 
 import contextlib
@@ -67,14 +67,15 @@ def _contender(
 ) -> _Contender:
     database_url = postgres.create_database(name, template)
     url = database_url if bouncer is None else bouncer.url
-    return _Contender(database_url, testbed.serve(url, workers=WORKERS, threads=THREADS), bouncer)
+    server = testbed.serve(url, workers=WORKERS, threads=THREADS)
+    testbed.burst(server, WORKERS * THREADS)
+    return _Contender(database_url, server, bouncer)
 
 
 def _one_round(
     testbed: Testbed, postgres: EmbeddedPostgres, contender: _Contender, seconds: float, *, counts: bool
 ) -> None:
     bouncer = contender.bouncer
-    testbed.burst(contender.server, WORKERS * THREADS)
     watched = [postgres.pid] if bouncer is None else [postgres.pid, bouncer.pid]
     loaded = testbed.load(contender.server, connections=CONNECTIONS, seconds=seconds, watched=watched)
     if not counts:

@@ -282,6 +282,9 @@ class Listener:
         changes = published = False
         try:
             while not self._stopping.is_set():
+                if not channel.has_frame():
+                    # Reading from the network gives up the interpreter, which a busy worker may keep for a while.
+                    self._gathered.handle()
                 there, frame = channel.receive()
                 if not there:
                     break

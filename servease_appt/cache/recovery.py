@@ -147,10 +147,15 @@ class Recovery:
             log.debug("The cache is closed: no new work is started")
 
     def emptied_by(self, message: Invalidation) -> None:
-        """Leave the deletion to the worker whose message says that it has begun, or has ended."""
+        """Leave the deletion to the other worker whose message says that it has begun, or has ended.
+
+        The end of our own is the server's answer, which may come after the message.
+        """
         if not self._lost or message.pattern != "*" or not self._l2.listens_where_it_reads:
             return
-        if message.began == STARTS and message.source != self._identity:
+        if message.source == self._identity:
+            return
+        if message.began == STARTS:
             self._claimed_until_s = time.monotonic() + draw_claim_s()
         elif message.began is not None and self._found_at is not None:
             if message.began > self._found_at:

@@ -126,9 +126,14 @@ class ClusterChannel:
     def wait(self, wake: socket.socket, timeout_s: float) -> None:
         """See `Channel.wait`."""
         self._add_connected()
-        links = [link.channel for link in self._links.values()]
-        if not self._events and not any(channel.has_frame() for channel in (self._main, *links)):
-            self._main.wait(wake, timeout_s, [channel.link for channel in links])
+        if not self.has_frame():
+            self._main.wait(wake, timeout_s, [link.channel.link for link in self._links.values()])
+
+    def has_frame(self) -> bool:
+        """See `PushChannel.has_frame`."""
+        if self._events or self._main.has_frame():
+            return True
+        return any(link.channel.has_frame() for link in self._links.values())
 
     def receive(self) -> tuple[bool, Frame]:
         """See `Channel.receive`. The answers of the other nodes are handled here."""

@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.single_server import SingleServerL2
-from servease_appt.cache.sentinel import Sentinels
+from servease_appt.cache.sentinel import OTHER_PRIMARY, Sentinels
 from servease_appt.cache.stats import Observer
 from servease_appt.cache.wire import Argument
 
@@ -47,7 +47,7 @@ class SentinelL2(SingleServerL2):
         It is tried on a second server if the sentinels name another one now.
         """
         answer, objection = self._on_the_primary(names, args)
-        if objection is not None:
+        if objection == OTHER_PRIMARY:
             self.client.connection_pool.disconnect(inuse_connections=False)
             answer, objection = self._on_the_primary(names, args)
         if objection is not None:

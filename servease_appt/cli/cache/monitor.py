@@ -13,8 +13,9 @@ from redis.exceptions import RedisError
 from servease_appt.cache import CacheError
 from servease_appt.cli.cache.feed import Feed, MonitorEvent
 from servease_appt.cli.cache.naming import entity_option
-from servease_appt.cli.cache.session import open_session, redis_failure
+from servease_appt.cli.cache.session import open_session
 from servease_appt.cli.cache.tables import counted, echo_json, printable
+from servease_appt.cli.failures import redis_failure
 from servease_appt.inspection.session import OperatorSession
 from servease_appt.inspection.workers import short_name
 

@@ -18,6 +18,7 @@ from servease_appt.cache.breaker import BreakerState
 from servease_appt.cli.cache.naming import entity_option
 from servease_appt.cli.cache.session import open_session
 from servease_appt.cli.cache.tables import Cell, batches, counted, echo_json, json_option, table
+from servease_appt.cli.failures import database_failure
 from servease_appt.clients.service_token import ServiceToken
 from servease_appt.db.errors import DatabaseUnavailable
 from servease_appt.inspection.session import OperatorSession
@@ -109,7 +110,7 @@ def warm_command(entity: str | None, limit: int | None, as_json: bool) -> None:
 
             keys = keys_needed(container.database, [entity] if entity else list(ENTITIES), day, limit)
         except DatabaseUnavailable as error:
-            raise click.ClickException(f"{error}. Run `cache doctor`.") from error
+            raise click.ClickException(database_failure(session.settings, error)) from error
         report = WarmReport(len(keys))
         stopped = False
         try:
