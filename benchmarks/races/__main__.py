@@ -14,16 +14,19 @@ RESULTS = ROOT / "benchmarks" / "races" / "results.json"
 
 
 def main() -> int:
-    """Run the caches that were named; the table is written when all of them ran."""
+    """Run the caches that were named, or all that this Python can run; write the table when all of them ran."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.races", description=__doc__)
     parser.add_argument("caches", nargs="*", metavar="CACHE", help=", ".join(workers.WORKERS))
     arguments = parser.parse_args()
     unknown = set(arguments.caches) - set(workers.WORKERS)
     if unknown:
         parser.error(f"there is no cache {', '.join(sorted(unknown))}")
+    for cache in set(arguments.caches) - set(workers.usable()):
+        parser.error(f"{cache} needs Python {'.'.join(map(str, workers.NEEDED_PYTHON[cache]))} or later")
     logging.disable(logging.CRITICAL)  # the packages log each fault that is caused here
     results: dict[str, dict[str, Any]] = {"versions": {}, "outcomes": {}}
-    for cache in arguments.caches or workers.WORKERS:
+    measured = arguments.caches or workers.usable()
+    for cache in measured:
         results["versions"][cache] = table.version_of(cache)
         results["outcomes"][cache] = {}
         for race in scenarios.SCENARIOS:
@@ -32,7 +35,10 @@ def main() -> int:
             results["outcomes"][cache][race] = cell
             print(f"{cache}, {race}: {table.cell(*cell)}", file=sys.stderr, flush=True)
     print(table.render(results))
-    if not arguments.caches:
+    missing = workers.WORKERS.keys() - set(measured)
+    if missing:
+        print(f"docs/races.md stays as it is: {', '.join(sorted(missing))} did not run.", file=sys.stderr)
+    else:
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         document = ROOT / "docs" / "races.md"
         document.write_text(table.put_into(document.read_text("utf-8"), results), encoding="utf-8")

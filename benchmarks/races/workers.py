@@ -5,6 +5,7 @@ package lets one say so, and in Redis for `REDIS_S`.
 """
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -185,6 +186,25 @@ class MultilevelCache:
             self._cache.l2.close()
 
 
+class Hydict:
+    """hydict with memory and Redis. Memory keeps a value as long as Redis does; there are no messages."""
+
+    def __init__(self, url: str) -> None:
+        from hydict import HDict, RedisConfig
+
+        parts = urlsplit(url)
+        self._cache = HDict(RedisConfig(host=parts.hostname or "localhost", port=parts.port or 6379, db=1))
+
+    def read(self, key: str, load: Load) -> str | None:
+        return str(self._cache.get_or_set(f"{PREFIX}:{key}", load, ttl=REDIS_S))
+
+    def invalidate(self, key: str) -> None:
+        self._cache.invalidate(f"{PREFIX}:{key}")
+
+    def close(self) -> None:
+        self._cache._remote.client.close()  # noqa: SLF001 - it has no public way
+
+
 class _Asynchronous:
     """A worker whose cache lives on an event loop in a thread of its own."""
 
@@ -279,4 +299,12 @@ WORKERS: dict[str, Callable[[str], Worker]] = {
     "aiocache": Aiocache,
     "multilevel-cache": MultilevelCache,
     "redis-py": RedisClientSide,
+    "hydict": Hydict,
 }
+NEEDED_PYTHON = {"hydict": (3, 12)}
+"""The oldest Python of a package that does not run on all that this project supports."""
+
+
+def usable() -> list[str]:
+    """Return the caches whose packages run on this Python."""
+    return [cache for cache in WORKERS if sys.version_info[:2] >= NEEDED_PYTHON.get(cache, (3, 11))]

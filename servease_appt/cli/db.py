@@ -7,7 +7,8 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from servease_appt.db.errors import Cause, DatabaseUnavailable, LockNotAvailable, UpgradeRefused
+from servease_appt.cli.failures import database_failure, log_silenced
+from servease_appt.db.errors import DatabaseUnavailable, LockNotAvailable, UpgradeRefused
 from servease_appt.db.versions import VERSIONS
 
 
@@ -141,13 +142,14 @@ def rules_command(enforce: bool, release: bool) -> None:
 
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except DatabaseUnavailable as error:
-        detail = f" ({error.detail})" if error.cause is Cause.RIGHTS else ""
-        raise click.ClickException(f"{error}{detail}") from error
-    except (UpgradeRefused, LockNotAvailable) as error:
-        raise click.ClickException(str(error)) from error
+    with log_silenced():
+        try:
+            yield
+        except DatabaseUnavailable as error:
+            settings = current_app.extensions["servease"].settings
+            raise click.ClickException(database_failure(settings, error)) from error
+        except (UpgradeRefused, LockNotAvailable) as error:
+            raise click.ClickException(str(error)) from error
 
 
 def _show_progress(line: str) -> None:

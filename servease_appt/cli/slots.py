@@ -11,6 +11,7 @@ from flask.cli import with_appcontext
 
 from servease_appt.appointments.errors import FieldErrors
 from servease_appt.appointments.slots import seed_slots
+from servease_appt.cli.failures import database_failure, log_silenced
 from servease_appt.container import Container
 from servease_appt.db.errors import DatabaseUnavailable
 
@@ -38,16 +39,18 @@ def seed_command(days: int, start_hour: int, end_hour: int) -> None:
     """
     container = cast("Container", current_app.extensions["servease"])
     try:
-        added = seed_slots(
-            container.database,
-            container.policy,
-            days=days,
-            start_hour=start_hour,
-            end_hour=end_hour,
-            now=datetime.now(UTC),
-        )
+        with log_silenced():
+            added = seed_slots(
+                container.database,
+                container.policy,
+                days=days,
+                start_hour=start_hour,
+                end_hour=end_hour,
+                now=datetime.now(UTC),
+            )
     except FieldErrors as error:
-        raise click.UsageError(str(error)) from error
+        field, (text, *_) = next(iter(error.errors.items()))
+        raise click.BadParameter(text, param_hint=f"--{field.replace('_', '-')}") from error
     except DatabaseUnavailable as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(database_failure(container.settings, error)) from error
     click.echo(f"{added} slots added.")

@@ -22,8 +22,8 @@ class ReadObserver(Protocol):
 class ReadTimes:
     """Passes reads to an observer, of each tier at most one every `EVERY_S`.
 
-    One read is for all entities of an answer, so each of these waits for it: the same duration is recorded for each
-    entity that the tier had a value of. Thread-safe: two threads at once may both record theirs.
+    One read is for all entities of an answer, so each of these waits for it: the same duration is recorded for
+    each entity that the tier had a value of. Thread-safe: two threads at once may both record theirs.
     """
 
     def __init__(self, observer: ReadObserver) -> None:

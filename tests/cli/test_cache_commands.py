@@ -361,6 +361,8 @@ def test_nothing_found_says_what_may_be_meant(cli: Cli, dataset: Dataset) -> Non
     assert "Did you mean employee?" in cli.run("keys", "emploee_*").stderr
     assert "Nothing is cached under appointment_service: in this database." in cli.run("keys").stderr
     assert "Did you mean vehicle?" in cli.run("get", "vehicles", str(uuid.uuid4()), exit_code=2).stderr
+    for command in ("clear", "warm", "monitor"):
+        assert "Did you mean vehicle?" in cli.run(command, "--entity", "vehicles", exit_code=2).stderr
     assert "No lookups yet." in _without_lookups(cli)
 
 

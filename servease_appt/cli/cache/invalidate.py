@@ -11,7 +11,7 @@ import click
 from flask.cli import with_appcontext
 
 from servease_appt.cache.worker_queries import WorkerQueries
-from servease_appt.cli.cache.naming import entities_argument, keys_of
+from servease_appt.cli.cache.naming import entities_argument, entity_option, keys_of
 from servease_appt.cli.cache.session import open_session
 from servease_appt.cli.cache.tables import counted, echo_json, json_option, table
 from servease_appt.inspection.session import OperatorSession
@@ -111,7 +111,7 @@ def _send_signals(keys: list[str]) -> None:
 
 
 @click.command("clear", short_help="Drop all cached values, or those of one entity.")
-@click.option("--entity", type=click.Choice(ENTITIES), help="Only this entity; without it all of them.")
+@entity_option("Only this entity; without it all of them.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @with_appcontext

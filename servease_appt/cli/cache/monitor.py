@@ -12,17 +12,18 @@ from redis.exceptions import RedisError
 
 from servease_appt.cache import CacheError
 from servease_appt.cli.cache.feed import Feed, MonitorEvent
-from servease_appt.cli.cache.session import open_session, redis_failure
+from servease_appt.cli.cache.naming import entity_option
+from servease_appt.cli.cache.session import open_session
 from servease_appt.cli.cache.tables import counted, echo_json, printable
+from servease_appt.cli.failures import redis_failure
 from servease_appt.inspection.session import OperatorSession
 from servease_appt.inspection.workers import short_name
-from servease_appt.references.entities import ENTITIES
 
 RETRY_S = 1.0
 
 
 @click.command("monitor", short_help="Show the cache's events as they happen.")
-@click.option("--entity", type=click.Choice(ENTITIES), help="Only events of this entity.")
+@entity_option("Only events of this entity.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @with_appcontext
 def monitor_command(entity: str | None, as_json: bool) -> None:

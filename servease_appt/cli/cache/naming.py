@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from typing import Any, TypeVar
 
 import click
 
@@ -11,11 +12,28 @@ from servease_appt.cache.keys import KeySpace
 from servease_appt.identifiers import canonical_uuid
 from servease_appt.references.entities import ENTITIES
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 EXAMPLE_ID = "bcee5755-2c9f-4c0a-8720-1592b75edf96"
 
 
 def _complete(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
     return [entity for entity in ENTITIES if entity.startswith(typed)]
+
+
+class _Entity(click.Choice[str]):
+    """The name of an entity; a misspelled one is refused with the name that is meant."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            raise click.BadParameter(f"{error.message}{_did_you_mean(str(value))}", ctx, param) from error
+
+
+def entity_option(text: str) -> Callable[[F], F]:
+    """Return the decorator for `--entity`, with the text that `--help` shows."""
+    return click.option("--entity", type=_Entity(tuple(ENTITIES)), help=text)
 
 
 entities_argument = click.argument(

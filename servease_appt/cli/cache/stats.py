@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from servease_appt.cache import Mode, Source
 from servease_appt.cache.messages import sequence_of
-from servease_appt.cli.cache.session import open_session, redis_failure
+from servease_appt.cli.cache.session import open_session
 from servease_appt.cli.cache.tables import (
     Cell,
     broken,
@@ -26,6 +26,7 @@ from servease_appt.cli.cache.tables import (
     unwell,
     well,
 )
+from servease_appt.cli.failures import redis_failure
 from servease_appt.inspection.session import OperatorSession
 from servease_appt.inspection.workers import (
     WorkerStatus,

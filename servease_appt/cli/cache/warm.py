@@ -15,8 +15,10 @@ from flask.cli import with_appcontext
 
 from servease_appt.cache import CacheUnavailable, Event, Lookup, Source, Tier
 from servease_appt.cache.breaker import BreakerState
+from servease_appt.cli.cache.naming import entity_option
 from servease_appt.cli.cache.session import open_session
 from servease_appt.cli.cache.tables import Cell, batches, counted, echo_json, json_option, table
+from servease_appt.cli.failures import database_failure
 from servease_appt.clients.service_token import ServiceToken
 from servease_appt.db.errors import DatabaseUnavailable
 from servease_appt.inspection.session import OperatorSession
@@ -83,7 +85,7 @@ class WarmReport:
 
 
 @click.command("warm", short_help="Load what upcoming appointments need.")
-@click.option("--entity", type=click.Choice(ENTITIES), help="Only this entity; without it all of them.")
+@entity_option("Only this entity; without it all of them.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many keys, the most used first.")
 @json_option
 @with_appcontext
@@ -108,7 +110,7 @@ def warm_command(entity: str | None, limit: int | None, as_json: bool) -> None:
 
             keys = keys_needed(container.database, [entity] if entity else list(ENTITIES), day, limit)
         except DatabaseUnavailable as error:
-            raise click.ClickException(f"{error}. Run `cache doctor`.") from error
+            raise click.ClickException(database_failure(session.settings, error)) from error
         report = WarmReport(len(keys))
         stopped = False
         try:
