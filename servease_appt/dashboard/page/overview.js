@@ -129,7 +129,7 @@ function showWorkers(data) {
     ? `${data.workers.length} answered, ${ill || "none"} need${ill === 1 ? "s" : ""} attention, ${mebibytes(memory)} together`
     : "";
   at("workers").replaceChildren(table(
-    ["worker", "mode", "breakers", "behind", "gaps", "sent", "handled", "channel", "L1 entries", "evicted", "memory", "answered in", "sequence"], rows));
+    ["worker", "mode", "breakers", "behind", "gaps", "sent", "handled", "Redis answered", "L1 entries", "evicted", "memory", "answered in", "sequence"], rows));
 }
 
 function showEndpoints(data) {
