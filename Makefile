@@ -16,6 +16,9 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # The packages whose public types are known in full.
 TYPED_PACKAGES := servease_appt servease_appt.cache servease_appt.cache.testing
 ARGS ?=
+# Two processes, each with servers of its own. A file is run by one of them, so that what its tests share is started
+# once; in the order of the collection, because the last files are short.
+WHOLE_SUITE := -n 2 --dist loadfile --no-loadscope-reorder
 # How much of it a night does.
 HISTORIES ?= 10000
 CONTEST_SECONDS ?= 600
@@ -28,8 +31,8 @@ LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-e
 
 help:
 	@echo "make demo    the whole service with embedded servers and demo data, until Ctrl-C (ARGS=--check: check and stop)"
-	@echo "make test    the test suite, on servers that it starts itself, with its coverage floor"
-	@echo "             (ARGS are handed to pytest; with ARGS coverage is not measured)"
+	@echo "make test    the test suite in two processes, on servers that it starts itself, with its coverage floor"
+	@echo "             (ARGS are handed to pytest; with ARGS one process runs it, and coverage is not measured)"
 	@echo "make test-flask-caching  Flask-Caching's own tests, fetched from its sdist, with the two-tier backend"
 	@echo "make test-lowest   the test suite on the lowest versions that pyproject.toml allows"
 	@echo "make mutation   test the tests of the parts where a wrong line costs most (a few minutes; by hand or nightly)"
@@ -41,12 +44,12 @@ help:
 	@echo "make races   force races on this cache and on its peers, and write the table of docs/races.md (six minutes; Python 3.12)"
 	@echo "make bench-scale   measure what 1 to 1,000 workers cost Redis, and write docs/scaling.md's tables (ARGS=--quick)"
 	@echo "make faults  break it under load and check what every request saw (ARGS='--only NAME': one fault)"
-	@echo "make scale   the same on Redis Sentinel and Redis Cluster, about 4 minutes (ARGS='--only NAME': one fault)"
+	@echo "make scale   the same on Redis Sentinel, Redis Cluster and three hosts, about 8 minutes (ARGS='--only NAME': one fault)"
 	@echo "make docs    the documents and the API's reference as a site in build/docs; a warning or a broken link fails"
 	@echo "make links   ask for the external links of the documents; says which hosts could not be asked (exit code 2)"
 	@echo "make screenshots   the dashboard's pictures in docs/, taken of a service under load (needs Chromium; three minutes)"
 	@echo "make audit   known vulnerabilities of the locked dependencies; says where there was no data (exit code 2)"
-	@echo "make api-tools   the linter and the client generators with which the tests then try the OpenAPI document"
+	@echo "make api-tools   what the tests then try the OpenAPI document and the pages with: a linter, client generators, axe"
 	@echo "make check   formatting, lint, types, the types of the public API and import rules"
 	@echo "make format  rewrite the sources as 'make check' wants them"
 	@echo "make lock    resolve the dependencies anew into requirements.lock"
@@ -72,7 +75,7 @@ demo: $(STAMP)
 test: $(STAMP)
 ifeq ($(strip $(ARGS)),)
 	@rm -f .coverage .coverage.*
-	@$(PY) -m coverage run -m pytest
+	@$(PY) -m coverage run -m pytest $(WHOLE_SUITE)
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report --sort=cover
 else
@@ -89,7 +92,7 @@ $(LOWEST_STAMP): $(TOOLS_STAMP) pyproject.toml
 	@touch $@
 
 test-lowest: $(LOWEST_STAMP)
-	@$(LOWEST_VENV)/bin/python -m pytest $(ARGS)
+	@$(LOWEST_VENV)/bin/python -m pytest $(or $(strip $(ARGS)),$(WHOLE_SUITE))
 
 test-flask-caching: $(STAMP)
 	@$(PY) -m tests.cache.flask_caching_suite $(ARGS)
@@ -163,7 +166,7 @@ $(API_TOOLS_STAMP): requirements-api-tools.lock tests/api_clients/package-lock.j
 		mkdir -p $(API_TOOLS_VENV)/node && \
 		cp tests/api_clients/package.json tests/api_clients/package-lock.json $(API_TOOLS_VENV)/node && \
 		npm ci --silent --no-audit --no-fund --ignore-scripts --prefix $(API_TOOLS_VENV)/node; \
-	else echo "npm is not installed: the tests of Redocly and of the TypeScript client will be skipped"; fi
+	else echo "npm is not installed: the tests of Redocly, of the TypeScript client and of accessibility will be skipped"; fi
 	@touch $@
 
 api-tools: $(API_TOOLS_STAMP)

@@ -47,11 +47,11 @@ def _own_l1_kept() -> None:
 
 def _lost_channel_unnoticed() -> None:
     """L1 is not emptied after a new subscription or a lost message, and changes in Redis are not followed."""
+    from servease_appt.cache.gathered import Gathered
     from servease_appt.cache.invalidation import Invalidator
-    from servease_appt.cache.listener import Listener
 
     _replace(Invalidator, "drop_all", _nothing)
-    _replace(Listener, "_on_changed", _nothing)
+    _replace(Gathered, "add_changed", _nothing)
 
 
 def _shared_load_threads() -> None:
@@ -102,6 +102,13 @@ def _rollback_unnoticed() -> None:
     _replace(Recovery, "distrust_node", _nothing)
 
 
+def _acknowledged_without_replicas() -> None:
+    """Invalidations are acknowledged by a primary alone, whether or not it is cut off."""
+    from servease_appt.cache.l2.sentinel_primary import SentinelL2
+
+    _replace(SentinelL2, "_replicas_needed", lambda _: 0)
+
+
 def _no_advisory_locks() -> None:
     """Bookings and changes check the rules without the locks that keep others out meanwhile."""
     from servease_appt.appointments import locks
@@ -149,6 +156,7 @@ BREAKS: Final[dict[str, Callable[[], None]]] = {
     "leases-ignored": _leases_ignored,
     "publish-tried-once": _publish_tried_once,
     "rollback-unnoticed": _rollback_unnoticed,
+    "acknowledged-without-replicas": _acknowledged_without_replicas,
     "no-advisory-locks": _no_advisory_locks,
     "no-row-locks": _no_row_locks,
     "keys-ignored": _keys_ignored,

@@ -22,9 +22,9 @@ _START_PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
 <title>ServEase appointments</title>
 <link rel="icon" href="data:,">
+<link rel="stylesheet" href="{style}">
 </head>
 <body>
 <main>
@@ -39,7 +39,8 @@ _START_PAGE = """<!doctype html>
 </html>
 """
 _START_POLICY = (
-    "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'"
 )
 
 
@@ -79,6 +80,7 @@ def _start_page() -> Response:
     root = f"{API_NAME}_root"
     page = _START_PAGE.format(
         version=servease_appt.__version__,
+        style=url_for("dashboard.dashboard_style"),
         docs=url_for(f"{root}_docs.docs_page"),
         document=url_for(f"{root}_docs.openapi_document"),
         dashboard=url_for("dashboard.dashboard_page"),

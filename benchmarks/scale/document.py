@@ -40,6 +40,7 @@ def sections() -> dict[str, str]:
     validated = json.loads((RESULTS / "validation.json").read_text("utf-8"))
     costs = Costs.of(measured)
     return {
+        "setups": forecast_tables.setups(costs),
         "machine": machine_lines(measured),
         "costs": costs_table(measured),
         "deliveries": deliveries_table(measured),
@@ -69,7 +70,8 @@ def machine_lines(results: Results) -> str:
     """Return where and when the figures were measured, and how busy the machine was with other work before."""
     about = results["machine"]
     rows = [
-        [part, one["at"], f"{one['other_work']:.0%}"] for part, one in results.get("measured", {}).items()
+        [part, one["at"], "not taken" if one["other_work"] is None else f"{one['other_work']:.0%}"]
+        for part, one in results["measured"].items()
     ]
     where = f"{about['processor']}, {about['cores']} cores, Python {about['python']}."
     return f"{where}\n\n{table(['part', 'measured at', 'cores used by other work before'], rows)}"
@@ -167,20 +169,30 @@ def stock_tables(results: Results) -> str:
 
 
 def storm_table(results: Results) -> str:
-    """Return what pages of a worker take during a storm."""
+    """Return what pages of a worker take during a storm, and how many times that is of those without one."""
     rows = [
         [
-            f"{row['rate']:,.0f}",
+            f"{row['rate']:,}",
             number(row["keys_per_message"]),
+            "one" if row["same"] else "different",
             f"{row['redis_core']:.1%}",
-            f"{row['worker_core']:.1%}",
-            f"{row['p50_ms']:.2f} ms",
-            f"{row['p99_ms']:.2f} ms",
+            f"{row['worker_core']:.1%} ({row['calm_worker_core']:.1%})",
+            f"{row['p50_ms']:.2f} ms ({row['calm_p50_ms']:.2f})",
+            f"{row['p99_ms']:.2f} ms ({row['calm_p99_ms']:.2f})",
+            _spread(row["p99_ratio"]),
+            f"{row['ran_p99_ms']:.2f} ms ({row['calm_ran_p99_ms']:.2f})",
+            _spread(row["ran_p99_ratio"]),
         ]
         for row in results["storms"]
     ]
-    heads = ["invalidations/s", "keys a message", "Redis' core", "worker's core", "page, p50", "page, p99"]
+    heads = ["invalidations/s", "keys a message", "keys", "Redis' core", "worker's core (without)"]
+    heads += ["page, p50 (without)", "page, p99 (without)", "ratio, median (least to most)"]
+    heads += ["p99 less waits for a core (without)", "ratio, median (least to most)"]
     return table(heads, rows)
+
+
+def _spread(ratio: Mapping[str, float]) -> str:
+    return "{median:.2f} ({least:.2f} to {most:.2f})".format(**ratio)
 
 
 def loads_table(results: Results) -> str:

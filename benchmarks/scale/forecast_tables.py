@@ -2,18 +2,19 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from benchmarks.report import number
 from benchmarks.scale.markdown import table
-from benchmarks.scale.model import HALF_BUSY, Costs, Outcome, Scenario, solve
+from benchmarks.scale.model import HALF_BUSY, HEARTBEAT_BYTES, Costs, Outcome, Scenario, delay_ms, solve
 
 WORKERS = (10, 50, 200, 1_000)
 ENTITIES = (10_000, 1_000_000, 100_000_000)
 STORMS = (1, 10, 100, 1_000, 10_000)
 STORM_WORKERS = 64
 PER_HOST = 10
+INVALIDATIONS = 50
 
 
 def steady(
@@ -67,6 +68,71 @@ def capacity(costs: Costs) -> str:
         f"one listener for {PER_HOST} workers, tracking on",
         f"one listener for {PER_HOST}, tracking off",
     ]
+    return table(heads, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Setup:
+    """What to run up to a number of workers, with 50 invalidations a second."""
+
+    sizes: str
+    workers: int
+    fills: int
+    run: str
+    settings: str
+    tracking: bool
+    primaries: int = 1
+
+
+_SETUPS = (
+    _Setup("1 to 20, on 1 or 2 hosts", 20, 500, "one Redis or Valkey", "defaults", tracking=True),
+    _Setup(
+        "20 to 100",
+        100,
+        500,
+        "a primary with a replica, and three Sentinels: while a single server is down, L1's last second is all"
+        " that is left",
+        "defaults; the doctor warns when messages take a tenth of a core",
+        tracking=True,
+    ),
+    _Setup("100 to 1,000", 1_000, 500, "the same", "`CACHE_TRACKING=0`", tracking=False),
+    _Setup(
+        "100 to 1,000",
+        1_000,
+        5_000,
+        "a longer `CACHE_TIMEOUT` and a larger `CACHE_L1_MAXSIZE` first; else a Cluster, here of three primaries",
+        "`CACHE_TRACKING=0`",
+        tracking=False,
+        primaries=3,
+    ),
+)
+
+
+def setups(costs: Costs) -> str:
+    """Return what to run for each size, what it costs the busiest server, and where it ends."""
+    rows = []
+    for setup in _SETUPS:
+        fills = setup.fills / setup.primaries
+        core = partial(steady, costs=costs, fills=fills, invalidations=INVALIDATIONS, tracking=setup.tracking)
+        scenario = Scenario(setup.workers, 1, invalidations=INVALIDATIONS, tracking=setup.tracking)
+        messages = INVALIDATIONS * costs.message_bytes + (
+            fills * costs.tracking_bytes if setup.tracking else 0
+        )
+        sent = setup.workers * (messages + 2 * HEARTBEAT_BYTES)
+        rows.append(
+            [
+                setup.sizes,
+                f"{setup.fills:,}",
+                setup.run,
+                setup.settings,
+                f"{core(setup.workers):.0%}",
+                f"{sent / 1e6:.1f}",
+                _delay(delay_ms(scenario, costs, fills, core(setup.workers))),
+                f"{_rounded(most_workers(core)):,} workers",
+            ]
+        )
+    heads = ["workers", "fills/s", "run", "settings", "Redis' core", "MB/s sent to listeners"]
+    heads += ["p99 delay", "half of the core at"]
     return table(heads, rows)
 
 

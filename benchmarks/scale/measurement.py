@@ -23,7 +23,7 @@ from benchmarks.scale.operations import (
 from benchmarks.scale.real_load import RealExtent, measure_real
 from benchmarks.scale.steady_load import run_load
 from benchmarks.scale.stock import memory_per_entity, scans_of_a_pattern
-from benchmarks.scale.storm import StormExtent, measure_storms
+from benchmarks.scale.storm import Storm, StormExtent, measure_storms
 from benchmarks.scale.worker_cost import measure_worker
 from servease_appt.cache import connect
 from servease_appt.testing.servers import EmbeddedValkey
@@ -73,7 +73,11 @@ FULL = Extent(
     pattern_workers=(1, 4, 16),
     alternatives=(256, 100, 50),
     worker_messages=5_000,
-    storms=StormExtent(rates=(1_000, 3_000, 10_000), keys_per_message=(1, 100), rounds=5, seconds=4.0),
+    storms=StormExtent(
+        storms=(Storm(1_000), Storm(10_000), Storm(10_000, same=True), Storm(10_000, keys_per_message=100)),
+        rounds=7,
+        seconds=3.0,
+    ),
     loads=((1_000, False, _TARGET), (100, True, _TARGET), (100, False, _TARGET), (1_000, True, _TARGET)),
     real=RealExtent(
         tracking_off=(1, 4, 16, 64, 256, 1_000),
@@ -95,7 +99,7 @@ QUICK = Extent(
     pattern_workers=(1,),
     alternatives=(4, 10, 5),
     worker_messages=20,
-    storms=StormExtent(rates=(100,), keys_per_message=(1,), rounds=1, seconds=0.5),
+    storms=StormExtent(storms=(Storm(100),), rounds=1, seconds=0.5),
     loads=((8, True, Load(fills_per_s=50, invalidations_per_s=20, seconds=0.4)),),
     real=RealExtent(
         tracking_off=(9,),

@@ -9,14 +9,15 @@ from pathlib import Path
 from redis import Redis
 
 from benchmarks.contenders import load_reference
-from benchmarks.scale.operations import Writer, new_keys, one_by_one
+from benchmarks.scale.operations import SOURCE, Writer, invalidate_sha, new_keys, one_by_one
 from servease_appt.cache import Mode, TwoTierCache, connect
+from servease_appt.cache.messages import Invalidation, own_message_parts
 from servease_appt.references.entities import CODECS, Reference
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey
 
 PREFIX = "bench_worker"
-PIPELINED = 200
+PIPELINED = 100
 Cache = TwoTierCache[Reference]
 
 
@@ -38,6 +39,12 @@ def measure_worker(messages: int) -> dict[str, float]:
                 one_by_one, writer.invalidate, new_keys(messages)
             ),
             "fill by another worker": partial(one_by_one, writer.fill, new_keys(messages)),
+            "invalidations of different keys, sent together": partial(
+                _invalidate_together, writer, new_keys(messages)
+            ),
+            "invalidations of one key, sent together": partial(
+                _invalidate_together, writer, new_keys(1) * messages
+            ),
             "plain PUBLISHes of one key": lambda: _publish(client, cache, new_keys(1) * messages),
         }
         results = {
@@ -49,6 +56,18 @@ def measure_worker(messages: int) -> dict[str, float]:
             _listener_us(client, cache, thread_id, partial(one_by_one, writer.invalidate, held)) / messages
         )
     return {name: round(us, 1) for name, us in results.items()}
+
+
+def _invalidate_together(writer: Writer, keys: list[str]) -> None:
+    """Send invalidations of single keys, many of them in one packet."""
+    sha, names = invalidate_sha(writer.client), writer.keys
+    for start in range(0, len(keys), PIPELINED):
+        with writer.client.pipeline(transaction=False) as pipeline:
+            for key in keys[start : start + PIPELINED]:
+                head, tail = own_message_parts(Invalidation(keys=(key,), source=SOURCE))
+                group = [names.sequence, *names.group(key)]
+                pipeline.evalsha(sha, len(group), *group, names.channel, head, tail)
+            pipeline.execute()
 
 
 def _publish(client: Redis, cache: Cache, keys: list[str]) -> None:

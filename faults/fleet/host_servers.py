@@ -141,7 +141,7 @@ class SentinelHosts:
             "protected-mode no",
             f"sentinel monitor {SERVICE} {self._hosts[0].address} {PORT} 2",
             f"sentinel down-after-milliseconds {SERVICE} 1000",
-            f"sentinel failover-timeout {SERVICE} 5000",
+            f"sentinel failover-timeout {SERVICE} 2000",  # the next failover may follow after twice this time
         ]
         (own / "conf").write_text("\n".join(lines) + "\n")
         command: list[str | Path] = [*host.within, _valkey_binary(), str(own / "conf"), "--sentinel"]

@@ -13,7 +13,7 @@ class Readiness:
     """Whether requests can be served, and the state of each part in one word.
 
     Where the database is unavailable, `database_cause` says why; where Redis answers and refuses commands,
-    `redis_cause` is its word for it, such as `NOPERM`.
+    `redis_cause` is its word for it, such as `NOPERM`. With a replica for lists, `replica` is its state.
     """
 
     status: str

@@ -78,6 +78,9 @@ class PushChannel(Protocol):
     def wait(self, wake: socket.socket, timeout_s: float) -> None:
         """Wait until a frame can be received, `wake` has a byte, or the time is up; read what `wake` has."""
 
+    def has_frame(self) -> bool:
+        """Return True if `receive` would return a frame, or a part of one, without reading from the network."""
+
     def receive(self) -> tuple[bool, Frame]:
         """Return the next received frame as (True, frame), or (False, None) if there is none. Does not wait."""
 
@@ -133,10 +136,7 @@ class Channel:
         return _text(kind), _text(version)
 
     def has_frame(self) -> bool:
-        """Return True if bytes were received that have not been read, of which `poll` does not know.
-
-        This costs no system call: the listener asks each time before it waits.
-        """
+        """See `PushChannel.has_frame`. Of such bytes `poll` does not know. No system call is made."""
         undeciphered = getattr(self.link, "pending", None)  # of a connection by TLS
         return self._unread_bytes() > 0 or (undeciphered is not None and undeciphered() > 0)
 

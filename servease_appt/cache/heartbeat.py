@@ -65,6 +65,11 @@ class Heartbeat:
         self._flushed = False
         self._before_flush: int | None = None
 
+    @property
+    def replicas(self) -> int | None:
+        """The number of replicas in the last report; None: there was none."""
+        return None if self._report is None else self._report.replicas
+
     def disconnected(self) -> None:
         """Note the loss of the connection: L1 is not trusted any more.
 
@@ -149,6 +154,7 @@ class Heartbeat:
         self._check_primary(channel)
         sequence = sequence_of(value)
         server, servers = _server(channel)
+        missed = self._has_missed(sequence)
         continuity = self.histories.compare(
             server, self._report, reconnected=not self.confirmed, servers=servers
         )
@@ -163,6 +169,10 @@ class Heartbeat:
         # Last, so that no reader uses a server that has lost invalidations.
         self.sequence, self._announced = sequence, None
         self.histories.accept(server, self._report, invalidations, servers)
+        if isinstance(channel, ClusterChannel):
+            if missed:  # what the other nodes reported before may lack them
+                self.histories.invalidations += 1
+            channel.on_heartbeat(sent_at_s)
         self._trust(sent_at_s + TRUST_S)
         self.callbacks.on_beat()
 
@@ -183,6 +193,11 @@ class Heartbeat:
             self.callbacks.on_node_back(server, invalidations_lost=True)
         if reconnected:
             log.warning("Invalidation channel is back")
+
+    def _has_missed(self, sequence: int | None) -> bool:
+        """Return whether invalidations were counted whose messages have not been received."""
+        heard = self.sequence if self._announced is None else self._announced
+        return sequence is not None and heard is not None and sequence > heard
 
     def _after_flush(self, sequence: int | None) -> None:
         """Find out by the sequence if our database was flushed: the server reports flushes of any database."""

@@ -98,16 +98,23 @@ class L1Keeper(Generic[V]):
             same = payload is None and entry.value is NOT_FOUND
         else:
             same = self._codecs.is_encoded(key, entry.value, payload)
-        if not same and self._l1.drop_if_same(key, entry):
-            event = Event.EXPIRY if payload is None else Event.OVERWRITTEN
-            self._event_log.note(
-                Tier.L1, event, (key,), "L2 has none" if payload is None else "L2 has another"
-            )
+        if same:
+            return
+        if payload is None:
+            self._drop(key, entry, Event.EXPIRY, "L2 has none")
+        else:
+            self._drop(key, entry, Event.OVERWRITTEN, "L2 has another")
 
     def _read_and_compare(self, entries: dict[str, Entry[V]]) -> None:
         try:
             payloads, _ = self._l2.read(list(entries))
         except L2Unavailable:
-            payloads = [None] * len(entries)
+            for key, entry in entries.items():
+                self._drop(key, entry, Event.EXPIRY, "L2 does not say what it has")
+            return
         for (key, entry), payload in zip(entries.items(), payloads, strict=True):
             self.compared(key, entry, payload)
+
+    def _drop(self, key: str, entry: Entry[V], event: Event, why: str) -> None:
+        if self._l1.drop_if_same(key, entry):
+            self._event_log.note(Tier.L1, event, (key,), why)

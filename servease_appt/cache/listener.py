@@ -155,6 +155,11 @@ class Listener:
         return self._heartbeat.histories.counted_at_s
 
     @property
+    def replicas(self) -> int | None:
+        """The number of replicas that the server last reported; None: unknown."""
+        return self._heartbeat.replicas
+
+    @property
     def silent_s(self) -> float:
         """Seconds since the server last answered, or since the start if it never has."""
         return self._clock() - self.last_answer_at_s
@@ -167,14 +172,13 @@ class Listener:
         if not self.started:
             return
         self._queue.verify(entries)
-        if threading.current_thread() is not self._thread:  # which sends what is due before it waits again
-            self._wake()
+        self._send_what_was_added()
 
     def send_soon(self, *command: str | bytes) -> None:
         """Queue a command whose answer is ignored; it is dropped while the server does not answer."""
         if self.confirmed:
             self._queue.add(*command)
-            self._wake()
+            self._send_what_was_added()
 
     def observe_sequence(self, sequence: int | None) -> None:
         """Send a heartbeat at once if a reader saw a higher sequence number in L2: a message may be lost."""
@@ -211,6 +215,10 @@ class Listener:
             self._thread.start()
         log.error("The invalidation listener had ended; it was restarted")
         self._callbacks.on_restarted()
+
+    def _send_what_was_added(self) -> None:
+        if threading.current_thread() is not self._thread:  # which sends what is due before it waits again
+            self._wake()
 
     def _wake(self) -> None:
         try:
@@ -274,6 +282,9 @@ class Listener:
         changes = published = False
         try:
             while not self._stopping.is_set():
+                if not channel.has_frame():
+                    # Reading from the network gives up the interpreter, which a busy worker may keep for a while.
+                    self._gathered.handle()
                 there, frame = channel.receive()
                 if not there:
                     break

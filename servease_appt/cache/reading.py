@@ -133,6 +133,8 @@ class Reader(Generic[V]):
 
     def _read_l2(self, lookup: Lookup[V], missing: list[str], epoch: Epoch) -> tuple[list[str], bool]:
         """Read L2 with one command. Returns the keys still missing, and False if L2 must not be used."""
+        if self._recovery.l2_is_old:
+            return missing, False
         seen = self._recovery.highest_sequence_seen()
         lives_ms: dict[str, int] | None = None
         try:

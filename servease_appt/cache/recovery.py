@@ -84,6 +84,10 @@ class Recovery:
         if not self.l2_is_old:
             self._listener.observe_sequence(sequence)
 
+    def replicas(self) -> int | None:
+        """Return the number of replicas that the server last reported; None: unknown."""
+        return self._listener.replicas
+
     def suspend(self) -> None:
         """Suspend comparisons: a flush deletes the sequence, which is no loss of invalidations."""
         self._suspended = True
@@ -143,10 +147,15 @@ class Recovery:
             log.debug("The cache is closed: no new work is started")
 
     def emptied_by(self, message: Invalidation) -> None:
-        """Leave the deletion to the worker whose message says that it has begun, or has ended."""
+        """Leave the deletion to the other worker whose message says that it has begun, or has ended.
+
+        The end of our own is the server's answer, which may come after the message.
+        """
         if not self._lost or message.pattern != "*" or not self._l2.listens_where_it_reads:
             return
-        if message.began == STARTS and message.source != self._identity:
+        if message.source == self._identity:
+            return
+        if message.began == STARTS:
             self._claimed_until_s = time.monotonic() + draw_claim_s()
         elif message.began is not None and self._found_at is not None:
             if message.began > self._found_at:

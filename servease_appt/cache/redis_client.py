@@ -17,7 +17,7 @@ from redis.connection import AbstractConnection, Connection, SSLConnection, Unix
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
-from servease_appt.cache.l2.cluster import Cluster
+from servease_appt.cache.l2.cluster_client import Cluster
 from servease_appt.cache.l2.protocol import Backend
 from servease_appt.cache.sentinel import Sentinels
 

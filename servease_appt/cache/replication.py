@@ -32,13 +32,18 @@ class Continuity(Enum):
 
 
 class Replication(NamedTuple):
-    """A server's report. `previous_id` is None if no other history is continued from `switched_at` on."""
+    """A server's report.
+
+    `previous_id` is None if no other history is continued from `switched_at` on. `replicas` counts those that are
+    connected and have a complete copy, whether or not they still answer.
+    """
 
     is_primary: bool
     id: str
     offset: int
     previous_id: str | None
     switched_at: int
+    replicas: int = 0
 
 
 def parse(info: object) -> Replication | None:
@@ -54,6 +59,9 @@ def parse(info: object) -> Replication | None:
             offset=int(fields["master_repl_offset"]),
             previous_id=None if previous == _NO_ID else previous,
             switched_at=int(fields["second_repl_offset"]),
+            replicas=sum(
+                name.startswith("slave") and ",state=online," in text for name, text in fields.items()
+            ),
         )
     except (KeyError, ValueError):
         return None

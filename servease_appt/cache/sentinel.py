@@ -6,9 +6,11 @@ A configuration with a higher epoch was agreed on by a majority of the sentinels
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
 from redis import Redis
@@ -18,12 +20,16 @@ from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from servease_appt.cache.forks import after_fork
 from servease_appt.cache.threads import run_in_thread
 
+log = logging.getLogger(__name__)
+
 POLL_S: Final = 0.45
 KNOWN_S: Final = 2.0
 """Age in seconds up to which an answer is used."""
 MIN_FOR_MAJORITY: Final = 3
 
 Address = tuple[str, int]
+_CUT_OFF: Final = "most sentinels can't be reached"
+OTHER_PRIMARY: Final = "the sentinels name another primary"
 
 
 class View(NamedTuple):
@@ -56,26 +62,30 @@ class Sentinels(Sentinel):
         self._clock = clock
         self._view = View(None, cut_off=False, errors=())
         self._viewed_at_s = float("-inf")
+        self._asked_at_s = float("-inf")
         self._used: Address | None = None
         self._renew()
         after_fork(self, Sentinels._renew)
 
     def _renew(self) -> None:
-        """Make the lock anew: a thread of the parent may have held it at the fork."""
+        """Make the locks anew: a thread of the parent may have held one at the fork."""
         self._lock = threading.Lock()
+        self._use_lock = threading.Lock()
         self._polling = False
         self.on_switch: set[Callable[[], None]] = set()
         """Called when a connection is about to be opened to another server than the one before."""
 
     def discover_master(self, service_name: str) -> Address:
-        """Return the address of the primary. Raises MasterNotFoundError if no sentinel knows it."""
-        with self._lock:
-            if self._clock() - self._viewed_at_s > KNOWN_S or self._view.primary is None:
-                self._look()
-            primary = self._view.primary
-            if primary is None:
-                detail = ", ".join(self._view.errors) or "it does not answer them"
-                raise MasterNotFoundError(f"no sentinel knows the primary of {service_name!r}: {detail}")
+        """Return the address of the primary. Raises MasterNotFoundError if no sentinel knows it.
+
+        Waits for the sentinels only if no recent answer names it.
+        """
+        view = self._recent_view()
+        primary = view.primary
+        if primary is None:
+            detail = ", ".join(view.errors) or "it does not answer them"
+            raise MasterNotFoundError(f"no sentinel knows the primary of {service_name!r}: {detail}")
+        with self._use_lock:
             switched, self._used = self._used not in (None, primary), primary
         if switched:
             for callback in list(self.on_switch):
@@ -92,39 +102,78 @@ class Sentinels(Sentinel):
     def objection(self, connected_to: Address) -> str | None:
         """Return why the server at `connected_to` may not be the primary, by the last poll; None: it is."""
         if self._view.cut_off:
-            return "most sentinels can't be reached"
+            return _CUT_OFF
         if self._view.primary not in (None, connected_to):
-            return "the sentinels name another primary"
+            return OTHER_PRIMARY
         if self._used not in (None, connected_to):
             return "other connections lead to another server"
         if self._clock() - self._viewed_at_s > KNOWN_S:
             return f"the sentinels were not asked for {KNOWN_S:g} s"
         return None
 
+    def _recent_view(self) -> View:
+        called_at_s = self._clock()
+        view = self._view
+        if view.primary is not None and called_at_s - self._viewed_at_s <= KNOWN_S:
+            return view
+        return self._view_since(called_at_s)
+
+    def _view_since(self, since_s: float) -> View:
+        """Ask the sentinels, unless another thread has begun to do so since then."""
+        with self._lock:
+            if self._asked_at_s < since_s:
+                self._look()
+            return self._view
+
+    def objection_now(self) -> str | None:
+        """Return why the server that connections lead to may not be the primary; None: the sentinels say it is.
+
+        Asks them, unless another thread does so after this call.
+        """
+        view = self._view_since(self._clock())
+        if view.cut_off:
+            return _CUT_OFF
+        if view.primary is None:
+            return "no sentinel reaches the primary"
+        return None if view.primary == self._used else OTHER_PRIMARY
+
     def _poll(self) -> None:
         try:
             with self._lock:
                 self._look()
+        except RuntimeError:
+            log.debug("The interpreter ends: no thread can be started")
         finally:
             self._polling = False
 
     def _look(self) -> None:
+        self._asked_at_s = self._clock()
         votes: list[tuple[int, Address]] = []
         errors: list[str] = []
         unreachable = 0
-        for sentinel in self.sentinels:
-            try:
-                vote = self._ask(sentinel)
-            except (RedisError, OSError) as error:
-                errors.append(str(error))
-                unreachable += _is_unreachable(error)
-            else:
-                if vote is not None:
-                    votes.append(vote)
+        for answer in self._ask_all():
+            if isinstance(answer, Exception):
+                errors.append(str(answer))
+                unreachable += _is_unreachable(answer)
+            elif answer is not None:
+                votes.append(answer)
         reached = len(self.sentinels) - unreachable
         cut_off = len(self.sentinels) >= MIN_FOR_MAJORITY and reached <= len(self.sentinels) // 2
         self._view = View(max(votes)[1] if votes else None, cut_off, tuple(errors))
         self._viewed_at_s = self._clock()
+
+    def _ask_all(self) -> list[tuple[int, Address] | Exception | None]:
+        """Ask all at the same time, so that those which can't be reached cost one timeout together."""
+        if not self.sentinels:
+            return []
+        with ThreadPoolExecutor(len(self.sentinels), "servease-cache-sentinel") as pool:
+            return list(pool.map(self._ask_safely, self.sentinels))
+
+    def _ask_safely(self, sentinel: Redis) -> tuple[int, Address] | Exception | None:
+        try:
+            return self._ask(sentinel)
+        except (RedisError, OSError) as error:
+            return error
 
     def _ask(self, sentinel: Redis) -> tuple[int, Address] | None:
         """Return the epoch and the address that one sentinel has; None if it knows no reachable primary."""

@@ -22,7 +22,7 @@ from servease_appt.cache.codecs import Codecs
 from servease_appt.cache.event_log import EventLog, LoggedEvent
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import L1, NOT_FOUND
-from servease_appt.cache.l2.cluster import Cluster
+from servease_appt.cache.l2.cluster_client import Cluster
 from servease_appt.cache.listener import Listener
 from servease_appt.cache.redis_client import database_of
 

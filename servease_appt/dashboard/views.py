@@ -37,7 +37,7 @@ from servease_appt.observability.cache_report import (
     workers_by_mode,
 )
 from servease_appt.observability.metric_history import EVERY_S, sample
-from servease_appt.observability.metrics import REDIS_SECONDS, SECONDS
+from servease_appt.observability.metrics import READ_SECONDS, REDIS_SECONDS, SECONDS
 
 ANSWER_TIMEOUT_S: Final = 0.5
 ACKNOWLEDGED_WITHIN_S: Final = 2.0
@@ -68,7 +68,7 @@ class Overview:
             "version": servease_appt.__version__,
             "answered_by": self._cache.identity,
             "every_s": EVERY_S,
-            "ends_s": {"http": SECONDS, "redis": REDIS_SECONDS, "upstream": SECONDS},
+            "ends_s": {"http": SECONDS, "redis": REDIS_SECONDS, "upstream": SECONDS, "reads": READ_SECONDS},
             "latest": sample(totals, now_s).as_json(),
             "history": [found.as_json() for found in self._container.metric_history.since(since_s)],
             "modes": workers_by_mode(totals),

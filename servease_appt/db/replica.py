@@ -11,7 +11,7 @@ has failed can be used again. No request waits for that.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, Final
@@ -69,16 +69,13 @@ class ReplicaNotUsed(Exception):
 class Replica:
     """Connections to a streaming replica. Thread-safe and fork-safe."""
 
-    def __init__(
-        self, url: str, primary: Database, *, max_lag_s: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, url: str, primary: Database, *, max_lag_s: float) -> None:
         """Make a pool; nothing is connected to yet.
 
         Args:
             url: `postgresql://…` of the replica.
             primary: where the replica's rows come from.
             max_lag_s: how many seconds behind the primary the replica is read at most.
-            clock: monotonic seconds.
 
         Raises:
             ValueError: libpq does not know an option in `url`.
@@ -86,13 +83,12 @@ class Replica:
         self.max_lag_s = max_lag_s
         self._primary = primary
         self._database = Database(url, deadline_s=DEADLINE_S, name="The read replica")
-        self._clock = clock
         self._every_s = min(max_lag_s / 4, PROBE_EVERY_S)
         self._set_up()
         after_fork(self, Replica._set_up)
 
     def _set_up(self) -> None:
-        self._positions = RecentPositions(self.max_lag_s, self._clock)
+        self._positions = RecentPositions(self.max_lag_s)
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -144,14 +140,14 @@ class Replica:
         Raises:
             DatabaseUnavailable: one of both can't be used.
         """
-        began_s = self._clock()
+        began_s = time.monotonic()
         with unavailable():
             with self._primary.reading() as connection:
                 position, needed = current_position(connection), _which(connection)
             if not self._is_replica_of(needed):
-                return ReplicaState.WRONG, self._clock() - began_s
+                return ReplicaState.WRONG, time.monotonic() - began_s
             state = ReplicaState.OK if self._reaches(position, self.max_lag_s) else ReplicaState.BEHIND
-        return state, self._clock() - began_s
+        return state, time.monotonic() - began_s
 
     def wait_until_replayed(self) -> None:
         """Wait until the replica has everything that is committed now, or until `max_lag_s` have passed.
@@ -193,9 +189,9 @@ class Replica:
 
     def _reaches(self, position: int, within_s: float) -> bool:
         """Wait until the replica has replayed `position`, and return whether it has."""
-        until_s = self._clock() + within_s
+        until_s = time.monotonic() + within_s
         while not self._has_replayed(position):
-            if self._clock() >= until_s or self._closed.wait(_POLL_S):
+            if time.monotonic() >= until_s or self._closed.wait(_POLL_S):
                 return False
         return True
 
@@ -210,7 +206,7 @@ class Replica:
         return True
 
     def _keep_watching(self) -> None:
-        self._wanted_until_s = self._clock() + IDLE_AFTER_S
+        self._wanted_until_s = time.monotonic() + IDLE_AFTER_S
         if self._thread is not None and self._thread.is_alive():
             return
         with self._lock:
@@ -219,7 +215,7 @@ class Replica:
                 self._thread.start()
 
     def _watch(self) -> None:
-        while self._clock() < self._wanted_until_s:
+        while time.monotonic() < self._wanted_until_s:
             try:
                 self._look()
             except Exception:  # noqa: BLE001
@@ -230,7 +226,7 @@ class Replica:
 
     def _look(self) -> None:
         """Read the primary's position; if the replica is not read, find out whether it can be."""
-        at_s = self._clock()
+        at_s = time.monotonic()
         try:
             with self._primary.reading() as connection:
                 self._positions.add(at_s, current_position(connection))
@@ -260,7 +256,7 @@ class Replica:
 
     def _pause(self, state: ReplicaState, seconds: float) -> None:
         """Do not read the replica until a probe after so many seconds has found that it can be."""
-        self._probe_at_s = self._clock() + seconds
+        self._probe_at_s = time.monotonic() + seconds
         self._change(state)
 
     def _change(self, state: ReplicaState) -> None:

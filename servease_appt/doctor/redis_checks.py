@@ -9,7 +9,7 @@ from typing import Any, Final
 from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-from servease_appt.cache.l2.cluster import Cluster
+from servease_appt.cache.l2.cluster_client import Cluster
 from servease_appt.cache.redis_client import database_of
 from servease_appt.cache.refusals import LEAST_REDIS, SCRIPT_TEST, cause_of, check_version
 from servease_appt.doctor.findings import Area, Finding

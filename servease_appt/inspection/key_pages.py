@@ -10,7 +10,7 @@ from typing import Final
 from redis import Redis
 
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.l2.cluster import Cluster
+from servease_appt.cache.l2.cluster_client import Cluster
 
 PAGE: Final = 50
 SCAN_COUNT: Final = 200

@@ -6,7 +6,8 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from servease_appt.observability.metrics import EVENTS, HTTP, REDIS, UPSTREAM, Metrics
+from servease_appt.cache import Tier
+from servease_appt.observability.metrics import EVENTS, HTTP, READS, REDIS, UPSTREAM, Metrics
 from servease_appt.observability.worker_sums import Totals
 from servease_appt.references.entities import ENTITIES
 
@@ -24,6 +25,7 @@ class Sample:
         http: Requests per bucket.
         redis: Redis operations per bucket.
         upstream: Calls to each entity's service per bucket.
+        reads: Sampled lookups of L1 and L2 per bucket, by `tier.entity`.
         errors: Answers with a status of 500 and above.
     """
 
@@ -32,6 +34,7 @@ class Sample:
     http: list[int]
     redis: list[int]
     upstream: dict[str, list[int]]
+    reads: dict[str, list[int]]
     errors: int
 
     def as_json(self) -> dict[str, Any]:
@@ -49,6 +52,11 @@ def sample(totals: Totals, at_s: float) -> Sample:
         http=_counts(totals.buckets(HTTP)),
         redis=_counts(totals.buckets(REDIS)),
         upstream={entity: _counts(totals.buckets(UPSTREAM, entity=entity)) for entity in ENTITIES},
+        reads={
+            f"{tier}.{entity}": _counts(totals.buckets(READS, tier=tier, entity=entity))
+            for tier in (Tier.L1, Tier.L2)
+            for entity in ENTITIES
+        },
         errors=int(sum(n for (status,), n in answers.items() if status >= "5")),
     )
 

@@ -34,11 +34,13 @@ REFERENCES = "servease_cache_references"
 HTTP = "servease_http_request_duration_seconds"
 UPSTREAM = "servease_upstream_call_duration_seconds"
 REDIS = "servease_redis_operation_duration_seconds"
+READS = "servease_cache_read_duration_seconds"
 MODE = "servease_cache_mode"
 BREAKER = "servease_breaker_state"
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.04, 0.05, 0.06, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5)
 REDIS_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+READ_SECONDS = (5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1)
 
 COMPARED = ("l1_l2", "l2_source")
 ALARMING = (
@@ -103,6 +105,13 @@ class Metrics:
             "servease_list_reads",
             "Lists by where they were read: `replica`, or the reason why it was the primary",
             "outcome",
+        )
+        self._reads = self._histogram(
+            READS,
+            "Sampled lookups of an answer, by the tier that they waited for",
+            READ_SECONDS,
+            "tier",
+            "entity",
         )
         self._make_gauges()
         self._begin_at_zero()
@@ -184,6 +193,10 @@ class Metrics:
     def redis_operation(self, operation: str, seconds: float, outcome: str) -> None:
         """Record a round trip of the cache to Redis; the outcome is `ok`, `refused` or `error`."""
         self._operations(operation, outcome).observe(seconds)
+
+    def tier_read(self, tier: Tier, entity: str, seconds: float) -> None:
+        """Record how long a lookup waited for a tier; see `references.read_times.ReadTimes`."""
+        self._reads(tier, entity).observe(seconds)
 
     def request(self, endpoint: str, method: str, status: int, seconds: float) -> None:
         """Record an answered request. `endpoint` is a route's name, never a path."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from servease_appt.clients.service_token import ServiceToken
 from servease_appt.identifiers import canonical_uuid
 from servease_appt.references.entities import CUSTOMER, EMPLOYEE, ENTITIES, VEHICLE, Reference
 from servease_appt.references.loading import ReferenceSource, UpstreamObserver
+from servease_appt.references.read_times import ReadObserver, ReadTimes
 from servease_appt.settings import Settings
 
 SOFT_SHARE_OF_TIMEOUT: Final = 0.25
@@ -24,8 +26,8 @@ _BEYOND_L1: Final = (Source.L2, Source.UPSTREAM, Source.STALE, Source.UNKNOWN)
 _NONE_BEYOND_L1: Final = " ".join(f"{source}=0" for source in _BEYOND_L1)
 
 
-class PageObserver(UpstreamObserver, Protocol):
-    """Receives each answer with names, and each call to another service."""
+class PageObserver(UpstreamObserver, ReadObserver, Protocol):
+    """Receives each answer with names, how long reads of the tiers take, and each call to another service."""
 
     def page(self, endpoint: str, asked: int, lookup: Lookup[Reference]) -> None:
         """An answer of `endpoint` was given names for `asked` references."""
@@ -98,6 +100,7 @@ class Lookups:
         )
         self._service_token = service_token
         self._observer = observer
+        self._read_times = None if observer is None else ReadTimes(observer)
         self._tracing = tracing
 
     def page_names(
@@ -114,10 +117,13 @@ class Lookups:
         employees = {id_: f"employee_{id_}" for id_ in employee_ids if id_ is not None}
         keys = [*customers.values(), *vehicles.values(), *employees.values()]
         load = self._load_as(auth_token)
+        started_s = perf_counter()
         if self._tracing is None:
             lookup = self.cache.get_many(keys, load)
         else:
             lookup = self._tracing.look_up(endpoint, len(keys), partial(self.cache.get_many, keys), load)
+        if self._read_times is not None:
+            self._read_times.note(started_s, perf_counter(), keys, lookup)
         if self._observer is not None:
             self._observer.page(endpoint, len(keys), lookup)
         values = lookup.values

@@ -106,6 +106,22 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn is not typ
         self._connections.add(connection)
         self._await_request(connection)
 
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Start or stop accepting connections. A worker that ends accepts what waits, and closes its listeners.
+
+        While it had them open, the system would go on taking connections, which nobody answers and which are reset
+        in the end. Refused at once, a proxy asks another worker.
+        """
+        super().set_accept_enabled(enabled)
+        if self.alive or enabled:
+            return
+        for listener in self.sockets:
+            accepted_before = -1
+            while self.nr_conns != accepted_before:
+                accepted_before = self.nr_conns
+                self.accept(listener)
+            listener.close()
+
     def _await_request(self, connection: Connection) -> None:
         connection.state = State.IDLE
         idle_s = self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER

@@ -37,6 +37,13 @@ class EmbeddedPgBouncer:
         self.port = 0
 
     @property
+    def pid(self) -> int:
+        """Return the process id of the pooler."""
+        if self._process is None:
+            raise ProcessError("pgbouncer has not been started")
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         """Return the URL of the same database through the pooler."""
         user = self._server.netloc.rpartition("@")[0]

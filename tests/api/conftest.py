@@ -1,9 +1,11 @@
 """The whole application against real servers; each test finds its tables empty."""
 
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 from flask import Flask
+from werkzeug.serving import make_server
 
 from servease_appt.app import create_app
 from servease_appt.container import EXTENSION
@@ -46,3 +48,17 @@ def dataset(app: Flask, fake_services: FakeServices) -> Dataset:
     dataset = Dataset(app, fake_services)
     dataset.clear()
     return dataset
+
+
+@pytest.fixture
+def address(app: Flask) -> Iterator[str]:
+    """Where a browser finds the application."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,32 +1,15 @@
 """The page that tries the API: from local files only, and at work in a real browser."""
 
 import re
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from flask import Flask
-from werkzeug.serving import make_server
 
 from tests.support.chromium import Chromium, find_chromium
 from tests.support.dataset import BASE, Dataset
 
 CHROMIUM = find_chromium()
-
-
-@pytest.fixture
-def address(app: Flask) -> Iterator[str]:
-    """Where a browser finds the application."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.mark.parametrize("prefix", ["", BASE])
@@ -51,7 +34,7 @@ def test_the_page_comes_from_here_alone(app: Flask, prefix: str, slash: str) -> 
 def test_the_files_of_the_page_may_be_kept(app: Flask) -> None:
     """A browser keeps the large script for an hour; the page and the document are read each time."""
     client = app.test_client()
-    for name in ("page.js", "swagger-ui-bundle.js", "swagger-ui.css"):
+    for name in ("page.css", "page.js", "accessibility.js", "swagger-ui-bundle.js", "swagger-ui.css"):
         assert client.get(f"{BASE}/docs/{name}").headers["Cache-Control"] == "public, max-age=3600"
     for path in ("/docs", "/openapi.json"):
         assert client.get(f"{BASE}{path}").headers["Cache-Control"] == "no-store"

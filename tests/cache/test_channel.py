@@ -4,6 +4,7 @@ import inspect
 import os
 import resource
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -244,6 +245,21 @@ def test_no_heartbeat_comes_before_the_comparisons(idle: Listener, time_s: list[
     assert "GET" in sent.commands[1:]
 
 
+def test_the_listeners_own_thread_does_not_wake_itself(
+    idle: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sends what was added before it waits again. A worker without a load wakes at heartbeats and answers."""
+    woken: list[str] = []
+    monkeypatch.setattr(idle, "_wake", lambda: woken.append("woken"))
+    idle._heartbeat.confirmed = True
+    idle.send_soon("PING")
+    assert woken == ["woken"]
+    monkeypatch.setattr(idle, "_thread", threading.current_thread())
+    idle.send_soon("PING")
+    assert woken == ["woken"]
+    assert list(idle._queue._commands) == [("PING",)] * 2
+
+
 class Received(Sent):
     """A connection that has received these frames."""
 
@@ -251,13 +267,21 @@ class Received(Sent):
         super().__init__()
         self._frames = list(frames)
 
+    def has_frame(self) -> bool:
+        """Return True until the last frame was received."""
+        return bool(self._frames)
+
     def receive(self) -> tuple[bool, Frame]:
         """Return the next frame."""
         return (True, self._frames.pop(0)) if self._frames else (False, None)
 
 
 class Cut(Received):
-    """A connection that has received these frames, and then was lost."""
+    """A connection that has received these frames, and was lost in the middle of the next one."""
+
+    def has_frame(self) -> bool:
+        """Return True: the beginning of a frame has arrived."""
+        return True
 
     def receive(self) -> tuple[bool, Frame]:
         """Return the next frame. Raises ConnectionError after the last."""
@@ -280,6 +304,28 @@ def test_what_was_received_before_a_loss_is_handled(idle: Listener, monkeypatch:
     with pytest.raises(redis.ConnectionError, match="lost"):
         idle._handle_received(received)
     assert handled == [Invalidation(("customer_1",) * 3, source="a", sequence=7)]
+
+
+def test_messages_are_handled_before_the_network_is_read_again(
+    idle: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read gives up the interpreter, and a busy worker keeps it for milliseconds."""
+    happened: list[str] = []
+
+    class Callbacks:
+        on_message = staticmethod(lambda *_: happened.append("handled"))
+
+    class Noting(Received):
+        def receive(self) -> tuple[bool, Frame]:
+            if not self.has_frame():
+                happened.append("read")
+            return super().receive()
+
+    monkeypatch.setattr(idle._gathered, "callbacks", Callbacks, raising=False)
+    message = b'{"v":1,"source":"a","seq":5,"keys":["customer_1"]}'
+    received: Any = Noting(Published(b"x:invalidate", message))
+    idle._handle_received(received)
+    assert happened == ["handled", "read"]
 
 
 @pytest.mark.parametrize(

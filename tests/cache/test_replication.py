@@ -3,17 +3,16 @@
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import redis
 
 from servease_appt.cache import Source, connect
-from servease_appt.cache.redis_client import client_options
 from servease_appt.cache.replication import Continuity, Histories, Replication, parse
-from servease_appt.cache.sentinel import Sentinels, View
 from servease_appt.testing.fault_proxy import Proxy
 from servease_appt.testing.servers import EmbeddedValkey
+from tests.cache.replicated_pair import NamedPrimary, Pair, started_pair
 from tests.cache.testbed import (
     CODECS,
     LIMIT_S,
@@ -34,41 +33,11 @@ BOUND_S = 2.0
 SEEN = Replication(is_primary=True, id="a", offset=100, previous_id=None, switched_at=-1)
 
 
-class Pair(NamedTuple):
-    """A primary, its replica, and a worker that reaches the primary through a proxy."""
-
-    primary: EmbeddedValkey
-    replica: EmbeddedValkey
-    on_primary: Any
-    on_replica: Any
-    proxy: Proxy
-    worker: Cache
-
-    def take_over(self) -> None:
-        """Kill the primary, and lead the worker to the replica."""
-        self.primary.kill()
-        self.on_replica.replicaof("NO", "ONE")
-        self.proxy.target = self.replica.port
-        self.proxy.reset()
-        settle(self.worker)
-
-
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     """The replica has all that the primary has; the worker listens."""
-    with (
-        EmbeddedValkey(options=["--repl-diskless-sync-delay", "0"]) as primary,
-        EmbeddedValkey(options=["--replicaof", "127.0.0.1", str(primary.port)]) as replica,
-        Proxy(primary.port) as proxy,
-        redis.Redis.from_url(primary.url()) as on_primary,
-        redis.Redis.from_url(replica.url()) as on_replica,
-    ):
-        eventually(lambda: on_replica.info("replication")["master_link_status"] == "up", "the replication")
-        worker = Cache(connect(proxy.url(), timeout_s=1.0), CODECS, prefix=PREFIX, owns_client=True)
-        try:
-            yield Pair(primary, replica, on_primary, on_replica, proxy, listening(worker))
-        finally:
-            worker.close()
+    with started_pair() as pair:
+        yield pair
 
 
 def test_a_replica_without_the_last_invalidation_is_emptied(pair: Pair, source: Truth) -> None:
@@ -199,16 +168,6 @@ def test_an_acknowledgement_that_arrives_after_the_new_primary_was_compared(
     assert worker.get(K, source.load) == V2
 
 
-class _NamedPrimary(Sentinels):
-    """Sentinels that name the server at `port`, at once."""
-
-    port = 0
-
-    def _look(self) -> None:
-        self._view = View(("127.0.0.1", self.port), cut_off=False, errors=())
-        self._viewed_at_s = self._clock()
-
-
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "planned"])
 def test_nothing_is_read_from_a_new_primary_before_it_was_compared(
     killed: bool, pair: Pair, source: Truth
@@ -218,10 +177,8 @@ def test_nothing_is_read_from_a_new_primary_before_it_was_compared(
     Seen to fail: a worker that had shown a new value, whose invalidation the failing primary had refused, read the
     older one from the new primary, and kept it after another worker had invalidated it there.
     """
-    sentinels = _NamedPrimary([], "main", {})
-    sentinels.port = pair.primary.port
-    untyped: Any = sentinels
-    client: redis.Redis = untyped.master_for("main", db=1, **client_options(timeout_s=1.0))
+    sentinels = NamedPrimary(pair.primary.port)
+    client = sentinels.client()
     worker = listening(Cache(client, CODECS, prefix=PREFIX, owns_client=True))
     try:
         source.put(K)

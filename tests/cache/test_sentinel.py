@@ -62,15 +62,17 @@ def test_a_worker_that_most_sentinels_do_not_reach_trusts_no_tier(
     setup: SentinelSetup, worker: Cache, source: Source
 ) -> None:
     """They may have chosen another primary, which takes invalidations. Both tiers are used again afterwards."""
-    source.put(K)
-    assert worker.get(K, source.load) == V1
+    key = "customer_2"
+    source.put(key)
+    assert worker.get(key, source.load) == Versioned("2", 1)
     for process in setup.sentinels[:2]:
         process.send(signal.SIGSTOP)
     try:
         eventually(lambda: worker._process.recovery.l2_is_old, "the suspicion", timeout_s=2 * BOUND_S)
         eventually(lambda: not worker.l1.is_trusted(), "the end of the trust", timeout_s=BOUND_S)
-        source.put(K)
-        eventually(lambda: worker.get(K, source.load) == V2, "the new value", timeout_s=BOUND_S)
+        source.put(key)
+        new = Versioned("2", 2)
+        eventually(lambda: worker.get(key, source.load) == new, "the new value", timeout_s=BOUND_S)
     finally:
         for process in setup.sentinels[:2]:
             process.send(signal.SIGCONT)

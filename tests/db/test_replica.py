@@ -1,9 +1,10 @@
 """Lists from a streaming replica: within the bound, with the user's own writes, and never an error."""
 
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import pairwise
 from typing import Any
 
@@ -222,6 +223,8 @@ def test_a_redis_that_is_down_marks_nobody(servers: Replicated, worker: Callable
     down = f"redis://127.0.0.1:{free_port()}/1"
     one, witness = worker(SHORT_S, redis=down), worker(SHORT_S)
     settle(witness)
+    with connect(down) as client:
+        assert not OwnWrites(client, "test", SHORT_S).mark(ALICE)
     one.wait_for(REDIS)
 
     with one.lists.own_write(ALICE):
@@ -309,6 +312,22 @@ def test_a_pooler_in_front_of_the_replica(servers: Replicated, worker: Callable[
             outcome, found = one.read()
             assert outcome == FROM_REPLICA
             assert row not in found
+
+
+def test_a_forked_child_watches_for_itself(worker: Callable[..., Worker]) -> None:
+    """It has none of its parent's threads, and begins as a new worker does."""
+    one = worker()
+    settle(one)
+    child = os.fork()
+    if child == 0:
+        began_idle = False
+        with suppress(BaseException):
+            began_idle = one.read()[0] == "idle"
+            settle(one)
+            os._exit(0 if began_idle else 1)
+        os._exit(2)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 def test_a_replica_that_is_down(servers: Replicated, worker: Callable[..., Worker]) -> None:

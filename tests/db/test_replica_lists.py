@@ -6,13 +6,16 @@ from contextlib import ExitStack
 import pytest
 import redis
 from flask import Flask
+from sqlalchemy import create_engine
 from werkzeug.test import TestResponse
 
 from servease_appt.app import create_app
 from servease_appt.container import EXTENSION, Container
+from servease_appt.db.connections import psycopg2_url
 from servease_appt.db.replica import ReplicaState
 from servease_appt.doctor import database_checks
 from servease_appt.doctor.findings import Level
+from servease_appt.extension import ServEase
 from servease_appt.settings import Settings
 from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
@@ -46,11 +49,16 @@ class Workers:
         return {outcome: float(n) for outcome, n in found}
 
 
+def keep_marks(redis_url: str) -> None:
+    """Have Redis show that it has kept the marks of writes for a long time."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.set("appointment_service:__{wrote}:kept", 1)
+
+
 @pytest.fixture
 def workers(servers: Replicated, redis_url: str, fake_services: FakeServices) -> Iterator[Workers]:
     """Both read from the replica."""
-    with redis.Redis.from_url(redis_url) as client:
-        client.set("appointment_service:__{wrote}:kept", 1)
+    keep_marks(redis_url)
     more = {"DATABASE_REPLICA_URL": servers.replica.url(), "DATABASE_REPLICA_MAX_LAG": "5"}
     with ExitStack() as to_close:
         apps = []
@@ -127,6 +135,28 @@ def test_who_has_written_sees_it_in_the_next_list(servers: Replicated, workers: 
         assert workers.counted(other)["own_write"] == 2
     servers.catch_up()
     assert appointment in listed(bystander.get("/appointments/?page_size=100"))
+
+
+def test_a_host_with_an_engine_of_its_own(
+    servers: Replicated, redis_url: str, fake_services: FakeServices
+) -> None:
+    """The primary is the host's engine, and the replica is given by URL."""
+    keep_marks(redis_url)
+    given = settings("", redis_url, fake_services, DATABASE_REPLICA_URL=servers.replica.url())
+    host = Flask("host")
+    host.config.update({f"SERVEASE_{name}": value for name, value in given.items()})
+    engine = create_engine(psycopg2_url(servers.primary.url()))
+    ServEase().init_app(host, engine=engine)
+    container: Container = host.extensions[EXTENSION]
+    try:
+        in_recovery = "SELECT pg_is_in_recovery()"
+        assert wait_until(
+            lambda: container.list_reads.read("host", lambda c: c.exec_driver_sql(in_recovery).scalar_one()),
+            timeout_s=LIMIT_S,
+        )
+    finally:
+        container.close()
+        engine.dispose()
 
 
 def test_operators_see_its_state(servers: Replicated, workers: Workers) -> None:

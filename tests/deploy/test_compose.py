@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from servease_appt.settings import _Environment
-from tests.deploy.files import COMPOSE_FILES, ROOT, compose, required_variables
+from tests.deploy.files import COMPOSE_FILES, ROOT, compose, nginx_configuration, required_variables
 
 NGINX = {
     "docker-compose.yml": "deploy/nginx.conf",
@@ -134,13 +134,25 @@ def test_the_proxy_passes_on_to_services_that_exist(file: str, nginx: str) -> No
     assert Path(services["proxy"]["volumes"][0].split(":")[0]).name == Path(nginx).name
 
 
+@pytest.mark.parametrize(("file", "nginx"), NGINX.items())
+def test_the_proxy_follows_a_container_to_another_address(file: str, nginx: str) -> None:
+    """It asks Docker's name server again, which the image's nginx has to know how to do (1.27.3)."""
+    text = (ROOT / nginx).read_text()
+    servers = re.findall(r"^ +server [\w-]+:8005 (.*);", text, re.MULTILINE)
+    assert all("resolve" in options.split() for options in servers)
+    assert re.search(r"resolver 127\.0\.0\.11 valid=\d+s", text)
+    assert re.search(r"^ +zone ", text, re.MULTILINE)
+    (version,) = re.findall(r":(\d+)\.(\d+)", compose(file)["services"]["proxy"]["image"])
+    assert tuple(map(int, version)) > (1, 27)
+
+
 @pytest.mark.parametrize("nginx", NGINX.values())
 def test_nginx_understands_the_configuration(nginx: str, tmp_path: Path) -> None:
     """With its own check; the names of other containers are replaced, since it looks them up."""
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     if program is None:
         pytest.skip("nginx is not installed (Debian: apt-get install nginx-light)")
-    text = re.sub(r"server [\w-]+:8005", "server 127.0.0.1:8005", (ROOT / nginx).read_text())
+    text = nginx_configuration(nginx, "127.0.0.1:8005")
     (tmp_path / "nginx.conf").write_text(text.replace(" /tmp/", f" {tmp_path}/"))
     command = [program, "-t", "-q", "-p", str(tmp_path), "-e", "stderr", "-c", str(tmp_path / "nginx.conf")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)

@@ -4,13 +4,14 @@ import http.client
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from servease_appt.testing.processes import GuardedProcess, wait_until
 from servease_appt.testing.servers import EmbeddedValkey, free_port
-from tests.deploy.files import ROOT
+from tests.deploy.files import nginx_configuration
 from tests.support.dataset import SECRET
 from tests.support.gunicorn import Gunicorn
 
@@ -30,24 +31,29 @@ def port(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> It
         "DATABASE_URL": "postgresql://127.0.0.1:1/none",
         "REDIS_URL": valkey.url(1),
     }
-    with Gunicorn(settings, folder, workers=1) as gunicorn:
-        port = free_port()
-        text = (ROOT / "deploy/nginx.conf").read_text()
-        text = text.replace("appointment-service:8005", f"127.0.0.1:{gunicorn.port}")
-        text = text.replace("listen 8005", f"listen 127.0.0.1:{port}").replace(" /tmp/", f" {folder}/")
-        (folder / "nginx.conf").write_text(f"daemon off;\n{text}")
-        command = [str(NGINX), "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
-        nginx = GuardedProcess(command, log=folder / "nginx.log")
-        try:
-            assert wait_until(lambda: _answers(port), timeout_s=20), nginx.log_tail()
-            yield port
-        finally:
-            nginx.stop()
+    with Gunicorn(settings, folder, workers=1) as gunicorn, proxy(folder, gunicorn.port) as port:
+        yield port
+
+
+@contextmanager
+def proxy(folder: Path, service: int) -> Iterator[int]:
+    """Run nginx in front of a port until the block ends. Yields its own port."""
+    port = free_port()
+    text = nginx_configuration("deploy/nginx.conf", f"127.0.0.1:{service}")
+    text = text.replace("listen 8005", f"listen 127.0.0.1:{port}").replace(" /tmp/", f" {folder}/")
+    (folder / "nginx.conf").write_text(f"daemon off;\n{text}")
+    command = [str(NGINX), "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
+    nginx = GuardedProcess(command, log=folder / "nginx.log")
+    try:
+        assert wait_until(lambda: _answers(port), timeout_s=20), nginx.log_tail()
+        yield port
+    finally:
+        nginx.stop()
 
 
 def _answers(port: int) -> bool:
     try:
-        return ask(port, "/health/")[0] == 200
+        return bool(ask(port, "/health/")[0])
     except OSError:
         return False
 
@@ -113,3 +119,11 @@ def test_what_is_too_large_is_json_with_413(port: int) -> None:
     assert (status, headers["Content-Type"]) == (413, "application/json")
     assert (headers["Cache-Control"], headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
     assert re.fullmatch(rb'\{"detail": "[^"]+"\}', body)
+
+
+def test_a_service_that_does_not_answer_is_503(tmp_path: Path) -> None:
+    """As the service itself says it, with the time after which to ask again; not nginx' 502."""
+    with proxy(tmp_path, free_port()) as port:
+        status, headers, body = ask(port, "/api/v1/appointments/", "POST", b"{}")
+    assert (status, headers["Retry-After"], headers["Content-Type"]) == (503, "1", "application/json")
+    assert b"detail" in body

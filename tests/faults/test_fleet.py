@@ -23,6 +23,14 @@ KINDS = {
         "reshard",
         "node-added-and-removed",
     },
+    "hosts": {
+        "primary-cut-off-5s",
+        "primary-cut-off-15s",
+        "primary-cut-off-written",
+        "replica-cut-off",
+        "loss-from-primary",
+        "loss-to-primary",
+    },
 }
 
 

@@ -52,7 +52,12 @@ def _declare_file(name: str, package: str, path: str, mimetype: str) -> None:
     )(send)
 
 
-_declare_file("page.js", "servease_appt.api", "docs_page/page.js", "text/javascript")
+for _name, _mimetype in (
+    ("page.css", "text/css"),
+    ("page.js", "text/javascript"),
+    ("accessibility.js", "text/javascript"),
+):
+    _declare_file(_name, "servease_appt.api", f"docs_page/{_name}", _mimetype)
 _declare_file("swagger-ui-bundle.js", _SWAGGER_UI, "dist/swagger-ui-bundle.js", "text/javascript")
 _declare_file("swagger-ui.css", _SWAGGER_UI, "dist/swagger-ui.css", "text/css")
 

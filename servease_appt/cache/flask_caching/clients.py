@@ -15,7 +15,7 @@ from redis.cluster import RedisCluster
 from redis.connection import parse_url
 
 from servease_appt.cache.flask_caching.setting_values import InvalidSetting, whole_number
-from servease_appt.cache.l2.cluster import Cluster
+from servease_appt.cache.l2.cluster_client import Cluster
 from servease_appt.cache.redis_client import check_client, client_options, connect
 from servease_appt.cache.sentinel import Sentinels
 

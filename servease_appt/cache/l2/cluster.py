@@ -8,22 +8,21 @@ which is the order that matters; tracking messages cover a crash in between. A c
 from __future__ import annotations
 
 import hashlib
-import threading
+import time
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisClusterException, RedisError, TryAgainError
+from redis.exceptions import RedisError, TryAgainError
 
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.errors import L2Unavailable
-from servease_appt.cache.forks import after_fork
 from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.l2.cluster_client import Cluster
 from servease_appt.cache.l2.cluster_keys import ClusterKeySpace
 from servease_appt.cache.l2.exchange import Command, exchange, read_many
-from servease_appt.cache.l2.nodes import Node, Nodes
+from servease_appt.cache.l2.nodes import Node
 from servease_appt.cache.l2.protocol import Announced, Fill, Lease, LeaseState, Write, WriteMode, Written
 from servease_appt.cache.l2.script_calls import (
     fill_args,
@@ -36,65 +35,9 @@ from servease_appt.cache.l2.single_server import SCAN_BATCH, SingleServerL2
 from servease_appt.cache.messages import Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.stats import Observer
 
-
-class _Client(RedisCluster):
-    """RedisCluster with redis-py's usual base class of errors: RedisClusterException is no RedisError."""
-
-    def __init__(self, **options: Any) -> None:
-        try:
-            super().__init__(**options)
-        except RedisClusterException as error:
-            raise RedisConnectionError(str(error)) from error
-
-    def execute_command(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().execute_command(*args, **kwargs)  # type: ignore[no-untyped-call]
-        except RedisClusterException as error:  # such as a slot that no node serves
-            raise RedisConnectionError(str(error)) from error
-
-
-class Cluster:
-    """A cluster client that is made at its first use, so that an application starts without its Redis.
-
-    It delegates all other attributes to redis-py's RedisCluster, and raises its errors. Thread-safe and fork-safe.
-
-    Attributes:
-        nodes: the same cluster, node by node.
-    """
-
-    def __init__(self, nodes: Sequence[tuple[str, int]], options: dict[str, Any]) -> None:
-        self.nodes = Nodes(nodes, options)
-        self._named = nodes
-        self._options = options
-        self._parents: list[object] = []
-        self._made: Any = None
-        self._renew()
-        after_fork(self, Cluster._renew)
-
-    def _renew(self) -> None:
-        """Begin anew, as in a forked child: a thread of the parent may have held a lock of the client."""
-        self._parents.append(self._made)
-        self._lock = threading.Lock()
-        self._made = None
-
-    def client(self) -> Any:
-        """Return the shared client. The first call reads the topology from the first node that answers."""
-        with self._lock:
-            if self._made is None:
-                nodes = [_node(host, port) for host, port in self._named]
-                self._made = _Client(startup_nodes=nodes, **self._options)
-            return self._made
-
-    def close(self) -> None:
-        """Close every connection."""
-        with self._lock:
-            made, self._made = self._made, None
-        if made is not None:
-            made.close()
-        self.nodes.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.client(), name)
+SLOW_S: Final = 0.2
+"""Seconds for a deletion and its message, after which both are repeated. A promotion takes longer than this."""
+MOST_ATTEMPTS: Final = 3
 
 
 class ClusterL2(SingleServerL2):
@@ -189,10 +132,13 @@ class ClusterL2(SingleServerL2):
     ) -> list[Written]:
         """See `SingleServerL2.write`. Each value is stored in a separate step."""
         calls = [(self.keys.group(w.key), (mode, l1_ms, "", "", "", w.payload, w.ttl_ms)) for w in writes]
+        began_s = time.monotonic()
         answers = self._run("write", lambda: self._scripts("write", calls))
         changed = [w.key for w, answer in zip(writes, answers, strict=True) if answer == [Written.CHANGED]]
         if changed:
             self._announce([], *own_message_parts(Invalidation(keys=tuple(changed), source=source)))
+            if time.monotonic() - began_s > SLOW_S:  # see `_announce`: the values may be lost
+                self.invalidate(changed, source)
         return [Written(flag) for (flag,) in self._run("write", lambda: _checked(answers))]
 
     def increment(self, key: str, delta: int, source: str) -> bytes:
@@ -253,18 +199,31 @@ class ClusterL2(SingleServerL2):
         """Delete in every slot, then increment the sequence and publish on its node.
 
         One DEL deletes all that belongs to a key: a fill between separate deletions of value and lease would stay.
+
+        A listener takes a promoted primary for complete if it has heard of no invalidation since the old primary's
+        last report. So the message must follow the deletion before a replica can have been promoted. If it took
+        longer, the deletion may have been lost with the old primary, and both are repeated.
         """
         size = len(self.keys.group(""))
         groups = [names[start : start + size] for start in range(0, len(names), size)]
-        if groups:
-            self._run("invalidate", lambda: self._delete(groups), guarded=False)
+        for _ in range(MOST_ATTEMPTS):
+            began_s = time.monotonic()
+            if groups:
+                self._run("invalidate", lambda: self._delete(groups), guarded=False)
+            sequence = self._publish(head, tail)
+            if not groups or time.monotonic() - began_s <= SLOW_S:
+                break
+            self._run("invalidate", self._nodes.refresh, guarded=False)
+        return Announced(sequence, None)  # a node counts only its own connections
+
+    def _publish(self, head: str, tail: str) -> int:
         calls = [((self.keys.sequence,), (self.keys.channel, head, tail))]
         seen = self._seen()
         ((answer, _),) = self._run(
             "invalidate", lambda: _checked(self._scripts("invalidate", calls, without=None)), guarded=False
         )
         self._counted(seen, int(answer))
-        return Announced(int(answer), None)  # a node counts only its own connections
+        return int(answer)
 
     def _delete(self, groups: Sequence[Sequence[str]]) -> None:
         """Delete groups of names. Of a slot that is being moved, its two nodes have some names each.
@@ -279,6 +238,16 @@ class ClusterL2(SingleServerL2):
         for place in (1, 0, 2, 3) if moving else ():
             single = [(group[place], ("DEL", group[place])) for group in moving]
             _checked(self._each(single, without=None))
+
+    def _delete_all_matching(self, message: Invalidation) -> int:
+        """Delete and publish as on a single server, again if a node was replaced meanwhile; see `_announce`."""
+        for _ in range(MOST_ATTEMPTS):
+            before = set(self._run("invalidate_matching", self._nodes.primaries, guarded=False))
+            sequence = super()._delete_all_matching(message)
+            self._run("invalidate_matching", self._nodes.refresh, guarded=False)
+            if before == set(self._nodes.known_primaries()):
+                break
+        return sequence
 
     def _delete_matching(self, pattern: str, *, values: bool) -> None:
         """Delete matching keys on every node that answers, then raise the first error."""
@@ -357,7 +326,3 @@ def _lease(answer: Any, token: str) -> Lease:
 def _known_sequence(seen: int, answer: object) -> int | None:
     """Return the sequence; if its node did not answer, the highest number seen, since nothing else is known."""
     return seen or None if isinstance(answer, Exception) else sequence_of(answer)
-
-
-def _node(host: str, port: int) -> ClusterNode:
-    return ClusterNode(host, port)  # type: ignore[no-untyped-call]

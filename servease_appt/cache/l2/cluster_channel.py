@@ -22,11 +22,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from servease_appt.cache.channel import Changed, Channel, Frame, NodeBack, NodeLost, PushChannel, Reply
 from servease_appt.cache.clocks import elapsed_s
 from servease_appt.cache.keys import KeySpace
-from servease_appt.cache.l2.cluster import Cluster
+from servease_appt.cache.l2.cluster_client import Cluster
 from servease_appt.cache.l2.cluster_keys import tag_of_slot
 from servease_appt.cache.l2.nodes import Node
 from servease_appt.cache.l2.protocol import Backend
-from servease_appt.cache.replication import Continuity, Histories, parse
+from servease_appt.cache.replication import Continuity, Histories, Replication, parse
 from servease_appt.cache.threads import run_in_thread
 
 SILENT_FOR_S: Final = 1.5
@@ -46,6 +46,9 @@ class _Link:
     ignored: int = 0
     """The number of answers to come that are about no heartbeat."""
     answers: list[object] = field(default_factory=list)
+    held: Replication | None = None
+    """The first report of a promoted node, until the messages from before it have been handled."""
+    held_at_s: float = 0.0
 
 
 class ClusterChannel:
@@ -80,8 +83,6 @@ class ClusterChannel:
             raise RedisConnectionError("no node serves the sequence")
         self.server = main.name
         self._main = Channel(main.client)
-        self._nodes.not_compared.clear()
-        self._nodes.compared = True
         self._unheard: set[str] = set()
         for node in self._others():
             self._note_lost(node.name)
@@ -111,12 +112,28 @@ class ClusterChannel:
         for link in list(self._links.values()):
             self._beat(link)
 
+    def on_heartbeat(self, sent_at_s: float) -> None:
+        """Handle that the sequence's node has answered a heartbeat, and that its history was compared.
+
+        All messages from before the heartbeat have been handled, or it has shown that some were missed.
+        """
+        self._nodes.compared = True
+        self._nodes.not_compared.discard(self.server)
+        for link in list(self._links.values()):
+            if link.held is not None and sent_at_s >= link.held_at_s:
+                self._confirm(link, link.held)
+
     def wait(self, wake: socket.socket, timeout_s: float) -> None:
         """See `Channel.wait`."""
         self._add_connected()
-        links = [link.channel for link in self._links.values()]
-        if not self._events and not any(channel.has_frame() for channel in (self._main, *links)):
-            self._main.wait(wake, timeout_s, [channel.link for channel in links])
+        if not self.has_frame():
+            self._main.wait(wake, timeout_s, [link.channel.link for link in self._links.values()])
+
+    def has_frame(self) -> bool:
+        """See `PushChannel.has_frame`."""
+        if self._events or self._main.has_frame():
+            return True
+        return any(link.channel.has_frame() for link in self._links.values())
 
     def receive(self) -> tuple[bool, Frame]:
         """See `Channel.receive`. The answers of the other nodes are handled here."""
@@ -137,8 +154,6 @@ class ClusterChannel:
 
     def close(self) -> None:
         """Close all connections."""
-        self._nodes.compared = False
-        self._nodes.not_compared.clear()
         with self._lock:
             self._closed = True
         waiting = [channel for _, channel in self._connected if channel is not None]
@@ -247,12 +262,22 @@ class ClusterChannel:
         link.asked_at_s = None
         name, servers = link.node.name, self.servers
         continuity = self._histories.compare(name, report, reconnected=not link.confirmed, servers=servers)
-        if not link.confirmed:
-            link.confirmed = True
-            self._unheard.discard(name)
-            self._events.append(NodeBack(name, invalidations_lost=continuity is Continuity.BROKEN))
-        elif continuity in (Continuity.BROKEN, Continuity.CONTINUED):
-            raise RedisConnectionError("the node was demoted meanwhile")
+        if link.confirmed:
+            if continuity in (Continuity.BROKEN, Continuity.CONTINUED):
+                raise RedisConnectionError("the node was demoted meanwhile")
+            self._histories.accept(name, report, link.invalidations, servers)
+        elif continuity is not Continuity.CONTINUED:
+            self._confirm(link, report)
+        elif link.held is None:  # an invalidation from before the promotion may not have been heard yet
+            link.held, link.held_at_s = report, self._clock()
+
+    def _confirm(self, link: _Link, report: Replication | None) -> None:
+        """Compare the first report of a connection, and use the node again."""
+        name, servers = link.node.name, self.servers
+        continuity = self._histories.compare(name, report, reconnected=True, servers=servers)
+        link.held, link.confirmed = None, True
+        self._unheard.discard(name)
+        self._events.append(NodeBack(name, invalidations_lost=continuity is Continuity.BROKEN))
         self._histories.accept(name, report, link.invalidations, servers)
 
     def _lose(self, link: _Link) -> None:

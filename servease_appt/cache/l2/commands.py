@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from servease_appt.cache.wire import Argument, pack
 
@@ -35,6 +35,31 @@ def send(client: Redis, *arguments: Argument) -> Any:
         pool.release(connection)
 
 
+def send_together(client: Redis, *commands: Sequence[Argument]) -> list[Any]:
+    """Return the answers to commands sent in one packet on one connection; an error reply is an answer."""
+    pool, packed = client.connection_pool, [b"".join(map(pack, commands))]
+    connection = pool.get_connection()
+    try:
+
+        def attempt() -> list[Any]:
+            connection.send_packed_command(packed)  # type: ignore[no-untyped-call]
+            return [_reply_or_error(connection) for _ in commands]
+
+        def disconnect(_error: Exception) -> None:
+            connection.disconnect()  # type: ignore[no-untyped-call]
+
+        return connection.retry.call_with_retry(attempt, disconnect)
+    finally:
+        pool.release(connection)
+
+
+def _reply_or_error(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
+
+
 class LuaScript:
     """A Lua script, which the server is sent once and then runs by its hash. Thread-safe."""
 
@@ -49,3 +74,21 @@ class LuaScript:
             return send(self._client, "EVALSHA", self._hash, len(keys), *keys, *args)
         except NoScriptError:
             return send(self._client, "EVAL", self._source, len(keys), *keys, *args)
+
+    def replicated(
+        self, keys: Sequence[str], args: Sequence[Argument], replicas: int, wait_ms: int
+    ) -> tuple[Any, int]:
+        """Run the script, and wait until so many replicas have its changes. Raises redis-py's errors.
+
+        Returns:
+            The answer, and the number of replicas that have the changes; 0 if the server refuses to wait.
+        """
+        if not replicas:
+            return self(keys, args), 0
+        rest, wait = (len(keys), *keys, *args), ("WAIT", replicas, wait_ms)
+        answer, reached = send_together(self._client, ("EVALSHA", self._hash, *rest), wait)
+        if isinstance(answer, NoScriptError):
+            answer, reached = send_together(self._client, ("EVAL", self._source, *rest), wait)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer, reached if isinstance(reached, int) else 0

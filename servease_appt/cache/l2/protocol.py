@@ -105,6 +105,9 @@ class SequenceWatch(Protocol):
     def acknowledge(self, sequence: int) -> None:
         """Note the number that the server gave to an invalidation of ours."""
 
+    def replicas(self) -> int | None:
+        """Return the number of replicas that the server last reported; None: unknown."""
+
 
 class Backend(ABC):
     """Something else than a Redis server behind the cache, such as `servease_appt.cache.testing.MemoryServer`."""

@@ -41,6 +41,7 @@ from servease_appt.cache.l2.script_calls import (
 from servease_appt.cache.messages import STARTS, Invalidation, own_message_parts, sequence_of
 from servease_appt.cache.refusals import Refusals
 from servease_appt.cache.stats import Observer
+from servease_appt.cache.wire import Argument
 
 T = TypeVar("T")
 SCAN_BATCH = 1000
@@ -276,7 +277,7 @@ class SingleServerL2:
         seen = self._seen()
         answer = self._run(
             "invalidate",
-            lambda: self._invalidate(keys=[self.keys.sequence, *names], args=args),
+            lambda: self._delete_and_publish([self.keys.sequence, *names], args),
             guarded=False,
         )
         if answer is None and if_at is not None:
@@ -284,6 +285,9 @@ class SingleServerL2:
         sequence, listeners = items(answer, 2)
         self._counted(seen, int(sequence))
         return Announced(int(sequence), listeners)
+
+    def _delete_and_publish(self, names: Sequence[str], args: Sequence[Argument]) -> Any:
+        return self._invalidate(keys=names, args=args)
 
     @staticmethod
     def _announced(announced: Announced | None) -> Announced:

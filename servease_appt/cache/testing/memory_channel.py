@@ -145,12 +145,16 @@ class MemoryChannel:
             if waited_for.fileno() in ready:
                 waited_for.recv(4096)
 
+    def has_frame(self) -> bool:
+        """See `PushChannel.has_frame`."""
+        return bool(self._frames) and self._frames[0][0] <= self._clock()
+
     def receive(self) -> tuple[bool, Frame]:
         """See `PushChannel.receive`."""
         if self._cut:
             raise RedisConnectionError("the channel was cut")
         with self._changed:
-            if self._frames and self._frames[0][0] <= self._clock():
+            if self.has_frame():
                 return True, self._frames.popleft()[1]
         return False, None
 

@@ -5,6 +5,9 @@ export const number = (n, short) =>
   n === null || n === undefined
     ? "–"
     : n.toLocaleString("en", { maximumFractionDigits: n < 10 ? 2 : n < 100 ? 1 : 0, notation: short ? "compact" : "standard" });
+// The tiers answer in microseconds: two digits of whatever is below a millisecond.
+export const milliseconds = (ms) =>
+  ms !== null && ms !== undefined && ms < 1 ? ms.toLocaleString("en", { maximumSignificantDigits: 2 }) : number(ms);
 export const clock = (date) => date.toLocaleTimeString("en-GB");
 export const mebibytes = (bytes) => (bytes === null || bytes === undefined ? "–" : `${(bytes / 2 ** 20).toFixed(0)} MiB`);
 

@@ -1,7 +1,7 @@
 // Shows the figures of all workers: tiles, charts and tables.
 
 import { Series, Span } from "./figures.js";
-import { mebibytes, number, percent, table, tile } from "./html.js";
+import { mebibytes, milliseconds, number, percent, table, tile } from "./html.js";
 import { draw } from "./lines.js";
 
 export const ENTITIES = document.body.dataset.entities.split(" ");
@@ -71,17 +71,18 @@ function showLines(data) {
 function showTiers(data, span) {
   const l1Entries = (entity) => data.workers.reduce((n, worker) => n + (worker.l1_entries[entity] ?? 0), 0);
   const total = (tier, event, entity) => data.latest.events[`${tier}.${event}.${entity}`] ?? 0;
+  const p50AndP95 = (read, ends) => [0.5, 0.95].map((share) => milliseconds(span?.quantileMs(read, ends, share)));
+  const tierTimes = (tier, entity) => p50AndP95((sample) => sample.reads[`${tier}.${entity}`], data.ends_s.reads);
   const rows = [];
   for (const entity of ENTITIES) {
     const calls = (sample) => sample.upstream[entity];
     const l2Entries = data.l2_entries ? data.l2_entries[entity] ?? 0 : null;
     rows.push(
       [`L1 ${entity}`, percent(span?.hitRate("l1", [entity])), number(span?.perSecond(span.events("l1", ["hit", "miss"], [entity]))),
-        "–", number(l1Entries(entity)), number(total("l1", "eviction", entity)), "–", "–"],
+        "–", number(l1Entries(entity)), number(total("l1", "eviction", entity)), ...tierTimes("l1", entity)],
       [`L2 ${entity}`, percent(span?.hitRate("l2", [entity])), number(span?.perSecond(span.events("l2", ["hit", "miss"], [entity]))),
-        number(span?.perSecond(span.events("l2", ["fill"], [entity]))), number(l2Entries), "–", "–", "–"],
-      [`service ${entity}`, "–", number(span?.perSecond(span.count(calls))), "–", "–", "–",
-        number(span?.quantileMs(calls, data.ends_s.upstream, 0.5)), number(span?.quantileMs(calls, data.ends_s.upstream, 0.95))],
+        number(span?.perSecond(span.events("l2", ["fill"], [entity]))), number(l2Entries), "–", ...tierTimes("l2", entity)],
+      [`service ${entity}`, "–", number(span?.perSecond(span.count(calls))), "–", "–", "–", ...p50AndP95(calls, data.ends_s.upstream)],
     );
   }
   at("tiers").replaceChildren(table(

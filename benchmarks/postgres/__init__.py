@@ -1,0 +1,1 @@
+"""What PostgreSQL has to do for the service: directly, through PgBouncer, and with a replica for lists."""
