@@ -17,6 +17,7 @@ document.getElementById("entity").value = "customer_%s";
 for (const form of ["search", "list"]) document.getElementById(form).requestSubmit();
 document.getElementById("examine").click();
 """
+POLL = "document.dispatchEvent(new Event('visibilitychange'))"  # asks at once
 PLANTED = """
 const planted = document.createElement("p");
 planted.append("Hardly to be read", document.createElement("input"));
@@ -33,7 +34,8 @@ def test_axe_finds_nothing_wrong_with_the_dashboard(
     fake_services: FakeServices,
     tmp_path: Path,
 ) -> None:
-    """In four views: before signing in, with all panels open, with 1, 2 and 64 workers, and without Redis."""
+    """In four views: before signing in, with all panels open, with 2 workers, and without Redis. Also with 64
+    workers, and after the service has ended."""
     environment = settings(new_database(migrated_template), own_valkey.url(1), fake_services)
     found: list[str] = []
     with (
@@ -65,17 +67,24 @@ def test_axe_finds_nothing_wrong_with_the_dashboard(
         check("two workers")
 
         with many_workers(own_valkey.url(1), 62):
+            browser.evaluate(POLL)
             browser.wait_for("document.querySelectorAll('#workers tbody tr').length === 64")
             browser.look(width=1366, height=900, dark=False)
             found += violations(browser)
 
         own_valkey.stop()
+        browser.evaluate(POLL)
         browser.wait_for("/Redis does not answer/.test(document.getElementById('workers-note').textContent)")
         browser.wait_for("document.querySelectorAll('#workers tbody tr').length === 1")
         browser.evaluate(OPEN_PANELS % served.dataset.alice_id)
         for panel in ("found", "keys", "events", "findings .bad"):
             browser.wait_for(f"document.querySelector('#{panel} .bad, #{panel}.bad') !== null")
         check("without Redis")
+
+        served.gunicorn.stop()
+        browser.evaluate(POLL)
+        browser.wait_for("/Connection lost/.test(document.getElementById('contact').textContent)")
+        found += violations(browser)
 
         browser.evaluate(PLANTED)
         planted = {text.partition(":")[0] for text in violations(browser)}

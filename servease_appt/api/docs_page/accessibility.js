@@ -25,8 +25,8 @@ const CORRECTIONS = [
 ];
 
 function nameOf(operation) {
-  const [method, path] = [".opblock-summary-method", ".opblock-summary-path"].map((part) => operation.querySelector(part)?.textContent);
-  return `${method} ${path}`;
+  const method = operation.querySelector(".opblock-summary-method").textContent;
+  return `${method} ${operation.querySelector("[data-path]").dataset.path}`;
 }
 
 function label(text) {
