@@ -154,6 +154,7 @@ def test_nothing_older_than_the_bound_is_read(
             assert began_s < committed_s + SHORT_S or row in found
         assert "behind" in outcomes
         one.wait_for("behind")
+        assert one.replica.examine()[0] is ReplicaState.BEHIND
     settle(one)
     assert row in one.read()[1]
     told = [record.message for record in caplog.records if record.name == "servease_appt.db.replica"]
@@ -346,6 +347,7 @@ def test_the_primary_is_no_replica_of_itself(servers: Replicated, worker: Callab
     """A replica that was promoted may lack what others have: the read itself is refused."""
     one = worker(url=servers.primary.url())
     one.wait_for("wrong")
+    assert one.replica.examine()[0] is ReplicaState.WRONG
 
     def refused() -> bool:
         one.replica.state = ReplicaState.OK  # as before the next probe
