@@ -138,6 +138,21 @@ def test_a_primary_is_not_trusted_on_an_old_answer_of_the_sentinels() -> None:
     assert sentinels.objection(primary) == "other connections lead to another server"
 
 
+@pytest.mark.parametrize("newest", [0, 1, 2])
+def test_the_newest_configuration_names_the_primary(newest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentinel has it, and the two others do not know of the failover yet."""
+    sentinels = sentinel.Sentinels([("a", 1), ("b", 2), ("c", 3)], SERVICE, {})
+    old, new = ("127.0.0.1", 1), ("127.0.0.1", 2)
+
+    def answer(asked: object) -> tuple[int, tuple[str, int]]:
+        return (8, new) if asked is sentinels.sentinels[newest] else (7, old)
+
+    monkeypatch.setattr(sentinels, "_ask", answer)
+    assert sentinels.discover_master(SERVICE) == new
+    assert sentinels.objection(old) is not None
+    assert sentinels.objection(new) is None
+
+
 def test_sentinels_that_do_not_run_change_nothing(
     setup: SentinelSetup, worker: Cache, source: Source
 ) -> None:

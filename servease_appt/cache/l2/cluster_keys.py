@@ -13,7 +13,7 @@ from servease_appt.cache.keys import KeySpace
 
 SLOTS: Final = REDIS_CLUSTER_HASH_SLOTS
 REMEMBERED: Final = 16_384
-"""Names whose slots are remembered, which takes about 4 MB."""
+"""Names whose slots are remembered, which takes about 3 MB."""
 
 
 class ClusterKeySpace(KeySpace):
