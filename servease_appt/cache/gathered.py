@@ -13,7 +13,7 @@ from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.messages import Invalidation, coalesce
 
 MAX_GATHERED = 256
-"""So many are handled together at most, so that none waits long while further ones arrive."""
+"""So many named keys, or a single message with more, are handled together, so that none waits long for others."""
 
 
 class Gathered:
@@ -34,12 +34,14 @@ class Gathered:
         self._own = f"{keys.prefix}:__"
         self._follow_sequence = follow_sequence
         self._invalidations: list[Invalidation] = []
+        self._named = 0
         self._changed: list[bytes] = []
 
     def add(self, invalidation: Invalidation) -> None:
         """Add a message that can be coalesced."""
         self._invalidations.append(invalidation)
-        if len(self._invalidations) >= MAX_GATHERED:
+        self._named += len(invalidation.keys)
+        if self._named >= MAX_GATHERED:
             self.handle()
 
     def add_changed(self, names: tuple[bytes, ...]) -> None:
@@ -51,7 +53,7 @@ class Gathered:
     def handle(self) -> None:
         """Handle what was added. The invalidations come first: an entry that they drop need not be compared."""
         if self._invalidations:
-            received, self._invalidations = self._invalidations, []
+            received, self._invalidations, self._named = self._invalidations, [], 0
             for invalidation in received:
                 if invalidation.sequence is not None:
                     self._follow_sequence(invalidation.sequence)

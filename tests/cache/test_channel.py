@@ -17,6 +17,7 @@ from redis.connection import Connection
 from servease_appt.cache import connect
 from servease_appt.cache.callbacks import ListenerCallbacks
 from servease_appt.cache.channel import Changed, Channel, Frame, Published, Reply, Subscribed
+from servease_appt.cache.gathered import MAX_GATHERED, Gathered
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l1 import Entry
 from servease_appt.cache.listener import Listener
@@ -304,6 +305,24 @@ def test_what_was_received_before_a_loss_is_handled(idle: Listener, monkeypatch:
     with pytest.raises(redis.ConnectionError, match="lost"):
         idle._handle_received(received)
     assert handled == [Invalidation(("customer_1",) * 3, source="a", sequence=7)]
+
+
+@pytest.mark.parametrize("keys_per_message", [1, 100, 2 * MAX_GATHERED])
+def test_no_message_waits_for_many_others(keys_per_message: int) -> None:
+    """A stream of messages that does not end is handled in parts of a limited size."""
+    handled: list[Invalidation] = []
+
+    class Callbacks:
+        on_message = staticmethod(handled.append)
+
+    gathered = Gathered(KeySpace("x"), lambda _: None)
+    gathered.callbacks = cast("ListenerCallbacks", Callbacks)
+    names = tuple(f"customer_{number}" for number in range(keys_per_message))
+    for sequence in range(1, 2 * MAX_GATHERED + 1):
+        gathered.add(Invalidation(names, source="a", sequence=sequence))
+        waiting = sequence - (handled[-1].sequence or 0 if handled else 0)
+        assert waiting * keys_per_message < MAX_GATHERED
+    assert all(len(message.keys) < MAX_GATHERED + keys_per_message for message in handled)
 
 
 def test_messages_are_handled_before_the_network_is_read_again(

@@ -1,6 +1,7 @@
 """What grows with the number of workers, and what does not."""
 
 import json
+import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -10,10 +11,12 @@ import redis
 
 from benchmarks.redis_commands import command_counts
 from servease_appt.cache import Event, Stats, Tier
+from servease_appt.cache.channel import Channel
 from tests.cache.conftest import Background, MakeCache
 from tests.cache.testbed import (
     LIMIT_S,
     PREFIX,
+    Cache,
     Source,
     Versioned,
     eventually,
@@ -88,6 +91,14 @@ def test_what_a_fill_of_the_same_value_costs_its_holders(
 BURST = 50
 
 
+def await_unread(cache: Cache, text: bytes) -> None:
+    """Wait until the connection of a listener that is held up has the burst, which nobody has read."""
+    channel = cache._process.listener._channel
+    assert isinstance(channel, Channel)
+    link = channel.link
+    eventually(lambda: link.recv(65_536, socket.MSG_PEEK).count(text) == BURST, "the arrival of the burst")
+
+
 def test_a_burst_of_invalidations_of_one_key_costs_one_eviction(
     make_cache: MakeCache, source: Source, background: Background, client: redis.Redis
 ) -> None:
@@ -110,7 +121,7 @@ def test_a_burst_of_invalidations_of_one_key_costs_one_eviction(
     gate.wait_for_arrival()
     for _ in range(BURST):
         w.invalidate([key])
-    client.ping()  # the server has written the messages before this answer
+    await_unread(b, f'"keys":["{key}"]'.encode())
     gate.open()
     settle(b)
     assert dropped == [[other], [key]]
@@ -136,6 +147,7 @@ def test_a_burst_of_changes_of_one_key_costs_one_read(
     gate.wait_for_arrival()
     for _ in range(BURST):
         client.set(f"{PREFIX}:{key}", payload, ex=60)
+    await_unread(b, f"{PREFIX}:{key}".encode())
     gate.open()
     settle(b)
     assert command_counts(client)["mget"] - before == 1
