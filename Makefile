@@ -46,7 +46,7 @@ help:
 	@echo "make faults  break it under load and check what every request saw (ARGS='--only NAME': one fault)"
 	@echo "make scale   the same on Redis Sentinel, Redis Cluster and three hosts, about 10 minutes (ARGS='--only NAME': one fault)"
 	@echo "make docs    the documents and the API's reference as a site in build/docs; a warning or a broken link fails"
-	@echo "make links   ask for the external links of the documents; says which hosts could not be asked (exit code 2)"
+	@echo "make links   ask for the documents' external links; Error 1: one has no page, 2: a host could not be asked"
 	@echo "make screenshots   the dashboard's pictures in docs/, taken of a service under load (needs Chromium; three minutes)"
 	@echo "make audit   known vulnerabilities of the locked dependencies; says where there was no data (exit code 2)"
 	@echo "make api-tools   what the tests then try the OpenAPI document and the pages with: a linter, client generators, axe"

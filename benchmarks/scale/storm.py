@@ -30,6 +30,7 @@ PAGES_PER_S = 100
 PAGE_S = 0.001
 """Processor time of a page besides its names."""
 STEP_S = 0.002
+SEND_TIMEOUT_S = 60.0
 Cache = TwoTierCache[Reference]
 
 
@@ -196,13 +197,13 @@ def _send(port: int, messages: Sequence[bytes], seconds: float) -> None:
         while (elapsed_s := time.monotonic() - started_s) < seconds:
             due = min(len(messages), int(len(messages) * elapsed_s / seconds))
             if due > sent:
-                link.settimeout(seconds)
+                link.settimeout(SEND_TIMEOUT_S)
                 link.sendall(b"".join(messages[sent:due]))
                 link.settimeout(0.0)
                 sent = due
             _drop_answers(link)
             time.sleep(STEP_S)
-        link.settimeout(30.0)
+        link.settimeout(SEND_TIMEOUT_S)
         link.sendall(b"".join(messages[sent:]) + encode("PING"))
         while b"+PONG" not in link.recv(262_144):
             pass
