@@ -109,7 +109,7 @@ def _heal(context: Context) -> None:
     lasted_s = time.monotonic() - context.keep["began_s"]
     testbed.network.heal()
     replaced = testbed.setup.primary() is not context.keep["old"]
-    context.remarks.append(f"{'another' if replaced else 'the same'} primary after {lasted_s:.1f} s")
+    context.remarks.append(f"lasted {lasted_s:.1f} s, then {'another' if replaced else 'the same'} primary")
     _settle(context)
 
 

@@ -41,6 +41,8 @@ def served(
 ) -> Iterator[Served]:
     """A service with two workers; tests that stop servers start a service of their own."""
     running_fake_services.reset()
+    with redis.Redis.from_url(valkey.url(1)) as client:
+        client.flushdb()  # a worker that an earlier module killed would still be registered
     directory = Path(tmp_path_factory.mktemp("served"))
     more = {"PROMETHEUS_MULTIPROC_DIR": str(directory / "metrics")}
     environment = settings(new_database(migrated_template), valkey.url(1), running_fake_services, **more)
