@@ -135,8 +135,8 @@ class Sentinels(Sentinel):
                 self._look()
             return self._view
 
-    def objection_now(self) -> str | None:
-        """Return why the server that connections lead to may not be the primary; None: the sentinels say it is.
+    def objection_now(self, asked: Address) -> str | None:
+        """Return why the server at `asked` may not be the primary; None: the sentinels say it is.
 
         Asks them, unless another thread does so after this call.
         """
@@ -145,7 +145,7 @@ class Sentinels(Sentinel):
             return _CUT_OFF
         if view.primary is None:
             return "no sentinel reaches the primary"
-        return None if view.primary == self._used else OTHER_PRIMARY
+        return None if view.primary == asked else OTHER_PRIMARY
 
     def _poll(self) -> None:
         try:

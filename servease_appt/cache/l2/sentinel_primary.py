@@ -61,10 +61,10 @@ class SentinelL2(SingleServerL2):
 
     def _on_the_primary(self, names: Sequence[str], args: Sequence[Argument]) -> tuple[Any, str | None]:
         needed = self._replicas_needed()
-        answer, replicas = self._invalidate.replicated(names, args, needed, self._wait_ms)
-        if replicas >= needed:
-            return answer, None
-        return answer, self._sentinels.objection_now()
+        if not needed:
+            return self._invalidate(names, args), None
+        answer, replicas, server = self._invalidate.replicated(names, args, needed, self._wait_ms)
+        return answer, None if replicas >= needed else self._sentinels.objection_now(server)
 
     def _replicas_needed(self) -> int:
         """Return the number of replicas that make a majority together with the primary; 1 if it is not known."""
