@@ -29,6 +29,7 @@ MIN_FOR_MAJORITY: Final = 3
 
 Address = tuple[str, int]
 _CUT_OFF: Final = "most sentinels can't be reached"
+UNKNOWN_PRIMARY: Final = "no sentinel reaches the primary"
 OTHER_PRIMARY: Final = "the sentinels name another primary"
 
 
@@ -144,7 +145,7 @@ class Sentinels(Sentinel):
         if view.cut_off:
             return _CUT_OFF
         if view.primary is None:
-            return "no sentinel reaches the primary"
+            return UNKNOWN_PRIMARY
         return None if view.primary == asked else OTHER_PRIMARY
 
     def _poll(self) -> None:

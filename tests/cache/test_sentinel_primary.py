@@ -136,6 +136,21 @@ def test_the_server_that_has_the_invalidation_is_the_one_that_is_judged(
     eventually(lambda: pair.on_replica.info("replication")["master_link_status"] == "up", "the replication")
 
 
+def test_a_primary_that_has_just_lost_its_replica_is_not_believed(
+    pair: Pair, sentinels: NamedPrimary, worker: Cache
+) -> None:
+    """The replica may have been promoted. Seen to fail: with no replica to wait for, nobody was asked."""
+    pair.on_primary.execute_command("WAIT", 1, 5000)
+    monkeypatch(sentinels, "poll", lambda: None)  # they are asked twice a second
+    pair.on_replica.replicaof("NO", "ONE")
+    eventually(lambda: worker._process.listener.replicas == 0, "a report without replicas")
+    sentinels.port = pair.replica.port
+    worker.invalidate([K])
+    assert pair.on_replica.get(f"{PREFIX}:{K}") is None
+    pair.on_replica.replicaof("127.0.0.1", pair.primary.port)
+    eventually(lambda: pair.on_replica.info("replication")["master_link_status"] == "up", "the replication")
+
+
 def test_a_replica_that_answers_is_enough(pair: Pair, sentinels: NamedPrimary, worker: Cache) -> None:
     """Then no sentinel is asked, and a command that does not listen waits for one replica, too."""
     before = _waits(pair)

@@ -90,7 +90,7 @@ class LuaScript:
         Args:
             keys: the script's keys.
             args: the script's arguments.
-            replicas: how many, at least one.
+            replicas: how many; 0: do not wait.
             wait_ms: milliseconds to wait at most.
 
         Returns:
