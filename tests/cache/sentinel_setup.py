@@ -11,7 +11,7 @@ from typing import Any, Self
 import redis
 
 from servease_appt.testing.processes import GuardedProcess, wait_until
-from servease_appt.testing.servers import EmbeddedValkey, _valkey_binary, free_port
+from servease_appt.testing.servers import EmbeddedValkey, free_port, valkey_binary
 
 SERVICE = "main"
 _START_S = 30.0
@@ -95,7 +95,7 @@ class SentinelSetup:
             ),
         ]
         (own / "conf").write_text("\n".join(lines) + "\n")
-        command: list[str | Path] = [_valkey_binary(), str(own / "conf"), "--sentinel"]
+        command: list[str | Path] = [valkey_binary(), str(own / "conf"), "--sentinel"]
         process = GuardedProcess(command, log=own / "log", directory=own, stop_signal=signal.SIGKILL)
         stack.callback(process.stop)
         self.sentinels.append(process)

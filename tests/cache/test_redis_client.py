@@ -12,7 +12,7 @@ from servease_appt.cache import connect
 from servease_appt.cache.sentinel import sentinels_of
 from servease_appt.testing.fault_proxy import LinkKind, Proxy
 from servease_appt.testing.processes import GuardedProcess
-from servease_appt.testing.servers import EmbeddedValkey, _valkey_binary, free_port
+from servease_appt.testing.servers import EmbeddedValkey, free_port, valkey_binary
 from tests.cache.testbed import eventually
 
 
@@ -113,7 +113,7 @@ def sentinel(own_valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[int]:
     settings = tmp_path / "sentinel.conf"
     settings.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {own_valkey.port} 1\n")
     process = GuardedProcess(
-        [_valkey_binary(), str(settings), "--sentinel"], log=tmp_path / "log", directory=tmp_path
+        [valkey_binary(), str(settings), "--sentinel"], log=tmp_path / "log", directory=tmp_path
     )
     try:
         with redis.Redis(port=port) as client:

@@ -15,7 +15,7 @@ from servease_appt.cache import Source as From
 from servease_appt.cache import connect
 from servease_appt.cache.errors import CacheUnavailable
 from servease_appt.testing.processes import GuardedProcess
-from servease_appt.testing.servers import EmbeddedValkey, _valkey_binary, free_port
+from servease_appt.testing.servers import EmbeddedValkey, free_port, valkey_binary
 from tests.cache.cluster_setup import SLOTS, ClusterSetup
 from tests.cache.testbed import CODECS, PREFIX, Cache, Source, eventually, listening, policy
 from tests.support.tls_proxy import CA, OTHER_CA, TlsProxy
@@ -55,7 +55,7 @@ def sentinel_of(host: str, primary: int, directory: Path) -> Iterator[int]:
     settings = directory / "sentinel.conf"
     settings.write_text(f"port {port}\nbind {host}\nsentinel monitor main {host} {primary} 1\n")
     process = GuardedProcess(
-        [_valkey_binary(), str(settings), "--sentinel"], log=directory / "log", directory=directory
+        [valkey_binary(), str(settings), "--sentinel"], log=directory / "log", directory=directory
     )
     try:
         eventually(partial(_answers, host, port), "the start of the sentinel")
