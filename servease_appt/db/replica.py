@@ -218,7 +218,7 @@ class Replica:
         while time.monotonic() < self._wanted_until_s:
             try:
                 self._look()
-            except Exception:  # noqa: BLE001
+            except Exception:  # noqa: BLE001 - the thread goes on: lists come from the primary meanwhile
                 _log.exception("The watch of the read replica failed")
             if self._closed.wait(self._every_s):
                 return
