@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import cycle
+from statistics import median
 
 from benchmarks.contenders import Ours, new_keys
 from benchmarks.library import PAGE
@@ -104,22 +105,24 @@ def _measure(case: str, readers: Mapping[str, Reader], rounds: int, results: Res
 
 
 def _sample(readers: Mapping[str, Reader], rounds: int) -> tuple[Rounds, Rounds]:
-    """Return the elapsed time and the processor time of this process for one read, in µs."""
+    """Return the elapsed time and the processor time of this process for one read, in µs.
+
+    A sample is the median of the turns of one round: a turn in which the machine was busy elsewhere is left out.
+    """
     waited: dict[str, list[float]] = {name: [] for name in readers}
     used: dict[str, list[float]] = {name: [] for name in readers}
     pages = {name: cycle(reader.pages) for name, reader in readers.items()}
     for number in range(rounds + 1):
-        sums = dict.fromkeys(readers, (0, 0))
+        turns: dict[str, list[tuple[float, float]]] = {name: [] for name in readers}
         for _ in range(TURNS_A_ROUND):
             for name, reader in readers.items():
                 _time(reader, pages[name])  # the processor's caches have the other server's data
-                for _ in range(TURN):
-                    elapsed_ns, cpu_ns = _time(reader, pages[name])
-                    sums[name] = sums[name][0] + elapsed_ns, sums[name][1] + cpu_ns
+                times = [_time(reader, pages[name]) for _ in range(TURN)]
+                turns[name].append((median(t for t, _ in times), median(t for _, t in times)))
         if number:  # the first round does not count
-            for name, (elapsed_ns, cpu_ns) in sums.items():
-                waited[name].append(elapsed_ns / (TURN * TURNS_A_ROUND * 1000))
-                used[name].append(cpu_ns / (TURN * TURNS_A_ROUND * 1000))
+            for name, measured in turns.items():
+                waited[name].append(median(t for t, _ in measured) / 1000)
+                used[name].append(median(t for _, t in measured) / 1000)
     return Rounds(waited), Rounds(used)
 
 

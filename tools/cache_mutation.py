@@ -21,9 +21,16 @@ WORK = ROOT / "build" / "cache-mutation"
 COPIED = ("servease_appt", "tests", "faults", "gunicorn.conf.py", "wsgi.py")
 RACES = ("races", "races_channel", "races_page")
 TESTS: dict[str, tuple[str, ...]] = {
-    "recovery": ("server_changes", "lost_writes", "faults", "outage_cost", "races_channel", "channel"),
+    "recovery": (
+        *("server_changes", "lost_writes", "faults", "outage_cost", "races_channel", "channel"),
+        *("replication", "sentinel_primary"),
+    ),
     "keeping": ("odd_values", "small_protections", "invalidation", *RACES),
-    "invalidation": ("invalidation", "small_protections", "callbacks", "plain_requests", *RACES),
+    "invalidation": (
+        *("invalidation", "small_protections", "callbacks", "plain_requests", "replication"),
+        *RACES,
+    ),
+    "sentinel": ("sentinel", "sentinel_primary", "replication"),
     "plain_requests": ("plain_requests", "invalidation", "races_channel"),
     "batch_load": ("loading", "takeover", "loaders", "unusual_loaders", "single_flight", *RACES),
     "loading": ("loading", "load_threads", "loaders", "unusual_loaders", "takeover", *RACES),

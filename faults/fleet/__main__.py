@@ -10,7 +10,7 @@ from pathlib import Path
 
 from faults import broken, experiment, report
 from faults.experiment import Fault, Result
-from faults.fleet import cluster, host_servers, hosts, namespaces, sentinel
+from faults.fleet import cluster, host_servers, hosts, hosts_cluster, namespaces, sentinel
 from faults.testbed import Testbed
 
 WORKERS = 3
@@ -18,8 +18,9 @@ TOPOLOGIES: dict[str, tuple[type[Testbed], Sequence[Fault]]] = {
     "sentinel": (sentinel.SentinelTestbed, sentinel.FAULTS),
     "cluster": (cluster.ClusterTestbed, cluster.FAULTS),
     "hosts": (host_servers.HostsTestbed, hosts.FAULTS),
+    "hosts-cluster": (hosts_cluster.HostsClusterTestbed, hosts_cluster.FAULTS),
 }
-NEED_HOSTS = ("hosts",)
+NEED_HOSTS = ("hosts", "hosts-cluster")
 """The topologies of several hosts, which need network namespaces."""
 
 

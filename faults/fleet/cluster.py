@@ -44,7 +44,7 @@ class ClusterTestbed(Testbed):
 
     def l2_reader(self) -> L2Reader:
         """Return a reader of all nodes."""
-        return _NodesReader(self.setup)
+        return NodesReader(self.setup.nodes)
 
 
 def _stay_primary(setup: ClusterSetup, node: EmbeddedValkey) -> None:
@@ -52,30 +52,33 @@ def _stay_primary(setup: ClusterSetup, node: EmbeddedValkey) -> None:
     setup.do(node, "CONFIG", "SET", "cluster-allow-replica-migration", "no")
 
 
-class _NodesReader:
-    """Reads every name from every node; a node refuses the names that it does not own."""
+class NodesReader:
+    """Reads every name from every node; a node refuses the names that it does not own.
 
-    def __init__(self, setup: ClusterSetup) -> None:
-        self._setup = setup
-        self._clients: dict[int, Any] = {}
+    `nodes` may change meanwhile.
+    """
+
+    def __init__(self, nodes: Sequence[EmbeddedValkey]) -> None:
+        self._nodes = nodes
+        self._clients: dict[str, Any] = {}
 
     def mget(self, names: Sequence[str]) -> Sequence[bytes | None]:
         """Return the values; None for names whose node does not answer."""
         found: dict[str, bytes] = {}
-        for node in list(self._setup.nodes):
-            answers = zip(names, self._ask(node.port, names), strict=True)
+        for node in list(self._nodes):
+            answers = zip(names, self._ask(node.url(0), names), strict=True)
             found |= {name: value for name, value in answers if isinstance(value, bytes)}
         return [found.get(name) for name in names]
 
-    def _ask(self, port: int, names: Sequence[str]) -> Sequence[object]:
-        if port not in self._clients:
-            self._clients[port] = redis.Redis(
-                port=port,
+    def _ask(self, url: str, names: Sequence[str]) -> Sequence[object]:
+        if url not in self._clients:
+            self._clients[url] = redis.Redis.from_url(
+                url,
                 socket_timeout=LOOK_TIMEOUT_S,
                 socket_connect_timeout=LOOK_TIMEOUT_S,
                 retry=Retry(NoBackoff(), 0),
             )
-        pipeline = self._clients[port].pipeline(transaction=False)
+        pipeline = self._clients[url].pipeline(transaction=False)
         for name in names:
             pipeline.get(name)
         try:

@@ -155,7 +155,7 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-class HostsTestbed(Testbed):
+class NetworkTestbed(Testbed):
     """The service on three hosts with a worker each; PostgreSQL and the three services are on none of them."""
 
     look_pause_s = 0.1
@@ -167,8 +167,7 @@ class HostsTestbed(Testbed):
         self._start_servers(stack)
 
     def _start_servers(self, stack: contextlib.ExitStack) -> None:
-        self.setup = stack.enter_context(SentinelHosts(self.network.hosts, self.directory))
-        self.redis_url = self.setup.url()
+        raise NotImplementedError
 
     def _start_gunicorn(self) -> list[Gunicorn]:
         each = self.workers // HOSTS
@@ -184,6 +183,14 @@ class HostsTestbed(Testbed):
         """Return a new slot for a connection to the workers of a host."""
         gunicorn = next(one for one in self._serving if one.address == host.address)
         return Slot(gunicorn.port, self.token, host=host.address)
+
+
+class HostsTestbed(NetworkTestbed):
+    """The service with a primary, two replicas and three sentinels, one of each on each host."""
+
+    def _start_servers(self, stack: contextlib.ExitStack) -> None:
+        self.setup = stack.enter_context(SentinelHosts(self.network.hosts, self.directory))
+        self.redis_url = self.setup.url()
 
     def l2_reader(self) -> L2Reader:
         """Return a reader of the primary that the sentinels name."""

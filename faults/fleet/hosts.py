@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from faults.experiment import Context, Fault, Step
 from faults.fleet.host_servers import HostsTestbed, HostValkey
 from faults.history import INVALIDATE, Operation
+from faults.http_client import Slot
 from servease_appt.testing.processes import wait_until
 
 _SETTLE_LIMIT_S = 40.0
@@ -57,10 +58,16 @@ def _cut_off_and_invalidate(context: Context) -> None:
     """
     context.load.frozen.add("customer")  # so that only this thread changes their versions
     _cut_off(_primary)(context)
-    testbed, dataset = _testbed(context), context.testbed.dataset
-    slot = testbed.slot_to(context.keep["old"].host)
-    taken = 0
-    for key in [key for key in dataset.versions if key.startswith("c")][:_WRITTEN]:
+    testbed = _testbed(context)
+    keys = [key for key in testbed.dataset.versions if key.startswith("c")][:_WRITTEN]
+    invalidate_on(context, testbed.slot_to(context.keep["old"].host), keys)
+    context.load.frozen.discard("customer")
+
+
+def invalidate_on(context: Context, slot: Slot, keys: Sequence[str]) -> None:
+    """Announce newer versions of customers by one worker, for `_WRITING_S` at most."""
+    dataset, taken = context.testbed.dataset, 0
+    for key in keys:
         version = dataset.bump(key)
         body = json.dumps({"entity": "customer", "ids": [dataset.ids[key]]}).encode()
         answer = slot.ask("POST", "/cache/invalidate/", body)
@@ -78,7 +85,6 @@ def _cut_off_and_invalidate(context: Context) -> None:
         if time.monotonic() - context.keep["began_s"] > _WRITING_S:
             break
     slot.close()
-    context.load.frozen.discard("customer")
     context.remarks.append(f"{taken} invalidations were taken on the host that was cut off")
 
 
@@ -103,7 +109,7 @@ def _heal(context: Context) -> None:
     lasted_s = time.monotonic() - context.keep["began_s"]
     testbed.network.heal()
     replaced = testbed.setup.primary() is not context.keep["old"]
-    context.remarks.append(f"{'another' if replaced else 'the same'} primary after {lasted_s:.1f} s")
+    context.remarks.append(f"lasted {lasted_s:.1f} s, then {'another' if replaced else 'the same'} primary")
     _settle(context)
 
 

@@ -94,20 +94,20 @@ class Network:
     ) -> None:
         self._stop()
 
-    def lose(self, source: Host, target: Host, *, port: int | None = None) -> None:
-        """Lose all packets from one host to another, or those of TCP connections to a port of either."""
-        ends = [()] if port is None else [("ipproto", "tcp", end, str(port)) for end in ("dport", "sport")]
+    def lose(self, source: Host, target: Host, *, ports: str = "") -> None:
+        """Lose all packets from one host to another, or those of TCP connections to ports (`1-9`) of either."""
+        ends = [("ipproto", "tcp", end, ports) for end in ("dport", "sport")] if ports else [()]
         for end in ends:
             rule = ("from", source.address, "to", target.address, *end, "blackhole")
             _run(_path("ip"), "rule", "add", *rule)
             self._rules.append(rule)
 
-    def cut_off(self, host: Host, *, port: int | None = None) -> None:
-        """Lose all packets between a host and each other host, or those of TCP connections to a port."""
+    def cut_off(self, host: Host, *, ports: str = "") -> None:
+        """Lose all packets between a host and each other host, or those of TCP connections to some ports."""
         for other in self.hosts:
             if other is not host:
-                self.lose(host, other, port=port)
-                self.lose(other, host, port=port)
+                self.lose(host, other, ports=ports)
+                self.lose(other, host, ports=ports)
 
     def heal(self) -> None:
         """Lose no packets any more."""

@@ -19,7 +19,7 @@ from redis.retry import Retry
 
 from servease_appt.cache.l2.cluster_client import Cluster
 from servease_appt.cache.l2.protocol import Backend
-from servease_appt.cache.sentinel import Sentinels
+from servease_appt.cache.sentinel import PrimaryClient, Sentinels
 
 DEFAULT_TIMEOUT_S = 0.2
 DEFAULT_DATABASE = 1
@@ -170,6 +170,6 @@ def _sentinel_primary(url: str, options: dict[str, Any]) -> Redis:
     }
     sentinels = Sentinels(addresses, service, for_sentinels)
     primary: Redis = sentinels.master_for(  # type: ignore[no-untyped-call]
-        service, db=int(database or DEFAULT_DATABASE), **(options | credentials | tls)
+        service, PrimaryClient, db=int(database or DEFAULT_DATABASE), **(options | credentials | tls)
     )
     return primary

@@ -63,6 +63,7 @@ class Sentinels(Sentinel):
         self._view = View(None, cut_off=False, errors=())
         self._viewed_at_s = float("-inf")
         self._asked_at_s = float("-inf")
+        self._closed = False
         self._used: Address | None = None
         self._renew()
         after_fork(self, Sentinels._renew)
@@ -98,6 +99,15 @@ class Sentinels(Sentinel):
             self._polling = True  # before the start: the thread may have ended when `run_in_thread` returns
             if not run_in_thread("sentinels", self._poll):
                 self._polling = False
+
+    def close(self) -> None:
+        """Close the connections to the sentinels, and those of a running poll when it has ended.
+
+        Takes no lock of this object: the end of a client that nobody has closed may come on any thread.
+        """
+        self._closed = True
+        for sentinel in self.sentinels:
+            sentinel.connection_pool.disconnect(inuse_connections=False)
 
     def objection(self, connected_to: Address) -> str | None:
         """Return why the server at `connected_to` may not be the primary, by the last poll; None: it is."""
@@ -145,6 +155,8 @@ class Sentinels(Sentinel):
             log.debug("The interpreter ends: no thread can be started")
         finally:
             self._polling = False
+            if self._closed:
+                self.close()
 
     def _look(self) -> None:
         self._asked_at_s = self._clock()
@@ -189,6 +201,17 @@ class Sentinels(Sentinel):
         if address is None or not (promoted or usable):
             return None
         return int(state["config-epoch"]), address
+
+
+class PrimaryClient(Redis):
+    """A client of the primary; closing it closes the connections to the sentinels too."""
+
+    def close(self) -> None:
+        """Close all connections that are not in use."""
+        super().close()
+        sentinels = sentinels_of(self)
+        if sentinels is not None:
+            sentinels.close()
 
 
 def sentinels_of(client: object) -> Sentinels | None:

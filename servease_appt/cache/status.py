@@ -22,7 +22,8 @@ class Mode(StrEnum):
     """The channel is not confirmed: L1 serves only entries loaded within the last second. Or L1 is off."""
     L1_ONLY = "l1_only"
     """Redis does not answer: L1 serves entries loaded within the last second, all else comes from the source.
-    Or it has lost invalidations, and its values are not deleted yet."""
+    Or it has lost invalidations, and its values are not deleted yet. Or, under Sentinel, the channel is lost, and
+    another server may be the primary."""
     DIRECT = "direct"
     """As `L1_ONLY` with L1 off: every read goes to the source."""
 

@@ -19,7 +19,7 @@ from servease_appt.doctor import (
     settings_checks,
     worker_checks,
 )
-from servease_appt.doctor.findings import Area, Finding, Report
+from servease_appt.doctor.findings import Area, Finding, Level, Report
 from servease_appt.inspection.session import OperatorSession
 from servease_appt.references.entities import ENTITIES
 
@@ -99,7 +99,10 @@ def _run(name: str, check: Check) -> list[Finding]:
 
 def _redis_and_workers(session: OperatorSession) -> Iterator[Finding]:
     try:
-        yield from redis_checks.check(session)
-        yield from worker_checks.check(session)
+        has_problem = False
+        for finding in redis_checks.check(session):
+            has_problem = has_problem or finding.level is Level.PROBLEM
+            yield finding
+        yield from worker_checks.check(session, redis_has_problem=has_problem)
     except (RedisError, CacheError) as error:
         yield redis_checks.unreachable(session, error)

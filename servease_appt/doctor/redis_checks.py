@@ -13,6 +13,7 @@ from servease_appt.cache.l2.cluster_client import Cluster
 from servease_appt.cache.redis_client import database_of
 from servease_appt.cache.refusals import LEAST_REDIS, SCRIPT_TEST, cause_of, check_version
 from servease_appt.doctor.findings import Area, Finding
+from servease_appt.doctor.redis_cures import REFUSALS, RIGHTS, UNUSABLE, UPGRADE, cure_of, root_cause
 from servease_appt.doctor.texts import duration
 from servease_appt.inspection.session import OperatorSession
 from servease_appt.masking import mask_url
@@ -29,45 +30,6 @@ _DEGRADED: Final = (
     "Pages are slower, not wrong: workers load from the services what they did not load within the last second."
     " Invalidations are refused (HTTP 503, exit code 1)."
 )
-_RECONNECT: Final = "Workers reconnect by themselves."
-_REFUSALS: Final = {
-    "OOM": (
-        "It is full (maxmemory) and refuses writes.",
-        "Raise maxmemory, or set `maxmemory-policy volatile-lru`: every cached value has a TTL.",
-    ),
-    "MISCONF": (
-        "It cannot save its data to disk and therefore refuses writes.",
-        "Free disk space, or turn persistence off: the cache needs none.",
-    ),
-    "READONLY": (
-        "It is a replica and refuses writes.",
-        "Use the primary in REDIS_URL, or redis+sentinel://.",
-    ),
-    "NOPERM": (
-        "Its user has no right to write the cache's keys.",
-        "Give the user in REDIS_URL the commands and keys of the cache (ACL).",
-    ),
-}
-"""By the cause of a refused write: what is wrong, and what to do."""
-_RIGHTS: Final = "Give the user in REDIS_URL the rights in deploy/users.acl. Redis itself is running."
-_UPGRADE: Final = f"Upgrade the server to Redis {LEAST_REDIS} or later, or to Valkey."
-_UNUSABLE: Final = {
-    "NOPERM": _RIGHTS,
-    "NO_RESP3": (
-        f"{_UPGRADE} The cache needs RESP3 (HELLO 3), which an old server, a proxy or `rename-command` may refuse;"
-        " RESP2 is not supported."
-    ),
-    "NO_DATABASE": (
-        "End REDIS_URL with a database that the server has, such as /0, for all workers. Redis itself is running."
-    ),
-    "OLD_VERSION": _UPGRADE,
-    "UNKNOWN_COMMAND": "Turn on the commands in deploy/users.acl, Lua scripts included: see `rename-command`.",
-}
-"""By the cause of a refusal: what to do where Redis answers and can't be used."""
-
-_NOT_REDIS: Final = ("Protocol Error", "Connection closed by server")
-"""Parts of redis-py's messages about an answer in another protocol, or a connection closed without an answer."""
-
 _area = Area("redis")
 
 
@@ -92,34 +54,12 @@ def check(session: OperatorSession) -> Iterator[Finding]:
 
 def unreachable(session: OperatorSession, error: BaseException) -> Finding:
     """Return the finding for a Redis that can't be used: what failed decides what to do."""
-    reason = " ".join(str(error).split()).rstrip(".")
-    says = f"{_where(session)} can't be used: {reason}."
-    if any(sign in reason for sign in ("WRONGPASS", "NOAUTH", "AUTH ", "invalid username-password")):
-        do = "Correct the user name and password in REDIS_URL. Redis itself is running."
-    elif remedy := _UNUSABLE.get(_root_cause(error)):
-        do = remedy
-    elif refusal := _REFUSALS.get(_root_cause(error)):  # MISCONF: it refuses even PING
+    refusal = REFUSALS.get(root_cause(error))
+    if refusal is not None and root_cause(error) not in UNUSABLE:  # MISCONF: it refuses even PING
         what_is_wrong, do = refusal
-        says = f"{_where(session)} answers. {what_is_wrong}"
-    elif any(sign in reason for sign in _NOT_REDIS):
-        do = "Another program answers at that address: correct REDIS_URL, or REDIS_HOST and REDIS_PORT."
-    elif "loading" in reason.lower():
-        do = f"Wait until Redis has loaded its data. {_RECONNECT}"
-    elif "refused" in reason:
-        do = f"Start Redis, or correct REDIS_URL or REDIS_HOST and REDIS_PORT. {_RECONNECT}"
-    elif "imeout" in reason or "timed out" in reason:
-        do = (
-            "Nothing answers at that address in time: look for a frozen process, a slow command, a firewall, or a"
-            f" wrong REDIS_URL or REDIS_HOST. {_RECONNECT}"
-        )
-    else:
-        do = f"Check that Redis runs there, and REDIS_URL or REDIS_HOST and REDIS_PORT. {_RECONNECT}"
-    return _area.problem(says, _DEGRADED, do)
-
-
-def _root_cause(error: BaseException) -> str:
-    """Return the cause of an error of redis-py, which may be behind one of the cache; empty: none is known."""
-    return cause_of(error) or (cause_of(error.__cause__) if error.__cause__ is not None else None) or ""
+        return _area.problem(f"{_where(session)} answers. {what_is_wrong}", _DEGRADED, do)
+    reason = " ".join(str(error).split()).rstrip(".")
+    return _area.problem(f"{_where(session)} can't be used: {reason}.", _DEGRADED, cure_of(error, reason))
 
 
 def _no_info(error: NoPermissionError) -> Finding:
@@ -127,7 +67,7 @@ def _no_info(error: NoPermissionError) -> Finding:
         f"INFO is refused: {str(error).rstrip('.')}.",
         "Its version, memory and role can't be checked here, and workers with this user can't tell a server that"
         " lost invalidations in a failover by its replication history.",
-        _RIGHTS,
+        RIGHTS,
     )
 
 
@@ -174,7 +114,7 @@ def _server(server: dict[str, Any]) -> Iterator[Finding]:
         yield _area.problem(
             f"The server is {name} {version}.",
             f"The cache's scripts need Redis {LEAST_REDIS}: without it nothing is stored or invalidated.",
-            _UPGRADE,
+            UPGRADE,
         )
     else:
         yield _area.ok(f"The server is {name} {version}.")
@@ -191,7 +131,7 @@ def _write_test(session: OperatorSession) -> Iterator[Finding]:
     try:
         session.client.set(f"{session.keys.prefix}:__doctor", 1, px=WRITE_TEST_MS)
     except ResponseError as error:
-        says, do = _REFUSALS.get(
+        says, do = REFUSALS.get(
             cause_of(error) or "",
             (
                 f"It refuses writes: {str(error).rstrip('.')}.",
@@ -213,7 +153,7 @@ def _script_test(session: OperatorSession) -> Iterator[Finding]:
         yield _area.problem(
             f"It refuses Lua scripts: {str(error).strip().rstrip('.')}.",
             "No value is stored, so every page calls the services, and invalidations are refused.",
-            _UNUSABLE.get(_root_cause(error), "Look up this error in Redis' documentation."),
+            UNUSABLE.get(root_cause(error), "Look up this error in Redis' documentation."),
         )
 
 

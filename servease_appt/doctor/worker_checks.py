@@ -35,14 +35,21 @@ SLOW_MS: Final = 100.0
 _area = Area("workers")
 
 
-def check(session: OperatorSession) -> Iterator[Finding]:
-    """Run all checks of the workers. Raises redis-py's errors."""
+def check(session: OperatorSession, *, redis_has_problem: bool) -> Iterator[Finding]:
+    """Run all checks of the workers. Raises redis-py's errors.
+
+    Args:
+        session: what the checks need.
+        redis_has_problem: whether Redis itself has a problem, which then is the cause of what is found here.
+    """
     queries = session.queries
     sequence = sequence_of(session.client.get(session.keys.sequence))
     registered = registered_workers(queries)
     listening = queries.listeners()
     asked_at_s = time.monotonic()
     answers = query_statuses(queries)
+    if redis_has_problem and not answers.readable:
+        listening = 0  # a worker that Redis refuses reconnects again and again: it is not blocked
     yield from _listening(session, listening, len(registered), answers)
     yield from _silent(session, registered, answers.readable, listening)
     for status in answers.readable:

@@ -16,7 +16,7 @@ from servease_appt.testing.processes import GuardedProcess, ProcessError, wait_u
 
 _SCRIPT = Path(__file__).with_name("fake_service.py")
 KINDS = ("customer", "employee", "vehicle")
-_START_TIMEOUT_S = 10.0
+_START_TIMEOUT_S = 30.0
 
 
 class FakeService:

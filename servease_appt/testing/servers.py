@@ -20,7 +20,7 @@ from typing import Final, Self
 from servease_appt.testing.processes import GuardedProcess, ProcessError, ordinary_account, run, wait_until
 
 HOST = "127.0.0.1"
-_START_TIMEOUT_S = 30.0
+_START_TIMEOUT_S = 60.0
 _PORT_ATTEMPTS = 10
 
 

@@ -1,11 +1,9 @@
 """The whole application against real servers; each test finds its tables empty."""
 
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 from flask import Flask
-from werkzeug.serving import make_server
 
 from servease_appt.app import create_app
 from servease_appt.container import EXTENSION
@@ -13,6 +11,7 @@ from servease_appt.settings import Settings
 from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.support.dataset import SECRET, Dataset
+from tests.support.served import over_http
 
 ORIGIN = "https://desk.example"
 
@@ -53,12 +52,5 @@ def dataset(app: Flask, fake_services: FakeServices) -> Dataset:
 @pytest.fixture
 def address(app: Flask) -> Iterator[str]:
     """Where a browser finds the application."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with over_http(app) as address:
+        yield address

@@ -56,7 +56,8 @@ def test_the_start_page_links_to_pages_that_answer(app: Flask) -> None:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)")
 def test_the_page_in_a_browser(address: str, dataset: Dataset, tmp_path: Path) -> None:
-    """A link opens its operation; a token outlives the page; a request is sent and shown as curl."""
+    """A link opens its operation; the dialog takes the focus and gives it back; a token outlives the page; a
+    request is sent and shown as curl."""
     dataset.appointment()
     bearer = dataset.erin._headers["Authorization"].removeprefix("Bearer ")
     listing = "#operations-Appointments-listAppointments"
@@ -66,7 +67,7 @@ def test_the_page_in_a_browser(address: str, dataset: Dataset, tmp_path: Path) -
         assert browser.evaluate("document.querySelectorAll('.opblock').length") > 30
 
         browser.evaluate("document.querySelector('button.authorize').click()")
-        browser.wait_for("document.querySelector('.auth-container input') !== null")
+        browser.wait_for("document.activeElement.matches('.auth-container input')")
         browser.evaluate(
             "const field = document.querySelector('.auth-container input');"
             "Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set"
@@ -75,6 +76,8 @@ def test_the_page_in_a_browser(address: str, dataset: Dataset, tmp_path: Path) -
             "document.querySelector('.auth-btn-wrapper button[type=submit]').click()"
         )
         browser.wait_for("localStorage.getItem('authorized') !== null")
+        browser.evaluate("document.querySelector('.btn-done').click()")
+        browser.wait_for("document.activeElement.matches('button.authorize')")
 
         browser.open(f"{address}/docs?again#/Appointments/listAppointments")
         browser.wait_for(f"document.querySelector('{listing} button.execute') !== null")

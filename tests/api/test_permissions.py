@@ -125,7 +125,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/docs"): Row(OPEN, _to("/docs")),
     **{
         ("GET", f"/docs/{name}"): Row(OPEN, _to(f"/docs/{name}"))
-        for name in ("page.js", "swagger-ui-bundle.js", "swagger-ui.css")
+        for name in ("accessibility.js", "page.css", "page.js", "swagger-ui-bundle.js", "swagger-ui.css")
     },
 }
 

@@ -10,8 +10,9 @@ import redis
 
 from servease_appt.cache import CacheUnavailable, connect
 from servease_appt.cache.keys import KeySpace
+from servease_appt.cache.l2 import cluster as l2_cluster
 from servease_appt.cache.l2 import make_l2
-from servease_appt.cache.l2.protocol import L2
+from servease_appt.cache.l2.protocol import L2, Write, Written
 from servease_appt.cache.testing import L2Contract
 from servease_appt.cache.worker_queries import WorkerQueries
 from servease_appt.testing.servers import EmbeddedValkey
@@ -153,6 +154,18 @@ def test_other_hands_reach_every_worker(
             client.delete(f"{PREFIX}:{key}")
         for cache in workers:
             eventually(partial(_reads, cache, key, source, new), "the worker to follow")
+
+
+def test_a_slow_write_is_followed_by_an_invalidation(
+    workers: list[Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its node may have been replaced before the message, by a replica with the value from before."""
+    l2 = workers[0].l2
+    assert l2.write([Write(KEYS[0], b"{}", 10_000)], "test") == [Written.CHANGED]
+    assert l2.read(KEYS[:1])[0] == [b"{}"]
+    monkeypatch.setattr(l2_cluster, "SLOW_S", -1.0)
+    assert l2.write([Write(KEYS[0], b"[]", 10_000)], "test") == [Written.CHANGED]
+    assert l2.read(KEYS[:1])[0] == [None]
 
 
 def test_a_pattern_is_cleared_on_all_nodes(

@@ -2,8 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -29,6 +28,7 @@ from tests.cache.testbed import (
 
 SEQUENCE = f"{PREFIX}:__seq"
 KEYS = [f"customer_{n}" for n in range(40)]
+VEHICLES = [f"vehicle_{n}" for n in range(40)]
 TIMEOUT_S = 1.0
 
 
@@ -50,12 +50,19 @@ def worker(setup: ClusterSetup) -> Iterator[Cache]:
 
 
 @pytest.fixture
-def other(setup: ClusterSetup) -> Iterator[Cache]:
-    """A process that invalidates and does not listen, as a command does."""
-    client = connect(setup.url(), timeout_s=TIMEOUT_S)
-    cache = Cache(client, CODECS, prefix=PREFIX, listen=False, owns_client=True)
-    yield cache
-    cache.close()
+def others(setup: ClusterSetup) -> Iterator[list[Cache]]:
+    """Two processes that invalidate and do not listen, as commands do."""
+    clients = [connect(setup.url(), timeout_s=TIMEOUT_S) for _ in range(2)]
+    caches = [Cache(client, CODECS, prefix=PREFIX, listen=False, owns_client=True) for client in clients]
+    yield caches
+    for cache in caches:
+        cache.close()
+
+
+@pytest.fixture
+def other(others: list[Cache]) -> Cache:
+    """One of them."""
+    return others[0]
 
 
 class Lagging:
@@ -110,56 +117,49 @@ def hears(worker: Cache, node: EmbeddedValkey) -> bool:
     )
 
 
-def test_an_invalidation_slower_than_a_failover_is_carried_out_again(
-    setup: ClusterSetup, worker: Cache, other: Cache, source: Source, background: Background
+def test_invalidations_slower_than_a_failover_are_carried_out_again(
+    setup: ClusterSetup, worker: Cache, others: list[Cache], source: Source, background: Background
 ) -> None:
-    """The process stops after the deletion; the node that had it is gone when the message is published.
+    """Two processes stop after their deletions, of a key and of a pattern; then the node that had them is gone.
 
-    Seen to fail: the invalidation was acknowledged, and the old value was read until its TTL.
+    Seen to fail, each: the invalidation was acknowledged, and the old value was read until its TTL.
     """
-    gate = background.gate()
-    stop_before(other.l2, "_publish", gate)
-    _invalidate_during_failover(
-        setup, worker, source, gate, lambda key: background.submit(other.invalidate, [key])
-    )
-
-
-def test_a_clearing_slower_than_a_failover_is_carried_out_again(
-    setup: ClusterSetup, worker: Cache, other: Cache, source: Source, background: Background
-) -> None:
-    """The same for a pattern: the node is replaced after its scans. Seen to fail in the same way."""
-    gate, delete = background.gate(), other.l2._delete_matching  # type: ignore[attr-defined]
-
-    def stopped(pattern: str, *, values: bool) -> None:
-        delete(pattern, values=values)
-        if ":__absent" in pattern:  # the last one
-            gate.pass_through()
-
-    monkeypatch(other.l2, "_delete_matching", stopped)
-    _invalidate_during_failover(
-        setup, worker, source, gate, lambda _: background.submit(other.invalidate_matching, "customer_*")
-    )
-
-
-def _invalidate_during_failover(
-    setup: ClusterSetup, worker: Cache, source: Source, gate: Gate, invalidate: Callable[[str], Future[Any]]
-) -> None:
     primary, key = key_of(setup, with_sequence=False)
-    source.put(key)
-    worker.get(key, source.load)
+    vehicle = next(name for name in VEHICLES if setup.owners([f"{PREFIX}:{name}"]) == [primary])
+    for name in (key, vehicle):
+        source.put(name)
+    worker.get_many([key, vehicle], source.load)
     worker.invalidate(["employee_1"])
     pair = Lagging(setup, primary, key)
     settle(worker)
-    new = source.put(key)
-    invalidation = invalidate(key)
-    gate.wait_for_arrival()
+    new = {name: source.put(name) for name in (key, vehicle)}
+    one, two = others
+    gates = background.gate(), background.gate()
+    stop_before(one.l2, "_publish", gates[0])
+    stop_after_scans(two, gates[1])
+    slow = [background.submit(one.invalidate, [key]), background.submit(two.invalidate_matching, "vehicle_*")]
+    for gate in gates:
+        gate.wait_for_arrival()
     pair.promote()
     eventually(partial(hears, worker, pair.replica), "the connection to the new primary")
-    gate.open()
-    invalidation.result(10)
+    for gate, invalidation in zip(gates, slow, strict=True):
+        gate.open()
+        invalidation.result(10)
     settle(worker)
     worker.l1.flush()
-    assert worker.get(key, source.load) == new
+    assert worker.get_many([key, vehicle], source.load).values == new
+
+
+def stop_after_scans(cache: Cache, gate: Gate) -> None:
+    """Stop a clearing by pattern at the gate, after its last scan."""
+    delete = cache.l2._delete_matching  # type: ignore[attr-defined]
+
+    def stopped(pattern: str, *, values: bool) -> None:
+        delete(pattern, values=values)
+        if ":__absent" in pattern:
+            gate.pass_through()
+
+    monkeypatch(cache.l2, "_delete_matching", stopped)
 
 
 def test_messages_missed_by_a_worker_are_not_proven_to_be_on_a_promoted_node(

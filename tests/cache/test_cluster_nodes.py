@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import redis
 from redis.crc import key_slot
+from redis.exceptions import MovedError
 
 from servease_appt.cache import CacheUnavailable, connect
 from servease_appt.cache import Source as From
@@ -20,8 +21,9 @@ from servease_appt.cache.errors import L2Unavailable
 from servease_appt.cache.l2 import exchange as exchange_module
 from servease_appt.cache.l2.exchange import exchange, read_many
 from servease_appt.cache.l2.nodes import Nodes
+from servease_appt.cache.l2.protocol import LeaseState
 from servease_appt.testing.servers import EmbeddedValkey
-from tests.cache.cluster_setup import ClusterSetup
+from tests.cache.cluster_setup import SLOTS, ClusterSetup
 from tests.cache.testbed import (
     CODECS,
     PREFIX,
@@ -134,7 +136,10 @@ def test_a_node_that_lost_invalidations_is_emptied_and_the_others_serve_on(
 
     eventually(heard_without_an_old_value, "the connection to the new primary")
     eventually(lambda: not worker.l2.old_nodes, "the emptied node")
+    nodes = worker.l2._nodes  # type: ignore[attr-defined]
+    eventually(lambda: not nodes.not_compared, "the use of the new primary")
 
+    worker.l1.flush()
     assert worker.get(lost, source.load) == new
     fresh = worker.get_many(elsewhere, source.load)
     assert set(fresh.sources.values()) <= {From.L2}
@@ -433,3 +438,68 @@ def test_a_connection_whose_answers_were_not_read_gives_them_to_nobody(
     finally:
         primary.resume()
     assert answers == [b"2"]
+
+
+@pytest.mark.parametrize("timeout_s", [2.0])
+def test_a_redirection_leads_to_no_node_whose_history_was_not_compared(
+    setup: ClusterSetup, nodes: Nodes
+) -> None:
+    """It may lack invalidations; a later topology has named it first."""
+    here, there = (name_of(node) for node, _ in Counter(setup.owners(KEYS)).most_common(2))
+    moved = [key for key in KEYS if nodes.slots[key_slot(key.encode())] is nodes.at(there)]
+    nodes.slots = [nodes.at(here)] * SLOTS
+    nodes.compared = True
+    assert read_many(nodes, moved) == [None] * len(moved)
+    nodes.slots = [nodes.at(here)] * SLOTS
+    nodes.not_compared.add(nodes.at(there).name)
+    assert {type(answer) for answer in read_many(nodes, moved)} == {MovedError}
+
+
+def name_of(node: EmbeddedValkey) -> tuple[str, int]:
+    """The address of a node as its client knows it."""
+    return "127.0.0.1", node.port
+
+
+def test_values_of_a_node_that_lost_invalidations_are_not_read_until_it_is_empty(
+    setup: ClusterSetup, worker: Cache, source: Source
+) -> None:
+    """The others are."""
+    for key in KEYS:
+        source.put(key)
+    worker.get_many(KEYS, source.load)
+    other = Cache(
+        connect(setup.url(), timeout_s=TIMEOUT_S), CODECS, prefix=PREFIX, listen=False, owns_client=True
+    )
+    with closing(other):
+        assert None not in other.l2.read(KEYS)[0]
+        name = other.l2.node_of(KEYS[0])
+        there = {key for key in KEYS if other.l2.node_of(key) == name}
+        other.l2.old_nodes.add(name)
+        assert {
+            key for key, value in zip(KEYS, other.l2.read(KEYS)[0], strict=True) if value is None
+        } == there
+        other.l2.empty_node(name, "test")
+        assert not other.l2.old_nodes
+        assert {
+            key for key, value in zip(KEYS, other.l2.read(KEYS)[0], strict=True) if value is None
+        } == there
+
+
+def test_a_repeated_request_for_a_lease_finds_its_own(worker: Cache) -> None:
+    """A command may be repeated after a redirection that the first node carried out all the same."""
+    first, second = (worker.l2.acquire(["customer_88"], "token", 1000)[0] for _ in range(2))
+    assert (first.state, second.state) == (LeaseState.GRANTED, LeaseState.GRANTED)
+    assert worker.l2.acquire(["customer_88"], "another", 1000)[0].state is LeaseState.HELD
+
+
+def test_a_node_that_reports_to_be_a_replica_is_left(setup: ClusterSetup, worker: Cache) -> None:
+    """Whatever its answer to the heartbeat's write says."""
+    channel: Any = worker._process.listener._channel
+    link = next(iter(channel._links.values()))
+    with redis.Redis(port=link.node.address[1]) as client:
+        untyped: Any = client
+        client.set_response_callback("INFO", lambda raw: raw)
+        report = untyped.execute_command("INFO", "REPLICATION")
+    assert b"role:master" in report
+    with pytest.raises(redis.ConnectionError, match="not a primary"):
+        channel._on_beat(link, 0, report.replace(b"role:master", b"role:slave"))

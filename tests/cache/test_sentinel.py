@@ -79,6 +79,27 @@ def test_a_worker_that_most_sentinels_do_not_reach_trusts_no_tier(
     eventually(lambda: worker.l1.is_trusted() and not worker._process.recovery.l2_is_old, "the trust")
 
 
+def test_a_closed_client_has_no_connections_to_sentinels(setup: SentinelSetup) -> None:
+    """Nor has a poll that was under way then. Seen to fail: they stayed open until the client was collected."""
+    client: Any = connect(setup.url(), timeout_s=0.5)
+    sentinels = client.connection_pool.sentinel_manager
+
+    def connected() -> bool:
+        pools = [known.connection_pool for known in sentinels.sentinels]
+        return any(link._sock is not None for pool in pools for link in pool._get_free_connections())
+
+    client.ping()
+    assert connected()
+    client.close()
+    assert not connected()
+    with sentinels._lock:
+        sentinels._viewed_at_s = float("-inf")
+        sentinels.poll()
+        client.close()
+    eventually(lambda: not sentinels._polling, "the end of the poll")
+    eventually(lambda: not connected(), "the end of its connections")
+
+
 def test_a_poll_that_ends_before_its_starter_goes_on_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine. Seen to fail: the worker never asked the sentinels again, and kept the old primary."""
 
@@ -115,6 +136,21 @@ def test_a_primary_is_not_trusted_on_an_old_answer_of_the_sentinels() -> None:
     assert switched == [other]
     sentinels._view = sentinel.View(primary, cut_off=False, errors=())
     assert sentinels.objection(primary) == "other connections lead to another server"
+
+
+@pytest.mark.parametrize("newest", [0, 1, 2])
+def test_the_newest_configuration_names_the_primary(newest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentinel has it, and the two others do not know of the failover yet."""
+    sentinels = sentinel.Sentinels([("a", 1), ("b", 2), ("c", 3)], SERVICE, {})
+    old, new = ("127.0.0.1", 1), ("127.0.0.1", 2)
+
+    def answer(asked: object) -> tuple[int, tuple[str, int]]:
+        return (8, new) if asked is sentinels.sentinels[newest] else (7, old)
+
+    monkeypatch.setattr(sentinels, "_ask", answer)
+    assert sentinels.discover_master(SERVICE) == new
+    assert sentinels.objection(old) is not None
+    assert sentinels.objection(new) is None
 
 
 def test_sentinels_that_do_not_run_change_nothing(

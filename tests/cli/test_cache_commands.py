@@ -216,7 +216,7 @@ def test_l1_is_switched_off_and_on(cli: Cli, read: Dataset, served: Served) -> N
         text = cli.run("l1", "on").stdout
 
     assert text.startswith("L1 is switched on.\n")
-    assert text.count(" s\n") == 2
+    assert text.count(" ms\n") == 2
     assert {worker["mode"] for worker in cli.json("stats")["workers"]} == {"both"}
     assert "unlike the switch" not in cli.run("doctor").stdout
 

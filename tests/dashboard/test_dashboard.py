@@ -14,13 +14,11 @@ import pytest
 import redis
 from flask import Flask
 
-from servease_appt.app import create_app, install
-from servease_appt.container import EXTENSION
+from servease_appt.app import install
 from servease_appt.dashboard import checkup
 from servease_appt.dashboard.blueprint import SCRIPTS
 from servease_appt.dashboard.links import PATH, dashboard_link, session_token
 from servease_appt.doctor import settings_checks
-from servease_appt.settings import Settings
 from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey
@@ -362,15 +360,6 @@ def test_the_doctor_ends_in_time(without_redis: Flask, monkeypatch: pytest.Monke
 def test_what_names_no_entity_is_refused(served: Served, name: str, body: object) -> None:
     """400, saying which field is wrong."""
     assert served.ask("POST", f"{PATH}{name}", body).status == 400
-
-
-@pytest.fixture
-def without_redis(fake_services: FakeServices) -> Iterator[Flask]:
-    """An application whose Redis nobody listens for."""
-    given = settings("postgresql+psycopg2://127.0.0.1:1/none", "redis://127.0.0.1:1/1", fake_services)
-    app = create_app(Settings.from_mapping(given))
-    yield app
-    app.extensions[EXTENSION].close()
 
 
 def test_without_redis_it_tells_what_it_can(without_redis: Flask) -> None:

@@ -2,24 +2,31 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import NullPool, create_engine, make_url, text
 
+from servease_appt.app import create_app
 from servease_appt.appointments import booking, reading
 from servease_appt.appointments.actors import Actor, Role
 from servease_appt.appointments.errors import RuleBroken
 from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.appointments.records import AppointmentFilters, NewAppointment, Window
+from servease_appt.db import events, kept_counts
 from servease_appt.db.connections import psycopg2_url
 from servease_appt.db.engine import Database
 from servease_appt.db.errors import Cause, DatabaseUnavailable
 from servease_appt.db.migrate import upgrade
+from servease_appt.settings import Settings
+from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.pgbouncer import PROGRAM, EmbeddedPgBouncer
 from tests.appointments.workshop import REFERENCES
 from tests.db.platform import known
+from tests.support.dataset import Asker, Dataset, token, weekday
+from tests.support.served import settings
 
 pytestmark = pytest.mark.skipif(
     PROGRAM is None, reason="pgbouncer is not installed (Debian: apt install pgbouncer)"
@@ -141,3 +148,46 @@ def test_session_options_hold_where_it_ignores_them(odd_url: str) -> None:
             booking.create(database, POLICY, REFERENCES, ADMIN, request(9, 901), now=NOW)
         finally:
             database.close()
+
+
+def test_the_api_works_through_it(odd_url: str, redis_url: str, fake_services: FakeServices) -> None:
+    """What clients do from booking to deletion, and the periodic work, over fewer sessions than threads."""
+    upgrade(odd_url)
+    with EmbeddedPgBouncer(odd_url, {"default_pool_size": "2"}) as bouncer:
+        app = create_app(Settings.from_mapping(settings(bouncer.url, redis_url, fake_services)))
+        dataset = Dataset(app, fake_services)
+        ada, database = dataset.ada, dataset.container.database
+        try:
+            days = {"start_date": weekday(3).isoformat(), "end_date": weekday(8).isoformat()}
+            assert ada.post("/time-slots/bulk_create/", days).status_code == 201
+            wanted, key = dataset.booking(), {"Idempotency-Key": "once"}
+            first, again = (dataset.alice.post("/appointments/", wanted, headers=key) for _ in range(2))
+            assert (first.status_code, again.get_json()) == (201, first.get_json())
+            path = f"/appointments/{first.get_json()['id']}/"
+            day, start = dataset.start_ahead()
+            moved = {"new_date": day.isoformat(), "new_time": start.isoformat()}
+            for action, body in (
+                ("assign", {"employee_id": dataset.erin_id}),
+                ("confirm", {}),
+                ("reschedule", moved),
+                ("start", {}),
+                ("complete", {}),
+            ):
+                answer = ada.post(f"{path}{action}/", body)
+                assert answer.status_code == 200, (action, answer.get_json())
+            with ThreadPoolExecutor(8) as threads:
+                asked = (Asker(app, token(user_role="admin")) for _ in range(16))
+                statuses = list(threads.map(lambda one: one.get("/appointments/").status_code, asked))
+            assert statuses == [200] * 16
+
+            kept_counts.fold(database)
+            events.publish(database)
+            assert ada.get("/appointments/").get_json()["count"] == 1
+            assert ada.get("/appointments/stats/").get_json()["completed"] == 1
+            assert len(ada.get(f"{path}history/").get_json()) == 5
+            assert len(ada.get("/appointments/changes/").get_json()["results"]) >= 5
+            assert ada.get("/health/ready/").status_code == 200
+            assert ada.delete(path).status_code == 204
+            assert ada.get(path).status_code == 404
+        finally:
+            dataset.container.close()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 import redis
@@ -96,14 +97,18 @@ def test_lists_and_numbers_are_the_replicas(servers: Replicated, workers: Worker
     appointment = worker.appointment(assigned_employee_id=worker.erin_id)
     ids = {"customer": worker.alice_id, "employee": worker.erin_id, "vehicle": worker.alices_car}
     servers.catch_up()
-    before = workers.counted(worker)
-    for path in LISTS:
-        answer = worker.ada.get(path.format(**ids))
+
+    def is_from_replica(path: str) -> bool:
+        before = workers.counted(worker)["replica"]
+        answer = worker.ada.get(path)
         assert answer.status_code == 200, (path, answer.get_data())
-    after = workers.counted(worker)
-    assert after == before | {"replica": before["replica"] + len(LISTS)}
+        return workers.counted(worker)["replica"] == before + 1
+
+    for path in LISTS:
+        assert wait_until(partial(is_from_replica, path.format(**ids)), timeout_s=LIMIT_S), path
 
     worker.appointment()
+    servers.catch_up()
     following = worker.ada.get("/appointments/?cursor=*&page_size=1").get_json()["next"]
     counted = workers.counted(worker)
     for path in (
@@ -128,7 +133,10 @@ def test_who_has_written_sees_it_in_the_next_list(servers: Replicated, workers: 
         alice, ada = same_user(one.alice_id, "customer", other), same_user(one.ada_id, "admin", other)
         bystander = other.ada
         assert appointment in listed(alice.get("/appointments/"))
-        assert appointment not in listed(bystander.get("/appointments/?page_size=100"))
+        assert wait_until(
+            lambda: appointment not in listed(bystander.get("/appointments/?page_size=100")),
+            timeout_s=LIMIT_S,
+        )
 
         assert one.ada.post(f"/appointments/{appointment}/confirm/").status_code == 200
         assert appointment in listed(ada.get("/appointments/?status=confirmed&page_size=100"))
@@ -162,6 +170,7 @@ def test_a_host_with_an_engine_of_its_own(
 def test_operators_see_its_state(servers: Replicated, workers: Workers) -> None:
     """Readiness names it and stays as it is; the doctor measures how far it is behind."""
     container: Container = workers.one.container
+    assert wait_until(lambda: reads_from_replica(workers.one), timeout_s=LIMIT_S)
     ready = workers.one.nobody.get("/health/ready/")
     assert (ready.status_code, ready.get_json()["checks"]["replica"]) == (200, "ok")
     found = list(database_checks.check_replica(container))

@@ -7,9 +7,9 @@ import pytest
 from redis import Redis
 
 from servease_appt.testing.servers import EmbeddedValkey
-from tests.support.service_fixtures import no_other_workers
+from tests.support.service_fixtures import no_other_workers, patient_doctor
 
-__all__ = ["no_other_workers"]
+__all__ = ["no_other_workers", "patient_doctor"]
 
 USERS = Path(__file__).parents[2] / "deploy" / "users.acl"
 PASSWORD = "letters0and1digits"

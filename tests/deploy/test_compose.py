@@ -50,6 +50,41 @@ def test_each_container_has_few_rights(file: str) -> None:
 
 
 @each_file
+def test_what_serves_comes_back_and_does_not_fill_the_disk(file: str) -> None:
+    """After a crash and after a restart of the machine; Docker would keep its logs for ever."""
+    for name, service in compose(file)["services"].items():
+        if name not in ONE_SHOT and service.get("profiles") != ["demo"]:
+            assert service["restart"] == "unless-stopped", name
+        assert set(service["logging"]["options"]) == {"max-size", "max-file"}, name
+
+
+@each_file
+def test_the_service_has_the_time_to_end_what_it_has_begun(file: str) -> None:
+    """Docker kills what has not stopped after ten seconds, unless it is told otherwise."""
+    (graceful_s,) = re.findall(
+        r"^graceful_timeout = (\d+)$", (ROOT / "gunicorn.conf.py").read_text(), re.MULTILINE
+    )
+    serving = [
+        service
+        for service in compose(file)["services"].values()
+        if "SECRET_KEY" in service.get("environment", {})
+        and service.get("command", ["servease-gunicorn"])[0] == "servease-gunicorn"
+    ]
+    assert serving
+    for service in serving:
+        assert int(service["stop_grace_period"].removesuffix("s")) > int(graceful_s)
+
+
+def test_replicas_listen_when_they_can_answer() -> None:
+    """gunicorn listens before its workers have loaded the application, unless that is loaded first."""
+    (image,) = re.findall(r"^CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    for number in (1, 2, 3):
+        command = compose("deploy/compose.replicas.yml")["services"][f"appointment-{number}"]["command"]
+        assert "--preload" in command
+        assert [word for word in command if word != "--preload"] == json.loads(image)
+
+
+@each_file
 def test_only_the_proxy_is_reached_from_outside(file: str) -> None:
     """All other ports are those of this machine."""
     for name, service in compose(file)["services"].items():

@@ -98,13 +98,20 @@ def test_it_serves_and_stops(
         assert wait_until(lambda: is_ready(port), timeout_s=30), process.log_tail()
         with Client(port) as client:
             assert client.get("/api/v1/appointments/").json["count"] == 0
-            assert b"servease_http_request" in client.get("/metrics").body
+            assert metric_of_the_autoscaler() in client.get("/metrics").body.decode()
         workers = alive(descendants(process.pid))
         assert workers
         assert {owner(pid) for pid in (process.pid, *workers)} == {USER}
     finally:
         process.stop()
     assert process.poll() == 0, process.log_tail()
+
+
+def metric_of_the_autoscaler() -> str:
+    """Return the beginning of its lines in the text for Prometheus."""
+    rules = (ROOT / "deploy/kubernetes/adapter-rules.yaml").read_text()
+    (series,) = re.findall(r"seriesQuery: '(\w+)", rules)
+    return f"\n{series}{{"
 
 
 def is_ready(port: int) -> bool:

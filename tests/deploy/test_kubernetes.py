@@ -9,6 +9,7 @@ import yaml
 from flask import Flask
 
 import servease_appt
+from servease_appt.api.routing import host_allowed
 from servease_appt.app import create_app
 from servease_appt.db.deadlines import DEADLINE_S
 from servease_appt.observability.metrics import HTTP
@@ -155,3 +156,19 @@ def test_the_network_is_open_for_what_the_settings_name() -> None:
     asked = {int(port) for port in re.findall(r":(\d{4,5})\b", urls)}
     assert open_ports == asked | {53, 6379}
     assert {port["port"] for rule in rules["ingress"] for port in rule["ports"]} == {8005}
+
+
+def test_the_other_services_of_the_platform_get_in() -> None:
+    """By the name of the service: they read appointments, and invalidate what they have changed."""
+    hosts = Settings.from_mapping(
+        {
+            **of_kind("ConfigMap")["appointment-service"]["data"],
+            "SECRET_KEY": "k3" * 16,
+            "DATABASE_URL": "postgresql://h/d",
+        }
+    ).allowed_hosts
+    ((name, service),) = of_kind("Service").items()
+    assert host_allowed(f"{name}:{service['spec']['ports'][0]['port']}", hosts)
+    assert host_allowed(name + ".servease.svc.cluster.local", hosts)
+    ingress = of_kind("NetworkPolicy")["appointment-service"]["spec"]["ingress"]
+    assert {"podSelector": {}} in ingress[0]["from"]

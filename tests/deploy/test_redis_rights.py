@@ -237,6 +237,12 @@ FORBIDDEN = (
 )
 
 
+def test_an_invalidation_may_wait_for_replicas(url: str) -> None:
+    """As it does under sentinels; else they would be asked at each invalidation."""
+    with connect(url) as client:
+        assert client.wait(0, 1) == 0
+
+
 def test_it_has_no_rights_beyond(guarded_valkey: GuardedValkey) -> None:
     """Other keys and channels, and commands for administrators, are refused, in a script as well."""
     with Redis.from_url(guarded_valkey.url_of(USER)) as client:

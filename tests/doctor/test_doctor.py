@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -19,7 +20,7 @@ from servease_appt.cache import connect
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.worker_queries import WorkerQueries
 from servease_appt.container import EXTENSION
-from servease_appt.doctor import growth_checks, settings_checks
+from servease_appt.doctor import growth_checks, redis_checks, settings_checks, worker_checks
 from servease_appt.doctor.database_checks import check_database
 from servease_appt.doctor.findings import Level
 from servease_appt.inspection.workers import query_statuses
@@ -162,6 +163,23 @@ def test_a_service_that_is_down_is_named_with_its_setting(cli: Cli) -> None:
     (finding,) = [finding for finding in findings if finding["level"] == "problem"]
     assert "vehicle service" in finding["says"]
     assert "VEHICLE_SERVICE_URL" in finding["do"]
+
+
+@pytest.mark.parametrize(
+    ("checks", "limit", "told"),
+    [
+        (redis_checks, "SLOW_MS", "answers in"),
+        (redis_checks, "REQUEST_TIMEOUT_MS", "answers in"),
+        (worker_checks, "SLOW_MS", "A test invalidation was handled by"),
+    ],
+)
+def test_slow_answers_are_told(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, checks: ModuleType, limit: str, told: str
+) -> None:
+    """Whatever the machine does, an answer takes longer than no time."""
+    monkeypatch.setattr(checks, limit, 0.0)
+    (says,) = bad(examine(cli, worst="warning"))
+    assert told in says
 
 
 def test_a_slow_service_and_one_that_refuses_our_token_are_told(cli: Cli, served: Served) -> None:

@@ -31,6 +31,7 @@ KINDS = {
         "loss-from-primary",
         "loss-to-primary",
     },
+    "hosts-cluster": {"bus-cut-off", "cut-off", "cut-off-written"},
 }
 
 

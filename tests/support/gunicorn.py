@@ -13,7 +13,7 @@ from tests.support.processes import alive, bare_environment, descendants
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _PORT_ATTEMPTS = 5
-_START_TIMEOUT_S = 30.0
+_START_TIMEOUT_S = 60.0
 
 
 class Gunicorn:

@@ -3,12 +3,16 @@
 import http.client
 import json
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from flask import Flask
+from werkzeug.serving import make_server
 
 from servease_appt.app import create_app
 from servease_appt.container import EXTENSION
@@ -139,3 +143,17 @@ def settings(database_url: str, redis_url: str, fake_services: FakeServices, **m
         **fake_services.settings,
         **more,
     }
+
+
+@contextmanager
+def over_http(app: Flask) -> Iterator[str]:
+    """Serve an application of this process to a browser; yield its address."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -35,7 +35,7 @@ def worker_process(environment: Mapping[str, str], *, prefix: str = "appointment
     try:
         with closing(connect(environment["REDIS_URL"], timeout_s=1.0)) as client:
             queries = WorkerQueries(client, KeySpace(prefix))
-            assert wait_until(lambda: queries.listeners() == 1, timeout_s=20)
+            assert wait_until(lambda: queries.listeners() == 1, timeout_s=60)
         yield worker.pid
     finally:
         worker.communicate()

@@ -6,7 +6,10 @@ The recordings are made by `python -m tests.upgrade` from the versions' own code
 import importlib.util
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -28,6 +31,14 @@ from servease_appt.cache.messages import STARTS, Invalidation, decode, own_messa
 from servease_appt.cache.worker_queries import WorkerQueries
 from servease_appt.container import EXTENSION
 from servease_appt.db.engine import Database
+from servease_appt.db.versions import VERSIONS
+from servease_appt.inspection.workers import (
+    query_acknowledgements,
+    query_entry,
+    query_statuses,
+    read_events,
+    registered_workers,
+)
 from servease_appt.settings import Settings
 from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
@@ -178,9 +189,60 @@ def test_its_workers_are_listed(version: str, server: Redis) -> None:
     """The register has the same form."""
     register = recorded(version)["keys"][f"{PREFIX}:__workers"]
     put_back(server, {f"{PREFIX}:__workers": register})
-    ((identity, about),) = WorkerQueries(server, KeySpace(PREFIX)).workers().items()
+    ((identity, worker),) = registered_workers(WorkerQueries(server, KeySpace(PREFIX))).items()
     assert identity in register
-    assert set(about) == {"pid", "host", "started_at_s"}
+    assert asdict(worker).items() <= json.loads(register[identity]).items()
+
+
+@each_version
+def test_its_events_are_shown(version: str) -> None:
+    """By `cache monitor`, as its own showed them."""
+    for message in recorded(version)["messages"][f"{PREFIX}:__events"]:
+        published = json.loads(message)
+        read = read_events(published)
+        assert read is not None
+        assert read[0] == published["worker"]
+        assert [asdict(event) for event in read[1]] == published["events"]
+
+
+@contextmanager
+def answering(server: Redis, answers: dict[str, str]) -> Iterator[None]:
+    """Answer the queries of the present version as an older worker did, until the block ends."""
+    ended = threading.Event()
+
+    def answer() -> None:
+        while not ended.is_set():
+            message = queries.get_message(ignore_subscribe_messages=True, timeout=0.05)
+            query = json.loads(message["data"]) if message else {}
+            if query.get("what") in answers:
+                server.publish(query["reply_to"], answers[query["what"]])
+
+    with server.pubsub() as queries:  # type: ignore[no-untyped-call]
+        queries.subscribe(f"{PREFIX}:__ask")
+        queries.get_message(timeout=10)
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+def test_answers_of_the_previous_version_are_read(server: Redis) -> None:
+    """Present commands show its workers: their state, what they hold of a key, what they have handled."""
+    messages = recorded("0.2.0")["messages"]
+    asked = [json.loads(query)["what"] for query in messages[f"{PREFIX}:__ask"]]
+    answers = dict(zip((w for w in asked if w != "watch"), messages[f"{PREFIX}:__reply:"], strict=True))
+    ((identity, _),) = recorded("0.2.0")["keys"][f"{PREFIX}:__workers"].items()
+    queries = WorkerQueries(server, KeySpace(PREFIX))
+    with answering(server, answers):
+        for found in (
+            query_statuses(queries, 10),
+            query_entry(queries, "customer_1", 10),
+            query_acknowledgements(queries, 10),
+        ):
+            assert ([one.worker for one in found.readable], found.unreadable) == ([identity], 0)
 
 
 def test_queries_of_the_previous_version_are_answered(app: Flask, server: Redis) -> None:
@@ -235,6 +297,12 @@ def test_a_booking_that_is_sent_again_is_not_booked_twice(version: str, status: 
     assert again.status_code == status
     assert again.status_code == 422 or again.get_json()["id"] == row["id"]
     assert caller.get("/appointments/").get_json()["count"] == 1
+
+
+@each_version
+def test_its_tables_can_be_upgraded(version: str) -> None:
+    """The present code knows the version of the tables that it made."""
+    assert recorded(version)["postgres"]["version"] in VERSIONS
 
 
 def restore_rows(app: Flask, old: dict[str, Any]) -> None:

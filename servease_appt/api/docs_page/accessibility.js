@@ -25,8 +25,8 @@ const CORRECTIONS = [
 ];
 
 function nameOf(operation) {
-  const [method, path] = [".opblock-summary-method", ".opblock-summary-path"].map((part) => operation.querySelector(part)?.textContent);
-  return `${method} ${path}`;
+  const method = operation.querySelector(".opblock-summary-method").textContent;
+  return `${method} ${operation.querySelector("[data-path]").dataset.path}`;
 }
 
 function label(text) {
@@ -48,8 +48,16 @@ function level(number) {
   };
 }
 
+// The button that opened the dialog: the focus goes back to it.
+let opener = null;
+let dialogIsOpen = false;
+document.addEventListener("click", ({ target }) => {
+  if (!target.closest(".dialog-ux")) opener = target.closest("button");
+}, true);
+
 function asDialog(element) {
   if (element.role === "dialog") return;
+  dialogIsOpen = true;
   element.role = "dialog";
   element.ariaModal = "true";
   element.ariaLabel = "Authorization";
@@ -58,6 +66,10 @@ function asDialog(element) {
 
 function correct() {
   for (const [selector, change] of CORRECTIONS) document.querySelectorAll(selector).forEach(change);
+  if (dialogIsOpen && !document.querySelector(".modal-ux")) {
+    dialogIsOpen = false;
+    opener?.focus();
+  }
 }
 
 // A link inside a button can't be reached. Opening an operation puts the same address into the address bar.

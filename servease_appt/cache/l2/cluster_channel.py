@@ -46,8 +46,8 @@ class _Link:
     ignored: int = 0
     """The number of answers to come that are about no heartbeat."""
     answers: list[object] = field(default_factory=list)
-    held: Replication | None = None
-    """The first report of a promoted node, until the messages from before it have been handled."""
+    held: tuple[Replication | None, int] | None = None
+    """The first report of a promoted node, with `invalidations` of then, until earlier messages are handled."""
     held_at_s: float = 0.0
 
 
@@ -121,7 +121,7 @@ class ClusterChannel:
         self._nodes.not_compared.discard(self.server)
         for link in list(self._links.values()):
             if link.held is not None and sent_at_s >= link.held_at_s:
-                self._confirm(link, link.held)
+                self._confirm(link, *link.held)
 
     def wait(self, wake: socket.socket, timeout_s: float) -> None:
         """See `Channel.wait`."""
@@ -267,18 +267,18 @@ class ClusterChannel:
                 raise RedisConnectionError("the node was demoted meanwhile")
             self._histories.accept(name, report, link.invalidations, servers)
         elif continuity is not Continuity.CONTINUED:
-            self._confirm(link, report)
+            self._confirm(link, report, link.invalidations)
         elif link.held is None:  # an invalidation from before the promotion may not have been heard yet
-            link.held, link.held_at_s = report, self._clock()
+            link.held, link.held_at_s = (report, link.invalidations), self._clock()
 
-    def _confirm(self, link: _Link, report: Replication | None) -> None:
+    def _confirm(self, link: _Link, report: Replication | None, invalidations: int) -> None:
         """Compare the first report of a connection, and use the node again."""
         name, servers = link.node.name, self.servers
         continuity = self._histories.compare(name, report, reconnected=True, servers=servers)
         link.held, link.confirmed = None, True
         self._unheard.discard(name)
         self._events.append(NodeBack(name, invalidations_lost=continuity is Continuity.BROKEN))
-        self._histories.accept(name, report, link.invalidations, servers)
+        self._histories.accept(name, report, invalidations, servers)
 
     def _lose(self, link: _Link) -> None:
         if self._links.pop(link.node.name, None) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import count
-from typing import Final
+from typing import Final, cast
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
@@ -13,7 +13,7 @@ from servease_appt.cache.keys import KeySpace
 
 SLOTS: Final = REDIS_CLUSTER_HASH_SLOTS
 REMEMBERED: Final = 16_384
-"""Names whose slots are remembered, which takes about 4 MB."""
+"""Names whose slots are remembered, which takes about 3 MB."""
 
 
 class ClusterKeySpace(KeySpace):
@@ -56,14 +56,14 @@ class _Patterns(ClusterKeySpace):
 def slots_of(names: Sequence[bytes]) -> list[int]:
     """Return the slots of names. The last ones are remembered: to compute one takes 0.3 µs. Thread-safe."""
     remembered = _remembered
-    try:
-        return [remembered[name] for name in names]
-    except KeyError:
+    slots = list(map(remembered.get, names))
+    if None in slots:
         if len(remembered) > REMEMBERED:
             remembered.clear()
-        slots = list(map(key_slot, names))
-        remembered.update(zip(names, slots, strict=True))
-        return slots
+        for place, name in enumerate(names):
+            if slots[place] is None:
+                slots[place] = remembered[name] = key_slot(name)
+    return cast("list[int]", slots)
 
 
 _remembered: dict[bytes, int] = {}

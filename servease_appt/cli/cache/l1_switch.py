@@ -43,7 +43,7 @@ def l1_command(state: str, as_json: bool) -> None:
     else:
         click.echo(f"L1 is switched {state}.")
         if followed:
-            rows = [(short_name(worker), f"{after_s:.1f} s") for worker, after_s in followed.items()]
+            rows = [(short_name(worker), f"{after_s * 1000:.0f} ms") for worker, after_s in followed.items()]
             click.echo(table(("WORKER", "FOLLOWED WITHIN"), rows))
         elif not not_yet:
             click.echo("No worker listens. Those that start will read the switch.")

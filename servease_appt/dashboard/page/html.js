@@ -9,7 +9,7 @@ export const number = (n, short) =>
 export const milliseconds = (ms) =>
   ms !== null && ms !== undefined && ms < 1 ? ms.toLocaleString("en", { maximumSignificantDigits: 2 }) : number(ms);
 export const clock = (date) => date.toLocaleTimeString("en-GB");
-export const mebibytes = (bytes) => (bytes === null || bytes === undefined ? "–" : `${(bytes / 2 ** 20).toFixed(0)} MiB`);
+export const mebibytes = (bytes) => (bytes === null || bytes === undefined ? "–" : `${number(Math.round(bytes / 2 ** 20))} MiB`);
 
 export function element(name, content, className) {
   const made = document.createElement(name);

@@ -8,7 +8,14 @@ export const ENTITIES = document.body.dataset.entities.split(" ");
 const SPAN_S = 15 * 60;
 const SHORTEST_SPAN_S = 2 * 60;
 const RECENT_S = 60;
-const MODES = { both: "good", l2_only: "warn", l1_only: "bad", direct: "bad" };
+const MODES = {
+  both: ["both tiers", "good"],
+  l2_only: ["L2 only", "warn"],
+  l1_only: ["L1 only", "bad"],
+  direct: ["no tier", "bad"],
+};
+const modeName = (mode) => MODES[mode]?.[0] ?? mode;
+const modeColor = (mode) => MODES[mode]?.[1] ?? "";
 
 const at = (id) => document.getElementById(id);
 const series = new Series(SPAN_S);
@@ -22,8 +29,8 @@ function showTiles(data, span) {
   const open = Object.entries(data.breakers).flatMap(([name, states]) =>
     Object.entries(states).filter(([state, n]) => state !== "closed" && n > 0).map(([state, n]) => `${name}: ${n} ${state.replace("_", " ")}`));
   const all = modes.reduce((n, [, m]) => n + m, 0);
-  const degraded = modes.filter(([mode]) => mode !== "both").map(([mode, n]) => `${n} ${mode}`).join(", ");
-  const worst = modes.map(([mode]) => MODES[mode]).find((color) => color !== "good") ?? "good";
+  const degraded = modes.filter(([mode]) => mode !== "both").map(([mode, n]) => `${n}: ${modeName(mode)}`).join(", ");
+  const worst = modes.map(([mode]) => modeColor(mode)).find((color) => color !== "good") ?? "good";
   const http = (sample) => sample.http;
   const redis = (sample) => sample.redis;
   at("tiles").replaceChildren(
@@ -102,13 +109,14 @@ function showWorkers(data) {
     const open = openBreakers(worker);
     return [
       worker.worker,
-      [worker.refusal ? `${worker.mode}, refused` : worker.mode, worker.refusal ? "bad" : MODES[worker.mode]],
+      [worker.refusal ? `${modeName(worker.mode)}, refused` : modeName(worker.mode), worker.refusal ? "bad" : modeColor(worker.mode)],
       [open.join(", ") || "closed", open.length ? "bad" : "good"],
-      number(worker.sequence), [number(worker.behind), worker.behind ? "warn" : ""], [number(worker.gaps), worker.gaps ? "warn" : ""],
+      [number(worker.behind), worker.behind ? "warn" : ""], [number(worker.gaps), worker.gaps ? "warn" : ""],
       number(worker.sent), number(worker.heard),
       worker.heard_s_ago === null ? "–" : `${worker.heard_s_ago.toFixed(1)} s ago`,
       number(ofL1(worker)), number(worker.l1_evictions), mebibytes(worker.resident_bytes),
       worker.answered_ms == null ? "–" : `${worker.answered_ms.toFixed(1)} ms`,
+      number(worker.sequence),
     ];
   });
   const missing = data.workers_expected - data.workers.length;
@@ -117,10 +125,11 @@ function showWorkers(data) {
     : "Redis does not answer: only the worker that serves this page is shown.";
   const ill = data.workers.filter((worker) => !isWell(worker)).length;
   const memory = data.workers.reduce((bytes, worker) => bytes + (worker.resident_bytes ?? 0), 0);
-  at("workers-summary").textContent =
-    `${data.workers.length} answered, ${ill || "none"} need${ill === 1 ? "s" : ""} attention, ${mebibytes(memory)} together`;
+  at("workers-summary").textContent = data.workers_expected
+    ? `${data.workers.length} answered, ${ill || "none"} need${ill === 1 ? "s" : ""} attention, ${mebibytes(memory)} together`
+    : "";
   at("workers").replaceChildren(table(
-    ["worker", "mode", "breakers", "sequence", "behind", "gaps", "sent", "handled", "channel", "L1 entries", "evicted", "memory", "answered in"], rows));
+    ["worker", "mode", "breakers", "behind", "gaps", "sent", "handled", "Redis answered", "L1 entries", "evicted", "memory", "answered in", "sequence"], rows));
 }
 
 function showEndpoints(data) {

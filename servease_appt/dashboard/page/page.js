@@ -6,7 +6,7 @@ import "./events.js";
 import "./keys.js";
 import { clock } from "./html.js";
 import { newest, show } from "./overview.js";
-import { Refused, ask, forgetToken, hasToken, keepToken } from "./server.js";
+import { ErrorAnswer, Refused, ask, forgetToken, hasToken, keepToken } from "./server.js";
 
 const CODE = "servease-cache-code"; // set by token.js
 const POLL_MS = 2000;
@@ -40,7 +40,7 @@ async function poll() {
     showContact(null);
   } catch (error) {
     if (error instanceof Refused) return;
-    showContact("Connection lost.");
+    showContact(error instanceof ErrorAnswer ? error.message : "Connection lost.");
   }
   if (!document.hidden) timer = setTimeout(poll, POLL_MS);
 }

@@ -3,7 +3,10 @@
 const KEY = "servease-cache-token";
 const GIVE_UP_MS = 5000;
 
-export class Refused extends Error {}
+// The service answered, with an error.
+export class ErrorAnswer extends Error {}
+// It does not accept the token.
+export class Refused extends ErrorAnswer {}
 
 export const hasToken = () => sessionStorage.getItem(KEY) !== null;
 export const keepToken = (token) => sessionStorage.setItem(KEY, token);
@@ -14,7 +17,8 @@ function refuse(reason) {
   throw new Refused(reason);
 }
 
-// Raises an Error with the service's sentence; Refused where the token is not accepted, which the page hears of too.
+// Raises an ErrorAnswer with the service's sentence; Refused where the token is not accepted, which the page hears of
+// too; another error where no answer came.
 export async function ask(path, body, giveUpMs = GIVE_UP_MS) {
   const token = sessionStorage.getItem(KEY);
   const answer = await fetch(`${document.body.dataset.base}/${path}`, {
@@ -24,9 +28,9 @@ export async function ask(path, body, giveUpMs = GIVE_UP_MS) {
     cache: "no-store",
     signal: AbortSignal.timeout(giveUpMs),
   });
-  if (answer.status === 401) refuse((await answer.json()).detail);
   if (answer.status === 403) refuse("This page needs an admin's token.");
-  const said = await answer.json();
-  if (!answer.ok) throw new Error(said.detail ?? `Status ${answer.status}`);
-  return said;
+  if (answer.ok) return answer.json();
+  const { detail } = await answer.json().catch(() => ({})); // a proxy's page is no JSON
+  if (answer.status === 401) refuse(detail);
+  throw new ErrorAnswer(detail ?? `The service answered with the status ${answer.status}.`);
 }
