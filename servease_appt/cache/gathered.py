@@ -31,7 +31,6 @@ class Gathered:
     def __init__(self, keys: KeySpace, follow_sequence: Callable[[int], None]) -> None:
         """Start without messages. `follow_sequence` receives the number of each one just before it is handled."""
         self._keys = keys
-        self._own = f"{keys.prefix}:__"
         self._follow_sequence = follow_sequence
         self._invalidations: list[Invalidation] = []
         self._named = 0
@@ -62,6 +61,6 @@ class Gathered:
         if self._changed:
             changed, self._changed = dict.fromkeys(self._changed), []
             full = [name.decode(errors="replace") for name in changed]
-            keys = [self._keys.plain(name) for name in full if not name.startswith(self._own)]
+            keys = [self._keys.plain(name) for name in full if not name.startswith(self._keys.reserved)]
             if keys:
                 self.callbacks.on_changed(keys)

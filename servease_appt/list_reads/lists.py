@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from servease_appt.db.engine import Database
 from servease_appt.db.replica import Replica, ReplicaNotUsed, ReplicaState
-from servease_appt.own_writes import LastWrite, OwnWrites
+from servease_appt.list_reads.own_writes import LastWrite, OwnWrites
 
 ResultT = TypeVar("ResultT")
 
