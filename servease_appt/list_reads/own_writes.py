@@ -4,15 +4,18 @@ A replica may not have a user's write yet when the same user asks another worker
 wrote sets a mark before it answers, and until the mark expires every worker reads that user's lists from the
 primary. It expires when any replica that may be read has the write.
 
-Redis may lose marks: a restart, a failover, `FLUSHDB`. A further key without a lifetime, lost with them, says that
-none was lost. Where it is missing, everybody is marked for the lifetime of a mark before it is set again.
+Redis may lose marks: `FLUSHDB`, a restart from an older snapshot, a failover to a replica that lags behind. So a
+further key without a lifetime holds the id of the replication history in which the marks were set. It is lost with
+them, or differs from the server's own id after a restart or a failover. Then everybody is marked for the lifetime
+of a mark before the id is stored.
 """
 
 import math
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from redis import Redis
+from redis.commands.core import Script
 from redis.exceptions import RedisClusterException, RedisError
 
 from servease_appt.cache.breaker import Breaker
@@ -21,6 +24,18 @@ _REDIS_COOL_DOWN_S: Final = 2.0
 _MARGIN_S: Final = 0.5
 """How much longer a mark lives than a replica may be behind: clocks of two machines do not run equally fast."""
 _FAILURES: Final = (RedisError, RedisClusterException, OSError, ValueError)
+
+_LAST_WRITE: Final = """
+-- KEYS  the user's mark, everybody's mark, the history of the marks     ARGV  the lifetime of a mark in ms
+-- Returns whether each of both marks exists.
+local info = redis.pcall('INFO', 'replication')
+local history = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or 'not permitted'
+if redis.call('GET', KEYS[3]) ~= history then
+    redis.call('SET', KEYS[2], 1, 'PX', ARGV[1])
+    redis.call('SET', KEYS[3], history)
+end
+return {redis.call('EXISTS', KEYS[1]), redis.call('EXISTS', KEYS[2])}
+"""
 
 
 class LastWrite(StrEnum):
@@ -41,13 +56,15 @@ class OwnWrites:
         Args:
             redis: where the marks are kept. It is used, and never closed.
             prefix: the key prefix of the service; the mark of a user is `PREFIX:__{wrote}:USER`. The braces keep
-                all of them on one node of a cluster, so that one command reads three keys.
+                all of them on one node of a cluster, so that one script reads three keys.
             hold_s: after how many seconds a replica that may be read has every write.
         """
         self._redis = redis
+        # Not `register_script`: a cluster's client would connect to find that name.
+        self._read_marks: Any = Script(redis, _LAST_WRITE.encode())
         self._of_user = f"{prefix}:__{{wrote}}:"
         self._of_all = f"{self._of_user}all"
-        self._none_lost = f"{self._of_user}kept"
+        self._history = f"{self._of_user}history"
         self._hold_ms = math.ceil((hold_s + _MARGIN_S) * 1000)
         self._breaker = Breaker(threshold=1, cool_down_s=_REDIS_COOL_DOWN_S)
 
@@ -64,21 +81,17 @@ class OwnWrites:
         return True
 
     def last_write(self, user_id: str) -> LastWrite:
-        """Return whether a user has written recently. Takes one command; while Redis is down, none."""
+        """Return whether a user has written recently. Takes one round trip; while Redis is down, none."""
         if not self._breaker.allows():
             return LastWrite.UNKNOWN
         try:
-            own, everybody, none_lost = self._redis.mget(
-                self._of_user + user_id, self._of_all, self._none_lost
+            own, everybody = self._read_marks(
+                keys=[self._of_user + user_id, self._of_all, self._history], args=[self._hold_ms]
             )
-            if none_lost is None:
-                # In this order: if this worker ends in between, the next one does both again.
-                self._redis.set(self._of_all, 1, px=self._hold_ms)
-                self._redis.set(self._none_lost, 1)
         except _FAILURES:
             self._breaker.failed()
             return LastWrite.UNKNOWN
         self._breaker.succeeded()
-        if own is not None:
+        if own:
             return LastWrite.RECENT
-        return LastWrite.LONG_AGO if everybody is None and none_lost is not None else LastWrite.UNKNOWN
+        return LastWrite.UNKNOWN if everybody else LastWrite.LONG_AGO

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import psycopg2
+import redis
 
 from servease_appt.db.migrate import upgrade
 from servease_appt.testing.processes import wait_until
@@ -55,6 +56,12 @@ def replicated() -> Iterator[Replicated]:
         upgrade(primary.url())
         with EmbeddedReplica(primary) as replica:
             yield Replicated(primary, replica)
+
+
+def keep_marks(redis_url: str, prefix: str) -> None:
+    """Have Redis show that it has kept the marks of writes for a long time."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        client.set(f"{prefix}:__{{wrote}}:history", client.info("replication")["master_replid"])
 
 
 def _execute(url: str, statement: str) -> str:

@@ -24,7 +24,7 @@ from servease_appt.testing.fault_proxy import Proxy
 from servease_appt.testing.pgbouncer import PROGRAM, EmbeddedPgBouncer
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedPostgres, free_port
-from tests.db.replicated import LIMIT_S, Replicated
+from tests.db.replicated import LIMIT_S, Replicated, keep_marks
 
 ALICE, BOB = "alice", "bob"
 SHORT_S, LONG_S = 0.3, 5.0
@@ -73,8 +73,7 @@ def in_recovery(connection: Connection) -> object:
 @pytest.fixture
 def worker(servers: Replicated, redis_url: str) -> Iterator[Callable[..., Worker]]:
     """Makes workers. Redis has kept its keys for a long time."""
-    with redis.Redis.from_url(redis_url) as client:
-        client.set("test:__{wrote}:kept", 1)
+    keep_marks(redis_url, "test")
     with ExitStack() as to_close:
 
         def make(

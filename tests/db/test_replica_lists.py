@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from functools import partial
 
 import pytest
-import redis
 from flask import Flask
 from sqlalchemy import create_engine
 from werkzeug.test import TestResponse
@@ -20,7 +19,7 @@ from servease_appt.extension import ServEase
 from servease_appt.settings import Settings
 from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
-from tests.db.replicated import LIMIT_S, Replicated
+from tests.db.replicated import LIMIT_S, Replicated, keep_marks
 from tests.support.dataset import Asker, Dataset, token
 from tests.support.served import settings
 
@@ -50,16 +49,10 @@ class Workers:
         return {outcome: float(n) for outcome, n in found}
 
 
-def keep_marks(redis_url: str) -> None:
-    """Have Redis show that it has kept the marks of writes for a long time."""
-    with redis.Redis.from_url(redis_url) as client:
-        client.set("appointment_service:__{wrote}:kept", 1)
-
-
 @pytest.fixture
 def workers(servers: Replicated, redis_url: str, fake_services: FakeServices) -> Iterator[Workers]:
     """Both read from the replica."""
-    keep_marks(redis_url)
+    keep_marks(redis_url, "appointment_service")
     more = {"DATABASE_REPLICA_URL": servers.replica.url(), "DATABASE_REPLICA_MAX_LAG": "5"}
     with ExitStack() as to_close:
         apps = []
@@ -149,7 +142,7 @@ def test_a_host_with_an_engine_of_its_own(
     servers: Replicated, redis_url: str, fake_services: FakeServices
 ) -> None:
     """The primary is the host's engine, and the replica is given by URL."""
-    keep_marks(redis_url)
+    keep_marks(redis_url, "appointment_service")
     given = settings("", redis_url, fake_services, DATABASE_REPLICA_URL=servers.replica.url())
     host = Flask("host")
     host.config.update({f"SERVEASE_{name}": value for name, value in given.items()})
