@@ -130,9 +130,9 @@ class Channel:
     @property
     def server_version(self) -> tuple[str, str]:
         """The server's kind and version according to HELLO, such as `("valkey", "9.1.2")`; empty if unknown."""
-        told = self._connection.handshake_metadata
-        told = told if isinstance(told, dict) else {}
-        kind, version = (told.get(name, b"") for name in (b"server", b"version"))
+        metadata = self._connection.handshake_metadata
+        known = metadata if isinstance(metadata, dict) else {}
+        kind, version = (known.get(name, b"") for name in (b"server", b"version"))
         return _text(kind), _text(version)
 
     def has_frame(self) -> bool:
