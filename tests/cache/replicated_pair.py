@@ -76,10 +76,10 @@ class NamedPrimary(Sentinels):
         self.cut_off = False
         self.looks = 0
 
-    def client(self) -> redis.Redis:
+    def client(self, timeout_s: float = 1.0) -> redis.Redis:
         """Return a client of the named server."""
         untyped: Any = self
-        client: redis.Redis = untyped.master_for("main", db=1, **client_options(timeout_s=1.0))
+        client: redis.Redis = untyped.master_for("main", db=1, **client_options(timeout_s=timeout_s))
         return client
 
     def _look(self) -> None:
