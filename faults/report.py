@@ -52,7 +52,7 @@ def table(results: Iterable[Result]) -> str:
 
 
 def _notes(result: Result) -> list[str]:
-    stall = [f"Redis itself stood still for {result.server_stall_ms:.0f} ms, which its bound was given more"]
+    stall = [f"Redis itself stood still for {result.server_stall_ms:.0f} ms, so the bound was longer by that"]
     return [
         *result.remarks,
         *(stall if result.server_stall_ms else []),

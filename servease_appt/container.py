@@ -11,7 +11,7 @@ from servease_appt.appointments.policy import BookingPolicy
 from servease_appt.clients import Upstreams
 from servease_appt.db.engine import Database
 from servease_appt.db.upkeep import Upkeep
-from servease_appt.list_reads import ListReads
+from servease_appt.list_reads.lists import ListReads
 from servease_appt.observability.metric_history import MetricHistory
 from servease_appt.observability.metrics import Metrics
 from servease_appt.rate_limits import RateLimits

@@ -40,14 +40,14 @@ from servease_appt.db.replica import Replica
 from servease_appt.db.upkeep import Upkeep
 from servease_appt.event_stream import EventStream
 from servease_appt.host_connections import HostDatabase, client_url, engine_url, shared_client
-from servease_appt.list_reads import OUTCOMES, ListReads
+from servease_appt.list_reads.lists import OUTCOMES, ListReads
+from servease_appt.list_reads.own_writes import OwnWrites
 from servease_appt.masking import mask_url
 from servease_appt.observability import metric_files
 from servease_appt.observability.cache_report import worker_status
 from servease_appt.observability.heartbeat import Heartbeat
 from servease_appt.observability.metric_history import MetricHistory
 from servease_appt.observability.metrics import Metrics
-from servease_appt.own_writes import OwnWrites
 from servease_appt.rate_limits import Cost, RateLimits
 from servease_appt.references.enrichment import Lookups, PageTracing, cache_policy
 from servease_appt.references.entities import CODECS

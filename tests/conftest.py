@@ -4,6 +4,7 @@ import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -21,6 +22,13 @@ for name in list(os.environ):
 # inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_LONG = Path(__file__).parent / "upgrade"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that take longest: as the last ones they would leave a processor idle."""
+    items.sort(key=lambda item: not item.path.is_relative_to(_LONG))
 
 
 @pytest.fixture(scope="session")

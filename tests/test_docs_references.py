@@ -10,8 +10,8 @@ import flask_caching
 import pytest
 
 from servease_appt.cache import messages
+from servease_appt.environment import Environment
 from servease_appt.extension import COMMANDS
-from servease_appt.settings import _Environment
 from tests.support.dataset import new_id
 from tools.links import REPOSITORY
 
@@ -164,7 +164,7 @@ def variables_of_the_sources() -> set[str]:
     files += [path for path in ROOT.iterdir() if path.is_file() and path.suffix not in {".md", ".lock"}]
     files = [path for path in files if path.is_file() and "__pycache__" not in path.parts]
     found = {word for path in files for word in VARIABLE.findall(path.read_text("utf-8", errors="ignore"))}
-    return found | set(_Environment.NAMES) | set(VARIABLE.findall(inspect.getsource(flask_caching)))
+    return found | set(Environment.NAMES) | set(VARIABLE.findall(inspect.getsource(flask_caching)))
 
 
 @each_document
@@ -185,14 +185,14 @@ def test_the_readme_has_every_setting_with_its_default() -> None:
     for row in table.splitlines():
         names, defaults, _ = (cell.strip() for cell in row.strip("|").split("|", 2))
         documented.update(zip(names.split(", "), defaults.split(", "), strict=False))
-    declared = {f"`{name}`": default_of(field) for name, field in _Environment.NAMES.items()}
+    declared = {f"`{name}`": default_of(field) for name, field in Environment.NAMES.items()}
     assert {name: as_number(text) for name, text in documented.items()} == declared
 
 
 def default_of(field: str) -> object:
     """Return the default of a setting as the table writes it."""
-    default = _Environment().fields[field].load_default
-    if _Environment().fields[field].required or default in (None, "", ()):
+    default = Environment().fields[field].load_default
+    if Environment().fields[field].required or default in (None, "", ()):
         return "none"
     if isinstance(default, (bool, int, float)):
         return float(default)

@@ -11,8 +11,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from servease_appt.app import create_app
+from servease_appt.environment import SAMPLE_SECRET_KEYS
 from servease_appt.masking import mask_url
-from servease_appt.settings import SAMPLE_SECRET_KEYS, Settings, SettingsError
+from servease_appt.settings import Settings, SettingsError
 
 ROOT = Path(__file__).parents[1]
 SECRET = "k3" * 16

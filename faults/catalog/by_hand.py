@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 
 from faults.experiment import HEALTHY_BOUND_MS, Context, Fault
@@ -71,15 +72,19 @@ def _storm(context: Context) -> None:
     import uuid
 
     slot = context.testbed.slot()
-    took = []
+    took, refused = [], Counter[int]()
     for _ in range(_STORM // _STORM_BATCH):
         ids = [str(uuid.uuid4()) for _ in range(_STORM_BATCH)]
         body = json.dumps({"entity": "customer", "ids": ids}).encode()
         answer = slot.ask("POST", "/cache/invalidate/", body)
         if answer.status != 200:
-            context.remarks.append(f"a request of the storm was answered with {answer.status}")
+            refused[answer.status] += 1
         took.append((answer.t_return - answer.t_call) / 1e6)
     slot.close()
+    context.remarks += [
+        f"{n} of {len(took)} requests of the storm were answered with {status}"
+        for status, n in refused.items()
+    ]
     context.remarks.append(f"{_STORM} keys, the slowest request of {_STORM_BATCH} took {max(took):.0f} ms")
 
 

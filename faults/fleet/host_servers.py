@@ -16,7 +16,7 @@ from faults.fleet.namespaces import Host, Network
 from faults.http_client import Slot
 from faults.testbed import LOOK_TIMEOUT_S, L2Reader, Testbed
 from servease_appt.testing.processes import GuardedProcess, wait_until
-from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey, _valkey_binary
+from servease_appt.testing.servers import EmbeddedPostgres, EmbeddedValkey, valkey_binary
 from tests.support.gunicorn import Gunicorn
 
 HOSTS = 3
@@ -46,7 +46,7 @@ class HostValkey(EmbeddedValkey):
 
     def _command(self) -> list[str | Path]:
         fixed = ["--bind", self.host.address, "--port", str(self.port), "--save", "", "--appendonly", "no"]
-        return [*self.host.within, _valkey_binary(), *fixed, "--protected-mode", "no", *self._options]
+        return [*self.host.within, valkey_binary(), *fixed, "--protected-mode", "no", *self._options]
 
 
 def client_of(host: Host, port: int, **options: Any) -> redis.Redis:
@@ -78,8 +78,10 @@ class SentinelHosts:
                 self.servers.append(stack.enter_context(HostValkey(host, options=[*options, *of])))
             for number in range(len(self._hosts)):
                 self._start_sentinel(stack, number)
+            assert wait_until(self.is_settled, timeout_s=_START_S), (
+                "the sentinels know no primary with replicas"
+            )
             self._stack = stack.pop_all()
-        wait_until(self.is_settled, timeout_s=_START_S)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -144,7 +146,7 @@ class SentinelHosts:
             f"sentinel failover-timeout {SERVICE} 2000",  # the next failover may follow after twice this time
         ]
         (own / "conf").write_text("\n".join(lines) + "\n")
-        command: list[str | Path] = [*host.within, _valkey_binary(), str(own / "conf"), "--sentinel"]
+        command: list[str | Path] = [*host.within, valkey_binary(), str(own / "conf"), "--sentinel"]
         process = GuardedProcess(command, log=own / "log", directory=own, stop_signal=signal.SIGKILL)
         stack.callback(process.stop)
 

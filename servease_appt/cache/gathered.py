@@ -13,7 +13,7 @@ from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.messages import Invalidation, coalesce
 
 MAX_GATHERED = 256
-"""So many named keys, or a single message with more, are handled together, so that none waits long for others."""
+"""Named keys that are handled together, unless one message has more. More would delay the first of them."""
 
 
 class Gathered:
@@ -31,7 +31,6 @@ class Gathered:
     def __init__(self, keys: KeySpace, follow_sequence: Callable[[int], None]) -> None:
         """Start without messages. `follow_sequence` receives the number of each one just before it is handled."""
         self._keys = keys
-        self._own = f"{keys.prefix}:__"
         self._follow_sequence = follow_sequence
         self._invalidations: list[Invalidation] = []
         self._named = 0
@@ -62,6 +61,6 @@ class Gathered:
         if self._changed:
             changed, self._changed = dict.fromkeys(self._changed), []
             full = [name.decode(errors="replace") for name in changed]
-            keys = [self._keys.plain(name) for name in full if not name.startswith(self._own)]
+            keys = [self._keys.plain(name) for name in full if not name.startswith(self._keys.reserved)]
             if keys:
                 self.callbacks.on_changed(keys)

@@ -1,4 +1,4 @@
-"""Names of keys in L2. All names except those of values begin with `prefix:__`.
+"""Names of keys in L2. All names except those of values begin with `prefix:__`, `KeySpace.reserved`.
 
 Leases, absences and stale copies contain the whole data key as a hash tag, so that they share its slot in a
 cluster. They are outside the tracked prefixes.
@@ -14,6 +14,7 @@ class KeySpace:
 
     def __init__(self, prefix: str) -> None:
         self.prefix: str = prefix
+        self.reserved: str = f"{prefix}:__"
         self.sequence: str = f"{prefix}:__seq"
         self.emptied: str = f"{prefix}:__emptied"
         self.beat: str = f"{prefix}:__beat:{{{self.sequence}}}"

@@ -200,12 +200,11 @@ def usable_ports(wanted: Mapping[str, int]) -> dict[str, int]:
     """
     problems = {name: reason for name, port in wanted.items() if (reason := _why_unusable(port))}
     if problems:
-        taken = "; ".join(
-            f"port {wanted[name]}, for {_OPTIONS[name][1]}, can't be used ({reason})"
-            for name, reason in problems.items()
+        taken = "\n".join(
+            f"  port {wanted[name]}, for {_OPTIONS[name][1]}: {reason}" for name, reason in problems.items()
         )
         others = " ".join(f"{_flag(name)} {free_port()}" for name in problems)
-        raise ProcessError(f"{taken}. Choose another with: make demo ARGS='{others}'")
+        raise ProcessError(f"a port can't be used\n{taken}\nChoose another with: make demo ARGS='{others}'")
     return {name: port or free_port() for name, port in wanted.items()}
 
 
@@ -216,7 +215,7 @@ def _why_unusable(port: int) -> str:
     try:
         socket.create_server((HOST, port)).close()
     except OSError as error:
-        return error.strerror or str(error)
+        return os.strerror(error.errno) if error.errno else str(error)  # create_server adds the address to it
     return ""
 
 

@@ -87,8 +87,8 @@ def _servers(client: Redis) -> list[Redis]:
 
 
 def _rows(server: Redis, keys: KeySpace, names: Iterable[bytes | str]) -> list[KeyRow]:
-    own = f"{keys.prefix}:__".encode()
-    data = [name for name in names if isinstance(name, bytes) and not name.startswith(own)]
+    reserved = keys.reserved.encode()
+    data = [name for name in names if isinstance(name, bytes) and not name.startswith(reserved)]
     if not data:
         return []
     with server.pipeline(transaction=False) as pipeline:

@@ -219,7 +219,7 @@ class Metrics:
             self._lists(outcome).inc(0)
 
     def list_read(self, outcome: str) -> None:
-        """Count a list, by `servease_appt.list_reads.OUTCOMES`. Not called where there is no replica."""
+        """Count a list, by `servease_appt.list_reads.lists.OUTCOMES`. Not called where there is no replica."""
         self._lists(outcome).inc()
 
     def breaker_changed(self, breaker: str, state: BreakerState) -> None:

@@ -83,7 +83,7 @@ def transition_error(status: str, action: Action) -> str | None:
     if action in allowed:
         return None
     if not allowed:
-        return f'Cannot {_words(action)}: the appointment is "{status}", and nothing follows on that.'
+        return f'Cannot {_words(action)}: the appointment is "{status}", which is final.'
     names = ", ".join(allowed)
     return f'Cannot {_words(action)}: the appointment is "{status}"; allowed from there: {names}.'
 

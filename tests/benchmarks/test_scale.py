@@ -67,7 +67,11 @@ def test_the_measurement_runs_and_adds_up() -> None:
     for cost in results["costs"]["invalidation"]:
         assert cost["messages"] == cost["tracking"] == cost["listeners"]
     assert results["memory"]["value"] > 0
-    assert [row["scans"] for row in results["scans"]] == [4 * size // 1000 for size in QUICK.pattern_keys]
+    for row in results["scans"]:
+        # Four scans of the database, in steps of 1,000 keys: more steps while the server enlarges its table.
+        passes, rest = divmod(row["scans"], 4)
+        assert rest == 0
+        assert 1 <= passes / (row["keys"] / 1000) < 2
     assert all(us > 0 for us in results["worker"].values())
     assert document.costs_table(results).count("\n") == 2 + len(results["costs"])
 

@@ -1,9 +1,11 @@
-"""A primary, a replica and three sentinels, as processes."""
+"""A primary, a replica and three sentinels, or a single sentinel, as processes."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,7 +13,7 @@ from typing import Any, Self
 import redis
 
 from servease_appt.testing.processes import GuardedProcess, wait_until
-from servease_appt.testing.servers import EmbeddedValkey, _valkey_binary, free_port
+from servease_appt.testing.servers import EmbeddedValkey, free_port, valkey_binary
 
 SERVICE = "main"
 _START_S = 30.0
@@ -70,7 +72,7 @@ class SentinelSetup:
         for number in range(3):
             self._start_sentinel(stack, number)
         for number in range(3):
-            wait_until(lambda number=number: self._knows_all(number), timeout_s=_START_S)  # type: ignore[misc]
+            assert wait_until(partial(self._knows_all, number), timeout_s=_START_S), f"sentinel {number}"
 
     def _start_sentinel(self, stack: contextlib.ExitStack, number: int) -> None:
         own = self._directory / f"sentinel-{number}"
@@ -95,7 +97,7 @@ class SentinelSetup:
             ),
         ]
         (own / "conf").write_text("\n".join(lines) + "\n")
-        command: list[str | Path] = [_valkey_binary(), str(own / "conf"), "--sentinel"]
+        command: list[str | Path] = [valkey_binary(), str(own / "conf"), "--sentinel"]
         process = GuardedProcess(command, log=own / "log", directory=own, stop_signal=signal.SIGKILL)
         stack.callback(process.stop)
         self.sentinels.append(process)
@@ -109,3 +111,27 @@ class SentinelSetup:
             return False
         links = [found.get(b"master-link-status") for found in replicas]
         return len(others) == 2 and links == [b"ok"]
+
+
+@contextlib.contextmanager
+def sentinel_of(host: str, primary: int, directory: Path) -> Iterator[int]:
+    """Yield the port of a single sentinel at an address, which watches over the primary at another port of it."""
+    port = free_port()
+    settings = directory / "sentinel.conf"
+    settings.write_text(f"port {port}\nbind {host}\nsentinel monitor {SERVICE} {host} {primary} 1\n")
+    process = GuardedProcess(
+        [valkey_binary(), str(settings), "--sentinel"], log=directory / "log", directory=directory
+    )
+    try:
+        assert wait_until(partial(_answers, host, port), timeout_s=_START_S), "the sentinel has not started"
+        yield port
+    finally:
+        process.stop()
+
+
+def _answers(host: str, port: int) -> bool:
+    with redis.Redis(host, port) as client:
+        try:
+            return bool(client.ping())
+        except redis.ConnectionError:
+            return False

@@ -11,8 +11,8 @@ from redis.connection import SSLConnection
 from servease_appt.cache import connect
 from servease_appt.cache.sentinel import sentinels_of
 from servease_appt.testing.fault_proxy import LinkKind, Proxy
-from servease_appt.testing.processes import GuardedProcess
-from servease_appt.testing.servers import EmbeddedValkey, _valkey_binary, free_port
+from servease_appt.testing.servers import EmbeddedValkey, free_port
+from tests.cache.sentinel_setup import sentinel_of
 from tests.cache.testbed import eventually
 
 
@@ -109,25 +109,8 @@ def test_a_url_through_a_socket_file(tmp_path: Path) -> None:
 @pytest.fixture
 def sentinel(own_valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[int]:
     """The port of a sentinel that watches over `own_valkey` as `main`."""
-    port = free_port()
-    settings = tmp_path / "sentinel.conf"
-    settings.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {own_valkey.port} 1\n")
-    process = GuardedProcess(
-        [_valkey_binary(), str(settings), "--sentinel"], log=tmp_path / "log", directory=tmp_path
-    )
-    try:
-        with redis.Redis(port=port) as client:
-
-            def up() -> bool:
-                try:
-                    return bool(client.ping())
-                except redis.ConnectionError:
-                    return False
-
-            eventually(up, "the start of the sentinel")
+    with sentinel_of("127.0.0.1", own_valkey.port, tmp_path) as port:
         yield port
-    finally:
-        process.stop()
 
 
 def test_a_sentinel_leads_to_the_primary(sentinel: int, own_valkey: EmbeddedValkey) -> None:

@@ -105,7 +105,7 @@ def test_an_invalidation_goes_to_the_new_primary(
     assert pair.on_replica.get(f"{PREFIX}:{K}") is None
     assert worker.get(K, source.load) == V2
     pair.on_replica.replicaof("127.0.0.1", pair.primary.port)
-    eventually(lambda: pair.on_replica.info("replication")["master_link_status"] == "up", "the replication")
+    pair.wait_for_replication()
 
 
 @pytest.mark.usefixtures("worker")

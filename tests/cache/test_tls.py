@@ -9,14 +9,13 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-import redis
 
 from servease_appt.cache import Source as From
 from servease_appt.cache import connect
 from servease_appt.cache.errors import CacheUnavailable
-from servease_appt.testing.processes import GuardedProcess
-from servease_appt.testing.servers import EmbeddedValkey, _valkey_binary, free_port
+from servease_appt.testing.servers import EmbeddedValkey, free_port
 from tests.cache.cluster_setup import SLOTS, ClusterSetup
+from tests.cache.sentinel_setup import sentinel_of
 from tests.cache.testbed import CODECS, PREFIX, Cache, Source, eventually, listening, policy
 from tests.support.tls_proxy import CA, OTHER_CA, TlsProxy
 
@@ -46,30 +45,6 @@ def _announce(cluster: ClusterSetup, announced: list[int], seen: list[int]) -> N
 
 def _sees(cluster: ClusterSetup, node: EmbeddedValkey, ports: list[int]) -> bool:
     return [first[1] for _, _, first, *_ in sorted(cluster.do(node, "CLUSTER", "SLOTS"))] == ports
-
-
-@contextlib.contextmanager
-def sentinel_of(host: str, primary: int, directory: Path) -> Iterator[int]:
-    """Yield the port of a sentinel at an address, of the primary at another port of it."""
-    port = free_port()
-    settings = directory / "sentinel.conf"
-    settings.write_text(f"port {port}\nbind {host}\nsentinel monitor main {host} {primary} 1\n")
-    process = GuardedProcess(
-        [_valkey_binary(), str(settings), "--sentinel"], log=directory / "log", directory=directory
-    )
-    try:
-        eventually(partial(_answers, host, port), "the start of the sentinel")
-        yield port
-    finally:
-        process.stop()
-
-
-def _answers(host: str, port: int) -> bool:
-    with redis.Redis(host, port) as client:
-        try:
-            return bool(client.ping())
-        except redis.ConnectionError:
-            return False
 
 
 def serves_a_page_and_an_invalidation(url: str, source: Source) -> None:

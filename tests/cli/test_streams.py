@@ -242,6 +242,22 @@ def test_warm_fails_when_nothing_can_be_fetched(cli: Cli, dataset: Dataset) -> N
         assert "PostgreSQL" in without_database.run("warm", exit_code=1).stderr
 
 
+def test_warm_fails_when_redis_stores_nothing(cli: Cli, dataset: Dataset, own_valkey: EmbeddedValkey) -> None:
+    """A full Redis answers, so every name is loaded, and none of them is there for the pages that follow."""
+    dataset.appointment()
+    with (
+        Cli({**cli.environment, "REDIS_URL": own_valkey.url(1)}) as other,
+        redis.Redis.from_url(own_valkey.url(1)) as client,
+    ):
+        client.config_set("maxmemory", "1")
+        failed = other.run("warm", "--json", exit_code=1)
+        client.config_set("maxmemory", "0")
+
+        assert [counts["failed"] for counts in json.loads(failed.stdout)["entities"].values()] == [1, 1]
+        assert "Run `cache doctor`" in failed.stderr
+        assert [counts["fetched"] for counts in other.json("warm")["entities"].values()] == [1, 1]
+
+
 def test_warm_with_nothing_ahead_is_done(cli: Cli, dataset: Dataset) -> None:
     """An empty calendar is no failure."""
     assert "Nothing to warm" in cli.run("warm").stdout

@@ -18,8 +18,8 @@ from servease_appt.db import replica as replica_module
 from servease_appt.db.engine import Database
 from servease_appt.db.replica import Replica, ReplicaState
 from servease_appt.db.wal_positions import RecentPositions, reachable
-from servease_appt.list_reads import FROM_REPLICA, OWN_WRITE, REDIS, ListReads
-from servease_appt.own_writes import LastWrite, OwnWrites
+from servease_appt.list_reads.lists import FROM_REPLICA, OWN_WRITE, REDIS, ListReads
+from servease_appt.list_reads.own_writes import LastWrite, OwnWrites
 from servease_appt.testing.fault_proxy import Proxy
 from servease_appt.testing.pgbouncer import PROGRAM, EmbeddedPgBouncer
 from servease_appt.testing.processes import wait_until
@@ -158,10 +158,10 @@ def test_nothing_older_than_the_bound_is_read(
         assert one.replica.examine()[0] is ReplicaState.BEHIND
     settle(one)
     assert row in one.read()[1]
-    told = [record.message for record in caplog.records if record.name == "servease_appt.db.replica"]
-    assert "Lists are read from the primary, the replica is: behind" in told
-    assert told[-1] == "Lists are read from the replica again"
-    assert all(line != following for line, following in pairwise(told))
+    logged = [record.message for record in caplog.records if record.name == "servease_appt.db.replica"]
+    assert "Lists are read from the primary, the replica is: behind" in logged
+    assert logged[-1] == "Lists are read from the replica again"
+    assert all(line != following for line, following in pairwise(logged))
 
 
 def test_a_user_sees_their_own_writes_in_every_worker(

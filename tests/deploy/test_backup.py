@@ -12,7 +12,7 @@ from servease_appt.container import EXTENSION
 from servease_appt.settings import Settings
 from servease_appt.testing.fake_services import FakeServices
 from servease_appt.testing.processes import wait_until
-from servease_appt.testing.servers import EmbeddedPostgres, _postgres_binary
+from servease_appt.testing.servers import EmbeddedPostgres, postgres_binary
 from tests.support.dataset import Asker, Dataset
 from tests.support.served import settings
 
@@ -38,7 +38,7 @@ class Backup:
         self._run("pg_restore", "--exit-on-error", "--dbname", url, str(self._file))
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [str(_postgres_binary(program)), *arguments]
+        command = [str(postgres_binary(program)), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         assert (done.returncode, done.stderr) == (0, "")
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from servease_appt.settings import _Environment
+from servease_appt.environment import Environment
 from tests.deploy.files import COMPOSE_FILES, ROOT, compose, nginx_configuration, required_variables
 
 NGINX = {
@@ -60,7 +60,7 @@ def test_what_serves_comes_back_and_does_not_fill_the_disk(file: str) -> None:
 
 @each_file
 def test_the_service_has_the_time_to_end_what_it_has_begun(file: str) -> None:
-    """Docker kills what has not stopped after ten seconds, unless it is told otherwise."""
+    """Docker kills what has not stopped after ten seconds, unless the file gives another time."""
     (graceful_s,) = re.findall(
         r"^graceful_timeout = (\d+)$", (ROOT / "gunicorn.conf.py").read_text(), re.MULTILINE
     )
@@ -137,7 +137,7 @@ def test_each_variable_of_the_service_is_one_of_its_settings(file: str) -> None:
     """A misspelt one would be ignored."""
     for name, service in compose(file)["services"].items():
         if "SECRET_KEY" in service.get("environment", {}):
-            assert set(service["environment"]) <= set(_Environment.NAMES) | GUNICORN_OWN, name
+            assert set(service["environment"]) <= set(Environment.NAMES) | GUNICORN_OWN, name
 
 
 def test_the_sample_environment_and_its_script_name_what_is_required() -> None:
@@ -174,6 +174,7 @@ def test_the_proxy_follows_a_container_to_another_address(file: str, nginx: str)
     """It asks Docker's name server again, which the image's nginx has to know how to do (1.27.3)."""
     text = (ROOT / nginx).read_text()
     servers = re.findall(r"^ +server [\w-]+:8005 (.*);", text, re.MULTILINE)
+    assert servers
     assert all("resolve" in options.split() for options in servers)
     assert re.search(r"resolver 127\.0\.0\.11 valid=\d+s", text)
     assert re.search(r"^ +zone ", text, re.MULTILINE)
@@ -209,7 +210,7 @@ def test_profiles_add_to_the_platform_and_change_nothing() -> None:
     }
     assert set(by_profile) == {"prometheus", "grafana", "demo-data", *fakes}
     defaults = {
-        kind: _Environment().fields[f"{kind}_service_url"].load_default
+        kind: Environment().fields[f"{kind}_service_url"].load_default
         for kind in ("customer", "employee", "vehicle")
     }
     assert {kind: f"http://{name}:{port}" for name, (kind, port) in fakes.items()} == defaults

@@ -24,10 +24,16 @@ from tests.support.served import Client, settings
 
 (USER,) = map(int, re.findall(r"^USER (\d+):", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
 SERVE: Final = (sys.executable, "-m", "servease_appt.serving.start", "-c", "gunicorn.conf.py", "wsgi:app")
+# A repository below /tmp is put into the empty /tmp.
 # $1: a folder that only root may enter and that has the interpreter, or empty. $2: the interpreter's folder in it.
 SCRIPT: Final = """
 set -e
+case "$PWD" in /tmp/*) inside=$PWD; mount --bind /tmp /mnt ;; *) inside= ;; esac
 mount -t tmpfs -o mode=1777,nosuid,nodev,noexec tmpfs /tmp
+if [ -n "$inside" ]; then
+  mkdir -p "$inside" && mount --bind "/mnt/${inside#/tmp/}" "$inside" && mount -o remount,bind,ro "$inside"
+  umount /mnt && cd "$inside"
+fi
 if [ -n "$1" ]; then
   mkdir /tmp/kept && mount --bind "$2" /tmp/kept
   mount -t tmpfs -o mode=755 tmpfs "$1" && mkdir -p "$2" && mount --bind /tmp/kept "$2"

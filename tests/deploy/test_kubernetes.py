@@ -12,8 +12,9 @@ import servease_appt
 from servease_appt.api.routing import host_allowed
 from servease_appt.app import create_app
 from servease_appt.db.deadlines import DEADLINE_S
+from servease_appt.environment import Environment
 from servease_appt.observability.metrics import HTTP
-from servease_appt.settings import Settings, _Environment
+from servease_appt.settings import Settings
 from tests.deploy.files import KUBERNETES, ROOT, manifests
 from tests.deploy.test_compose import GUNICORN_OWN
 
@@ -90,7 +91,7 @@ def test_every_setting_is_known_and_every_source_of_settings_exists() -> None:
     sources = {**of_kind("ConfigMap"), **of_kind("Secret")}
     for document in sources.values():
         named = set(document.get("data", {})) | set(document.get("stringData", {}))
-        assert named <= set(_Environment.NAMES) | GUNICORN_OWN
+        assert named <= set(Environment.NAMES) | GUNICORN_OWN
     for pod in pods().values():
         for source in pod["spec"]["containers"][0]["envFrom"]:
             (reference,) = source.values()

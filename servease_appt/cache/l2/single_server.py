@@ -252,11 +252,7 @@ class SingleServerL2:
 
     def scan(self, pattern: str) -> Iterator[str]:
         """See `L2.scan`."""
-        own = f"{self.keys.prefix}:__"
-        for name in self.client.scan_iter(match=self.keys.patterns.data(pattern), count=SCAN_BATCH):
-            text = name.decode(errors="replace")
-            if not text.startswith(own):
-                yield self.keys.plain(text)
+        return self._keys_on(self.client, pattern)
 
     def node_of(self, key: str) -> str:  # noqa: ARG002 - the interface's
         """See `L2.node_of`."""
@@ -310,12 +306,21 @@ class SingleServerL2:
             self.watch.acknowledge(sequence)
 
     def _delete_matching(self, pattern: str, *, values: bool) -> None:
-        """Delete the keys that a SCAN finds; with `values`, skip the cache's own keys, such as the sequence."""
-        own = f"{self.keys.prefix}:__".encode()
-        found: Iterator[bytes] = self.client.scan_iter(match=pattern, count=SCAN_BATCH)
-        wanted = (name for name in found if not (values and name.startswith(own)))
-        while batch := list(islice(wanted, SCAN_BATCH)):
+        """Delete the keys that a SCAN finds; with `values`, only values."""
+        names = self._names_on(self.client, pattern, values=values)
+        while batch := list(islice(names, SCAN_BATCH)):
             self.client.unlink(*batch)
+
+    def _keys_on(self, server: Redis, pattern: str) -> Iterator[str]:
+        """Yield the keys of one server's values that match."""
+        for name in self._names_on(server, self.keys.patterns.data(pattern), values=True):
+            yield self.keys.plain(name.decode(errors="replace"))
+
+    def _names_on(self, server: Redis, pattern: str, *, values: bool) -> Iterator[bytes]:
+        """Return the names that a SCAN of one server finds; with `values`, without those of other keys."""
+        reserved = self.keys.reserved.encode()
+        found: Iterator[bytes] = server.scan_iter(match=pattern, count=SCAN_BATCH)
+        return (name for name in found if not (values and name.startswith(reserved)))
 
     def _leave_demoted_server(self) -> None:
         """Drop idle connections: the host name may now lead to another server, which accepts writes."""

@@ -93,8 +93,8 @@ def warm_command(entity: str | None, limit: int | None, as_json: bool) -> None:
     """Load into Redis what the open appointments from today on refer to, the most used first.
 
     Keys that are cached already are skipped, so the command may be stopped with Ctrl-C and run again. Calls use
-    this service's own token and run in parallel, never more at once than in one worker. Exit code 1 when nothing
-    could be loaded.
+    this service's own token and run in parallel, never more at once than in one worker. FAILED counts what a
+    service did not give and what Redis did not store. Exit code 1 when every key failed.
 
     \b
     Examples:
@@ -124,7 +124,9 @@ def warm_command(entity: str | None, limit: int | None, as_json: bool) -> None:
             f"Stopped after {report.total():,} of {len(keys):,} keys. Run it again to continue."
         )
     if keys and not report.total(FETCHED, PRESENT, ABSENT):
-        raise click.ClickException("Nothing could be loaded. Run `cache doctor` to check the services.")
+        raise click.ClickException(
+            "Nothing could be loaded and stored. Run `cache doctor` to check Redis and the services."
+        )
 
 
 def warm(
@@ -156,26 +158,28 @@ def warm(
 
 def _outcomes(session: OperatorSession, lookup: Lookup[Reference]) -> Iterable[tuple[str, str]]:
     unknown = [key for key in lookup.values if lookup.sources.get(key) is Source.UNKNOWN]
-    absent = _remembered_as_absent(session, unknown)
+    fetched = [key for key in lookup.values if lookup.sources.get(key) is Source.UPSTREAM]
+    absent = _in_redis(session, unknown, session.keys.absent)
+    stored = _in_redis(session, fetched, session.keys.data)
     for key in lookup.values:
         match lookup.sources.get(key):
-            case Source.UPSTREAM:
+            case Source.UPSTREAM if key in stored:
                 yield key, FETCHED
             case Source.UNKNOWN if key in absent:
                 yield key, ABSENT
-            case Source.UNKNOWN | Source.STALE:
+            case Source.UPSTREAM | Source.UNKNOWN | Source.STALE:
                 yield key, FAILED
             case _:
                 yield key, PRESENT
 
 
-def _remembered_as_absent(session: OperatorSession, keys: list[str]) -> set[str]:
-    """Return which of the keys are unknown because their service answered 404, not because it failed."""
+def _in_redis(session: OperatorSession, keys: list[str], key_in_redis: Callable[[str], str]) -> set[str]:
+    """Return the keys whose key in Redis exists: a full or read-only server has stored nothing."""
     if not keys:
         return set()
     with session.client.pipeline(transaction=False) as pipeline:
         for key in keys:
-            pipeline.exists(session.keys.absent(key))
+            pipeline.exists(key_in_redis(key))
         there = cast("list[int]", pipeline.execute())
     return {key for key, n in zip(keys, there, strict=True) if n}
 

@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from servease_appt.cache import connect
-from servease_appt.own_writes import LastWrite, OwnWrites
+from servease_appt.list_reads.own_writes import LastWrite, OwnWrites
 from servease_appt.testing.processes import wait_until
 from servease_appt.testing.servers import EmbeddedValkey
 
