@@ -84,7 +84,7 @@ class FlaskCaching:
 
     def close(self) -> None:
         self._backend._write_client.close()  # noqa: SLF001 - it has no public way
-        self._backend._read_client.close()  # noqa: SLF001
+        self._backend._read_client.close()  # noqa: SLF001 - as above
 
 
 class Dogpile:

@@ -78,8 +78,10 @@ class SentinelHosts:
                 self.servers.append(stack.enter_context(HostValkey(host, options=[*options, *of])))
             for number in range(len(self._hosts)):
                 self._start_sentinel(stack, number)
+            assert wait_until(self.is_settled, timeout_s=_START_S), (
+                "the sentinels know no primary with replicas"
+            )
             self._stack = stack.pop_all()
-        wait_until(self.is_settled, timeout_s=_START_S)
         return self
 
     def __exit__(self, *_: object) -> None:

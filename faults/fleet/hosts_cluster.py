@@ -68,9 +68,9 @@ class ClusterHosts:
             node.do("CLUSTER", "MEET", self._hosts[0].address, PORT)
         ids = [node.do("CLUSTER", "MYID").decode() for node in primaries]
         for node, of in zip(replicas, ids, strict=True):
-            wait_until(partial(_knows, node, of), timeout_s=_START_S)
+            assert wait_until(partial(_knows, node, of), timeout_s=_START_S), "a node has not met another one"
             node.do("CLUSTER", "REPLICATE", of)
-        wait_until(self.is_whole, timeout_s=_START_S, interval_s=0.1)
+        assert wait_until(self.is_whole, timeout_s=_START_S, interval_s=0.1), "the cluster is not whole"
 
 
 def _knows(node: HostValkey, id_: str) -> bool:

@@ -150,7 +150,8 @@ class Resource(Blueprint):
 def _checked(route: Route, view: View, token_types: Sequence[str]) -> View:
     """Return `view` behind the checks of `route`: host, token, role, rate, size, ids, query, body, in this order.
 
-    An open route has no check of the host: probes call it by any address, and no answer of its repeats that.
+    An open route has no check of the host: probes call it by any address, and no answer of its repeats that. Where
+    appointments may change, the caller's next lists show it (see `ListReads.own_write`).
     """
     roles = route.role.value
     customer_body = route.customer_body or route.body

@@ -45,7 +45,7 @@ class Position(NamedTuple):
     """A place in the feed: the number of the last change seen, and when it was published.
 
     A database that was restored to an earlier state gives the same numbers to other changes, but not at the same
-    moments. So a position that the restore lost can be told from one that it kept.
+    moments. So a position that the restore lost can be distinguished from one that it kept.
 
     Attributes:
         number: 0 before the first change.

@@ -102,7 +102,7 @@ class Channel:
         parser = self._connection._parser  # noqa: SLF001 - see the module's docstring
         parser.set_pubsub_push_handler(_from_pubsub)
         parser.set_invalidation_push_handler(_from_tracking)
-        self._unread_bytes: Callable[[], int] = parser._buffer.unread_bytes  # noqa: SLF001
+        self._unread_bytes: Callable[[], int] = parser._buffer.unread_bytes  # noqa: SLF001 - as above
 
     def send(self, *command: str | bytes) -> None:
         """Send a command without waiting for its answer."""
@@ -119,7 +119,7 @@ class Channel:
     @property
     def link(self) -> socket.socket:
         """The socket to wait for."""
-        connected: socket.socket = self._connection._sock  # noqa: SLF001
+        connected: socket.socket = self._connection._sock  # noqa: SLF001 - as above
         return connected
 
     @property
@@ -130,13 +130,13 @@ class Channel:
     @property
     def server_version(self) -> tuple[str, str]:
         """The server's kind and version according to HELLO, such as `("valkey", "9.1.2")`; empty if unknown."""
-        told = self._connection.handshake_metadata
-        told = told if isinstance(told, dict) else {}
-        kind, version = (told.get(name, b"") for name in (b"server", b"version"))
+        metadata = self._connection.handshake_metadata
+        known = metadata if isinstance(metadata, dict) else {}
+        kind, version = (known.get(name, b"") for name in (b"server", b"version"))
         return _text(kind), _text(version)
 
     def has_frame(self) -> bool:
-        """See `PushChannel.has_frame`. Of such bytes `poll` does not know. No system call is made."""
+        """See `PushChannel.has_frame`. `poll` does not report such bytes. Makes no system call."""
         undeciphered = getattr(self.link, "pending", None)  # of a connection by TLS
         return self._unread_bytes() > 0 or (undeciphered is not None and undeciphered() > 0)
 

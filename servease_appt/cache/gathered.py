@@ -13,7 +13,7 @@ from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.messages import Invalidation, coalesce
 
 MAX_GATHERED = 256
-"""So many named keys, or a single message with more, are handled together, so that none waits long for others."""
+"""Named keys that are handled together, unless one message has more. More would delay the first of them."""
 
 
 class Gathered:

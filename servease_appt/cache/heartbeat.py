@@ -180,13 +180,13 @@ class Heartbeat:
         """Handle the first answered heartbeat of a connection."""
         if not self.subscribed:
             raise HeartbeatTimeout("the subscription was not confirmed")
-        heard = self._before_flush if self._flushed else self.sequence
+        received = self._before_flush if self._flushed else self.sequence
         self._flushed = False
         reconnected, self.confirmed, self._confirmed_before = self._confirmed_before, True, True
-        regressed = heard is not None and (sequence is None or sequence < heard)
+        regressed = received is not None and (sequence is None or sequence < received)
         self.new_history = self.histories.new_id(self._report)
         # Without a sequence, before and now, nothing was ever invalidated: nothing is lost.
-        any_seen = heard is not None or sequence is not None or self.histories.invalidations > 0
+        any_seen = received is not None or sequence is not None or self.histories.invalidations > 0
         lost_all = regressed or (broken and any_seen and not server)
         self.callbacks.on_confirmed(reconnected=reconnected, invalidations_lost=lost_all)
         if broken and server:
@@ -196,8 +196,8 @@ class Heartbeat:
 
     def _has_missed(self, sequence: int | None) -> bool:
         """Return whether invalidations were counted whose messages have not been received."""
-        heard = self.sequence if self._announced is None else self._announced
-        return sequence is not None and heard is not None and sequence > heard
+        received = self.sequence if self._announced is None else self._announced
+        return sequence is not None and received is not None and sequence > received
 
     def _after_flush(self, sequence: int | None) -> None:
         """Find out by the sequence if our database was flushed: the server reports flushes of any database."""

@@ -52,8 +52,8 @@ log = logging.getLogger(__name__)
 
 BACKOFF_S = (0.05, 1.0)
 GATHER_S = 0.001
-"""While keys change all the time, changes are received together, this many seconds apart: each time that the
-thread wakes, readers have to pass it the interpreter."""
+"""Seconds between two receptions while keys change all the time: each time that the thread wakes, readers have to
+give it the interpreter."""
 GATHER_BELOW_S = 0.002
 
 
@@ -151,7 +151,7 @@ class Listener:
 
     @property
     def invalidation_counted_at_s(self) -> float:
-        """When the last invalidation was heard or acknowledged, by `clocks.elapsed_s`; minus infinity: never."""
+        """The time of the last invalidation received or acknowledged, by `elapsed_s`; minus infinity: never."""
         return self._heartbeat.histories.counted_at_s
 
     @property

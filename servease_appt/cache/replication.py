@@ -71,7 +71,7 @@ class Histories:
     """What was seen of each server's history. For one thread, but for `count` and the attributes.
 
     Attributes:
-        invalidations: the number of invalidations heard or acknowledged. Take it before a report is asked for.
+        invalidations: the number of invalidations received or acknowledged. Take it before a report is asked for.
         counted_at_s: when the last of them was counted, by `clocks.elapsed_s`.
     """
 
@@ -82,7 +82,7 @@ class Histories:
         self.counted_at_s = float("-inf")
 
     def count(self) -> None:
-        """Count an invalidation that was heard or acknowledged, once it was. Thread-safe."""
+        """Count an invalidation, after it was received or acknowledged. Thread-safe."""
         with self._lock:
             self.invalidations += 1
             self.counted_at_s = elapsed_s()

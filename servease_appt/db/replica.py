@@ -29,7 +29,9 @@ DEADLINE_S: Final = 1.0
 PAUSE_S: Final = 5.0
 """Seconds after a failed read in which the replica is not read."""
 PROBE_EVERY_S: Final = 1.0
+"""Seconds between two trials of a replica that is not read; also the longest time between two positions."""
 IDLE_AFTER_S: Final = 30.0
+"""Seconds without lists after which the primary's position is not read any more."""
 _POLL_S: Final = 0.005
 
 _log = logging.getLogger(__name__)
@@ -218,7 +220,7 @@ class Replica:
         while time.monotonic() < self._wanted_until_s:
             try:
                 self._look()
-            except Exception:  # noqa: BLE001
+            except Exception:  # noqa: BLE001 - the thread goes on: lists come from the primary meanwhile
                 _log.exception("The watch of the read replica failed")
             if self._closed.wait(self._every_s):
                 return

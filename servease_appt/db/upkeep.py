@@ -93,5 +93,5 @@ class Upkeep:
                     )
         except DatabaseUnavailable:
             _log.debug("No upkeep: PostgreSQL is unavailable")
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001 - a failure ends no thread: the next turn tries again
             _log.exception("The upkeep of the database failed")

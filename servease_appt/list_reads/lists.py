@@ -20,13 +20,13 @@ ResultT = TypeVar("ResultT")
 FROM_REPLICA: Final = "replica"
 OWN_WRITE: Final = "own_write"
 REDIS: Final = "redis"
-REASONS: Final = {
+_REASONS: Final = {
     ReplicaState.IDLE: "idle",
     ReplicaState.BEHIND: "behind",
     ReplicaState.UNAVAILABLE: "unavailable",
     ReplicaState.WRONG: "wrong",
 }
-OUTCOMES: Final = (FROM_REPLICA, OWN_WRITE, REDIS, *REASONS.values())
+OUTCOMES: Final = (FROM_REPLICA, OWN_WRITE, REDIS, *_REASONS.values())
 """Where a list was read: from the replica, or the reason why it was read from the primary."""
 
 
@@ -109,4 +109,4 @@ class ListReads:
             with replica.reading() as connection:
                 return FROM_REPLICA, (find(connection),)
         except ReplicaNotUsed as error:
-            return REASONS[error.state], ()
+            return _REASONS[error.state], ()

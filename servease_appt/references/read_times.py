@@ -9,14 +9,14 @@ from servease_appt.cache import Lookup, Source, Tier
 from servease_appt.references.entities import Reference
 
 EVERY_S: Final = 0.05
-"""A process records one read of a tier in this time, so that a busy one spends no more on it than a quiet one."""
+"""Seconds in which a process records one read of a tier: a busy one spends no more on it than a quiet one."""
 
 
 class ReadObserver(Protocol):
     """Receives durations of reads."""
 
     def tier_read(self, tier: Tier, entity: str, seconds: float) -> None:
-        """Record that a read for values of an entity waited so long for a tier."""
+        """Record how many seconds a read for values of an entity waited for a tier."""
 
 
 class ReadTimes:

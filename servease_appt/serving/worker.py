@@ -116,10 +116,15 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn is not typ
         if self.alive or enabled:
             return
         for listener in self.sockets:
-            accepted_before = -1
-            while self.nr_conns != accepted_before:
-                accepted_before = self.nr_conns
-                self.accept(listener)
+            if listener.sock is None:  # closed before: the worker had as many connections as it takes
+                continue
+            with contextlib.suppress(
+                OSError
+            ):  # such as too many open files, which must not end what has begun
+                accepted_before = -1
+                while self.nr_conns != accepted_before:
+                    accepted_before = self.nr_conns
+                    self.accept(listener)
             listener.close()
 
     def _await_request(self, connection: Connection) -> None:

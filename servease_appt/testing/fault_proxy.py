@@ -63,7 +63,7 @@ class _Commands:
         self._rest = b""
         self.names: list[str] = []
         self.forwarded = 0
-        """How many of these, from the first, have been forwarded, or kept back as the rules say."""
+        """The number of commands that were forwarded, or kept back by a rule."""
 
     def feed(self, chunk: bytes) -> None:
         self._rest += chunk
@@ -111,11 +111,11 @@ class _Link:
                 if to_server and self.kind is LinkKind.DATA and b"SUBSCRIBE" in chunk:
                     self.kind = LinkKind.PUBSUB
                 if to_server:
-                    # Before forwarding: who has the answer finds the command.
+                    # Before it is forwarded: a test that has the answer finds the command.
                     self.commands.feed(chunk)
                 goes_on = self._forward(chunk, sink, to_server)
                 if to_server:
-                    # After forwarding: who waits for a command may then change what it reads.
+                    # After it was forwarded: a test that waits for it may then change what the server answers.
                     self.commands.forwarded = len(self.commands.names)
                     self._proxy.noticed()
                 if not goes_on:

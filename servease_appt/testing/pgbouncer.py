@@ -1,25 +1,23 @@
 """A PgBouncer in transaction mode for tests and benchmarks, from the system: there is no wheel of it."""
 
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from servease_appt.testing.processes import GuardedProcess, ProcessError, ordinary_account, wait_until
-from servease_appt.testing.servers import HOST, free_port
+from servease_appt.testing.processes import ProcessError
+from servease_appt.testing.servers import HOST, EmbeddedServer, give_to_ordinary_account
 
 PROGRAM: Final = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
 """The path of PgBouncer; None if it is not installed."""
-_START_TIMEOUT_S: Final = 15.0
-_PORT_ATTEMPTS: Final = 5
 
 
-class EmbeddedPgBouncer:
+class EmbeddedPgBouncer(EmbeddedServer):
     """PgBouncer in front of a PostgreSQL server, otherwise with its default configuration. A context manager."""
+
+    name = "PgBouncer"
+    as_ordinary_user = True
 
     def __init__(self, url: str, settings: Mapping[str, str] | None = None) -> None:
         """Prepare a pooler; entering the context starts it.
@@ -30,18 +28,10 @@ class EmbeddedPgBouncer:
         """
         if PROGRAM is None:
             raise ProcessError("pgbouncer is not installed (Debian: apt install pgbouncer)")
+        super().__init__()
         self._program = PROGRAM
         self._server = urlsplit(url)
         self._settings = dict(settings or {})
-        self._process: GuardedProcess | None = None
-        self.port = 0
-
-    @property
-    def pid(self) -> int:
-        """Return the process id of the pooler."""
-        if self._process is None:
-            raise ProcessError("pgbouncer has not been started")
-        return self._process.pid
 
     @property
     def url(self) -> str:
@@ -49,27 +39,10 @@ class EmbeddedPgBouncer:
         user = self._server.netloc.rpartition("@")[0]
         return self._server._replace(netloc=f"{user}@{HOST}:{self.port}").geturl()
 
-    def __enter__(self) -> Self:
-        self._directory = Path(tempfile.mkdtemp(prefix="servease-"))
-        for _ in range(_PORT_ATTEMPTS):
-            self.port = free_port()
-            if self._starts():
-                return self
-        said = "" if self._process is None else self._process.log_tail()
-        self.__exit__(None, None, None)
-        raise ProcessError(f"pgbouncer did not start:\n{said}")
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process is not None:
-            self._process.stop()
-        shutil.rmtree(self._directory, ignore_errors=True)
-
-    def _starts(self) -> bool:
-        users, ini, log = (self._directory / name for name in ("users", "ini", "log"))
+    def _command(self) -> list[str | Path]:
+        users, ini = self.directory / "users", self.directory / "ini"
         users.write_text(f'"{self._server.username}" "{unquote(self._server.password or "")}"\n')
-        lines = {
+        settings = {
             "listen_addr": HOST,
             "listen_port": str(self.port),
             "unix_socket_dir": "",
@@ -80,20 +53,10 @@ class EmbeddedPgBouncer:
         }
         ini.write_text(
             f"[databases]\n* = host={self._server.hostname} port={self._server.port}\n[pgbouncer]\n"
-            + "".join(f"{name} = {value}\n" for name, value in lines.items())
+            + "".join(f"{name} = {value}\n" for name, value in settings.items())
         )
-        account = ordinary_account()
-        if account is not None:
-            for path in (self._directory, users, ini):
-                os.chown(path, *account)
-        self._process = GuardedProcess(
-            [self._program, ini], log=log, as_ordinary_user=account is not None, remove=self._directory
-        )
-        process = self._process
-        wait_until(
-            lambda: "process up" in log.read_text() or process.poll() is not None, timeout_s=_START_TIMEOUT_S
-        )
-        if process.poll() is None:
-            return True
-        process.stop(keep_directory=True)
-        return False
+        give_to_ordinary_account(self.directory, users, ini)
+        return [self._program, ini]
+
+    def _is_ready(self) -> bool:
+        return "process up" in self.log.read_text()

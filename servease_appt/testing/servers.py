@@ -41,8 +41,8 @@ def free_port() -> int:
     return port
 
 
-class _EmbeddedServer:
-    """The common part of both servers: one process, one directory, one port.
+class EmbeddedServer:
+    """The common part of the servers: one process, one directory, one port.
 
     `kill` and `restart` keep the port, so that clients find the server again.
     """
@@ -150,11 +150,11 @@ class _EmbeddedServer:
         raise NotImplementedError
 
 
-class EmbeddedValkey(_EmbeddedServer):
+class EmbeddedValkey(EmbeddedServer):
     """A Valkey server, which speaks Redis' protocol. It writes nothing to disk.
 
     Args:
-        directory: see `_EmbeddedServer`.
+        directory: see `EmbeddedServer`.
         options: further arguments of its command line, such as `["--maxmemory", "1mb"]`.
     """
 
@@ -186,14 +186,14 @@ class EmbeddedValkey(_EmbeddedServer):
         return b"Ready to accept connections" in self.log.read_bytes()
 
 
-class EmbeddedPostgres(_EmbeddedServer):
+class EmbeddedPostgres(EmbeddedServer):
     """A PostgreSQL server on TCP with one superuser, `postgres`, and a random password.
 
     Committed data survives a crash of the server (`kill`) but not of the machine: it never waits for the
     disk. If this process is root, the server runs under another account, because PostgreSQL refuses root.
 
     Args:
-        directory: see `_EmbeddedServer`.
+        directory: see `EmbeddedServer`.
         settings: settings of the server that replace those below, such as `REPLICATED`.
     """
 
@@ -241,7 +241,7 @@ class EmbeddedPostgres(_EmbeddedServer):
         secret = self.directory / "password"
         secret.touch(mode=0o600)
         secret.write_text(self._password)
-        _give_to_ordinary_account(self.directory, secret)
+        give_to_ordinary_account(self.directory, secret)
         run(
             [
                 *(postgres_binary("initdb"), "-D", self._data, "-U", "postgres", "--pwfile", secret),
@@ -294,7 +294,7 @@ class EmbeddedReplica(EmbeddedPostgres):
 
     Args:
         primary: the server to follow, started with the settings `REPLICATED`.
-        directory: see `_EmbeddedServer`.
+        directory: see `EmbeddedServer`.
     """
 
     name = "PostgreSQL replica"
@@ -305,7 +305,7 @@ class EmbeddedReplica(EmbeddedPostgres):
         self._password = primary._password  # noqa: SLF001 - its own class
 
     def _prepare(self) -> None:
-        _give_to_ordinary_account(self.directory)
+        give_to_ordinary_account(self.directory)
         run(
             [
                 *(postgres_binary("pg_basebackup"), "-D", self._data, "--write-recovery-conf", "--no-sync"),
@@ -319,8 +319,8 @@ class EmbeddedReplica(EmbeddedPostgres):
         )
 
 
-def _give_to_ordinary_account(*paths: Path) -> None:
-    """Give files to the account that PostgreSQL runs under, if this process is root."""
+def give_to_ordinary_account(*paths: Path) -> None:
+    """Give files to the account that PostgreSQL and PgBouncer run under, if this process is root."""
     account = ordinary_account()
     if account is not None:
         for path in paths:

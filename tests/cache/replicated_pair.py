@@ -26,6 +26,12 @@ class Pair(NamedTuple):
     proxy: Proxy
     worker: Cache
 
+    def wait_for_replication(self) -> None:
+        """Wait until the replica follows the primary."""
+        eventually(
+            lambda: self.on_replica.info("replication")["master_link_status"] == "up", "the replication"
+        )
+
     def take_over(self) -> None:
         """Kill the primary, and lead the worker to the replica."""
         self.primary.kill()
@@ -45,10 +51,12 @@ def started_pair() -> Iterator[Pair]:
         redis.Redis.from_url(primary.url()) as on_primary,
         redis.Redis.from_url(replica.url()) as on_replica,
     ):
-        eventually(lambda: on_replica.info("replication")["master_link_status"] == "up", "the replication")
         worker = Cache(connect(proxy.url(), timeout_s=1.0), CODECS, prefix=PREFIX, owns_client=True)
+        pair = Pair(primary, replica, on_primary, on_replica, proxy, worker)
         try:
-            yield Pair(primary, replica, on_primary, on_replica, proxy, listening(worker))
+            pair.wait_for_replication()
+            listening(worker)
+            yield pair
         finally:
             worker.close()
 
@@ -68,10 +76,10 @@ class NamedPrimary(Sentinels):
         self.cut_off = False
         self.looks = 0
 
-    def client(self) -> redis.Redis:
+    def client(self, timeout_s: float = 1.0) -> redis.Redis:
         """Return a client of the named server."""
         untyped: Any = self
-        client: redis.Redis = untyped.master_for("main", db=1, **client_options(timeout_s=1.0))
+        client: redis.Redis = untyped.master_for("main", db=1, **client_options(timeout_s=timeout_s))
         return client
 
     def _look(self) -> None:

@@ -72,7 +72,7 @@ class SentinelSetup:
         for number in range(3):
             self._start_sentinel(stack, number)
         for number in range(3):
-            wait_until(lambda number=number: self._knows_all(number), timeout_s=_START_S)  # type: ignore[misc]
+            assert wait_until(partial(self._knows_all, number), timeout_s=_START_S), f"sentinel {number}"
 
     def _start_sentinel(self, stack: contextlib.ExitStack, number: int) -> None:
         own = self._directory / f"sentinel-{number}"

@@ -158,10 +158,10 @@ def test_nothing_older_than_the_bound_is_read(
         assert one.replica.examine()[0] is ReplicaState.BEHIND
     settle(one)
     assert row in one.read()[1]
-    told = [record.message for record in caplog.records if record.name == "servease_appt.db.replica"]
-    assert "Lists are read from the primary, the replica is: behind" in told
-    assert told[-1] == "Lists are read from the replica again"
-    assert all(line != following for line, following in pairwise(told))
+    logged = [record.message for record in caplog.records if record.name == "servease_appt.db.replica"]
+    assert "Lists are read from the primary, the replica is: behind" in logged
+    assert logged[-1] == "Lists are read from the replica again"
+    assert all(line != following for line, following in pairwise(logged))
 
 
 def test_a_user_sees_their_own_writes_in_every_worker(

@@ -65,7 +65,7 @@ def workers(servers: Replicated, redis_url: str, fake_services: FakeServices) ->
             to_close.callback(apps[-1].extensions[EXTENSION].close)
         both = Workers(apps, fake_services)
         for worker in (both.one, both.other):
-            assert wait_until(lambda w=worker: reads_from_replica(w), timeout_s=LIMIT_S)  # type: ignore[misc]
+            assert wait_until(partial(reads_from_replica, worker), timeout_s=LIMIT_S)
         yield both
 
 

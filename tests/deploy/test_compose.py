@@ -60,7 +60,7 @@ def test_what_serves_comes_back_and_does_not_fill_the_disk(file: str) -> None:
 
 @each_file
 def test_the_service_has_the_time_to_end_what_it_has_begun(file: str) -> None:
-    """Docker kills what has not stopped after ten seconds, unless it is told otherwise."""
+    """Docker kills what has not stopped after ten seconds, unless the file gives another time."""
     (graceful_s,) = re.findall(
         r"^graceful_timeout = (\d+)$", (ROOT / "gunicorn.conf.py").read_text(), re.MULTILINE
     )
@@ -174,6 +174,7 @@ def test_the_proxy_follows_a_container_to_another_address(file: str, nginx: str)
     """It asks Docker's name server again, which the image's nginx has to know how to do (1.27.3)."""
     text = (ROOT / nginx).read_text()
     servers = re.findall(r"^ +server [\w-]+:8005 (.*);", text, re.MULTILINE)
+    assert servers
     assert all("resolve" in options.split() for options in servers)
     assert re.search(r"resolver 127\.0\.0\.11 valid=\d+s", text)
     assert re.search(r"^ +zone ", text, re.MULTILINE)

@@ -60,14 +60,14 @@ def workers(url: str) -> Iterator[list[Cache]]:
 def test_the_cache_works_with_these_rights(workers: list[Cache], url: str) -> None:
     """Both tiers serve, invalidations reach the other worker, queries are answered, and requests are counted."""
     one, other = workers
-    wait_until(lambda: {cache.mode for cache in workers} == {Mode.BOTH}, timeout_s=20)
+    assert wait_until(lambda: {cache.mode for cache in workers} == {Mode.BOTH}, timeout_s=20)
 
     assert other.get(KEY, lambda _key, _timeout_s: {"n": 1}) == {"n": 1}
     assert one.get(KEY, lambda _key, _timeout_s: {"n": 2}) == {"n": 1}
     one.invalidate([KEY])
-    wait_until(lambda: other.get(KEY, lambda _key, _timeout_s: {"n": 3}) == {"n": 3}, timeout_s=20)
+    assert wait_until(lambda: other.get(KEY, lambda _key, _timeout_s: {"n": 3}) == {"n": 3}, timeout_s=20)
     one.invalidate_matching("customer_*")
-    wait_until(lambda: other.get(KEY, lambda _key, _timeout_s: {"n": 4}) == {"n": 4}, timeout_s=20)
+    assert wait_until(lambda: other.get(KEY, lambda _key, _timeout_s: {"n": 4}) == {"n": 4}, timeout_s=20)
     assert len(list(one.worker_queries.answers("heard", timeout_s=20, expected=len(workers)))) == len(workers)
     assert one.l2.refusals.current is None
     with connect(url) as client:

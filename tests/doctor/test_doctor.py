@@ -144,7 +144,7 @@ def test_a_deaf_worker_is_named(cli: Cli, served: Served) -> None:
 
 
 def test_a_worker_of_a_host_that_is_gone_is_named(cli: Cli, client: redis.Redis) -> None:
-    """Whether it is dead can't be seen from here, so it is not forgotten; how to do that is told."""
+    """Whether it is dead can't be seen from here, so it is not forgotten; the finding says how to do that."""
     client.hset(f"{PREFIX}:__workers", "elsewhere:41:aa", '{"pid": 41, "host": "elsewhere"}')
     try:
         findings = examine(cli, worst="warning")
@@ -157,7 +157,7 @@ def test_a_worker_of_a_host_that_is_gone_is_named(cli: Cli, client: redis.Redis)
 
 
 def test_a_service_that_is_down_is_named_with_its_setting(cli: Cli) -> None:
-    """Refused is told at once, and the rest is examined all the same."""
+    """A refusal is reported at once, and the rest is examined all the same."""
     findings = examine(cli, VEHICLE_SERVICE_URL=f"http://127.0.0.1:{free_port()}")
 
     (finding,) = [finding for finding in findings if finding["level"] == "problem"]
@@ -166,23 +166,23 @@ def test_a_service_that_is_down_is_named_with_its_setting(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("checks", "limit", "told"),
+    ("checks", "limit", "expected"),
     [
         (redis_checks, "SLOW_MS", "answers in"),
         (redis_checks, "REQUEST_TIMEOUT_MS", "answers in"),
         (worker_checks, "SLOW_MS", "A test invalidation was handled by"),
     ],
 )
-def test_slow_answers_are_told(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, checks: ModuleType, limit: str, told: str
+def test_slow_answers_are_reported(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, checks: ModuleType, limit: str, expected: str
 ) -> None:
     """Whatever the machine does, an answer takes longer than no time."""
     monkeypatch.setattr(checks, limit, 0.0)
     (says,) = bad(examine(cli, worst="warning"))
-    assert told in says
+    assert expected in says
 
 
-def test_a_slow_service_and_one_that_refuses_our_token_are_told(cli: Cli, served: Served) -> None:
+def test_a_slow_service_and_one_that_refuses_our_token_are_reported(cli: Cli, served: Served) -> None:
     """The latter matters only where pages depend on that token."""
     fake_services: FakeServices = served.dataset.fake_services
     fake_services.vehicles.rule(delay_s=0.4, status=404)
@@ -198,7 +198,7 @@ def test_a_slow_service_and_one_that_refuses_our_token_are_told(cli: Cli, served
     assert any("employee service rejects" in says for says in of_level(with_own_token, "problem"))
 
 
-def test_an_address_where_something_else_answers_404_is_told(cli: Cli, served: Served) -> None:
+def test_an_address_where_something_else_answers_404_is_reported(cli: Cli, served: Served) -> None:
     """404 for an id that nobody has says nothing; for those that appointments need, it is no such service."""
     fake_services = served.dataset.fake_services
     fake_services.reset()
@@ -229,7 +229,7 @@ def test_a_note_leaves_the_exit_code_at_0(cli: Cli) -> None:
     assert of_level(findings, "note") == ["CACHE_STALE_TIMEOUT=0: no stale copies."]
 
 
-def test_another_database_and_another_prefix_are_told(cli: Cli, valkey: EmbeddedValkey) -> None:
+def test_another_database_and_another_prefix_are_reported(cli: Cli, valkey: EmbeddedValkey) -> None:
     """No worker listens there: the shell and the service disagree."""
     in_zero = bad(examine(cli, REDIS_URL=valkey.url(0)))
     other_prefix = examine(cli, CACHE_KEY_PREFIX="other")
@@ -240,8 +240,8 @@ def test_another_database_and_another_prefix_are_told(cli: Cli, valkey: Embedded
     assert any("CACHE_KEY_PREFIX=other" in says for says in of_level(other_prefix, "note"))
 
 
-def test_memory_that_runs_out_is_told(cli: Cli, own_valkey: EmbeddedValkey) -> None:
-    """A limit with noeviction refuses values when it is full; allkeys evicts the cache's own; both are told."""
+def test_memory_that_runs_out_is_reported(cli: Cli, own_valkey: EmbeddedValkey) -> None:
+    """With noeviction, values are refused when it is full; allkeys evicts the cache's own: both are findings."""
     with redis.Redis.from_url(own_valkey.url(1)) as client:
         client.config_set("maxmemory", "100mb")
         refusing = bad(examine(cli, REDIS_URL=own_valkey.url(1)))
@@ -254,7 +254,7 @@ def test_memory_that_runs_out_is_told(cli: Cli, own_valkey: EmbeddedValkey) -> N
     assert any("% full" in says for says in of_level(full, "warning"))
 
 
-def test_a_replica_is_told(cli: Cli, own_valkey: EmbeddedValkey) -> None:
+def test_a_replica_is_reported(cli: Cli, own_valkey: EmbeddedValkey) -> None:
     """It answers everything and takes nothing."""
     with redis.Redis.from_url(own_valkey.url()) as client:
         client.replicaof("127.0.0.1", free_port())
@@ -264,7 +264,7 @@ def test_a_replica_is_told(cli: Cli, own_valkey: EmbeddedValkey) -> None:
     assert any("does not accept invalidations" in says for says in findings)
 
 
-def test_a_worker_without_tracking_is_told(cli: Cli, served: Served, own_valkey: EmbeddedValkey) -> None:
+def test_a_worker_without_tracking_is_reported(cli: Cli, served: Served, own_valkey: EmbeddedValkey) -> None:
     """A Redis user without the right to CLIENT TRACKING: a DEL by hand would not reach L1."""
     with redis.Redis.from_url(own_valkey.url()) as client:
         client.execute_command("ACL", "SETUSER", "default", "-client|tracking")
@@ -314,15 +314,15 @@ def test_with_everything_down_it_still_reports(cli: Cli) -> None:
     assert "a-password" not in str(findings)
 
 
-def test_tables_of_another_version_are_told(cli: Cli, postgres_url: str) -> None:
-    """A database without tables: what to run is told."""
+def test_tables_of_another_version_are_reported(cli: Cli, postgres_url: str) -> None:
+    """A database without tables: the finding says what to run."""
     (finding,) = [f for f in examine(cli, DATABASE_URL=postgres_url) if f["level"] == "problem"]
 
     assert "version none" in finding["says"]
     assert "db upgrade" in finding["do"]
 
 
-def test_kept_counts_that_are_wrong_are_told(cli: Cli, migrated_postgres_url: str) -> None:
+def test_kept_counts_that_are_wrong_are_reported(cli: Cli, migrated_postgres_url: str) -> None:
     """A sample of days is enough to see that rows came past the triggers."""
     with closing(psycopg2.connect(migrated_postgres_url.replace("+psycopg2", ""))) as connection:
         connection.autocommit = True
@@ -336,7 +336,7 @@ def test_kept_counts_that_are_wrong_are_told(cli: Cli, migrated_postgres_url: st
     assert "db check --repair" in finding["do"]
 
 
-def test_events_that_are_not_delivered_are_told(cli: Cli, migrated_postgres_url: str) -> None:
+def test_events_that_are_not_delivered_are_reported(cli: Cli, migrated_postgres_url: str) -> None:
     """Where the stream is turned on and the oldest has waited for long; not where nobody wants it."""
     with closing(psycopg2.connect(migrated_postgres_url.replace("+psycopg2", ""))) as connection:
         connection.autocommit = True
@@ -346,8 +346,8 @@ def test_events_that_are_not_delivered_are_told(cli: Cli, migrated_postgres_url:
 
     found = {}
     for maxlen in ("10", "0"):
-        told = {"DATABASE_URL": migrated_postgres_url, "EVENT_STREAM_MAXLEN": maxlen}
-        with Cli({**cli.environment, **told}) as other:
+        given = {"DATABASE_URL": migrated_postgres_url, "EVENT_STREAM_MAXLEN": maxlen}
+        with Cli({**cli.environment, **given}) as other:
             findings = check_database(other.app.extensions[EXTENSION])
             found[maxlen] = [finding.says for finding in findings if finding.level is Level.PROBLEM]
 
@@ -371,7 +371,7 @@ def test_events_that_are_not_delivered_are_told(cli: Cli, migrated_postgres_url:
         ({"REDIS_URL": "rediss://:p@h/1?ssl_check_hostname=False"}, "warning", "ssl_check_hostname=False"),
     ],
 )
-def test_settings_that_are_hardly_meant_are_told(settings: dict[str, str], level: str, said: str) -> None:
+def test_settings_that_are_hardly_meant_are_reported(settings: dict[str, str], level: str, said: str) -> None:
     """Each is allowed by itself."""
     known = Settings.from_mapping({"SECRET_KEY": SECRET, "DATABASE_URL": "postgresql://x/y", **settings})
     found = {finding.level.value: finding.says for finding in settings_checks.check(known)}
@@ -383,7 +383,7 @@ def test_settings_that_are_hardly_meant_are_told(settings: dict[str, str], level
     "url", ["rediss://h/1", "rediss://h/1?ssl_cert_reqs=required&ssl_check_hostname=true"]
 )
 def test_certificates_that_are_checked_are_no_finding(url: str) -> None:
-    """redis-py checks them unless it is told otherwise."""
+    """redis-py checks them unless an option says otherwise."""
     known = Settings.from_mapping(
         {"SECRET_KEY": SECRET, "DATABASE_URL": "postgresql://x/y", "REDIS_URL": url}
     )
@@ -432,7 +432,7 @@ def test_a_wrong_password_and_a_frozen_postgresql_are_told_apart(cli: Cli) -> No
     assert "hush" not in str([refused, frozen])
 
 
-def test_another_program_at_an_address_is_told(cli: Cli) -> None:
+def test_another_program_at_an_address_is_reported(cli: Cli) -> None:
     """A wrong port: a web server answers to Redis' or PostgreSQL's protocol. Seen to fail: "Start PostgreSQL"."""
     with _server_that(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as port:
         findings = examine(
@@ -459,7 +459,7 @@ def test_ctrl_c_ends_it_while_servers_do_not_answer(cli: Cli, served: Served) ->
 
 @contextmanager
 def _server_that(answers: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A port that takes connections, reads what comes first, and does with them what it is told."""
+    """A port that takes connections, reads what comes first, and does with them what its argument says."""
     taken: list[socket.socket] = []
 
     def serve() -> None:
@@ -484,7 +484,7 @@ def _server_that(answers: Callable[[socket.socket], None]) -> Iterator[int]:
                 connection.close()
 
 
-def test_another_secret_key_than_the_workers_is_told(cli: Cli) -> None:
+def test_another_secret_key_than_the_workers_is_reported(cli: Cli) -> None:
     """A valid key, and not theirs: links and tokens made in this shell are worth nothing to them."""
     findings = examine(cli, SECRET_KEY="another-valid-key-0123456789-abcdefghij")
 

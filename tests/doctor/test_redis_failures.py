@@ -50,7 +50,7 @@ def test_a_full_redis_is_the_finding_and_its_workers_are_well(cli: Cli, own_valk
     assert any(f["says"] == "1 listening, 1 registered, 1 answered." for f in findings)
 
 
-def test_a_register_that_was_evicted_is_told(cli: Cli, own_valkey: EmbeddedValkey) -> None:
+def test_a_register_that_was_evicted_is_reported(cli: Cli, own_valkey: EmbeddedValkey) -> None:
     """allkeys-lru may evict the register: a worker that listens and is not on it is a finding."""
     environment = {**cli.environment, "REDIS_URL": own_valkey.url(1)}
     with redis.Redis.from_url(own_valkey.url(1)) as client, worker_process(environment):
@@ -104,7 +104,7 @@ def test_a_replica_is_the_cause_and_its_workers_are_not_blamed(cli: Cli, own_val
     assert all("Redis" in finding["do"] for finding in problems(findings, "workers"))
 
 
-def test_a_redis_that_can_not_save_is_told(cli: Cli, tmp_path: Path) -> None:
+def test_a_redis_that_can_not_save_is_reported(cli: Cli, tmp_path: Path) -> None:
     """It then refuses even PING. Seen to fail: "Check that Redis runs there"."""
     folder = tmp_path / "deleted"
     folder.mkdir()
@@ -163,7 +163,7 @@ def test_other_answers_and_registrations_are_left_out(cli: Cli, own_valkey: Embe
     assert not any("failed:" in finding["says"] for finding in findings)
 
 
-def test_a_worker_whose_writes_are_refused_is_told(cli: Cli, own_valkey: EmbeddedValkey) -> None:
+def test_a_worker_whose_writes_are_refused_is_reported(cli: Cli, own_valkey: EmbeddedValkey) -> None:
     """Redis answers and refuses: the doctor names the worker and the file with the rights that it needs."""
     admin_url = own_valkey.url(1)
     with redis.Redis.from_url(admin_url) as client:

@@ -213,9 +213,8 @@ class ClusterChannel:
             self._nodes.refresh()
 
     def _beat(self, link: _Link) -> None:
-        if (
-            link.confirmed
-        ):  # and the listener has handled that: a node that lost invalidations is among the old ones
+        if link.confirmed:
+            # The listener has handled that by now: a node that lost invalidations is among the old ones.
             self._nodes.not_compared.discard(link.node.name)
         now = self._clock()
         if link.asked_at_s is not None:
@@ -268,7 +267,7 @@ class ClusterChannel:
             self._histories.accept(name, report, link.invalidations, servers)
         elif continuity is not Continuity.CONTINUED:
             self._confirm(link, report, link.invalidations)
-        elif link.held is None:  # an invalidation from before the promotion may not have been heard yet
+        elif link.held is None:  # an invalidation from before the promotion may not have been received
             link.held, link.held_at_s = (report, link.invalidations), self._clock()
 
     def _confirm(self, link: _Link, report: Replication | None, invalidations: int) -> None:

@@ -1,8 +1,9 @@
-"""The client of a Redis Cluster: redis-py's, made at the first use, with its usual errors, safe at a fork."""
+"""The client of a Redis Cluster: redis-py's, but made at the first use, with its usual errors, and fork-safe."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException
 
 from servease_appt.cache.forks import after_fork
-from servease_appt.cache.l2.nodes import Nodes
+from servease_appt.cache.l2.nodes import FirstUse, Nodes
 
 
 class _Client(RedisCluster):
@@ -52,14 +53,17 @@ class Cluster:
         """Begin anew, as in a forked child: a thread of the parent may have held a lock of the client."""
         self._parents.append(self._made)
         self._lock = threading.Lock()
+        self._first_use = FirstUse()
         self._made = None
 
     def client(self) -> Any:
         """Return the shared client. The first call reads the topology from the first node that answers."""
+        called_at_s = time.monotonic()
         with self._lock:
             if self._made is None:
                 nodes = [_node(host, port) for host, port in self._named]
-                self._made = _Client(startup_nodes=nodes, **self._options)
+                with self._first_use.attempt(called_at_s):
+                    self._made = _Client(startup_nodes=nodes, **self._options)
             return self._made
 
     def close(self) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import inspect
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from redis import Redis
@@ -80,6 +81,28 @@ class Node:
         return True
 
 
+class FirstUse:
+    """The first use of a cluster, by threads one after another: who has waited for one that fails fails with it.
+
+    Otherwise each thread would wait for all the timeouts of those before it. Call it with a lock held.
+    """
+
+    def __init__(self) -> None:
+        self._failed_at_s = float("-inf")
+        self._error = ""
+
+    @contextmanager
+    def attempt(self, since_s: float) -> Iterator[None]:
+        """Do the block, unless another thread's has failed since then. Raises redis-py's errors."""
+        if self._failed_at_s >= since_s:
+            raise RedisConnectionError(self._error)
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            self._failed_at_s, self._error = time.monotonic(), str(error)
+            raise
+
+
 class Nodes:
     """The topology of a cluster, read at the first use. Thread-safe and fork-safe.
 
@@ -104,6 +127,7 @@ class Nodes:
         """
         self._parents.append(vars(self).get("_by_address"))
         self._lock = threading.Lock()
+        self._first_use = FirstUse()
         self._by_address: dict[Address, Node] = {}
         self.slots: list[Node | None] = []
         self._primaries: list[Node] = []
@@ -156,9 +180,11 @@ class Nodes:
     def load(self) -> None:
         """Read the topology, at the first use and after `refresh_soon`. Raises redis-py's errors."""
         if not self.slots:
+            called_at_s = time.monotonic()
             with self._lock:
                 if not self.slots:
-                    self._read()
+                    with self._first_use.attempt(called_at_s):
+                        self._read()
         elif (
             self._stale
             and time.monotonic() - self._read_at_s > REFRESH_S
