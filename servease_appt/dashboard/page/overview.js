@@ -116,7 +116,7 @@ function showWorkers(data) {
       worker.heard_s_ago === null ? "–" : `${worker.heard_s_ago.toFixed(1)} s ago`,
       number(ofL1(worker)), number(worker.l1_evictions), mebibytes(worker.resident_bytes),
       worker.answered_ms == null ? "–" : `${worker.answered_ms.toFixed(1)} ms`,
-      number(worker.sequence),
+      worker.sequence == null ? "–" : String(worker.sequence),  // without separators, which made the table too wide
     ];
   });
   const missing = data.workers_expected - data.workers.length;
