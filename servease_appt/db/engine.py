@@ -16,7 +16,13 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 
 from servease_appt.db import deadlines
-from servease_appt.db.connections import STATEMENT_SETTINGS, ServiceConnection, connector, psycopg2_url
+from servease_appt.db.connections import (
+    STATEMENT_SETTINGS,
+    TRANSACTION_SETTINGS,
+    ServiceConnection,
+    connector,
+    psycopg2_url,
+)
 from servease_appt.db.deadlines import Deadline
 from servease_appt.db.errors import OUT_OF_DATE, Cause, DatabaseUnavailable, hide_rows, unavailable
 from servease_appt.db.failure_log import FailureLog
@@ -30,6 +36,7 @@ POOL_SIZE: Final = 256
 Connections are made on demand, so a worker has only as many as its threads have used at once."""
 POOL_TIMEOUT_S: Final = 2
 _STATEMENT_SHARE: Final = 0.9
+_LOCK_SHARE: Final = 0.6
 NAME: Final = "PostgreSQL"
 
 _READY: Final = text(
@@ -56,7 +63,7 @@ class Database:
             url: `postgresql://…` with any driver name; several hosts in libpq's form.
             pool_size: maximum number of connections; further threads wait for `POOL_TIMEOUT_S` seconds at most.
             deadline_s: seconds for one transaction or one block of reads, the connecting included; PostgreSQL ends
-                a statement a little earlier. None: 3.5 s, and 3 s for a statement.
+                a statement a little earlier. None: 3.5 s, 3 s for a statement, and 2 s for a lock.
             name: what log lines call the server.
 
         Raises:
@@ -65,7 +72,7 @@ class Database:
         parsed = psycopg2_url(url)
         self._deadline_s = deadline_s
         self._name = name
-        self._connect = connector(parsed, _statement_settings(deadline_s))
+        self._connect = connector(parsed, *_settings(deadline_s))
         self._using = threading.local()
         self._engine = create_engine(
             parsed,
@@ -172,10 +179,15 @@ class Database:
         return DatabaseUnavailable(f"{self._name} did not answer in time", cause=Cause.DEADLINE)
 
 
-def _statement_settings(deadline_s: float | None) -> dict[str, str]:
+def _settings(deadline_s: float | None) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the settings of a statement and of a transaction, whose limits fit into the deadline."""
     if deadline_s is None:
-        return STATEMENT_SETTINGS
-    return STATEMENT_SETTINGS | {"statement_timeout": str(round(deadline_s * 1000 * _STATEMENT_SHARE))}
+        return STATEMENT_SETTINGS, TRANSACTION_SETTINGS
+    limits = {
+        "statement_timeout": f"{deadline_s * 1000 * _STATEMENT_SHARE:.0f}",
+        "lock_timeout": f"{deadline_s * 1000 * _LOCK_SHARE:.0f}",
+    }
+    return STATEMENT_SETTINGS | limits, TRANSACTION_SETTINGS | limits
 
 
 def _roll_back(connection: Connection) -> None:

@@ -15,6 +15,9 @@ from servease_appt.testing.fault_proxy import Proxy
 from servease_appt.testing.servers import EmbeddedValkey
 from tests.cache.testbed import CODECS, PREFIX, Cache, eventually, listening, settle
 
+QUIET = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "3600")
+"""No ping to the replica moves the replication offset between two looks of a test at it."""
+
 
 class Pair(NamedTuple):
     """A primary, its replica, and a worker that reaches the primary through a proxy."""
@@ -45,7 +48,7 @@ class Pair(NamedTuple):
 def started_pair() -> Iterator[Pair]:
     """Start both servers. The replica has all that the primary has; the worker listens."""
     with (
-        EmbeddedValkey(options=["--repl-diskless-sync-delay", "0"]) as primary,
+        EmbeddedValkey(options=QUIET) as primary,
         EmbeddedValkey(options=["--replicaof", "127.0.0.1", str(primary.port)]) as replica,
         Proxy(primary.port) as proxy,
         redis.Redis.from_url(primary.url()) as on_primary,

@@ -57,6 +57,19 @@ def test_the_settings_of_each_statement(database: Database, setting: str, expect
         assert connection.execute(text(f"SHOW {setting}")).scalar() == expected
 
 
+@pytest.mark.parametrize(("setting", "expected"), [("statement_timeout", "9s"), ("lock_timeout", "6s")])
+def test_the_limits_of_a_statement_fit_into_a_deadline(
+    migrated_postgres_url: str, setting: str, expected: str
+) -> None:
+    """In a transaction as well as outside of one."""
+    database = Database(migrated_postgres_url, deadline_s=10.0)
+
+    assert value(database, f"SHOW {setting}") == expected
+    with database.transaction() as connection:
+        assert connection.execute(text(f"SHOW {setting}")).scalar() == expected
+    database.close()
+
+
 def test_options_in_the_url_are_kept(migrated_postgres_url: str) -> None:
     """An operator's own session options win over ours."""
     options = "?options=-c%20statement_timeout%3D7s%20-c%20work_mem%3D8MB"

@@ -10,6 +10,7 @@ from flask import Flask
 
 from servease_appt.app import create_app
 from servease_appt.cache import Mode
+from servease_appt.cache.companion import NoCompanion
 from servease_appt.cache.l1 import Entry
 from servease_appt.cache.l2.protocol import Write
 from servease_appt.container import EXTENSION, Container
@@ -40,7 +41,7 @@ class Checked:
         self.lookups: Lookups = self.container.lookups
         self.fake_services = fake_services
         self.cache = self.lookups.cache
-        self.cache.on_pulse = None  # its own check would count as well
+        self.cache.attach(NoCompanion())  # its own check would count as well
         self.id = new_id()
         self.key = f"customer_{self.id}"
         self.put_upstream("Alice Ant")

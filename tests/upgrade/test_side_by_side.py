@@ -135,11 +135,15 @@ def test_an_invalidation_by_one_reaches_the_other(pair: Pair, valkey: EmbeddedVa
 
 
 def test_what_one_has_stored_the_other_reads(pair: Pair) -> None:
-    """From Redis: no service is asked again."""
-    for first, second in pair.both_ways:
+    """From Redis: no service is asked again. On a busy machine, a worker may give up on storing a value."""
+
+    def reads_what_is_stored(first: Served, second: Served) -> bool:
         _, path = customer_of(pair.new.dataset)
         first.get(path)
-        assert re.search(r"l2=[12] upstream=0 stale=0", second.get(path).headers["X-Cache"])
+        return re.search(r"l2=[12] upstream=0 stale=0", second.get(path).headers["X-Cache"]) is not None
+
+    for first, second in pair.both_ways:
+        assert wait_until(partial(reads_what_is_stored, first, second), timeout_s=10)
 
 
 def test_a_load_that_one_began_stores_nothing_after_an_invalidation_by_the_other(pair: Pair) -> None:
