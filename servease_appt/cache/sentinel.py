@@ -29,6 +29,7 @@ MIN_FOR_MAJORITY: Final = 3
 
 Address = tuple[str, int]
 _CUT_OFF: Final = "most sentinels can't be reached"
+UNKNOWN_PRIMARY: Final = "no sentinel reaches the primary"
 OTHER_PRIMARY: Final = "the sentinels name another primary"
 
 
@@ -135,8 +136,8 @@ class Sentinels(Sentinel):
                 self._look()
             return self._view
 
-    def objection_now(self) -> str | None:
-        """Return why the server that connections lead to may not be the primary; None: the sentinels say it is.
+    def objection_now(self, asked: Address) -> str | None:
+        """Return why the server at `asked` may not be the primary; None: the sentinels say it is.
 
         Asks them, unless another thread does so after this call.
         """
@@ -144,8 +145,8 @@ class Sentinels(Sentinel):
         if view.cut_off:
             return _CUT_OFF
         if view.primary is None:
-            return "no sentinel reaches the primary"
-        return None if view.primary == self._used else OTHER_PRIMARY
+            return UNKNOWN_PRIMARY
+        return None if view.primary == asked else OTHER_PRIMARY
 
     def _poll(self) -> None:
         try:

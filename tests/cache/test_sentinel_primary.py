@@ -108,13 +108,56 @@ def test_an_invalidation_goes_to_the_new_primary(
     pair.wait_for_replication()
 
 
+@pytest.mark.usefixtures("worker")
+def test_the_server_that_has_the_invalidation_is_the_one_that_is_judged(
+    pair: Pair, background: Background
+) -> None:
+    """It waited for its replica, which was promoted, and another thread has connected to that meanwhile.
+
+    Seen to fail: since new connections led to the new primary, the answer of the old one was enough.
+    """
+    pair.on_primary.execute_command("WAIT", 1, 5000)
+    assert pair.on_replica.get(f"{PREFIX}:{K}") is not None
+    pair.on_replica.replicaof("NO", "ONE")
+    sentinels = NamedPrimary(
+        pair.primary.port
+    )  # others than the worker's, which would have all values deleted
+    command = Cache(sentinels.client(), CODECS, prefix=PREFIX, listen=False, owns_client=True)
+    command.l2._wait_ms = 500  # type: ignore[attr-defined]
+    invalidated = background.submit(command.invalidate, [K])
+    eventually(lambda: pair.on_primary.info("clients")["blocked_clients"] == 1, "the wait for the replica")
+    sentinels.port = pair.replica.port
+    sentinels._look()
+    sentinels.discover_master("main")
+    invalidated.result(LIMIT_S)
+    command.close()
+    assert pair.on_replica.get(f"{PREFIX}:{K}") is None
+    pair.on_replica.replicaof("127.0.0.1", pair.primary.port)
+    eventually(lambda: pair.on_replica.info("replication")["master_link_status"] == "up", "the replication")
+
+
+def test_a_primary_that_has_just_lost_its_replica_is_not_believed(
+    pair: Pair, sentinels: NamedPrimary, worker: Cache
+) -> None:
+    """The replica may have been promoted. Seen to fail: with no replica to wait for, nobody was asked."""
+    pair.on_primary.execute_command("WAIT", 1, 5000)
+    monkeypatch(sentinels, "poll", lambda: None)  # they are asked twice a second
+    pair.on_replica.replicaof("NO", "ONE")
+    eventually(lambda: worker._process.listener.replicas == 0, "a report without replicas")
+    sentinels.port = pair.replica.port
+    worker.invalidate([K])
+    assert pair.on_replica.get(f"{PREFIX}:{K}") is None
+    pair.on_replica.replicaof("127.0.0.1", pair.primary.port)
+    eventually(lambda: pair.on_replica.info("replication")["master_link_status"] == "up", "the replication")
+
+
 def test_a_replica_that_answers_is_enough(pair: Pair, sentinels: NamedPrimary, worker: Cache) -> None:
     """Then no sentinel is asked, and a command that does not listen waits for one replica, too."""
     before = _waits(pair)
     command = Cache(sentinels.client(), CODECS, prefix=PREFIX, listen=False, owns_client=True)
     for cache in (command, worker):
         cache.l2._wait_ms = 900  # type: ignore[attr-defined] # a busy machine
-    monkeypatch(sentinels, "objection_now", lambda: pytest.fail("a sentinel was asked"))
+    monkeypatch(sentinels, "objection_now", lambda _asked: pytest.fail("a sentinel was asked"))
     command.invalidate([K])
     by_command = _waits(pair)
     worker.invalidate([K])

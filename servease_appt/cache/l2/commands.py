@@ -14,6 +14,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
+from servease_appt.cache.sentinel import Address
 from servease_appt.cache.wire import Argument, pack
 
 
@@ -35,8 +36,12 @@ def send(client: Redis, *arguments: Argument) -> Any:
         pool.release(connection)
 
 
-def send_together(client: Redis, *commands: Sequence[Argument]) -> list[Any]:
-    """Return the answers to commands sent in one packet on one connection; an error reply is an answer."""
+def send_together(client: Redis, *commands: Sequence[Argument]) -> tuple[Address, list[Any]]:
+    """Send commands in one packet on one connection.
+
+    Returns:
+        The address of the server, and the answers; an error reply is an answer.
+    """
     pool, packed = client.connection_pool, [b"".join(map(pack, commands))]
     connection = pool.get_connection()
     try:
@@ -48,7 +53,9 @@ def send_together(client: Redis, *commands: Sequence[Argument]) -> list[Any]:
         def disconnect(_error: Exception) -> None:
             connection.disconnect()  # type: ignore[no-untyped-call]
 
-        return connection.retry.call_with_retry(attempt, disconnect)
+        answers = connection.retry.call_with_retry(attempt, disconnect)
+        to: Any = connection
+        return (to.host, to.port), answers
     finally:
         pool.release(connection)
 
@@ -77,18 +84,23 @@ class LuaScript:
 
     def replicated(
         self, keys: Sequence[str], args: Sequence[Argument], replicas: int, wait_ms: int
-    ) -> tuple[Any, int]:
+    ) -> tuple[Any, int, Address]:
         """Run the script, and wait until so many replicas have its changes. Raises redis-py's errors.
 
+        Args:
+            keys: the script's keys.
+            args: the script's arguments.
+            replicas: how many; 0: do not wait.
+            wait_ms: milliseconds to wait at most.
+
         Returns:
-            The answer, and the number of replicas that have the changes; 0 if the server refuses to wait.
+            The answer, the number of replicas that have the changes (0 if the server refuses to wait), and the
+            server's address.
         """
-        if not replicas:
-            return self(keys, args), 0
         rest, wait = (len(keys), *keys, *args), ("WAIT", replicas, wait_ms)
-        answer, reached = send_together(self._client, ("EVALSHA", self._hash, *rest), wait)
+        server, (answer, reached) = send_together(self._client, ("EVALSHA", self._hash, *rest), wait)
         if isinstance(answer, NoScriptError):
-            answer, reached = send_together(self._client, ("EVAL", self._source, *rest), wait)
+            server, (answer, reached) = send_together(self._client, ("EVAL", self._source, *rest), wait)
         if isinstance(answer, Exception):
             raise answer
-        return answer, reached if isinstance(reached, int) else 0
+        return answer, reached if isinstance(reached, int) else 0, server

@@ -2,8 +2,8 @@
 
 Replication is asynchronous. A primary that is cut off from its replicas takes invalidations until its clients find
 out, and its successor never has them. So each invalidation waits until as many replicas have it as make a majority
-with the primary. If they do not answer in time, as while a replica is slow, the sentinels are asked whether the
-primary is still the primary, and it is refused if they can't be reached or name another one.
+with the primary. If they do not answer in time, as while a replica is slow, or there are none, the sentinels are
+asked whether the primary is still the primary, and it is refused if they can't be reached or name another one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 from servease_appt.cache.breaker import Breaker
 from servease_appt.cache.keys import KeySpace
 from servease_appt.cache.l2.single_server import SingleServerL2
-from servease_appt.cache.sentinel import OTHER_PRIMARY, Sentinels
+from servease_appt.cache.sentinel import OTHER_PRIMARY, UNKNOWN_PRIMARY, Sentinels
 from servease_appt.cache.stats import Observer
 from servease_appt.cache.wire import Argument
 
@@ -61,12 +61,17 @@ class SentinelL2(SingleServerL2):
 
     def _on_the_primary(self, names: Sequence[str], args: Sequence[Argument]) -> tuple[Any, str | None]:
         needed = self._replicas_needed()
-        answer, replicas = self._invalidate.replicated(names, args, needed, self._wait_ms)
-        if replicas >= needed:
+        answer, replicas, server = self._invalidate.replicated(names, args, needed, self._wait_ms)
+        if replicas >= max(1, needed):
             return answer, None
-        return answer, self._sentinels.objection_now()
+        objection = self._sentinels.objection_now(server)
+        # Without a replica nothing can be promoted: sentinels that do not run are no reason to refuse.
+        return answer, None if objection == UNKNOWN_PRIMARY and not needed else objection
 
     def _replicas_needed(self) -> int:
-        """Return the number of replicas that make a majority together with the primary; 1 if it is not known."""
+        """Return the number of replicas that make a majority together with the primary; 1 if it is not known.
+
+        0 where the last report had none: there are none, or the only one has just been promoted.
+        """
         replicas = None if self.watch is None else self.watch.replicas()
         return 1 if replicas is None else (replicas + 1) // 2
