@@ -125,8 +125,7 @@ def invitation(base_url: str, tokens: Mapping[str, str], data: DemoData, custome
     yield f"{curl} {bearer['customer']} {json_body} -d '{json.dumps(booking)}' {appointments}"
     yield f"# The schedule of {employee['full_name']}"
     yield f'{curl} {bearer["employee"]} "{appointments}employee_schedule/?employee_id={employee["id"]}"'
-    yield f"# The name of {customer['full_name']} in eight answers at a time, from all workers: it stays the same"
-    yield "# when the customer is renamed where customers live, and is the new one once the caches are told"
+    yield f"# The name of {customer['full_name']} in eight answers at a time, from all workers"
     yield (
         f"names() {{ for n in 1 2 3 4 5 6 7 8; do curl -s {bearer['admin']}"
         f' "{appointments}?page_size=1&customer_id={customer["id"]}" &'
@@ -134,9 +133,11 @@ def invitation(base_url: str, tokens: Mapping[str, str], data: DemoData, custome
     )
     yield "names"
     renamed = {"do": "put", "entries": [{**customer, "full_name": NEW_NAME}]}
+    yield "# The customer service gives the customer another name: the cache has the old one until it expires"
     yield f"curl -s -d '{json.dumps(renamed)}' {customers_url}/__control > /dev/null"
     yield "names"
     invalidation = {"entity": "customer", "ids": [customer["id"]]}
+    yield "# After an invalidation all workers show the new name"
     yield f"{curl} {bearer['admin']} {json_body} -d '{json.dumps(invalidation)}' {cache}/invalidate/"
     yield "names"
     yield "# Counts of the cache"

@@ -94,7 +94,7 @@ def test_serving(demo: Demo) -> None:
     printed = demo.printed()
     assert "\neyJ" not in printed.replace(" ", "\n").partition("The API to try out")[0]  # tokens are in files
     if shutil.which("curl"):
-        rename = re.search(r"^names\(\) .*\n(?:(?!#).*\n)*", printed, re.MULTILINE)
+        rename = re.search(r"^names\(\) .*?(?=^# Counts)", printed, re.MULTILINE | re.DOTALL)
         assert rename is not None
         shown = subprocess.run(
             ["/bin/sh", "-c", rename[0]], capture_output=True, text=True, check=True
