@@ -22,7 +22,7 @@ def main() -> int:
     quick, parts = bool(arguments.quick), list(arguments.parts) or list(_MEASURE)
     if set(parts) - set(_MEASURE):
         parser.error(f"there is no part {', '.join(sorted(set(parts) - set(_MEASURE)))}")
-    path = DIRECTORY / f"postgres{'-quick' if quick else ''}.json"
+    path = DIRECTORY / "postgres" / f"measured{'-quick' if quick else ''}.json"
     results = json.loads(path.read_text("utf-8")) if path.exists() else {}
     for part in parts:
         began_s = time.monotonic()
