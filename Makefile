@@ -44,7 +44,7 @@ help:
 	@echo "make races   force races on this cache and on its peers, and write the table of docs/races.md (six minutes; Python 3.12)"
 	@echo "make bench-scale   measure what 1 to 1,000 workers cost Redis, and write docs/scaling.md's tables (ARGS=--quick)"
 	@echo "make faults  break it under load and check what every request saw (ARGS='--only NAME': one fault)"
-	@echo "make scale   the same on Redis Sentinel, Redis Cluster and three hosts, about 10 minutes (ARGS='--only NAME': one fault)"
+	@echo "make scale   the same on Redis Sentinel, Redis Cluster and three hosts, about 7 minutes (ARGS='--only NAME': one fault)"
 	@echo "make docs    the documents and the API's reference as a site in build/docs; a warning or a broken link fails"
 	@echo "make links   ask for the documents' external links; Error 1: one has no page, 2: a host could not be asked"
 	@echo "make screenshots   the dashboard's pictures in docs/, taken of a service under load (needs Chromium; three minutes)"
