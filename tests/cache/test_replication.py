@@ -160,6 +160,7 @@ def test_an_acknowledgement_that_arrives_after_the_new_primary_was_compared(
     invalidating = threading.Thread(target=worker.invalidate, args=([K],))
     invalidating.start()
     gate.wait_for_arrival()
+    pair.primary.kill()  # before it can answer a heartbeat, from which the worker would learn of the invalidation
     pair.proxy.pubsub.heal()
     pair.take_over()
     assert worker.get(K, source.load) == V1
