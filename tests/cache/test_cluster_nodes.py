@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 from redis.crc import key_slot
-from redis.exceptions import MovedError
+from redis.exceptions import MovedError, NoPermissionError
 
 from servease_appt.cache import CacheUnavailable, connect
 from servease_appt.cache import Source as From
@@ -503,3 +503,23 @@ def test_a_node_that_reports_to_be_a_replica_is_left(setup: ClusterSetup, worker
     assert b"role:master" in report
     with pytest.raises(redis.ConnectionError, match="not a primary"):
         channel._on_beat(link, 0, report.replace(b"role:master", b"role:slave"))
+
+
+@pytest.mark.parametrize("timeout_s", [2.0])
+def test_a_node_that_refuses_asking(setup: ClusterSetup, nodes: Nodes) -> None:
+    """By an ACL. Each command has its own answer. Seen to fail: the second one had the answer of the first."""
+    old = data_node(setup)
+    target = next(node for node in setup.primaries() if node is not old)
+    names = [f"{{{PREFIX}:{on(setup, old)[0]}}}{number}" for number in range(2)]
+    slot = key_slot(names[0].encode())
+    ids = {node: setup.do(node, "CLUSTER", "MYID").decode() for node in (old, target)}
+    setup.do(target, "ACL", "SETUSER", "default", "-asking")
+    setup.do(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[old])
+    setup.do(old, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+    try:
+        answers = exchange(nodes, [(name, ("GET", name)) for name in names])
+    finally:
+        for node in ids:
+            setup.do(node, "CLUSTER", "SETSLOT", slot, "STABLE")
+        setup.do(target, "ACL", "SETUSER", "default", "+asking")
+    assert [type(answer) for answer in answers] == [NoPermissionError] * 2
