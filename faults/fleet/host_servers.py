@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import signal
 from collections.abc import Sequence
@@ -157,7 +158,7 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-class NetworkTestbed(Testbed):
+class NetworkTestbed(Testbed, abc.ABC):
     """The service on three hosts with a worker each; PostgreSQL and the three services are on none of them."""
 
     look_pause_s = 0.1
@@ -168,8 +169,9 @@ class NetworkTestbed(Testbed):
         _let_in(self.postgres, "10.77.0.0/16")
         self._start_servers(stack)
 
+    @abc.abstractmethod
     def _start_servers(self, stack: contextlib.ExitStack) -> None:
-        raise NotImplementedError
+        """Start the servers on the hosts."""
 
     def _start_gunicorn(self) -> list[Gunicorn]:
         each = self.workers // HOSTS
