@@ -118,9 +118,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn is not typ
         for listener in self.sockets:
             if listener.sock is None:  # closed before: the worker had as many connections as it takes
                 continue
-            with contextlib.suppress(
-                OSError
-            ):  # such as too many open files, which must not end what has begun
+            # Too many open files, for example, must not end what has begun.
+            with contextlib.suppress(OSError):
                 accepted_before = -1
                 while self.nr_conns != accepted_before:
                     accepted_before = self.nr_conns
